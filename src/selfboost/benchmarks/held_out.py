@@ -1,0 +1,69 @@
+"""Answers to prompts the model never trained on, judged by a scorer: greedy, and several samples each.
+
+The scorer of a benchmark should be another than the one that chose the training pairs. Left out: comparison with a
+fixed opponent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated
+
+from pydantic import Field
+
+from selfboost.records import Answer, Example, Model, Rated, Sampling
+from selfboost.scorers import Scorer
+
+if TYPE_CHECKING:
+    from selfboost.run import Run
+
+
+@dataclass(frozen=True, kw_only=True)
+class HeldOut:
+    """Mean score on prompts set apart: measures `greedy`, `sampled`, `length` (tokens) and `ended`."""
+
+    scorer: Scorer
+    """What judges the answers."""
+    greedy: bool = True
+    """Measure one greedy answer per prompt too."""
+    samples: Annotated[int, Field(ge=1)] = 4
+    """Sampled answers per prompt."""
+    temperature: Annotated[float, Field(gt=0)] = 0.7
+    """Temperature of the samples."""
+    max_tokens: Annotated[int, Field(ge=1)] = 2048
+    """Longest answer."""
+
+    def rate(self, run: Run, model: Model, examples: Sequence[Example], split: str) -> Sequence[Rated]:
+        """Sample, score, and put the values of each prompt side by side."""
+        sampling = Sampling(temperature=self.temperature, max_tokens=self.max_tokens, samples=self.samples)
+        answers = self._answers(run, model, examples, f"{split}-sampled", sampling)
+        values = {
+            "sampled": self._scores(run, answers, f"{split}-sampled-scores"),
+            "length": [float(len(answer.token_ids)) for answer in answers],
+            "ended": [float(answer.finish == "stop") for answer in answers],
+        }
+        if self.greedy:
+            once = Sampling(temperature=0.0, max_tokens=self.max_tokens)
+            best = self._answers(run, model, examples, f"{split}-greedy", once)
+            values = {"greedy": self._scores(run, best, f"{split}-greedy-scores"), **values}
+        return [
+            Rated(
+                prompt=example.prompt.id,
+                split=split,
+                values={name: _part(column, i, len(examples)) for name, column in values.items()},
+            )
+            for i, example in enumerate(examples)
+        ]
+
+    @staticmethod
+    def _answers(run: Run, model: Model, examples: Sequence[Example], name: str, sampling: Sampling) -> list[Answer]:
+        return run.sample(name, model, [example.prompt for example in examples], sampling)
+
+    def _scores(self, run: Run, answers: Sequence[Answer], name: str) -> list[float | None]:
+        return [verdict.value for verdict in run.score(name, answers, self.scorer)]
+
+
+def _part(column: Sequence[float | None], i: int, prompts: int) -> tuple[float | None, ...]:
+    each = len(column) // prompts
+    return tuple(column[i * each : (i + 1) * each])

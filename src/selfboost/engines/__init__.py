@@ -1,0 +1,103 @@
+"""Engines: what samples from a model. A file here is an engine when it defines the class of its own name.
+
+An engine opens a checkpoint and yields a `Sampler`; that is all the rest of the system knows of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Protocol
+
+from selfboost.records import Finish, Message, Model, Sampling
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """One sample wanted: token ids of the whole prompt (template and answer prefix included), settings, its seed."""
+
+    prompt_ids: tuple[int, ...]
+    sampling: Sampling
+    """`samples` is ignored here: one request is one sample."""
+    seed: int
+    """The sample depends on this seed, the prompt and the model only, never on its neighbours in a batch."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Generation:
+    """One sample."""
+
+    token_ids: tuple[int, ...]
+    """The end-of-turn token included where the model ended the answer."""
+    logps: tuple[float, ...]
+    """Natural log-probability of each token under the model itself (temperature 1, nothing cut off)."""
+    finish: Finish
+    reason: str = ""
+
+
+class Tokenizer(Protocol):
+    """The only way from text to token ids and back: the model's own chat template, applied in one place."""
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What the user must know, in sentences: a default chat template in use, a missing end-of-turn token."""
+        ...
+
+    @property
+    def fingerprint(self) -> str:
+        """Hash of vocabulary, template and special tokens."""
+        ...
+
+    def prompt_ids(self, messages: Sequence[Message], prefix: str = "") -> tuple[int, ...]:
+        """Ids of the conversation, rendered up to where the assistant begins to speak, then the answer's prefix."""
+        ...
+
+    def answer_ids(self, text: str) -> tuple[int, ...]:
+        """Ids of an assistant's answer given as text, its end-of-turn token included, once."""
+        ...
+
+    def text(self, token_ids: Sequence[int]) -> str:
+        """The answer's text, without its end-of-turn token."""
+        ...
+
+
+class Sampler(Protocol):
+    """An opened model."""
+
+    @property
+    def tokenizer(self) -> Tokenizer: ...
+
+    @property
+    def context_length(self) -> int:
+        """Most tokens of prompt and answer together."""
+        ...
+
+    @property
+    def chunk(self) -> int:
+        """How many requests are worth handing over at once; the same requests in one call give the same bits."""
+        ...
+
+    def sample(self, requests: Sequence[Request]) -> Iterator[tuple[int, Generation]]:
+        """Yield (index of the request, its sample) as the samples finish, in any order."""
+        ...
+
+
+class Engine(Protocol):
+    """A component that samples."""
+
+    def tokenizer(self, model: Model) -> Tokenizer:
+        """The model's tokenizer alone, without loading weights."""
+        ...
+
+    def open(self, model: Model) -> AbstractContextManager[Sampler]:
+        """Load the model for sampling and free it at the end."""
+        ...
+
+    def fingerprint(self, path: str) -> str:
+        """Hash of a checkpoint's content; raises ValueError with one clear sentence where there is none."""
+        ...
+
+
+Progress = Callable[[int, int, int], None]
+"""Called as (done, total, tokens): items of a stage finished so far, items in all, tokens handled so far."""

@@ -1,0 +1,204 @@
+"""A checkpoint on disk: where it is, what identifies its content, how its weights are loaded.
+
+A transformers folder or a hub name; safetensors only, since a pickled checkpoint can run code when it is read.
+Leaves out quantised and sharded-over-devices loading.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, cast
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import PreTrainedModel
+
+DTypeName = Literal["auto", "float32", "bfloat16"]
+"""`auto`: bfloat16 on a GPU, float32 on a CPU."""
+DeviceName = Literal["auto", "cpu", "cuda"]
+"""`auto`: the GPU if there is one."""
+
+TOKENIZER_FILES = (
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "chat_template.jinja",
+    "chat_template.json",
+    "additional_chat_templates/*.jinja",
+    "vocab.json",
+    "vocab.txt",
+    "merges.txt",
+    "*.model",
+    "*.py",
+)
+"""What makes the tokenizer (`*.py`: the code that `trust_remote_code` runs)."""
+
+CONFIG_FILES = ("config.json", "generation_config.json")
+WEIGHT_FILES = ("*.safetensors", "*.safetensors.index.json")
+
+_HASHES: dict[tuple[str, int, int], str] = {}
+"""Content hashes already computed in this process, by a file's path, size and time of change."""
+
+
+def load_causal_model(
+    path: str,
+    dtype: DTypeName = "auto",
+    device: DeviceName = "auto",
+    trust_remote_code: bool = False,
+) -> PreTrainedModel:
+    """The language model of a checkpoint, every weight read from it, in evaluation mode.
+
+    Raises:
+        ValueError: no such checkpoint, weights are missing from it, or it cannot be read.
+    """
+    from transformers import AutoModelForCausalLM
+
+    folder = resolve(path)
+    where = choose_device(device)
+    kind = choose_dtype(dtype, where)
+    with _quiet():
+        try:
+            loaded = cast(Any, AutoModelForCausalLM).from_pretrained(
+                folder,
+                dtype=kind,
+                trust_remote_code=trust_remote_code,
+                use_safetensors=True,
+                local_files_only=True,
+                output_loading_info=True,
+            )
+        except Exception as error:  # each kind of damage raises its own type: OSError, SafetensorError, RuntimeError …
+            raise ValueError(f"the checkpoint {path!r} cannot be loaded as a language model: {error}") from error
+    model, info = cast("tuple[PreTrainedModel, dict[str, Any]]", loaded)
+    absent = sorted(info["missing_keys"]) + sorted(str(key) for key in info["mismatched_keys"])
+    if absent:
+        raise ValueError(
+            f"the checkpoint {path!r} lacks {len(absent)} weights of a {type(model).__name__} "
+            f"(first: {absent[0]}); they would start as random numbers"
+        )
+    return cast("PreTrainedModel", cast(Any, model).to(where).eval())
+
+
+def choose_device(name: DeviceName) -> torch.device:
+    """The device meant by a setting."""
+    import torch
+
+    if name == "cuda" and not torch.cuda.is_available():
+        raise ValueError("device = 'cuda': PyTorch sees no GPU here; allowed: 'cpu', or 'auto' to take what there is")
+    return torch.device(("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name)
+
+
+def choose_dtype(name: DTypeName, device: torch.device) -> torch.dtype:
+    """The number type meant by a setting on a device."""
+    import torch
+
+    if name == "auto":
+        return torch.bfloat16 if device.type == "cuda" else torch.float32
+    return {"float32": torch.float32, "bfloat16": torch.bfloat16}[name]
+
+
+def resolve(path: str, *, weights: bool = True) -> Path:
+    """The folder of a checkpoint: a local one as it is, a hub name from the local cache or downloaded.
+
+    With `weights` false the folder need only hold the configuration and the tokenizer.
+
+    Raises:
+        ValueError: there is none, or its weights are not safetensors.
+    """
+    folder = Path(path).expanduser()
+    if not folder.is_dir():
+        folder = _from_hub(path, weights)
+    if not (folder / "config.json").is_file():
+        raise ValueError(f"{path!r} is not a transformers checkpoint: {folder} holds no config.json")
+    if weights:
+        _require_safetensors(path, folder)
+    return folder
+
+
+def fingerprint(path: str) -> str:
+    """Hash of the content of a checkpoint's weights, configuration and tokenizer: the same wherever the folder lies."""
+    return hash_files(resolve(path), (*CONFIG_FILES, *WEIGHT_FILES, *TOKENIZER_FILES))
+
+
+def hash_files(folder: Path, patterns: tuple[str, ...]) -> str:
+    """SHA-256 over names and contents of a folder's files that match one of the patterns."""
+    files = sorted({file for pattern in patterns for file in folder.glob(pattern) if file.is_file()})
+    total = hashlib.sha256()
+    for file in files:
+        total.update(f"{file.relative_to(folder).as_posix()} {_file_hash(file)}\n".encode())
+    return total.hexdigest()
+
+
+def _file_hash(file: Path) -> str:
+    """Read once per process and state of the file."""
+    state = file.stat()
+    key = (str(file.resolve()), state.st_size, state.st_mtime_ns)
+    if key not in _HASHES:
+        with file.open("rb") as stream:
+            _HASHES[key] = hashlib.file_digest(stream, "sha256").hexdigest()
+    return _HASHES[key]
+
+
+def _require_safetensors(path: str, folder: Path) -> None:
+    missing = _missing_weights(folder)
+    if not missing:
+        return
+    if any(folder.glob("*.bin")) or any(folder.glob("*.pt")) or any(folder.glob("*.pth")):
+        raise ValueError(
+            f"the weights of {path!r} are not safetensors but pickled (.bin, .pt), which can run code when read; "
+            "convert them with save_pretrained first"
+        )
+    raise ValueError(
+        f"the checkpoint {path!r} is incomplete: {folder} lacks {', '.join(missing[:3])} (only safetensors are read)"
+    )
+
+
+def _missing_weights(folder: Path) -> list[str]:
+    index = folder / "model.safetensors.index.json"
+    if index.is_file():
+        shards: set[str] = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
+        return sorted(shard for shard in shards if not (folder / shard).is_file())
+    return [] if any(folder.glob("*.safetensors")) else ["model.safetensors"]
+
+
+def _from_hub(name: str, weights: bool) -> Path:
+    """The snapshot of a hub name: what the local cache holds, so that a run keeps its revision; else downloaded."""
+    import huggingface_hub
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+
+    if name.startswith(("/", ".", "~")) or name.count("/") > 1:
+        raise ValueError(f"there is no folder {name!r}")
+    download = cast("Callable[..., str]", huggingface_hub.snapshot_download)
+    wanted = [*CONFIG_FILES, *TOKENIZER_FILES, *(WEIGHT_FILES if weights else ())]
+    unwanted = ["consolidated*"]  # the same weights a second time, in another layout
+    try:
+        try:
+            cached = Path(download(name, allow_patterns=wanted, local_files_only=True))
+            if (cached / "config.json").is_file() and not (weights and _missing_weights(cached)):
+                return cached
+        except LocalEntryNotFoundError:
+            pass
+        return Path(download(name, allow_patterns=wanted, ignore_patterns=unwanted))
+    except (HFValidationError, HfHubHTTPError, OSError) as error:
+        reason = str(error).strip().partition("\n")[0]
+        raise ValueError(f"{name!r} is neither a folder nor a model that the hub gives: {reason}") from error
+
+
+@contextmanager
+def _quiet() -> Generator[None]:
+    """Without transformers' own progress bars and load reports: we show progress, and refuse what it only reports."""
+    from transformers.utils import logging
+
+    bars, level = logging.is_progress_bar_enabled(), logging.get_verbosity()
+    logging.disable_progress_bar()
+    logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(level)
+        if bars:
+            logging.enable_progress_bar()

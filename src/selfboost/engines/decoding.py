@@ -1,0 +1,195 @@
+"""Batched decoding of a transformers language model: rows are prefilled, advance together, leave when they end.
+
+Places that become free are filled from the queue. The order is fixed by the requests alone: the same call gives the
+same bits. Leaves out speculative decoding and prefix sharing.
+
+Shapes: B rows, L tokens cached (padding on the left), V vocabulary.
+"""
+
+from __future__ import annotations
+
+import inspect
+import math
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, cast
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel
+from transformers.cache_utils import Cache
+
+from selfboost.engines import Generation, Request
+from selfboost.engines.drawing import Draws, draw
+from selfboost.engines.key_values import can_join, join_rows, keep_rows, new_cache
+from selfboost.records import Finish
+
+PREFILL_TOKENS = 16384
+"""Most tokens, padding included, that are prefilled at once: what bounds the memory of long prompts."""
+
+
+@dataclass(kw_only=True)
+class Row:
+    """One request being answered."""
+
+    index: int
+    request: Request
+    limit: int
+    """Most tokens it may get: its own setting, and what its context leaves."""
+    token_ids: list[int] = field(default_factory=list[int])
+    logps: list[float] = field(default_factory=list[float])
+
+    @property
+    def length(self) -> int:
+        """Tokens of prompt and answer."""
+        return len(self.request.prompt_ids) + len(self.token_ids)
+
+    def generation(self, finish: Finish, reason: str = "") -> Generation:
+        """What it became."""
+        return Generation(token_ids=tuple(self.token_ids), logps=tuple(self.logps), finish=finish, reason=reason)
+
+
+@dataclass(kw_only=True)
+class Batch:
+    """Rows that advance together."""
+
+    rows: list[Row]
+    draws: Draws
+    cache: Cache
+    mask_BL: Tensor
+    """1 at tokens, 0 at padding, for everything cached."""
+
+    def keep(self, places: Sequence[int]) -> None:
+        """Drop all other rows, and the padding that none of the rest needs."""
+        index_B = torch.tensor(places, device=self.mask_BL.device)
+        self.rows = [self.rows[place] for place in places]
+        self.draws = self.draws.rows(index_B)
+        needed = max(row.length - 1 for row in self.rows)  # the newest token of a row is not cached yet
+        dropped = keep_rows(self.cache, index_B, self.mask_BL.shape[1] - needed)
+        self.mask_BL = self.mask_BL[index_B, dropped:]
+
+    def join(self, other: Batch) -> None:
+        """Take up the other's rows."""
+        length = max(self.mask_BL.shape[1], other.mask_BL.shape[1])
+        masks = [torch.nn.functional.pad(mask, (length - mask.shape[1], 0)) for mask in (self.mask_BL, other.mask_BL)]
+        join_rows(self.cache, other.cache)
+        self.mask_BL = torch.cat(masks)
+        self.rows = self.rows + other.rows
+        self.draws = self.draws.followed_by(other.draws)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Decoder:
+    """A model with what its decoding needs to know."""
+
+    model: PreTrainedModel
+    stop_ids: frozenset[int]
+    text: Callable[[Sequence[int]], str]
+    """Text of an answer's tokens, in which stop texts are looked for."""
+    context_length: int
+    batch_size: int
+
+    def decode(self, requests: Sequence[Request]) -> Iterator[tuple[int, Generation]]:
+        """Yield (index of the request, its generation) as rows end."""
+        rows = [self._row(index, request) for index, request in enumerate(requests)]
+        for row in rows:
+            if row.limit < 1:
+                yield row.index, row.generation("failed", self._refusal(row))
+        # The longest prompts first: what joins later fits into the length that is there, and memory runs out early.
+        waiting = sorted((row for row in rows if row.limit > 0), key=lambda row: -row.length)
+        queue, batch, joinable = deque(waiting), None, can_join(self.model)
+        while queue or batch:
+            if batch is None:
+                batch = self._prefill(queue, self.batch_size)
+            elif queue and joinable and len(batch.rows) <= self.batch_size * 3 // 4:
+                batch.join(self._prefill(queue, self.batch_size - len(batch.rows)))
+            else:
+                self._advance(batch)
+            finishes = [self._finish(row) for row in batch.rows]
+            for row, finish in zip(batch.rows, finishes, strict=True):
+                if finish is not None:
+                    yield row.index, row.generation(*finish)
+            left = [place for place, finish in enumerate(finishes) if finish is None]
+            if not left:
+                batch = None
+            elif len(left) < len(finishes):
+                batch.keep(left)
+
+    def _row(self, index: int, request: Request) -> Row:
+        prompt = len(request.prompt_ids)
+        limit = min(request.sampling.max_tokens, self.context_length - prompt) if prompt else 0
+        return Row(index=index, request=request, limit=limit)
+
+    def _refusal(self, row: Row) -> str:
+        if not row.length:
+            return "the prompt is empty"
+        return f"the prompt's {row.length} tokens leave no room in the context of {self.context_length} tokens"
+
+    @torch.no_grad()
+    def _prefill(self, queue: deque[Row], places: int) -> Batch:
+        """A batch of the queue's first rows, each with its first token."""
+        longest = queue[0].length
+        rows = [queue.popleft() for _ in range(max(1, min(places, len(queue), PREFILL_TOKENS // longest)))]
+        device = self.model.device
+        padding = [longest - row.length for row in rows]
+        ids_BL = torch.tensor([[0] * pad + [*row.request.prompt_ids] for pad, row in zip(padding, rows, strict=True)])
+        mask_BL = (torch.arange(longest) >= torch.tensor(padding)[:, None]).long().to(device)
+        draws = Draws.of([row.request for row in rows], device)
+        batch = Batch(rows=rows, draws=draws, cache=new_cache(self.model), mask_BL=mask_BL)
+        position_BL = (mask_BL.cumsum(-1) - 1).clamp(min=0)
+        self._extend(batch, self._logits(batch, ids_BL.to(device), position_BL))
+        return batch
+
+    @torch.no_grad()
+    def _advance(self, batch: Batch) -> None:
+        """One more token for every row."""
+        device = self.model.device
+        newest_B1 = torch.tensor([row.token_ids[-1:] for row in batch.rows], device=device)
+        position_B1 = torch.tensor([[row.length - 1] for row in batch.rows], device=device)
+        batch.mask_BL = torch.nn.functional.pad(batch.mask_BL, (0, 1), value=1)
+        self._extend(batch, self._logits(batch, newest_B1, position_B1))
+
+    def _logits(self, batch: Batch, ids_BL: Tensor, position_BL: Tensor) -> Tensor:
+        """Logits of every row's next token; only what the model's forward knows is handed to it."""
+        settings = {"position_ids": position_BL, "logits_to_keep": 1}
+        known = {name: value for name, value in settings.items() if name in self._parameters}
+        output = cast(Any, self.model)(
+            input_ids=ids_BL, attention_mask=batch.mask_BL, past_key_values=batch.cache, use_cache=True, **known
+        )
+        return output.logits[:, -1]
+
+    @cached_property
+    def _parameters(self) -> frozenset[str]:
+        return frozenset(inspect.signature(self.model.forward).parameters)
+
+    def _extend(self, batch: Batch, logits_BV: Tensor) -> None:
+        """Draw every row's next token and note it."""
+        step_B = torch.tensor([len(row.token_ids) for row in batch.rows], device=logits_BV.device)
+        token_B, logp_B = draw(logits_BV, batch.draws, step_B)
+        tokens, logps = cast(list[int], token_B.tolist()), cast(list[float], logp_B.tolist())
+        for row, token, logp in zip(batch.rows, tokens, logps, strict=True):
+            row.token_ids.append(token)
+            row.logps.append(logp)
+
+    def _finish(self, row: Row) -> tuple[Finish, str] | None:
+        """How a row has ended; None while it goes on."""
+        if not math.isfinite(row.logps[-1]):
+            row.token_ids.pop()
+            row.logps.pop()
+            return "failed", f"the model's logits are not finite at answer token {len(row.token_ids) + 1}"
+        if row.token_ids[-1] in self.stop_ids or self._says_stop(row):
+            return "stop", ""
+        return ("length", "") if len(row.token_ids) >= row.limit else None
+
+    def _says_stop(self, row: Row) -> bool:
+        """Whether a stop text has appeared: looked for at the end alone, then made sure of in the whole."""
+        stops = [stop for stop in row.request.sampling.stop if stop]
+        if not stops:
+            return False
+        recent = self.text(row.token_ids[-(max(len(stop.encode()) for stop in stops) + 8) :])
+        if not any(stop in recent for stop in stops):
+            return False
+        whole = self.text(row.token_ids)
+        return any(stop in whole for stop in stops)

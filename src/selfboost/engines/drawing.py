@@ -1,0 +1,178 @@
+"""Drawing the next token of every row of a batch: greedy, or at a temperature with top-k, top-p and min-p.
+
+The vocabulary is never sorted. A token is drawn from the whole distribution and kept if the settings allow it, else
+drawn again: exact, since rejection leaves the allowed tokens' proportions alone. Chance comes from a hash of (seed,
+step, attempt), so a row's draws do not depend on its neighbours. Cuts follow transformers' order: temperature, top-k,
+top-p within what top-k left, min-p. Leaves out penalties and logit biases.
+
+Shapes: B rows, R rows still to be drawn, V vocabulary, W vocabulary padded to whole blocks, N blocks, S tokens of a
+block, K likeliest tokens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+
+import torch
+from torch import Tensor
+
+from selfboost.engines import Request
+
+BLOCK = 128
+"""Tokens of a block: a draw finds its block first, then its token, so that no sum runs over the whole vocabulary."""
+ATTEMPTS = 4
+"""Draws before the allowed tokens of a row are selected instead (a small top_p, a large min_p)."""
+SELECTED = 256
+"""Likeliest tokens first looked at when they are selected; eight times as many while they do not suffice."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Draws:
+    """Settings of every row, as tensors on the model's device."""
+
+    temperature_B: Tensor
+    top_p_B: Tensor
+    top_k_B: Tensor
+    min_p_B: Tensor
+    seed_B: Tensor
+
+    @classmethod
+    def of(cls, requests: Sequence[Request], device: torch.device) -> Draws:
+        """The settings of the requests, in order."""
+
+        def column(values: list[float] | list[int], dtype: torch.dtype) -> Tensor:
+            return torch.tensor(values, dtype=dtype, device=device)
+
+        settings = [request.sampling for request in requests]
+        return cls(
+            temperature_B=column([setting.temperature for setting in settings], torch.float32),
+            top_p_B=column([setting.top_p for setting in settings], torch.float32),
+            top_k_B=column([setting.top_k for setting in settings], torch.int64),
+            min_p_B=column([setting.min_p for setting in settings], torch.float32),
+            seed_B=column([_signed(request.seed) for request in requests], torch.int64),
+        )
+
+    def rows(self, index_R: Tensor) -> Draws:
+        """The settings of some rows."""
+        return Draws(**{field.name: getattr(self, field.name)[index_R] for field in fields(self)})
+
+    def followed_by(self, other: Draws) -> Draws:
+        """The settings of these rows, then of the others."""
+        return Draws(**{f.name: torch.cat([getattr(self, f.name), getattr(other, f.name)]) for f in fields(self)})
+
+
+def draw(logits_BV: Tensor, draws: Draws, step_B: Tensor) -> tuple[Tensor, Tensor]:
+    """The next token of every row, and its log-probability under the model itself (temperature 1, nothing cut)."""
+    logits_BV = logits_BV.float()
+    top_B1, token_B1 = logits_BV.max(-1, keepdim=True)
+    token_B = token_B1[:, 0]
+    warm_R = draws.temperature_B.nonzero()[:, 0]
+    if len(warm_R):
+        everyone = len(warm_R) == len(token_B)
+        shifted_RV = logits_BV - top_B1 if everyone else logits_BV[warm_R] - top_B1[warm_R]
+        warm = draws if everyone else draws.rows(warm_R)
+        token_B = token_B.index_copy(0, warm_R, _draw_warm(shifted_RV, warm, step_B[warm_R]))
+    chosen_B = logits_BV.gather(-1, token_B[:, None])[:, 0]
+    return token_B, chosen_B - logits_BV.logsumexp(-1)
+
+
+def uniform(seed_B: Tensor, step_B: Tensor, attempt: int) -> Tensor:
+    """A number in [0, 1) for each row: a pure function of its arguments (splitmix64), float64."""
+    hashed_B = splitmix64(splitmix64(splitmix64(seed_B) ^ step_B) ^ attempt)
+    return (_shift(hashed_B, 11)).double() * 2.0**-53
+
+
+def _draw_warm(shifted_RV: Tensor, draws: Draws, step_R: Tensor) -> Tensor:
+    """Tokens of rows with a temperature; `shifted_RV` are logits minus the row's highest."""
+    size = -(-shifted_RV.shape[1] // BLOCK) * BLOCK
+    weight_RW = shifted_RV.new_zeros(shifted_RV.shape[0], size)
+    weight_RV = weight_RW[:, : shifted_RV.shape[1]]
+    torch.exp(shifted_RV / draws.temperature_B[:, None], out=weight_RV)
+    _cut_to_top_k(weight_RV, draws.top_k_B)
+    block_RN = weight_RW.view(len(weight_RW), -1, BLOCK).sum(-1)
+    token_R = torch.zeros_like(step_R)
+    left_R = torch.arange(len(token_R), device=token_R.device)
+    free = not bool(((draws.top_p_B < 1) | (draws.min_p_B > 0)).any())
+    for attempt in range(ATTEMPTS):
+        everyone = len(left_R) == len(token_R)
+        weights, blocks = (weight_RW, block_RN) if everyone else (weight_RW[left_R], block_RN[left_R])
+        some = draws if everyone else draws.rows(left_R)
+        found = _find(weights, blocks, uniform(some.seed_B, step_R[left_R], attempt))
+        found = found.clamp(max=weight_RV.shape[1] - 1)  # only ever beyond it where logits are not finite
+        token_R[left_R] = found
+        if free:
+            return token_R
+        left_R = left_R[~_allowed(weights, blocks, found, some)]
+        if not len(left_R):
+            return token_R
+    chance_R = uniform(draws.seed_B[left_R], step_R[left_R], ATTEMPTS)
+    token_R[left_R] = _select(weight_RV[left_R], block_RN[left_R].double().sum(-1), draws.rows(left_R), chance_R)
+    return token_R
+
+
+def _cut_to_top_k(weight_RV: Tensor, top_k_R: Tensor) -> None:
+    """Set to zero, in place, what is less likely than a row's k-th token (equally likely ones stay)."""
+    cut_R = ((top_k_R > 0) & (top_k_R < weight_RV.shape[1])).nonzero()[:, 0]
+    if not len(cut_R):
+        return
+    some_RV, k_R = weight_RV[cut_R], top_k_R[cut_R]
+    likeliest_RK = some_RV.topk(int(k_R.max()), dim=-1).values
+    floor_R1 = likeliest_RK.gather(-1, k_R[:, None] - 1)
+    weight_RV[cut_R] = some_RV.where(some_RV >= floor_R1, 0.0)
+
+
+def _find(weight_RW: Tensor, block_RN: Tensor, chance_R: Tensor) -> Tensor:
+    """The token where the running sum of weights passes the given share of their total."""
+    sums_RN = block_RN.double().cumsum(-1)
+    goal_R1 = chance_R[:, None] * sums_RN[:, -1:]
+    block_R1 = torch.searchsorted(sums_RN, goal_R1, right=True).clamp(max=block_RN.shape[1] - 1)
+    before_R1 = sums_RN.gather(-1, block_R1) - block_RN.double().gather(-1, block_R1)
+    share_R1 = ((goal_R1 - before_R1) / block_RN.double().gather(-1, block_R1)).clamp(0.0, 1.0 - 1e-15)
+    row_R = torch.arange(len(weight_RW), device=weight_RW.device)
+    inside_RS = weight_RW.view(len(weight_RW), -1, BLOCK)[row_R, block_R1[:, 0]].double().cumsum(-1)
+    inside_R1 = torch.searchsorted(inside_RS, share_R1 * inside_RS[:, -1:], right=True).clamp(max=BLOCK - 1)
+    return (block_R1 * BLOCK + inside_R1)[:, 0]
+
+
+def _allowed(weight_RW: Tensor, block_RN: Tensor, token_R: Tensor, draws: Draws) -> Tensor:
+    """Whether the tokens strictly likelier than the drawn one leave room for it (top-p), and it is not too rare."""
+    drawn_R1 = weight_RW.gather(-1, token_R[:, None])
+    likelier_R = (weight_RW * (weight_RW > drawn_R1)).sum(-1)
+    within_R = likelier_R < draws.top_p_B * block_RN.sum(-1)
+    return (within_R | (draws.top_p_B >= 1)) & (drawn_R1[:, 0] >= draws.min_p_B)
+
+
+def _select(weight_RV: Tensor, total_R: Tensor, draws: Draws, chance_R: Tensor) -> Tensor:
+    """Draw among the allowed tokens by looking at the likeliest ones only, as many as it takes."""
+    count = min(SELECTED, weight_RV.shape[1])
+    while True:
+        weight_RK, token_RK = weight_RV.topk(count, dim=-1)
+        sums_RK = torch.nn.functional.pad(weight_RK.double().cumsum(-1), (1, 0))
+        first_RK = torch.searchsorted(-weight_RK, -weight_RK)  # of equally likely tokens the first one's place
+        within_RK = sums_RK.gather(-1, first_RK) < draws.top_p_B[:, None] * total_R[:, None]
+        allowed_RK = (within_RK | (draws.top_p_B >= 1)[:, None]) & (weight_RK >= draws.min_p_B[:, None])
+        if count == weight_RV.shape[1] or not bool(allowed_RK[:, -1].any()):
+            break
+        count = min(count * 8, weight_RV.shape[1])
+    kept_RK = (weight_RK.double() * allowed_RK).cumsum(-1)
+    place_R1 = torch.searchsorted(kept_RK, chance_R[:, None] * kept_RK[:, -1:], right=True).clamp(max=count - 1)
+    return token_RK.gather(-1, place_R1)[:, 0]
+
+
+def _signed(value: int) -> int:
+    """The lowest 64 bits of a whole number, as PyTorch's signed integers hold them."""
+    return (value + 2**63) % 2**64 - 2**63
+
+
+def _shift(value_B: Tensor, bits: int) -> Tensor:
+    """Shift right, filling with zeros (PyTorch's own shift repeats the sign)."""
+    return (value_B >> bits) & ((1 << (64 - bits)) - 1)
+
+
+def splitmix64(value_B: Tensor) -> Tensor:
+    """One round of splitmix64; products wrap around at 64 bits, as they must."""
+    value_B = value_B + _signed(0x9E3779B97F4A7C15)
+    value_B = (value_B ^ _shift(value_B, 30)) * _signed(0xBF58476D1CE4E5B9)
+    value_B = (value_B ^ _shift(value_B, 27)) * _signed(0x94D049BB133111EB)
+    return value_B ^ _shift(value_B, 31)

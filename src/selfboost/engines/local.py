@@ -1,0 +1,102 @@
+"""The engine in this process: any transformers language model on PyTorch, batched, with a growing key-value cache.
+
+A sample is a function of prompt, settings, seed and model; what stands beside it in a batch changes its logits by
+rounding alone. Leaves out quantised models, several devices and prefix sharing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any, cast
+
+from pydantic import Field
+
+from selfboost.engines import Generation, Request
+from selfboost.engines.chat import ChatTokenizer, open_tokenizer
+from selfboost.engines.checkpoint import DeviceName, DTypeName, fingerprint, load_causal_model
+from selfboost.records import Model
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+    from selfboost.engines.decoding import Decoder
+
+CHUNK_BATCHES = 4
+"""Batches handed over at once: rows of later batches take the places of rows that end early."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Local:
+    """PyTorch in this process: any transformers language model."""
+
+    dtype: DTypeName = "auto"
+    """Number type of the weights while sampling; `auto`: bfloat16 on a GPU, float32 on a CPU."""
+    device: DeviceName = "auto"
+    """Where the model runs; `auto`: the GPU if there is one."""
+    batch_size: Annotated[int, Field(ge=1)] = 64
+    """Rows decoded at a time."""
+    chat_template: str = ""
+    """Empty: the tokenizer's own. Else a named template (`plain`, `plain-bos`) or a Jinja file."""
+    trust_remote_code: bool = False
+    """Whether a checkpoint may bring code of its own that is run here."""
+
+    def tokenizer(self, model: Model) -> ChatTokenizer:
+        """The model's tokenizer alone, without loading weights."""
+        return open_tokenizer(model.path, self.chat_template, self.trust_remote_code)
+
+    @contextmanager
+    def open(self, model: Model) -> Generator[LocalSampler]:
+        """Load the model for sampling and free it at the end."""
+        tokenizer = self.tokenizer(model)
+        loaded = load_causal_model(model.path, self.dtype, self.device, self.trust_remote_code)
+        sampler = LocalSampler(loaded, tokenizer, self.batch_size)
+        on_gpu = loaded.device.type == "cuda"
+        del loaded
+        try:
+            yield sampler
+        finally:
+            sampler.close()
+            if on_gpu:
+                import torch
+
+                torch.cuda.empty_cache()
+
+    def fingerprint(self, path: str) -> str:
+        """Hash of a checkpoint's content."""
+        return fingerprint(path)
+
+
+class LocalSampler:
+    """An opened transformers model."""
+
+    def __init__(self, model: PreTrainedModel, tokenizer: ChatTokenizer, batch_size: int) -> None:
+        from selfboost.engines.decoding import Decoder
+
+        self.tokenizer = tokenizer
+        self.context_length = context_length(model, tokenizer)
+        self.chunk = batch_size * CHUNK_BATCHES
+        self._decoder: Decoder | None = Decoder(
+            model=model,
+            stop_ids=tokenizer.stop_ids,
+            text=tokenizer.text,
+            context_length=self.context_length,
+            batch_size=batch_size,
+        )
+
+    def sample(self, requests: Sequence[Request]) -> Iterator[tuple[int, Generation]]:
+        """Yield (index of the request, its sample) as the samples finish; the same call gives the same bits."""
+        assert self._decoder is not None, "the sampler is closed"
+        return self._decoder.decode(requests)
+
+    def close(self) -> None:
+        """Let go of the weights."""
+        self._decoder = None
+
+
+def context_length(model: PreTrainedModel, tokenizer: ChatTokenizer) -> int:
+    """Most tokens of prompt and answer together: the model's positions, else the tokenizer's limit."""
+    config = cast(Any, model.config).get_text_config()
+    positions = getattr(config, "max_position_embeddings", None)
+    return int(positions or cast(Any, tokenizer.raw).model_max_length)

@@ -1,0 +1,78 @@
+"""SynPO's response improver: fine-tuned to turn a model's own answer into the gold one, then rewrites drafts.
+
+Source: arXiv 2410.06961, section 2.2. The paper does not give the threshold below which a seed is left out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from selfboost.pairing import answer_fault
+from selfboost.records import Answer, Example, Model, Origin, Prompt, Sampling, user_prompt
+from selfboost.run import Run
+from selfboost.templates import check_template
+from selfboost.train import Training
+
+TEMPLATE = """Rewrite the answer to the question below so that it becomes better: correct its mistakes, add what is \
+missing, and make it answer exactly what was asked.
+
+### Given Question
+{prompt}
+
+### Original Answer
+{answer}
+
+### Rewritten Answer"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ResponseImprover:
+    """A model that rewrites answers, trained anew in every iteration from the initial model."""
+
+    template: str = TEMPLATE
+    """The rewrite request, with the fields {prompt} and {answer}."""
+    threshold: float = 0.0
+    """A seed trains the improver where score(gold) - score(own answer) is above this; -inf keeps all."""
+    sampling: Sampling = field(default_factory=Sampling)
+    """How rewrites are sampled."""
+    training: Training = field(
+        default_factory=lambda: Training(learning_rate=1e-6, batch_size=32, epochs=3, max_length=6000)
+    )
+    """Supervised fine-tuning, as the prompt generator's."""
+
+    def __post_init__(self) -> None:
+        check_template("template", self.template, {"prompt", "answer"})
+
+    def train(self, run: Run, own_sampling: Sampling) -> Model:
+        """Fine-tune the initial model on (seed prompt, the policy's own answer) → gold answer."""
+        own = run.sample("seed-answers", run.previous, [seed.prompt for seed in run.seeds], own_sampling)
+        worse = self._where_gold_wins(run, own)
+        run.notes["improver"] = {"seeds": len(run.seeds), "kept": len(worse)}
+        examples = [run.example(self.request(seed.prompt, answer), seed.answer) for seed, answer in worse]
+        return run.finetune("improver", examples, self.training, start=run.initial)
+
+    def request(self, prompt: Prompt, draft: Answer) -> Prompt:
+        """The wish to rewrite a draft."""
+        origin = Origin(
+            source="rewrite",
+            iteration=prompt.origin.iteration,
+            keywords=prompt.origin.keywords,
+            parent=draft.id,
+        )
+        return user_prompt(self.template.format(prompt=prompt.text, answer=draft.text), origin)
+
+    def _where_gold_wins(self, run: Run, own: Sequence[Answer]) -> list[tuple[Example, Answer]]:
+        usable = [(seed, answer) for seed, answer in zip(run.seeds, own, strict=True) if not answer_fault(answer)]
+        if self.threshold == float("-inf"):
+            return usable
+        gold = run.score("prepare/gold-scores", [seed.answer for seed in run.seeds])
+        gold_scores = {verdict.answer: verdict.value for verdict in gold}
+        own_scores = run.score("seed-scores", [answer for _, answer in usable])
+        return [
+            (seed, answer)
+            for (seed, answer), mine in zip(usable, own_scores, strict=True)
+            if (best := gold_scores[seed.answer.id]) is not None
+            and mine.value is not None
+            and best - mine.value > self.threshold
+        ]

@@ -1,0 +1,184 @@
+"""The loop: the method proposes a candidate, the run measures it against the incumbent, the gate decides and says why.
+
+Choices are made on the validation prompts, results reported on the held-out ones. What happened is kept in `run.json`.
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from selfboost import store
+from selfboost.agreement import check_agreement
+from selfboost.measures import Measures, gain_of, measures_of
+from selfboost.recipe import Gate, Recipe
+from selfboost.recipe_text import recipe_text
+from selfboost.records import Model, Rated
+from selfboost.run import Run
+from selfboost.stages import Listener
+
+SUMMARY = "run.json"
+Decision = Literal["initial", "promoted", "kept", "stopped"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Iteration:
+    """What one iteration came to."""
+
+    iteration: int
+    policy: str
+    """Folder of the policy after this iteration."""
+    decision: Decision
+    why: str
+    pairs: int
+    """Pairs the candidate was trained on."""
+    measures: Measures
+    """On the held-out prompts, of this iteration's candidate; gains against the initial model."""
+    validation: Measures
+    """On the validation prompts: what decisions are made of."""
+    notes: dict[str, Any] = field(default_factory=dict[str, Any])
+    """Counts by reason, from the method."""
+    agreement: float | None = None
+    """Mean difference of the sampler's and the trainer's log-probabilities, in nats per token."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rating:
+    """A model's ratings on both splits."""
+
+    model: Model
+    held_out: list[Rated]
+    validation: list[Rated]
+
+
+def boost(recipe: Recipe, root: Path, listener: Listener) -> None:
+    """Run a recipe in a folder, from wherever it stands there.
+
+    Raises:
+        ValueError: what the user can mend, in one sentence.
+    """
+    with store.lock(root):
+        started = time.monotonic()
+        _limit_threads(recipe.run.threads)
+        store.write_atomically(root / "recipe.toml", recipe_text(recipe, "The complete recipe of this run.").encode())
+        loop = Loop(Run(recipe, root, listener), started)
+        loop.go()
+
+
+class Loop:
+    """The state of a loop: the incumbent, what every iteration came to."""
+
+    def __init__(self, run: Run, started: float) -> None:
+        self.run, self.recipe = run, run.recipe
+        self.iterations: list[Iteration] = []
+        self.beside: list[dict[str, Any]] = []
+        self._clock = started
+        earlier = store.read_json(run.root / SUMMARY) if (run.root / SUMMARY).exists() else {}
+        self._seconds, self._peak = float(earlier.get("seconds", 0)), int(earlier.get("peak_memory_bytes", 0))
+        self._save("running")
+
+    def go(self) -> None:
+        """All iterations, until the last or until patience ends."""
+        self.run.begin(0, self.run.initial)
+        self.first = incumbent = self._rate(self.run.initial)
+        self._add(incumbent, incumbent, "initial", "the model to improve", self.run.initial)
+        without_gain = 0
+        for number in range(1, self.recipe.run.iterations + 1):
+            self.run.begin(number, incumbent.model)
+            candidate = self._rate(self.recipe.method.iterate(self.run))
+            promote, why = decide(self.recipe.gate, candidate.validation, incumbent.validation, self.recipe.run.seed)
+            without_gain = 0 if promote else without_gain + 1
+            stop = without_gain >= self.recipe.run.patience
+            decision: Decision = "promoted" if promote else "stopped" if stop else "kept"
+            policy = candidate.model if promote else incumbent.model
+            self._add(candidate, incumbent, decision, why, policy)
+            incumbent = candidate if promote else incumbent
+            if stop:
+                break
+        self._measure_beside()
+        self._save("finished")
+
+    def _rate(self, model: Model) -> Rating:
+        return Rating(
+            model=model, validation=self.run.measure(model, "validation"), held_out=self.run.measure(model, "held_out")
+        )
+
+    def _measures(self, rating: Rating, against: Rating | None) -> tuple[Measures, Measures]:
+        seed, measure = self.recipe.run.seed, self.recipe.gate.measure
+        return (
+            measures_of(rating.held_out, self.first.held_out, against and against.held_out, measure, seed),
+            measures_of(rating.validation, self.first.validation, against and against.validation, measure, seed),
+        )
+
+    def _add(self, candidate: Rating, incumbent: Rating, decision: Decision, why: str, policy: Model) -> None:
+        held_out, validation = self._measures(candidate, None if decision == "initial" else incumbent)
+        self.iterations.append(
+            Iteration(
+                iteration=self.run.iteration,
+                policy=policy.path,
+                decision=decision,
+                why=why,
+                pairs=self.run.trained_pairs,
+                measures=held_out,
+                validation=validation,
+                notes=dict(self.run.notes),
+                agreement=check_agreement(self.run, candidate.model),
+            )
+        )
+        self._save("running")
+
+    def _measure_beside(self) -> None:
+        for name in self.recipe.run.beside:
+            self.run.begin(0, self.run.initial, place=f"beside-{name.replace('/', '-')}")
+            rating = self._rate(self.run.model(name))
+            measures, _ = self._measures(rating, None)
+            self.beside.append({"name": name, "policy": rating.model.path, "measures": measures})
+            self._save("running")
+
+    def _save(self, status: str) -> None:
+        now = time.monotonic()
+        self._seconds, self._clock = self._seconds + now - self._clock, now
+        self._peak = max(self._peak, peak_memory())
+        summary = {
+            "status": status,
+            "method": type(self.recipe.method).__name__,
+            "seconds": round(self._seconds, 1),
+            "peak_memory_bytes": self._peak,
+            "gate_measure": self.recipe.gate.measure,
+            "seeds": [len(part) for part in (self.run.seeds, self.run.validation, self.run.held_out)],
+            "said": self.run.said,
+            "iterations": [asdict(iteration) for iteration in self.iterations],
+            "beside": self.beside,
+        }
+        store.write_json(self.run.root / SUMMARY, summary)
+
+
+def decide(gate: Gate, new: Sequence[Rated], old: Sequence[Rated], seed: int) -> tuple[bool, str]:
+    """Whether the candidate becomes the policy, and why, from a paired test on the validation prompts."""
+    gain = gain_of(new, old, gate.measure, seed)
+    test = f"validation {gate.measure} {gain.value:+.3f} [{gain.low:+.3f}, {gain.high:+.3f}] against the incumbent"
+    if gate.rule == "always":
+        return True, f"{test}; the rule is to promote always"
+    if gate.rule == "better":
+        return gain.low > 0, f"{test}; promoted only if the interval is above 0"
+    return gain.high > -gate.margin, f"{test}; kept only if the interval is below -{gate.margin}"
+
+
+def _limit_threads(threads: int) -> None:
+    """Bound PyTorch's threads, whether or not it is loaded yet: a run of fakes must not load it."""
+    if threads:
+        os.environ["OMP_NUM_THREADS"] = str(threads)
+        if (torch := sys.modules.get("torch")) is not None:
+            torch.set_num_threads(threads)
+
+
+def peak_memory() -> int:
+    """Most memory this process held at once, in bytes."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024

@@ -1,0 +1,62 @@
+"""DPO, arXiv 2305.18290, equation 7: −log σ(β·[(lp_w − ref_w) − (lp_l − ref_l)]), log-probabilities summed over tokens.
+
+Label smoothing is conservative DPO (Mitchell 2023, "A note on DPO with noisy preferences"); the hinge puts the same
+margin into the loss of SLiC (arXiv 2305.10425, equation 1).
+Leaves out other divergences than the reverse KL.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from pydantic import Field
+
+from selfboost.losses import PairScores
+from selfboost.losses.curves import check_shape, margin_losses
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+@dataclass(frozen=True, kw_only=True)
+class DPO:
+    """Direct Preference Optimization: prefer the chosen answer more than the reference model does."""
+
+    beta: Annotated[float, Field(gt=0)] = 0.1
+    """Strength of the tie to the reference: larger keeps closer."""
+    label_smoothing: Annotated[float, Field(ge=0, lt=0.5)] = 0.0
+    """Share of the pairs believed to be the wrong way round."""
+    shape: Literal["sigmoid", "hinge"] = "sigmoid"
+    """The loss of a margin m: −log σ(m), or max(0, 1 − m)."""
+
+    def __post_init__(self) -> None:
+        check_shape(self.shape, self.label_smoothing)
+
+    @property
+    def needs_reference(self) -> bool:
+        """Always."""
+        return True
+
+    @property
+    def head(self) -> Literal["logps", "reward"]:
+        """Trains a language model."""
+        return "logps"
+
+    def losses(self, scores: PairScores) -> Tensor:
+        """Loss of each pair."""
+        chosen_B, rejected_B = self._rewards(scores)
+        return margin_losses(chosen_B - rejected_B, self.shape, self.label_smoothing)
+
+    def rewards(self, scores: PairScores) -> tuple[Tensor, Tensor]:
+        """β·(log-probability − the reference's), detached (equation 5 without its constant)."""
+        chosen_B, rejected_B = self._rewards(scores)
+        return chosen_B.detach(), rejected_B.detach()
+
+    def _rewards(self, scores: PairScores) -> tuple[Tensor, Tensor]:
+        assert scores.reference_chosen_B is not None, "DPO needs the reference's log-probabilities"
+        assert scores.reference_rejected_B is not None, "DPO needs the reference's log-probabilities"
+        return (
+            self.beta * (scores.chosen_B - scores.reference_chosen_B),
+            self.beta * (scores.rejected_B - scores.reference_rejected_B),
+        )

@@ -1,0 +1,35 @@
+"""What a method is: one file in methods/, one frozen dataclass, one `iterate` that reads like the paper's algorithm.
+
+The named options every method has are here, so that a run's record always says which start model, which reference and
+which data window an iteration used.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from pydantic import Field
+
+if TYPE_CHECKING:
+    from selfboost.records import Model
+    from selfboost.run import Run
+
+Count = Annotated[int, Field(ge=1), "count"]
+"""A number of prompts or pairs: `selfboost check` scales these down to rehearse a run."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Method:
+    """A way to make a better model from the current one: subclass it and write `iterate`."""
+
+    start: Literal["initial", "previous"] = "previous"
+    """The model that preference optimisation starts from."""
+    reference: Literal["initial", "previous"] = "previous"
+    """The reference model of losses that need one."""
+    window: Literal["last", "last_two", "all"] = "last"
+    """The iterations whose pairs are trained on."""
+
+    def iterate(self, run: Run) -> Model:
+        """Make a candidate from `run.previous`, with the run's verbs."""
+        raise NotImplementedError(f"{type(self).__name__} must define iterate(self, run)")

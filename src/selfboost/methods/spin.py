@@ -1,0 +1,41 @@
+"""SPIN: self-play fine-tuning (arXiv 2401.01335, algorithm 1).
+
+The gold answer is chosen, the policy's own answer rejected; policy and reference start from the previous iterate. With
+`loss.kind = "dpo"` the loss is the paper's equation 4.7. Left out: learning rate and beta by iteration.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Literal
+
+from selfboost.method import Method
+from selfboost.pairing import answer_fault
+from selfboost.records import Model, Sampling
+from selfboost.run import Run
+
+
+@dataclass(frozen=True, kw_only=True)
+class SPIN(Method):
+    """The policy plays against its former self: gold answers over its own (arXiv 2401.01335)."""
+
+    window: Literal["last", "last_two", "all"] = "last_two"
+    """The paper trains on the current and the previous iteration's pairs."""
+    sampling: Sampling = field(default_factory=lambda: Sampling(temperature=1.0, max_tokens=256))
+    """How the policy's own answers are sampled."""
+
+    def iterate(self, run: Run) -> Model:
+        """One round of self-play."""
+        own = run.sample("own-answers", run.previous, [seed.prompt for seed in run.seeds], self.sampling)
+        counts = Counter[str]()
+        pairs = []
+        for seed, answer in zip(run.seeds, own, strict=True):
+            same = "own answer equals gold" if answer.token_ids == seed.answer.token_ids else ""
+            reason = answer_fault(answer) or same
+            counts[reason or "kept"] += 1
+            if not reason:
+                pairs.append(run.pair(seed.prompt, chosen=seed.answer, rejected=answer))
+        run.notes["pairs"] = dict(counts)
+        pairs = run.windowed(pairs, self.window)
+        return run.prefer("policy", pairs, start=run.model(self.start), reference=run.model(self.reference))

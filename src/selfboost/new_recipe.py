@@ -1,0 +1,43 @@
+"""Writes a complete, commented recipe for a user's own model and seed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from selfboost import plugins
+from selfboost.recipe import EMBEDDED, Recipe, build
+from selfboost.recipe_text import recipe_text
+
+NAME = "recipe.toml"
+
+
+def write_new_recipe(folder: Path, model: str, seed: str, method: str) -> Path:
+    """Write `folder/recipe.toml`; an existing one is never overwritten.
+
+    Raises:
+        ValueError: the method or the seed does not exist, or there is a recipe already.
+    """
+    path = folder / NAME
+    if path.exists():
+        raise ValueError(f"{path}: exists already; choose another folder or edit it")
+    if seed != EMBEDDED and not Path(seed).exists():
+        raise ValueError(f"--seed {seed}: no such file or folder")
+    plugins.load("method", method)
+    table = {
+        "model": {"path": _absolute(model)},
+        "seed": {"path": _absolute(seed)},
+        "method": {"kind": method},
+        "loss": {"kind": "simpo" if method in ("synpo", "sampling_ranking") else "dpo"},
+        "scorer": {"kind": "implicit"},
+        "benchmark": {"kind": "held_out", "scorer": {"kind": "implicit"}},
+        "engine": {"kind": "local"},
+        "trainer": {"kind": "local"},
+    }
+    text = recipe_text(build(Recipe, table, ""), f"{method} on {model}, from the seed {seed}.")
+    folder.mkdir(parents=True, exist_ok=True)
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def _absolute(path: str) -> str:
+    return str(Path(path).resolve()) if path != EMBEDDED and Path(path).exists() else path

@@ -1,0 +1,97 @@
+"""From scored answers to preference pairs: what is kept, and every reason why something is not, counted."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Annotated
+
+from pydantic import Field
+
+from selfboost.records import Answer, Pair, Prompt, Verdict
+from selfboost.statistics import repeated_share
+
+if TYPE_CHECKING:
+    from selfboost.run import Run
+
+
+@dataclass(frozen=True, kw_only=True)
+class PairFilter:
+    """Which candidate pairs are kept (SynPO, arXiv 2410.06961, section 2.3)."""
+
+    threshold: float | None = None
+    """Least score gap between chosen and rejected; left out, the scorer's own."""
+    max_repetition: Annotated[float, Field(ge=0, le=1)] = 0.5
+    """Most share of repeated word 4-grams in either answer (the paper gives 50 % and no metric)."""
+    keep_cut: bool = False
+    """Keep pairs whose chosen answer was cut at the token limit: they teach not to stop."""
+
+    def keep(self, candidates: Iterable[Pair], threshold: float) -> tuple[list[Pair], dict[str, int]]:
+        """The pairs to train on, and how many were dropped for which reason. `threshold` is the scorer's own."""
+        least = threshold if self.threshold is None else self.threshold
+        kept: list[Pair] = []
+        counts = Counter[str]()
+        for pair in candidates:
+            reason = self._objection(pair, least)
+            counts["candidates"] += 1
+            counts[reason or "kept"] += 1
+            if not reason:
+                kept.append(pair)
+        return kept, dict(counts)
+
+    def _objection(self, pair: Pair, least: float) -> str:
+        chosen, rejected = pair.chosen, pair.rejected
+        if fault := answer_fault(chosen) or answer_fault(rejected):
+            return fault
+        if chosen.finish == "length" and not self.keep_cut:
+            return "chosen answer cut at the token limit"
+        if chosen.token_ids == rejected.token_ids:
+            return "chosen equals rejected"
+        if max(repeated_share(chosen.text.split()), repeated_share(rejected.text.split())) > self.max_repetition:
+            return "repetitive"
+        if pair.gap is None:
+            return "without a score"
+        return "score gap below the threshold" if pair.gap < least else ""
+
+
+def answer_fault(answer: Answer) -> str:
+    """Why an answer can be no side of a pair, or nothing."""
+    if answer.finish == "failed":
+        return "failed answer"
+    return "" if answer.token_ids and answer.text.strip() else "empty answer"
+
+
+def best_and_worst(
+    answers: Sequence[Answer], verdicts: Sequence[Verdict]
+) -> tuple[tuple[Answer, float], tuple[Answer, float]] | None:
+    """The best and the worst scored answer of one prompt; None where fewer than two have a score."""
+    scored = [(a, v.value) for a, v in zip(answers, verdicts, strict=True) if v.value is not None]
+    if len(scored) < 2:
+        return None
+    return max(scored, key=lambda item: item[1]), min(scored, key=lambda item: item[1])
+
+
+def scored_pairs(
+    run: Run, prompts: Sequence[Prompt], chosen: Sequence[Answer], rejected: Sequence[Answer]
+) -> list[Pair]:
+    """One pair per prompt, both sides scored as replies to that prompt, whatever request they were written for."""
+    pairs = [run.pair(p, c, r) for p, c, r in zip(prompts, chosen, rejected, strict=True)]
+    replies = [
+        replace(side, prompt=pair.prompt, prompt_ids=pair.prompt_ids)
+        for pair in pairs
+        for side in (pair.chosen, pair.rejected)
+    ]
+    values = [verdict.value for verdict in run.score("pair-scores", replies)]
+    return [
+        run.pair(pair.prompt, pair.chosen, pair.rejected, (values[2 * i], values[2 * i + 1]))
+        for i, pair in enumerate(pairs)
+    ]
+
+
+def pick(pairs: Sequence[Pair], count: int, seed: int) -> list[Pair]:
+    """`count` pairs at random (all, where there are no more), in their order."""
+    if len(pairs) <= count:
+        return list(pairs)
+    return [pairs[i] for i in sorted(random.Random(seed).sample(range(len(pairs)), count))]

@@ -1,0 +1,233 @@
+"""A recipe: one complete TOML file <-> frozen dataclasses. Unknown or clashing settings fail here, before any work.
+
+Sections are the fields of `Recipe`; a section with a `kind` is a component found by `plugins`. Files named in a recipe
+are relative to the recipe. Leaf values are checked by pydantic against the annotations of the dataclasses.
+"""
+
+from __future__ import annotations
+
+import difflib
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import MISSING, dataclass, field, fields, is_dataclass, replace
+from importlib.resources import files
+from pathlib import Path
+from typing import Annotated, Any, Literal, cast, get_type_hints
+
+from pydantic import Field, TypeAdapter, ValidationError
+
+from selfboost import plugins
+from selfboost.benchmarks import Benchmark
+from selfboost.engines import Engine
+from selfboost.losses import Loss
+from selfboost.method import Method
+from selfboost.scorers import Scorer
+from selfboost.train import Trainer, Training
+
+ROLES: Mapping[type, str] = {
+    Method: "method",
+    Loss: "loss",
+    Engine: "engine",
+    Trainer: "trainer",
+    Scorer: "scorer",
+    Benchmark: "benchmark",
+}
+"""A field of one of these types is a component, chosen by `kind`."""
+EMBEDDED = "embedded"
+"""As a model's or a seed's path: the ones that ship with selfboost."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunSettings:
+    """The loop."""
+
+    iterations: Annotated[int, Field(ge=1)] = 4
+    """Rounds of self-improvement."""
+    patience: Annotated[int, Field(ge=1)] = 1000
+    """Stop after this many iterations in a row without a promotion."""
+    seed: int = 0
+    """Seed of everything random: data order, sampling, splits, resampling."""
+    threads: Annotated[int, Field(ge=0)] = 0
+    """Threads of PyTorch on the CPU (0 = its own choice)."""
+    beside: tuple[str, ...] = ()
+    """Models to measure beside the policy: `seed_sft`, or a folder or hub name."""
+    agreement: Annotated[float, Field(gt=0)] = 0.05
+    """Most the sampler's and the trainer's log-probabilities may differ, mean over tokens, in nats."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelSource:
+    """The initial model."""
+
+    path: str
+    """A transformers folder, a hub name, or `embedded`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SeedSource:
+    """The seed: prompts with good answers, and the prompts kept apart for measuring."""
+
+    path: str
+    """JSONL or Parquet, file or folder: prompt/response, instruction/input/output or messages; or `embedded`."""
+    limit: Annotated[int, Field(ge=0)] = 0
+    """Use this many of the training seeds (0 = all)."""
+    validation: str | Annotated[int, Field(ge=1)] = 200
+    """Prompts on which choices are made: a file, or how many to set apart from the seed."""
+    held_out: str | Annotated[int, Field(ge=1)] = 200
+    """Prompts on which results are reported, never used for a choice: a file, or how many to set apart."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SeedModels:
+    """How the models made from the seed alone are trained, where a scorer or `run.beside` asks for them."""
+
+    sft: Training = field(default_factory=lambda: Training(learning_rate=1e-6, batch_size=32, epochs=3))
+    """`seed_sft`: the initial model fine-tuned on the seed."""
+    reward: Training = field(default_factory=lambda: Training(learning_rate=1e-5, batch_size=32, epochs=1))
+    """`seed_reward`: a reward model (initial model, scalar head) trained on gold over the initial model's answers."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Gate:
+    """Whether a candidate becomes the policy: a paired test on the validation prompts."""
+
+    rule: Literal["always", "not_worse", "better"] = "always"
+    """Promote always (the papers), unless the gain's interval is below the margin, or only if it is above 0."""
+    measure: str = "sampled"
+    """The measure that decides."""
+    margin: Annotated[float, Field(ge=0)] = 0.01
+    """`not_worse` promotes while the upper end of the gain's interval is above minus this."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """A complete run."""
+
+    run: RunSettings = field(default_factory=RunSettings)
+    model: ModelSource
+    seed: SeedSource
+    method: Method
+    loss: Loss
+    training: Training = field(default_factory=Training)
+    """The preference optimisation of the policy."""
+    scorer: Scorer
+    benchmark: Benchmark
+    gate: Gate = field(default_factory=Gate)
+    seed_models: SeedModels = field(default_factory=SeedModels)
+    engine: Engine
+    trainer: Trainer
+
+
+def shipped() -> dict[str, Path]:
+    """The recipes that come with selfboost: name → file."""
+    folder = Path(str(files("selfboost") / "recipes"))
+    return {path.stem: path for path in sorted(folder.glob("*.toml"))}
+
+
+def find(recipe: str) -> Path:
+    """The file of a recipe given as a path or as the name of a shipped one.
+
+    Raises:
+        ValueError: neither.
+    """
+    path = Path(recipe)
+    if path.suffix == ".toml" or path.exists():
+        if not path.is_file():
+            raise ValueError(f"{recipe}: no such recipe file")
+        return path
+    known = shipped()
+    if recipe not in known:
+        raise ValueError(f"{recipe!r}: no such recipe; give a .toml file, or one of: {', '.join(known)}")
+    return known[recipe]
+
+
+def read(path: Path, settings: Sequence[str] = ()) -> Recipe:
+    """Read and check a recipe; `settings` are `section.key=value` overrides.
+
+    Raises:
+        ValueError: names the setting, its value and what is allowed.
+    """
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path}: is not valid TOML ({error})") from error
+    for setting in settings:
+        _override(table, setting)
+    recipe = build(Recipe, table, "")
+    return cast(Recipe, _resolve_files(recipe, path.resolve().parent))
+
+
+def build(kind: type, table: Mapping[str, Any], where: str) -> Any:
+    """A dataclass from a table of settings, nested ones and components included.
+
+    Raises:
+        ValueError: an unknown, missing or wrong setting; says where and what is allowed.
+    """
+    hints = get_type_hints(kind, include_extras=True)
+    known = {f.name: f for f in fields(kind) if f.init}
+    for key in table:
+        if key not in known:
+            near = difflib.get_close_matches(key, known, n=1)
+            hint = f" (did you mean {near[0]!r}?)" if near else ""
+            raise ValueError(f"{where}{key}: no such setting{hint}; allowed: {', '.join(known) or 'none'}")
+    values = {key: _value(hints[key], value, f"{where}{key}") for key, value in table.items()}
+    for name, f in known.items():
+        if name not in table and f.default is MISSING and f.default_factory is MISSING:
+            raise ValueError(f"{where}{name}: is missing")
+    try:
+        return kind(**values)
+    except ValueError as error:
+        raise ValueError(f"{where.rstrip('.')}: {error}") from error
+
+
+def _value(hint: Any, value: Any, where: str) -> Any:
+    role = ROLES.get(hint)
+    if role is not None or is_dataclass(hint):
+        if not isinstance(value, Mapping):
+            raise ValueError(f"{where} = {value!r}: must be a table of settings")
+        table = dict(cast(Mapping[str, Any], value))
+        if role is None:
+            return build(hint, table, f"{where}.")
+        if not isinstance(table.get("kind"), str):
+            allowed = ", ".join(plugins.kinds(role))
+            raise ValueError(f"{where}.kind: is missing; allowed: {allowed}, or 'package.module:Class'")
+        return build(plugins.load(role, table.pop("kind")), table, f"{where}.")
+    try:
+        return TypeAdapter(hint).validate_python(
+            value, strict=isinstance(value, bool) or not isinstance(value, list | int)
+        )
+    except ValidationError as error:
+        raise ValueError(f"{where} = {value!r}: {error.errors()[0]['msg'].lower()}") from error
+
+
+def _override(table: dict[str, Any], setting: str) -> None:
+    name, equals, text = setting.partition("=")
+    if not equals or not name.strip():
+        raise ValueError(f"--set {setting}: write section.key=value")
+    try:
+        value = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        value = text  # a bare word is a string
+    *sections, key = name.strip().split(".")
+    for section in sections:
+        inner = table.setdefault(section, {})
+        if not isinstance(inner, dict):
+            raise ValueError(f"--set {setting}: {section} is a single setting, not a section")
+        table = cast(dict[str, Any], inner)
+    table[key] = value
+
+
+def _resolve_files(recipe: Recipe, folder: Path) -> Recipe:
+    """Paths of files that exist beside the recipe become absolute, so that the run's own copy finds them too."""
+
+    def absolute(path: str) -> str:
+        there = folder / path
+        return str(there) if path != EMBEDDED and there.exists() else path
+
+    seed = recipe.seed
+    changes = {
+        name: absolute(value)
+        for name in ("path", "validation", "held_out")
+        if isinstance(value := getattr(seed, name), str)
+    }
+    return replace(recipe, seed=replace(seed, **changes), model=replace(recipe.model, path=absolute(recipe.model.path)))

@@ -1,0 +1,79 @@
+"""Writes a recipe out whole: every setting, its value, and the docstring line of its field as a comment."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import json
+from dataclasses import fields, is_dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from selfboost import plugins
+from selfboost.recipe import Recipe
+
+
+def kind_of(component: object) -> str:
+    """The `kind` by which a recipe names this component."""
+    cls = type(component)
+    package, _, module = cls.__module__.rpartition(".")
+    ours = {f"selfboost.{folder}" for folder in plugins.FOLDERS.values()}
+    return module if package in ours else f"{cls.__module__}:{cls.__qualname__}"
+
+
+def recipe_text(recipe: Recipe, title: str = "") -> str:
+    """The recipe as TOML, complete and commented."""
+    lines = [f"# {title}", ""] if title else []
+    for f in fields(recipe):
+        lines += [*_section(f.name, getattr(recipe, f.name), field_docs(Recipe).get(f.name, "")), ""]
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def _section(name: str, value: Any, comment: str) -> list[str]:
+    doc = (inspect.getdoc(type(value)) or "").partition("\n")[0]
+    lines = [f"# {text}" for text in (comment, doc) if text] + [f"[{name}]"]
+    if any(type(value).__module__.startswith(f"selfboost.{folder}.") for folder in plugins.FOLDERS.values()) or (
+        not type(value).__module__.startswith("selfboost.")
+    ):
+        lines.append(f"kind = {json.dumps(kind_of(value))}")
+    docs = field_docs(type(value))
+    inner: list[str] = []
+    for f in fields(value):
+        item = getattr(value, f.name)
+        if is_dataclass(item):
+            inner += ["", *_section(f"{name}.{f.name}", item, docs.get(f.name, ""))]
+        else:
+            lines += [*(f"# {text}" for text in [docs.get(f.name, "")] if text), f"{f.name} = {toml_value(item)}"]
+    return lines + inner
+
+
+def toml_value(value: Any) -> str:
+    """One leaf value as TOML."""
+    if isinstance(value, Path):
+        value = str(value)
+    if isinstance(value, tuple | list):
+        return "[" + ", ".join(toml_value(item) for item in value) + "]"  # pyright: ignore[reportUnknownVariableType]
+    if isinstance(value, float):
+        return repr(value)
+    return json.dumps(value, ensure_ascii=False)
+
+
+@cache
+def field_docs(cls: type) -> dict[str, str]:
+    """Field name → the docstring line under it, inherited fields included."""
+    docs: dict[str, str] = {}
+    for base in reversed(cls.__mro__):
+        if base.__module__ == "builtins" or not is_dataclass(base):
+            continue
+        body = ast.parse(inspect.getsource(base).lstrip()).body[0]
+        assert isinstance(body, ast.ClassDef)
+        for node, after in zip(body.body, body.body[1:], strict=False):
+            if (
+                isinstance(node, ast.AnnAssign)
+                and isinstance(node.target, ast.Name)
+                and isinstance(after, ast.Expr)
+                and isinstance(after.value, ast.Constant)
+            ):
+                docs[node.target.id] = " ".join(str(after.value.value).split())
+    return docs

@@ -1,0 +1,208 @@
+"""The nouns: what the stages of a run read and write, each with its provenance.
+
+Frozen dataclasses, one JSON object per record in a stage's file. Imports nothing of ours and no library.
+Token ids are made once (by the tokenizer's own chat template, or by sampling) and travel with the record: what was
+sampled is what is trained on.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, is_dataclass
+from typing import Any, Literal, cast
+
+Finish = Literal["stop", "length", "failed", "given"]
+"""How an answer ended: the model ended it, it hit the token limit, it failed, or a person gave it."""
+
+
+def content_hash(value: object) -> str:
+    """SHA-256 (64 hex digits) of a record or of plain JSON data, the same in every process."""
+    plain = asdict(cast(Any, value)) if is_dataclass(value) else value
+    text = json.dumps(plain, sort_keys=True, ensure_ascii=False, separators=(",", ":"), default=asdict)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Message:
+    """One turn of a conversation."""
+
+    role: str
+    content: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Origin:
+    """Where a prompt comes from."""
+
+    source: str
+    """`seed`, `validation`, `held_out`, or the name of the stage that made it."""
+    iteration: int = 0
+    keywords: tuple[str, ...] = ()
+    parent: str = ""
+    """Id of the answer (or prompt) this prompt was made from."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prompt:
+    """A request put to a model."""
+
+    messages: tuple[Message, ...]
+    origin: Origin
+    prefix: str = ""
+    """Text that the assistant's answer is made to begin with; part of the prompt's token ids, never of the answer."""
+
+    @property
+    def id(self) -> str:
+        """Stable id, from the content alone: the same request has the same id in every run."""
+        return "p-" + content_hash([[m.role, m.content] for m in self.messages] + [[self.prefix]])[:12]
+
+    @property
+    def text(self) -> str:
+        """The last user message: what a person would call the prompt."""
+        return next((m.content for m in reversed(self.messages) if m.role == "user"), "")
+
+
+def user_prompt(text: str, origin: Origin, *, prefix: str = "") -> Prompt:
+    """A prompt of one user message."""
+    return Prompt(messages=(Message(role="user", content=text),), origin=origin, prefix=prefix)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sampling:
+    """How an answer is sampled."""
+
+    temperature: float = 0.7
+    """0 is greedy."""
+    top_p: float = 1.0
+    """Keep the smallest set of tokens whose probability reaches this (1 = all)."""
+    top_k: int = 0
+    """Keep the k likeliest tokens (0 = all)."""
+    min_p: float = 0.0
+    """Drop tokens less likely than this share of the likeliest one (0 = none)."""
+    max_tokens: int = 2048
+    """Longest answer, in tokens."""
+    stop: tuple[str, ...] = ()
+    """Texts that end the answer where they appear; they are cut off its text, their tokens stay."""
+    samples: int = 1
+    """Answers per prompt."""
+
+    def __post_init__(self) -> None:
+        for name, value, low, high in (
+            ("temperature", self.temperature, 0.0, float("inf")),
+            ("top_p", self.top_p, 0.0, 1.0),
+            ("min_p", self.min_p, 0.0, 1.0),
+            ("top_k", self.top_k, 0, float("inf")),
+            ("max_tokens", self.max_tokens, 1, float("inf")),
+            ("samples", self.samples, 1, float("inf")),
+        ):
+            if not low <= value <= high or (name == "top_p" and value == 0):
+                raise ValueError(f"{name} = {value}: allowed is {'above 0' if name == 'top_p' else low} to {high}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Model:
+    """A model's checkpoint: a transformers folder or hub name, and what identifies its content."""
+
+    name: str
+    """What people call it in this run: `initial`, `iteration 2`, `improver 1` …"""
+    path: str
+    fingerprint: str
+    """Hash of the weights' content, or of everything that determined them."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answer:
+    """One answer to a prompt, sampled from a model or given by a person."""
+
+    prompt: Prompt
+    text: str
+    prompt_ids: tuple[int, ...]
+    token_ids: tuple[int, ...]
+    """Ids of the answer, its end-of-turn token included when the answer ended."""
+    logps: tuple[float, ...] = ()
+    """Natural log-probability of each of `token_ids` under the sampling model at temperature 1; empty if given."""
+    finish: Finish = "given"
+    reason: str = ""
+    """Why it failed, when it did."""
+    model: str = "given"
+    """Fingerprint of the model that wrote it, or `given`."""
+    model_name: str = "given"
+    sampling: Sampling | None = None
+    seed: int = 0
+    """The seed this one sample was drawn with."""
+    index: int = 0
+    """Number of the sample among those of the same prompt."""
+
+    @property
+    def id(self) -> str:
+        """Stable id: who answered what with which draw."""
+        drawn = [self.prompt.id, self.model, self.seed, self.index, list(self.token_ids)]
+        return "a-" + content_hash(drawn)[:12]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Example:
+    """A prompt and the answer a model shall learn to give to it (supervised fine-tuning)."""
+
+    prompt: Prompt
+    prompt_ids: tuple[int, ...]
+    answer: Answer
+    """May have been written for another prompt: an improver learns the gold answer to a rewrite request."""
+
+    @property
+    def id(self) -> str:
+        """Stable id of the example."""
+        return "e-" + content_hash([self.prompt.id, list(self.prompt_ids), self.answer.id])[:12]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pair:
+    """Two answers to one prompt, one preferred."""
+
+    iteration: int
+    prompt: Prompt
+    prompt_ids: tuple[int, ...]
+    chosen: Answer
+    rejected: Answer
+    chosen_score: float | None = None
+    rejected_score: float | None = None
+    scorer: str = ""
+    """Who scored: the scorer's kind and models; empty when no score was needed."""
+
+    @property
+    def id(self) -> str:
+        """Stable id of the pair."""
+        return "pair-" + content_hash([self.iteration, self.prompt.id, self.chosen.id, self.rejected.id])[:12]
+
+    @property
+    def gap(self) -> float | None:
+        """Score of the chosen answer minus that of the rejected one; None where either is missing."""
+        if self.chosen_score is None or self.rejected_score is None:
+            return None
+        return self.chosen_score - self.rejected_score
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verdict:
+    """A scorer's judgement of one answer. A failure is a record with a reason, never a guessed score."""
+
+    answer: str
+    """Id of the answer."""
+    scorer: str
+    value: float | None
+    reason: str = ""
+    """Why there is no value."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rated:
+    """What a benchmark found for one prompt: for each measure, the values of its samples."""
+
+    prompt: str
+    """Id of the prompt."""
+    split: str
+    """`validation` (used for choices) or `held_out` (reported)."""
+    values: Mapping[str, tuple[float | None, ...]]
+    """Measure name → one value per sample; None where there is no value."""

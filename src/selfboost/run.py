@@ -1,0 +1,254 @@
+"""The verbs. A `Run` gives a method exactly five: sample, score, finetune, prefer, measure.
+
+Every call is a named stage of the run's folder: stored, fingerprinted by its inputs and settings, never computed twice.
+A name without `/` belongs to the current iteration; `prepare/x` is shared by all. What is no verb here is a look-up.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import is_dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from selfboost import seed_models, store
+from selfboost.losses import Loss
+from selfboost.recipe import EMBEDDED, Recipe
+from selfboost.recipe_text import kind_of
+from selfboost.records import Answer, Example, Model, Origin, Pair, Prompt, Rated, Sampling, Verdict
+from selfboost.sampling import draw_answers
+from selfboost.scorers import Scorer
+from selfboost.seed_data import SeedData, load_seed_data
+from selfboost.seeds import Seed
+from selfboost.stages import WEIGHTS, Listener, OpenStage, Stages, settings
+from selfboost.train import Training, TrainingResult
+
+EMBEDDED_MODEL = Path(__file__).parent / "demo" / "assets" / "model"
+VERSIONS = {"sample": 1, "score": 1, "finetune": 1, "prefer": 1, "measure": 1}
+"""Part of every fingerprint: raise a verb's number when its results change."""
+SCORE_BLOCK = 256
+"""Verdicts written at once: what a kill can cost."""
+
+
+class Run:
+    """One run of one recipe in one folder."""
+
+    def __init__(self, recipe: Recipe, root: Path, listener: Listener) -> None:
+        self.recipe, self.root, self.listener = recipe, root, listener
+        self.engine, self.trainer = recipe.engine, recipe.trainer
+        self.stages = Stages(root, listener)
+        path = str(EMBEDDED_MODEL) if recipe.model.path == EMBEDDED else recipe.model.path
+        self.initial = Model(name="initial", path=path, fingerprint=self.engine.fingerprint(path))
+        self.previous = self.initial
+        self.iteration = 0
+        self.notes: dict[str, Any] = {}
+        """What the method says of the current iteration: counts by reason, pass rates."""
+        self.tokenizer = self.engine.tokenizer(self.initial)
+        data = load_seed_data(recipe.seed, recipe.run.seed)
+        self.said = [*self.tokenizer.notes, *data.notes]
+        """What the user must know of model and seed, in sentences."""
+        for sentence in self.said:
+            listener.say(sentence)
+        self.seeds, self.validation, self.held_out = self._examples(data)
+        self._pairs: dict[int, list[Pair]] = {}
+        self._recent: dict[str, list[Answer]] = {}
+        self._prompt_texts = {e.prompt.text: f"equals a {e.prompt.origin.source} prompt" for e in self._all_examples()}
+        self.trained_pairs = 0
+        """Pairs of the last policy training of this iteration."""
+
+    def begin(self, iteration: int, previous: Model, place: str = "") -> None:
+        """Enter an iteration; `previous` is the policy it starts with. Its stages go to `place`."""
+        self.iteration, self.previous, self.notes, self.trained_pairs = iteration, previous, {}, 0
+        self.place = place or f"iteration-{iteration}"
+
+    # The five verbs.
+
+    def sample(self, name: str, model: Model, prompts: Sequence[Prompt], sampling: Sampling) -> list[Answer]:
+        """`sampling.samples` answers of a model to each prompt, those of one prompt side by side."""
+        parts = self._parts("sample", self.engine, model=model.fingerprint, sampling=sampling)
+        parts |= {"prompts": store.hash_records(prompts), "seed": self.recipe.run.seed, "stage": self._place(name)}
+        with self.stages.open(self._place(name), "sample", parts, len(prompts) * sampling.samples) as stage:
+            if stage.card is None:
+                draw_answers(stage, self._place(name), self.engine, model, prompts, sampling, self.recipe.run.seed)
+            answers = stage.rows(Answer)
+        self._recent[model.fingerprint] = [a for a in answers if a.logps][:4] or self._recent.get(model.fingerprint, [])
+        return answers
+
+    def score(self, name: str, answers: Sequence[Answer], scorer: Scorer | None = None) -> list[Verdict]:
+        """A verdict on each answer, in order; by the recipe's scorer unless another is given."""
+        scorer = scorer or self.recipe.scorer
+        models = {role: self.model(wanted) for role, wanted in scorer.needs().items()}
+        parts = self._parts("score", scorer, self.trainer, models={r: m.fingerprint for r, m in models.items()})
+        parts |= {"answers": store.hash_records(answers)}
+        with self.stages.open(self._place(name), "score", parts, len(answers)) as stage:
+            if stage.card is None:
+                done = len(stage.rows_so_far(Verdict))
+                block: list[Verdict] = []
+                for verdict in scorer.score(answers[done:], models, self.trainer):
+                    block.append(verdict)
+                    if len(block) == SCORE_BLOCK:
+                        stage.append(block)
+                        block = []
+                stage.append(block)
+                failed = sum(v.value is None for v in stage.rows_so_far(Verdict))
+                stage.finish(tokens=sum(len(a.token_ids) for a in answers), notes={"without a value": failed})
+            return stage.rows(Verdict)
+
+    def finetune(
+        self, name: str, examples: Sequence[Example], training: Training, *, start: Model, model_name: str = ""
+    ) -> Model:
+        """Supervised fine-tuning of `start` on examples."""
+        parts = self._parts("finetune", self.trainer, start=start.fingerprint, training=training)
+        parts |= {"examples": store.hash_records(examples), "seed": self.recipe.run.seed}
+        with self.stages.open(self._place(name), "finetune", parts, len(examples)) as stage:
+            if stage.card is None:
+                self._need(examples, name, "examples")
+                stage.replace_rows(examples)
+                result = self.trainer.finetune(
+                    start,
+                    examples,
+                    training,
+                    into=stage.result_folder(),
+                    seed=self.recipe.run.seed,
+                    progress=stage.progress,
+                )
+                self._finish_training(stage, result)
+            return stage.model(model_name or name)
+
+    def prefer(
+        self,
+        name: str,
+        pairs: Sequence[Pair],
+        *,
+        start: Model,
+        reference: Model | None = None,
+        loss: Loss | None = None,
+        training: Training | None = None,
+    ) -> Model:
+        """Preference optimisation of `start` on pairs; by the recipe's loss and training unless others are given."""
+        loss, training = loss or self.recipe.loss, training or self.recipe.training
+        reference = (reference or start) if loss.needs_reference else None
+        parts = self._parts("prefer", self.trainer, start=start.fingerprint, training=training)
+        parts |= {"loss": settings(loss), "reference": reference.fingerprint if reference else None}
+        parts |= {"pairs": store.hash_records(pairs), "seed": self.recipe.run.seed}
+        with self.stages.open(self._place(name), "prefer", parts, len(pairs)) as stage:
+            if stage.card is None:
+                self._need(pairs, name, "pairs")
+                stage.replace_rows(pairs)
+                result = self.trainer.prefer(
+                    start,
+                    reference,
+                    pairs,
+                    loss,
+                    training,
+                    into=stage.result_folder(),
+                    seed=self.recipe.run.seed,
+                    progress=stage.progress,
+                )
+                self._finish_training(stage, result)
+            self.trained_pairs = len(pairs)
+            return stage.model(f"iteration {self.iteration}" if name == "policy" else name)
+
+    def measure(self, model: Model, split: Literal["validation", "held_out"]) -> list[Rated]:
+        """The benchmark's rating of a model on a split, one record per prompt."""
+        examples = self.validation if split == "validation" else self.held_out
+        parts = self._parts("measure", self.recipe.benchmark, self.engine, model=model.fingerprint)
+        parts |= {"examples": store.hash_records(examples), "seed": self.recipe.run.seed}
+        with self.stages.open(self._place(f"measure-{split}"), "measure", parts, len(examples)) as stage:
+            if stage.card is None:
+                stage.replace_rows(self.recipe.benchmark.rate(self, model, examples, split))
+                stage.finish()
+            return stage.rows(Rated)
+
+    # Look-ups: nothing here computes.
+
+    def model(self, name: str) -> Model:
+        """A model by its name: `initial`, `previous`, one made from the seed alone, or a folder or hub name."""
+        if name in ("initial", "previous"):
+            return self.initial if name == "initial" else self.previous
+        made = seed_models.MAKERS.get(name)
+        if made is not None:
+            return made(self)
+        return Model(name=name, path=name, fingerprint=self.engine.fingerprint(name))
+
+    def given(self, prompt: Prompt, text: str) -> Answer:
+        """A person's answer to a prompt, tokenised once."""
+        return Answer(
+            prompt=prompt,
+            text=text,
+            prompt_ids=self.tokenizer.prompt_ids(prompt.messages, prompt.prefix),
+            token_ids=self.tokenizer.answer_ids(text),
+        )
+
+    def example(self, prompt: Prompt, answer: Answer) -> Example:
+        """The wish that a model gives this answer to this prompt."""
+        return Example(
+            prompt=prompt, prompt_ids=self.tokenizer.prompt_ids(prompt.messages, prompt.prefix), answer=answer
+        )
+
+    def pair(
+        self, prompt: Prompt, chosen: Answer, rejected: Answer, scores: tuple[float | None, float | None] | None = None
+    ) -> Pair:
+        """A preference between two answers to this prompt, whatever prompt each was written for."""
+        ids = self.tokenizer.prompt_ids(prompt.messages, prompt.prefix)
+        better, worse = scores or (None, None)
+        return Pair(
+            iteration=self.iteration,
+            prompt=prompt,
+            prompt_ids=ids,
+            chosen=chosen,
+            rejected=rejected,
+            chosen_score=better,
+            rejected_score=worse,
+            scorer=kind_of(self.recipe.scorer) if scores else "",
+        )
+
+    def windowed(self, pairs: Sequence[Pair], window: Literal["last", "last_two", "all"]) -> list[Pair]:
+        """This iteration's pairs, and those of the iterations before it that the window includes."""
+        self._pairs[self.iteration] = list(pairs)
+        length = {"last": 1, "last_two": 2, "all": self.iteration + 1}[window]
+        return [p for t in sorted(self._pairs) if t > self.iteration - length for p in self._pairs[t]]
+
+    def prompt_texts(self) -> dict[str, str]:
+        """Texts that a new prompt must not repeat → why: the seed's, the measured ones, those made before."""
+        return dict(self._prompt_texts)
+
+    def remember_prompts(self, prompts: Sequence[Prompt]) -> None:
+        """Take prompts into the texts that no later prompt may repeat."""
+        self._prompt_texts |= {prompt.text: "duplicate" for prompt in prompts}
+
+    def recent(self, model: Model) -> list[Answer]:
+        """A few answers of the model that were sampled last: what the agreement check looks at."""
+        return self._recent.get(model.fingerprint, [])
+
+    def _all_examples(self) -> list[Example]:
+        return [*self.seeds, *self.validation, *self.held_out]
+
+    def _place(self, name: str) -> str:
+        return name if "/" in name else f"{self.place}/{name}"
+
+    def _examples(self, data: SeedData) -> tuple[list[Example], list[Example], list[Example]]:
+        def examples(seeds: Sequence[Seed], source: str) -> list[Example]:
+            prompts = [Prompt(messages=seed.messages, origin=Origin(source=source)) for seed in seeds]
+            return [self.example(p, self.given(p, s.response)) for p, s in zip(prompts, seeds, strict=True)]
+
+        return (
+            examples(data.train, "seed"),
+            examples(data.validation, "validation"),
+            examples(data.held_out, "held_out"),
+        )
+
+    def _parts(self, verb: str, *components: object, **inputs: object) -> dict[str, Any]:
+        parts: dict[str, Any] = {"version": VERSIONS[verb]}
+        parts |= {kind_of(component): settings(component) for component in components}
+        return parts | {name: settings(value) if is_dataclass(value) else value for name, value in inputs.items()}
+
+    @staticmethod
+    def _need(records: Sequence[object], name: str, what: str) -> None:
+        if not records:
+            raise ValueError(f"{name}: there are no {what} to train on; the stages before it say why (selfboost show)")
+
+    @staticmethod
+    def _finish_training(stage: OpenStage, result: TrainingResult) -> None:
+        notes = {"steps": result.steps, "truncated": result.truncated, "history": [dict(h) for h in result.history]}
+        stage.finish(tokens=result.tokens, notes=notes, result=WEIGHTS)

@@ -1,0 +1,45 @@
+"""The implicit reward: how much likelier an answer is under a policy than under a reference (arXiv 2305.18290, eq. 5).
+
+Without the factor beta and the prompt's own term, which cancel in a gap between two answers to one prompt.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from selfboost.records import Answer, Model, Verdict
+from selfboost.train import Sequenced, Trainer
+
+
+@dataclass(frozen=True, kw_only=True)
+class Implicit:
+    """Log-probability of the answer under one model minus that under another."""
+
+    policy: str = "seed_sft"
+    """The better model: `seed_sft`, `previous`, or a folder or hub name with the same tokenizer."""
+    reference: str = "initial"
+    """The model it is compared with."""
+    over: Literal["sum", "mean"] = "sum"
+    """Sum over the answer's tokens, as in the paper, or mean."""
+    threshold: float = 0.0
+    """Gap from which a pair is kept, in nats."""
+
+    def needs(self) -> Mapping[str, str]:
+        """The two models."""
+        return {"policy": self.policy, "reference": self.reference}
+
+    def score(self, answers: Sequence[Answer], models: Mapping[str, Model], trainer: Trainer) -> Iterator[Verdict]:
+        """The log-ratio of each answer, in nats."""
+        name = f"implicit({self.policy}/{self.reference})"
+        usable = [a for a in answers if a.token_ids]
+        sequences = [Sequenced(prompt_ids=a.prompt_ids, token_ids=a.token_ids) for a in usable]
+        policy, reference = trainer.logps(models["policy"], sequences), trainer.logps(models["reference"], sequences)
+        for answer in answers:
+            if not answer.token_ids:
+                yield Verdict(answer=answer.id, scorer=name, value=None, reason=answer.reason or "the answer is empty")
+                continue
+            ratio = sum(next(policy)) - sum(next(reference))
+            value = ratio / len(answer.token_ids) if self.over == "mean" else ratio
+            yield Verdict(answer=answer.id, scorer=name, value=value)

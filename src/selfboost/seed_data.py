@@ -1,0 +1,57 @@
+"""The seed of a run: read, and split by prompt into training seeds, validation and held-out prompts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from selfboost.recipe import EMBEDDED, SeedSource
+from selfboost.seeds import Seed, read_seeds, split
+
+EMBEDDED_FILES = Path(__file__).parent / "demo" / "assets"
+
+
+@dataclass(frozen=True, kw_only=True)
+class SeedData:
+    """Seeds by use; no prompt is in two of them."""
+
+    train: Sequence[Seed]
+    validation: Sequence[Seed]
+    held_out: Sequence[Seed]
+    notes: Sequence[str] = ()
+    """What was dropped and why, in sentences."""
+
+
+def load_seed_data(source: SeedSource, seed: int) -> SeedData:
+    """Read and split.
+
+    Raises:
+        ValueError: a file is wrong, or there are too few prompts.
+    """
+    train, notes = read_seeds(_file(source.path, "seed"))
+    counts = [value if isinstance(value, int) else 0 for value in (source.validation, source.held_out)]
+    apart: list[list[Seed]] = [[], []]
+    if any(counts):
+        train, *apart = split(train, counts[0], counts[1], seed)
+    for i, (name, value) in enumerate((("validation", source.validation), ("held_out", source.held_out))):
+        if isinstance(value, str):
+            apart[i], more = read_seeds(_file(value, name), need_response=False)
+            notes += more
+    validation, held_out = apart
+    measured = {s.messages for s in validation} | {s.messages for s in held_out}
+    clean = [s for s in train if s.messages not in measured]
+    if len(clean) < len(train):
+        notes.append(f"{len(train) - len(clean)} seeds dropped: they are validation or held-out prompts")
+    both = {s.messages for s in validation} & {s.messages for s in held_out}
+    if both:
+        raise ValueError(f"seed.validation and seed.held_out share {len(both)} prompts; they must be disjoint")
+    if not clean:
+        raise ValueError("no seeds are left to train on: every one is a validation or held-out prompt")
+    return SeedData(
+        train=clean[: source.limit] if source.limit else clean, validation=validation, held_out=held_out, notes=notes
+    )
+
+
+def _file(path: str, name: str) -> Path:
+    return EMBEDDED_FILES / f"{name}.jsonl" if path == EMBEDDED else Path(path).expanduser()

@@ -1,0 +1,129 @@
+"""A stage while it runs: its rows, its clock, what the listener hears. The files themselves are `store`'s."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Generator, Iterable, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
+
+from selfboost import store
+from selfboost.records import Model, content_hash
+
+Record = TypeVar("Record")
+WEIGHTS = "model"
+"""The folder of a training stage that holds the trained model."""
+
+
+class Listener(Protocol):
+    """Who hears of a run's progress: a terminal, a log, nobody."""
+
+    def started(self, stage: str, verb: str, total: int) -> None: ...
+    def progress(self, done: int, total: int, tokens: int) -> None: ...
+    def finished(self, stage: str, card: store.StageCard, *, reused: bool) -> None: ...
+    def say(self, sentence: str) -> None: ...
+
+
+class Silent:
+    """A listener that says nothing."""
+
+    def started(self, stage: str, verb: str, total: int) -> None: ...
+    def progress(self, done: int, total: int, tokens: int) -> None: ...
+    def finished(self, stage: str, card: store.StageCard, *, reused: bool) -> None: ...
+    def say(self, sentence: str) -> None: ...
+
+
+def settings(component: Any) -> dict[str, Any]:
+    """The settings of a component that its results depend on: fields marked as mere speed are left out."""
+    values = asdict(component)
+    for f in fields(component):
+        if f.metadata.get("speed_only"):
+            del values[f.name]
+    return values
+
+
+class OpenStage:
+    """One stage, finished (`card` is set) or to be made."""
+
+    def __init__(self, stage: store.Stage, listener: Listener, total: int) -> None:
+        self._stage, self._listener, self.total = stage, listener, total
+        self.card = stage.card()
+        self._start = time.monotonic()
+        self.inner_seconds = 0.0
+        """Seconds spent in stages opened inside this one: theirs, not ours."""
+
+    def rows(self, kind: type[Record]) -> list[Record]:
+        """The records of the finished stage."""
+        assert self.card is not None, f"{self._stage.name} is not finished"
+        return store.read_rows(self._stage.root, self.card, kind)
+
+    def rows_so_far(self, kind: type[Record]) -> list[Record]:
+        """Records an earlier try left, or this one has written."""
+        return self._stage.rows_so_far(kind)
+
+    def append(self, records: Iterable[object]) -> None:
+        """Add records; they survive a kill."""
+        self._stage.append(records)
+
+    def replace_rows(self, records: Sequence[object]) -> None:
+        """Write all records at once."""
+        (self._stage.begin() / store.ROWS).unlink(missing_ok=True)
+        self._stage.append(records)
+
+    def result_folder(self) -> Path:
+        """Where a training writes its model; may hold the state of a try that was killed."""
+        folder = self._stage.begin() / WEIGHTS
+        folder.mkdir(exist_ok=True)
+        return folder
+
+    def progress(self, done: int, total: int, tokens: int) -> None:
+        """Tell the listener."""
+        self._listener.progress(done, total, tokens)
+
+    def finish(self, *, tokens: int = 0, notes: Mapping[str, Any] | None = None, result: str = store.ROWS) -> None:
+        """Seal the stage."""
+        self.card = self._stage.finish(
+            rows=self.total,
+            tokens=tokens,
+            seconds=time.monotonic() - self._start - self.inner_seconds,
+            result=result,
+            notes=notes or {},
+        )
+
+    def model(self, name: str) -> Model:
+        """The model a finished training stage made."""
+        assert self.card is not None, f"{self._stage.name} is not finished"
+        store.verify(self._stage.root, self.card)
+        fingerprint = content_hash([self.card.fingerprint, {k: list(v) for k, v in self.card.files.items()}])
+        return Model(name=name, path=str(self._stage.folder / WEIGHTS), fingerprint=fingerprint)
+
+
+class Stages:
+    """Opens the stages of one run."""
+
+    def __init__(self, root: Path, listener: Listener) -> None:
+        self._root, self._listener = root, listener
+        self._open: list[OpenStage] = []
+
+    @contextmanager
+    def open(self, name: str, verb: str, parts: Mapping[str, Any], total: int) -> Generator[OpenStage, None, None]:
+        """A stage by its name and by all that determines its result; finished in the block unless it was before."""
+        stage = store.Stage(self._root, name, verb, parts)
+        opened = OpenStage(stage, self._listener, total)
+        reused = opened.card is not None
+        if not reused:
+            changed = stage.replaced()
+            if changed:
+                self._listener.say(f"{name} runs again, changed: {', '.join(changed)}")
+            self._listener.started(name, verb, total)
+        self._open.append(opened)
+        try:
+            yield opened
+        finally:
+            self._open.pop()
+            if self._open:
+                self._open[-1].inner_seconds += time.monotonic() - opened._start  # pyright: ignore[reportPrivateUsage]
+        assert opened.card is not None, f"{name} was left unfinished"
+        self._listener.finished(name, opened.card, reused=reused)

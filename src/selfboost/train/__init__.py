@@ -1,0 +1,108 @@
+"""Training: the verbs `finetune` and `prefer`. A file here is a trainer when it defines the class of its own name."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal, Protocol
+
+from pydantic import Field
+
+from selfboost.engines import Progress
+from selfboost.losses import Loss
+from selfboost.records import Example, Model, Pair
+
+
+@dataclass(frozen=True, kw_only=True)
+class Training:
+    """Settings of one optimisation. Defaults: SimPO's recipe (arXiv 2405.14734), which SynPO leaves unstated."""
+
+    learning_rate: Annotated[float, Field(gt=0)] = 6e-7
+    """Peak learning rate."""
+    batch_size: Annotated[int, Field(ge=1)] = 128
+    """Examples or pairs per optimiser step."""
+    epochs: Annotated[float, Field(gt=0)] = 1.0
+    """Passes over the data; a fraction is allowed."""
+    optimizer: Literal["adamw", "rmsprop"] = "adamw"
+    """AdamW (betas 0.9, 0.999) or RMSprop (alpha 0.99: SPIN's and DNPO's)."""
+    schedule: Literal["cosine", "linear", "constant"] = "cosine"
+    """How the learning rate falls after the warm-up, to 0 (or stays)."""
+    warmup: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    """Share of the steps in which the learning rate rises linearly from 0."""
+    weight_decay: Annotated[float, Field(ge=0)] = 0.0
+    """Decoupled weight decay (AdamW)."""
+    max_gradient_norm: Annotated[float, Field(gt=0)] = 1.0
+    """Gradients are scaled down to this norm."""
+    max_length: Annotated[int, Field(ge=2)] = 2048
+    """Most tokens of prompt and completion; beyond it the prompt's end and the completion's start are kept."""
+
+    def __post_init__(self) -> None:
+        if self.optimizer == "rmsprop" and self.weight_decay:
+            raise ValueError(f"weight_decay = {self.weight_decay} with optimizer = 'rmsprop': only 'adamw' has it")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingResult:
+    """What a training says of itself; stored with its stage."""
+
+    steps: int
+    tokens: int
+    truncated: int
+    """Completions or prompts that were cut to `max_length`."""
+    history: Sequence[Mapping[str, float]]
+    """One row per logged step: step, loss, learning_rate, gradient_norm, tokens_per_second; for pairs also
+    chosen_logp, rejected_logp (mean per token), margin, accuracy."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sequenced:
+    """A completion after its prompt, as token ids."""
+
+    prompt_ids: tuple[int, ...]
+    token_ids: tuple[int, ...]
+
+
+class Trainer(Protocol):
+    """A component that trains and that computes log-probabilities exactly as training does.
+
+    Both training verbs write a finished transformers folder (weights as safetensors, config, tokenizer, chat template,
+    generation config) into `into` and return what happened. The folder exists; it is empty, or holds what an earlier
+    call with the same arguments left when it was killed: that training is gone on with where the trainer can, with the
+    same result. They raise ValueError with one sentence for what a user can mend, FloatingPointError (step and rows
+    named) on a loss that is not finite.
+    """
+
+    def finetune(
+        self,
+        start: Model,
+        examples: Sequence[Example],
+        training: Training,
+        *,
+        into: Path,
+        seed: int,
+        progress: Progress,
+    ) -> TrainingResult: ...
+
+    def prefer(
+        self,
+        start: Model,
+        reference: Model | None,
+        pairs: Sequence[Pair],
+        loss: Loss,
+        training: Training,
+        *,
+        into: Path,
+        seed: int,
+        progress: Progress,
+    ) -> TrainingResult:
+        """Preference optimisation; a loss whose head is `reward` trains a sequence classifier with one output."""
+        ...
+
+    def logps(self, model: Model, sequences: Sequence[Sequenced]) -> Iterator[tuple[float, ...]]:
+        """Natural log-probability of every completion token, in the order of `sequences`."""
+        ...
+
+    def rewards(self, model: Model, sequences: Sequence[Sequenced]) -> Iterator[float]:
+        """Scalar of a sequence classifier with one output after prompt and completion, in order."""
+        ...

@@ -1,0 +1,148 @@
+"""The trainer of tests and rehearsals: a fake model's skill moves with the share of good answers in its data.
+
+Deterministic and bounded, with no library: what it writes depends on start, data, settings and seed alone. Leaves out
+learning.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field
+
+from selfboost.engines import Progress
+from selfboost.engines.fake import FakeModel, FakeTokenizer, fake_logps, is_good, read_fake, write_fake
+from selfboost.losses import Loss
+from selfboost.records import Answer, Example, Model, Pair, content_hash
+from selfboost.train import Sequenced, Training, TrainingResult
+from selfboost.train.batches import steps_of
+from selfboost.train.rows import Item, example_items, pair_items
+
+WORTH: Mapping[bool | None, float] = {True: 1.0, None: 0.8, False: 0.0}
+"""Of an answer that is good, that does not say (a person's, mostly), that is poor."""
+RATE = 0.4
+"""How far one training moves the skill towards what its data can teach."""
+REWARD = "reward model"
+"""What the lineage of a reward model ends with."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fake:
+    """Moves a fake model's skill with the quality of its data, for tests and rehearsals."""
+
+    seconds_per_step: Annotated[float, Field(ge=0)] = 0.0
+    """How long each step takes: lets a test interrupt a training."""
+
+    def finetune(
+        self,
+        start: Model,
+        examples: Sequence[Example],
+        training: Training,
+        *,
+        into: Path,
+        seed: int,
+        progress: Progress,
+    ) -> TrainingResult:
+        """Skill moves towards the mean worth of the answers."""
+        items = example_items(examples, training.max_length)
+        model = read_fake(start.path)
+        quality = sum(WORTH[_goodness(example.answer)] for example in examples) / len(examples)
+        told = _sentence("fine-tuned on", items, training, seed, examples)
+        after = _trained(model, RATE * (quality - model.skill), told)
+        return self._train(items, training, progress, after, into, lambda share: {"loss": 2 - quality * share})
+
+    def prefer(
+        self,
+        start: Model,
+        reference: Model | None,
+        pairs: Sequence[Pair],
+        loss: Loss,
+        training: Training,
+        *,
+        into: Path,
+        seed: int,
+        progress: Progress,
+    ) -> TrainingResult:
+        """Skill rises with the mean worth of chosen over rejected answers, and falls where they are the wrong way."""
+        if loss.needs_reference and reference is None:
+            raise ValueError(f"{type(loss).__name__} compares with a reference model, and none was given")
+        items = pair_items(pairs, training.max_length)
+        model = read_fake(start.path)
+        gaps = [WORTH[_goodness(pair.chosen)] - WORTH[_goodness(pair.rejected)] for pair in pairs]
+        lead = sum(gaps) / len(gaps)
+        change = RATE * lead * ((1 - model.skill) if lead > 0 else model.skill)
+        told = _sentence(
+            "preferred on", items, training, seed, [pairs, repr(loss), reference and reference.fingerprint]
+        )
+        after = _trained(model, change, f"{told}, {REWARD}" if loss.head == "reward" else told)
+        right = sum((gap > 0) + (gap == 0) / 2 for gap in gaps) / len(gaps)
+
+        def row(share: float) -> dict[str, float]:
+            margin = lead * share
+            found = {"loss": math.log1p(math.exp(-margin)), "margin": margin, "accuracy": right}
+            likely = {"chosen_logp": -0.5 + 0.1 * margin, "rejected_logp": -0.5 - 0.1 * margin}
+            return found if loss.head == "reward" else found | likely
+
+        return self._train(items, training, progress, after, into, row)
+
+    def logps(self, model: Model, sequences: Sequence[Sequenced]) -> Iterator[tuple[float, ...]]:
+        """The fake engine's own log-probabilities: a skilled model finds good answers likelier."""
+        opened = read_fake(model.path)
+        return (fake_logps(opened, s.prompt_ids, s.token_ids) for s in sequences)
+
+    def rewards(self, model: Model, sequences: Sequence[Sequenced]) -> Iterator[float]:
+        """About plus or minus the reward model's skill, with a little noise."""
+        opened = read_fake(model.path)
+        if not (opened.lineage and opened.lineage[-1].endswith(REWARD)):
+            raise ValueError(f"{model.path!r} is no reward model: it was trained as {opened.lineage or 'nothing'}")
+        return (_reward(opened, sequence) for sequence in sequences)
+
+    def _train(
+        self,
+        items: Sequence[Item],
+        training: Training,
+        progress: Progress,
+        after: FakeModel,
+        into: Path,
+        row: Callable[[float], Mapping[str, float]],
+    ) -> TrainingResult:
+        """The steps, as a real training would report them, then the checkpoint."""
+        steps = steps_of(len(items), training.batch_size, training.epochs)
+        tokens = round(sum(item.tokens for item in items) * training.epochs)
+        history: list[dict[str, float]] = []
+        for step in range(1, steps + 1):
+            time.sleep(self.seconds_per_step)
+            rates = {"learning_rate": training.learning_rate, "gradient_norm": 1.0, "tokens_per_second": tokens / steps}
+            history.append({"step": step, **row(step / steps), **rates})
+            progress(step, steps, tokens * step // steps)
+        write_fake(into, after)
+        cut = sum(item.cuts for item in items)
+        return TrainingResult(steps=steps, tokens=tokens, truncated=cut, history=history)
+
+
+def _goodness(answer: Answer) -> bool | None:
+    return is_good(answer.prompt.text, answer.text)
+
+
+def _sentence(verb: str, items: Sequence[Item], training: Training, seed: int, data: object) -> str:
+    digest = content_hash([data, training, seed])[:12]
+    return f"{verb} {len(items)} items ({sum(item.tokens for item in items)} tokens, {digest})"
+
+
+def _trained(model: FakeModel, change: float, sentence: str) -> FakeModel:
+    root = model.name.partition(".")[0]
+    skill = round(min(0.98, max(0.02, model.skill + change)), 6)
+    return FakeModel(name=f"{root}.{len(model.lineage) + 1}", skill=skill, lineage=(*model.lineage, sentence))
+
+
+def _reward(model: FakeModel, sequence: Sequenced) -> float:
+    quality = is_good("asked", FakeTokenizer().text(sequence.token_ids))
+    side = {True: 1.0, None: 0.3, False: -1.0}[quality]
+    drawn = hashlib.sha256(repr((sequence.prompt_ids, sequence.token_ids)).encode()).digest()[0] / 255
+    return round(side * model.skill + 0.2 * (drawn - 0.5), 6)

@@ -1,0 +1,91 @@
+"""The trainer in this process: any transformers language model on PyTorch, one device, all weights trained.
+
+Hidden states are made once per row, logits at completion positions alone and in chunks; the reference's
+log-probabilities are computed before training, so one model is held at a time. Dropout is off, so that a training is a
+function of data, settings and seed. Leaves out packing, adapters and several devices.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field
+
+from selfboost.engines import Progress
+from selfboost.engines.checkpoint import DeviceName, DTypeName
+from selfboost.losses import Loss
+from selfboost.records import Example, Model, Pair
+from selfboost.train import Sequenced, Training, TrainingResult
+
+SPEED_ONLY = {"speed_only": True}
+"""Marks settings that change speed and memory and no result beyond rounding."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Local:
+    """PyTorch in this process: full fine-tuning of any transformers language model."""
+
+    dtype: DTypeName = "auto"
+    """Number type of the weights (bfloat16 is trained on float32 masters); `auto`: bfloat16 on a GPU, else float32."""
+    device: DeviceName = "auto"
+    """Where the model runs; `auto`: the GPU if there is one."""
+    micro_batch_tokens: Annotated[int, Field(ge=1)] = field(default=8192, metadata=SPEED_ONLY)
+    """Most tokens held at once, padding included; one example or pair is always taken."""
+    gradient_checkpointing: bool = field(default=False, metadata=SPEED_ONLY)
+    """Recompute activations in the backward pass: a third slower, far less memory."""
+    checkpoint_seconds: Annotated[float, Field(ge=0)] = field(default=300.0, metadata=SPEED_ONLY)
+    """Seconds between two saved states from which a killed training goes on; 0 = none."""
+    log_every: Annotated[int, Field(ge=1)] = field(default=1, metadata=SPEED_ONLY)
+    """Steps between two rows of the training's history."""
+    trust_remote_code: bool = False
+    """Whether a checkpoint may bring code of its own that is run here."""
+
+    def finetune(
+        self,
+        start: Model,
+        examples: Sequence[Example],
+        training: Training,
+        *,
+        into: Path,
+        seed: int,
+        progress: Progress,
+    ) -> TrainingResult:
+        """Supervised fine-tuning: mean negative log-likelihood over completion tokens, end of turn included."""
+        from selfboost.train import jobs
+
+        return jobs.finetune(jobs.Job(self, start, training, into, seed, progress), examples)
+
+    def prefer(
+        self,
+        start: Model,
+        reference: Model | None,
+        pairs: Sequence[Pair],
+        loss: Loss,
+        training: Training,
+        *,
+        into: Path,
+        seed: int,
+        progress: Progress,
+    ) -> TrainingResult:
+        """Preference optimisation of a language model, or of a reward model where the loss's head is `reward`."""
+        from selfboost.train import jobs
+
+        job = jobs.Job(self, start, training, into, seed, progress)
+        return (
+            jobs.train_reward(job, pairs, loss) if loss.head == "reward" else jobs.prefer(job, reference, pairs, loss)
+        )
+
+    def logps(self, model: Model, sequences: Sequence[Sequenced]) -> Iterator[tuple[float, ...]]:
+        """Natural log-probability of every completion token, in order; nothing for an empty completion."""
+        from selfboost.train import jobs
+
+        return jobs.logps(self, model, sequences)
+
+    def rewards(self, model: Model, sequences: Sequence[Sequenced]) -> Iterator[float]:
+        """Scalar of a reward model after prompt and completion, in order."""
+        from selfboost.train import jobs
+
+        return jobs.rewards(self, model, sequences)

@@ -1,0 +1,91 @@
+"""The optimiser and its learning rate. Weights in bfloat16 are trained on float32 masters, gradients summed in float32.
+
+Weight decay spares vectors (norms, biases), as is usual. Leaves out sharded and 8-bit optimisers.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from selfboost.train import Training
+
+
+def learning_rate(step: int, steps: int, training: Training) -> float:
+    """Learning rate of a step (counted from 0).
+
+    The warm-up reaches the peak at its last step, so no step is spent at 0; the fall would reach 0 one step after the
+    last.
+    """
+    warmup = math.ceil(training.warmup * steps)
+    if step < warmup:
+        return training.learning_rate * (step + 1) / warmup
+    progress = (step - warmup) / max(1, steps - warmup)
+    falls = {"constant": 1.0, "linear": 1 - progress, "cosine": (1 + math.cos(math.pi * progress)) / 2}
+    return training.learning_rate * falls[training.schedule]
+
+
+class Optimizer:
+    """AdamW or RMSprop over a model's parameters, with gradient clipping."""
+
+    def __init__(self, parameters: Iterable[Tensor], training: Training) -> None:
+        self.parameters = [parameter for parameter in parameters if parameter.requires_grad]
+        self.masters = [_master(parameter) for parameter in self.parameters]
+        self.max_norm = training.max_gradient_norm
+        matrices = [master for master in self.masters if master.ndim > 1]
+        vectors = [master for master in self.masters if master.ndim <= 1]
+        groups: list[dict[str, Any]] = [{"params": matrices, "weight_decay": training.weight_decay}]
+        groups.append({"params": vectors, "weight_decay": 0.0})
+        if training.optimizer == "adamw":
+            self._inner: torch.optim.Optimizer = torch.optim.AdamW(groups, betas=(0.9, 0.999), fused=True)
+        else:
+            self._inner = torch.optim.RMSprop(groups, alpha=0.99)
+
+    def collect(self) -> None:
+        """Add the gradients of a micro-batch to the masters' (nothing to do where a parameter is its own master)."""
+        for parameter, master in zip(self.parameters, self.masters, strict=True):
+            if master is parameter or parameter.grad is None:
+                continue
+            gradient = parameter.grad.to(master.dtype)
+            master.grad = gradient if master.grad is None else master.grad.add_(gradient)
+            parameter.grad = None
+
+    def clip(self) -> float:
+        """Scale the gradients down to the largest allowed norm; returns the norm they had."""
+        return float(torch.nn.utils.clip_grad_norm_(self.masters, self.max_norm))
+
+    @torch.no_grad()
+    def step(self, rate: float) -> None:
+        """One update at a learning rate; clears the gradients."""
+        for group in self._inner.param_groups:
+            group["lr"] = rate
+        self._inner.step()
+        self._inner.zero_grad()
+        self._copy_back()
+
+    def state(self) -> dict[str, Any]:
+        """All that is needed to go on: masters and moments. The tensors are the live ones."""
+        return {"masters": [master.detach() for master in self.masters], "moments": self._inner.state_dict()}
+
+    @torch.no_grad()
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on from `state()`; sets the model's parameters too."""
+        for master, saved in zip(self.masters, state["masters"], strict=True):
+            master.copy_(saved)
+        self._inner.load_state_dict(state["moments"])
+        self._copy_back()
+
+    def _copy_back(self) -> None:
+        for parameter, master in zip(self.parameters, self.masters, strict=True):
+            if master is not parameter:
+                parameter.copy_(master)
+
+
+def _master(parameter: Tensor) -> Tensor:
+    if parameter.dtype == torch.promote_types(parameter.dtype, torch.float32):
+        return parameter
+    return parameter.detach().float().requires_grad_()

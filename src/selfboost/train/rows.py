@@ -1,0 +1,97 @@
+"""What is trained on, as token ids: an item is one example (one row) or one pair (two rows with the same prompt).
+
+Cuts to the longest allowed length: the prompt's end and the completion's start stay, no completion becomes empty, and
+both sides of a pair keep the same prompt. Every cut is counted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+
+from selfboost.records import Example, Pair
+
+
+@dataclass(frozen=True)
+class Row:
+    """A prompt and one completion."""
+
+    prompt_ids: tuple[int, ...]
+    token_ids: tuple[int, ...]
+
+    def __len__(self) -> int:
+        return len(self.prompt_ids) + len(self.token_ids)
+
+
+@dataclass(frozen=True)
+class Item:
+    """What one loss is computed of: an example's row, or a pair's chosen and rejected rows."""
+
+    id: str
+    rows: tuple[Row, ...]
+    cuts: int = 0
+    """Completions and prompts that were shortened."""
+
+    @property
+    def longest(self) -> int:
+        """Tokens of its longest row."""
+        return max(len(row) for row in self.rows)
+
+    @property
+    def tokens(self) -> int:
+        """Tokens of all its rows."""
+        return sum(len(row) for row in self.rows)
+
+    @property
+    def completion_tokens(self) -> int:
+        """Tokens of all its completions."""
+        return sum(len(row.token_ids) for row in self.rows)
+
+
+def hash_items(items: Iterable[Item]) -> str:
+    """SHA-256 of all that is trained on, in order."""
+    digest = sha256()
+    for item in items:
+        digest.update(repr((item.id, [(row.prompt_ids, row.token_ids) for row in item.rows])).encode())
+    return digest.hexdigest()
+
+
+def example_items(examples: Sequence[Example], max_length: int) -> list[Item]:
+    """Items of one row each.
+
+    Raises:
+        ValueError: there are none, or a prompt or a completion is empty; names the record.
+    """
+    if not examples:
+        raise ValueError("there is no example to train on")
+    return [_item(e.id, e.prompt_ids, {"answer": e.answer.token_ids}, max_length) for e in examples]
+
+
+def pair_items(pairs: Sequence[Pair], max_length: int) -> list[Item]:
+    """Items of two rows each, chosen first.
+
+    Raises:
+        ValueError: there are none, or a prompt or a completion is empty; names the record.
+    """
+    if not pairs:
+        raise ValueError("there is no pair to train on")
+    return [
+        _item(p.id, p.prompt_ids, {"chosen": p.chosen.token_ids, "rejected": p.rejected.token_ids}, max_length)
+        for p in pairs
+    ]
+
+
+def _item(name: str, prompt_ids: Sequence[int], completions: dict[str, tuple[int, ...]], max_length: int) -> Item:
+    for side, token_ids in completions.items():
+        if not token_ids:
+            raise ValueError(f"{name}: its {side} completion has no tokens, so there is nothing to learn from")
+    if not prompt_ids:
+        raise ValueError(f"{name}: its prompt has no tokens; a completion needs at least one before it")
+    longest = max(len(token_ids) for token_ids in completions.values())
+    # Where both are too long each gets half; where only one is, it alone is cut.
+    kept = min(len(prompt_ids), max(max_length - longest, max_length // 2))
+    prompt = tuple(prompt_ids[len(prompt_ids) - kept :])
+    rows = tuple(Row(prompt, token_ids[: max_length - kept]) for token_ids in completions.values())
+    cuts = sum(len(row.token_ids) < len(whole) for row, whole in zip(rows, completions.values(), strict=True))
+    return Item(name, rows, cuts + (kept < len(prompt_ids)))

@@ -1,0 +1,79 @@
+"""What holds for every component file, found by folder as a recipe finds it."""
+
+import dataclasses
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from selfboost import plugins
+from selfboost.recipe_text import field_docs
+
+COMPONENTS = [(role, kind) for role in plugins.FOLDERS for kind in plugins.kinds(role)]
+BEHAVIOUR = {
+    "method": ["iterate"],
+    "loss": ["losses", "rewards", "needs_reference", "head"],
+    "engine": ["open", "tokenizer", "fingerprint"],
+    "trainer": ["finetune", "prefer", "logps", "rewards"],
+    "scorer": ["score", "needs", "threshold"],
+    "benchmark": ["rate"],
+}
+
+
+def test_the_foundation_is_there() -> None:
+    wanted = {
+        ("method", "synpo"), ("method", "spin"), ("method", "sampling_ranking"),
+        ("loss", "dpo"), ("loss", "simpo"), ("engine", "fake"), ("engine", "local"),
+        ("scorer", "checks"), ("scorer", "implicit"), ("scorer", "reward_model"),
+    }  # fmt: skip
+    assert wanted <= set(COMPONENTS)
+
+
+@pytest.mark.parametrize(("role", "kind"), COMPONENTS)
+def test_is_one_frozen_keyword_only_dataclass(role: str, kind: str) -> None:
+    found = plugins.load(role, kind)
+    assert dataclasses.is_dataclass(found)
+    assert found.__dataclass_params__.frozen
+    assert all(f.kw_only for f in dataclasses.fields(found))
+
+
+@pytest.mark.parametrize(("role", "kind"), COMPONENTS)
+def test_says_what_it_is_and_what_each_setting_means(role: str, kind: str) -> None:
+    found = plugins.load(role, kind)
+    first = plugins.kinds(role)[kind]
+    assert first.endswith(".") or first.endswith(")."), first
+    undocumented = {f.name for f in dataclasses.fields(found)} - field_docs(found).keys()
+    assert not undocumented
+
+
+@pytest.mark.parametrize(("role", "kind"), COMPONENTS)
+def test_does_what_its_role_asks(role: str, kind: str) -> None:
+    found = plugins.load(role, kind)
+    missing = [name for name in BEHAVIOUR[role] if not hasattr(found, name) and name not in field_docs(found)]
+    assert not missing
+
+
+def test_reading_and_listing_need_no_gpu_stack() -> None:
+    program = (
+        "import sys\n"
+        "from selfboost import plugins, recipe, cli, summary, report, terminal\n"
+        "[plugins.load(role, kind) for role in plugins.FOLDERS for kind in plugins.kinds(role)]\n"
+        "[recipe.read(path) for path in recipe.shipped().values()]\n"
+        "print(sorted({'torch', 'transformers', 'scipy', 'pyarrow'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_an_unknown_kind_names_the_allowed_ones() -> None:
+    with pytest.raises(ValueError, match=r"method.kind = 'synpoo': no such method \(did you mean 'synpo'\?\); allowed:"):
+        plugins.load("method", "synpoo")
+
+
+def test_a_dotted_kind_loads_a_third_party_class(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "someones_methods.py").write_text("class Mine: ...\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    assert plugins.load("method", "someones_methods:Mine").__name__ == "Mine"
+    with pytest.raises(ValueError, match="cannot be loaded"):
+        plugins.load("method", "someones_methods:Theirs")

@@ -1,0 +1,61 @@
+"""Tiny checkpoints that the engine tests make for themselves, and where the real ones lie."""
+
+import os
+from pathlib import Path
+
+import pytest
+import torch
+from tokenizers import AddedToken, Tokenizer
+from tokenizers.models import WordLevel
+from tokenizers.pre_tokenizers import WhitespaceSplit
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+torch.set_num_threads(1)
+
+DATA = Path(os.environ.get("SELFBOOST_DATA", Path(__file__).parents[3] / "shared" / "data"))
+TEMPLATE = (
+    "{% for message in messages %}{{ '<' + message['role'] + '> ' + message['content'] + ' <end> ' }}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<assistant>' }}{% endif %}"
+)
+SPECIAL = ["<pad>", "<unk>", "<end>", "<user>", "<assistant>"]
+WORDS = ["<question>", "</question>", *(f"w{number}" for number in range(57))]
+
+
+def real(path: str) -> Path:
+    """A file or folder of the shared data, or the test is skipped."""
+    if not (DATA / path).exists():
+        pytest.skip(f"no {path} under {DATA} (set SELFBOOST_DATA)")
+    return DATA / path
+
+
+def save_words(folder: Path, template: str | None = TEMPLATE) -> None:
+    """A word-level tokenizer of 64 words whose tags `<question>` are ordinary words."""
+    model = WordLevel({word: number for number, word in enumerate([*SPECIAL, *WORDS])}, unk_token="<unk>")
+    tokenizer = Tokenizer(model)
+    tokenizer.pre_tokenizer = WhitespaceSplit()
+    tokenizer.add_special_tokens([AddedToken(word, special=True) for word in SPECIAL])
+    PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        pad_token="<pad>",
+        unk_token="<unk>",
+        eos_token="<end>",
+        chat_template=template,
+        clean_up_tokenization_spaces=False,
+    ).save_pretrained(str(folder))
+
+
+def save_llama(folder: Path, context: int = 96, **settings: object) -> LlamaForCausalLM:
+    """A random Llama of 64 words, peaked enough that greedy has no near ties, with its tokenizer."""
+    torch.manual_seed(0)
+    sizes = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2}
+    config = LlamaConfig(
+        **sizes, intermediate_size=64, vocab_size=64, max_position_embeddings=context, eos_token_id=2, **settings
+    )
+    model = LlamaForCausalLM(config).eval()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.mul_(4.0 if parameter.dim() > 1 else 1.0)
+    model.generation_config.eos_token_id = 2
+    model.save_pretrained(str(folder))
+    save_words(folder)
+    return model
