@@ -81,9 +81,9 @@ def rows(repeats: int) -> list[dict[str, Any]]:
     generator = torch.Generator().manual_seed(1)
     prompts = torch.randint(3, 32000, (PROMPTS, PROMPT_TOKENS), generator=generator).tolist()
     for name, flatness, dtype in (
-        ("nucleus of hundreds, float32", 4.0, torch.float32),
-        ("nucleus of thousands, float32", 1.0, torch.float32),
-        ("nucleus of hundreds, bfloat16", 4.0, torch.bfloat16),
+        ("nucleus of about 120 tokens, float32", 3.0, torch.float32),
+        ("nucleus of about 14,000 tokens, float32", 1.0, torch.float32),
+        ("nucleus of about 120 tokens, bfloat16", 3.0, torch.bfloat16),
     ):
         model = random_llama(flatness).to(dtype)
         pairs = [(rate(ours, model, prompts), rate(peer, model, prompts)) for _ in range(repeats + 1)][1:]

@@ -26,8 +26,8 @@ def check_agreement(run: Run, model: Model) -> float | None:
     mean = sum(differences) / len(differences)
     if not mean <= run.recipe.run.agreement:
         raise ValueError(
-            f"{model.name}: the sampler's and the trainer's log-probabilities differ by {mean:.3g} nats per token, more "
-            f"than run.agreement = {run.recipe.run.agreement}; the engine runs other weights, another precision or "
-            "another tokenisation than the trainer"
+            f"{model.name}: log-probabilities of sampler and trainer differ by {mean:.3g} nats per token, "
+            f"more than run.agreement = {run.recipe.run.agreement}; the engine runs other weights, another precision "
+            "or another tokenisation than the trainer"
         )
     return mean

@@ -33,7 +33,7 @@ class Iteration:
 
     iteration: int
     policy: str
-    """Folder of the policy after this iteration."""
+    """Folder of the policy after this iteration, relative to the run's where it lies inside it."""
     decision: Decision
     why: str
     pairs: int
@@ -79,7 +79,7 @@ class Loop:
         self.iterations: list[Iteration] = []
         self.beside: list[dict[str, Any]] = []
         self._clock = started
-        earlier = store.read_json(run.root / SUMMARY) if (run.root / SUMMARY).exists() else {}
+        earlier: dict[str, Any] = store.read_json(run.root / SUMMARY) if (run.root / SUMMARY).exists() else {}
         self._seconds, self._peak = float(earlier.get("seconds", 0)), int(earlier.get("peak_memory_bytes", 0))
         self._save("running")
 
@@ -121,7 +121,7 @@ class Loop:
         self.iterations.append(
             Iteration(
                 iteration=self.run.iteration,
-                policy=policy.path,
+                policy=relative(policy, self.run.root),
                 decision=decision,
                 why=why,
                 pairs=self.run.trained_pairs,
@@ -138,7 +138,7 @@ class Loop:
             self.run.begin(0, self.run.initial, place=f"beside-{name.replace('/', '-')}")
             rating = self._rate(self.run.model(name))
             measures, _ = self._measures(rating, None)
-            self.beside.append({"name": name, "policy": rating.model.path, "measures": measures})
+            self.beside.append({"name": name, "policy": relative(rating.model, self.run.root), "measures": measures})
             self._save("running")
 
     def _save(self, status: str) -> None:
@@ -157,6 +157,12 @@ class Loop:
             "beside": self.beside,
         }
         store.write_json(self.run.root / SUMMARY, summary)
+
+
+def relative(model: Model, root: Path) -> str:
+    """A model's folder, relative to the run's where it lies inside it: the run can be moved as a whole."""
+    path = Path(model.path)
+    return str(path.relative_to(root)) if path.is_relative_to(root) else model.path
 
 
 def decide(gate: Gate, new: Sequence[Rated], old: Sequence[Rated], seed: int) -> tuple[bool, str]:

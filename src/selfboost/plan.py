@@ -126,9 +126,14 @@ def _parameters(folder: Path) -> int:
     return count
 
 
+def _hints(component: Any) -> list[tuple[str, Any]]:
+    cls: type[Any] = type(component)
+    return list(get_type_hints(cls, include_extras=True).items())
+
+
 def _scorers(component: Any) -> list[Scorer]:
     found: list[Scorer] = []
-    for name, hint in get_type_hints(type(component), include_extras=True).items():
+    for name, hint in _hints(component):
         value = getattr(component, name)
         if ROLES.get(hint) == "scorer":
             found.append(value)
@@ -139,7 +144,7 @@ def _scorers(component: Any) -> list[Scorer]:
 
 def _counts(component: Any) -> list[int]:
     counts: list[int] = []
-    for name, hint in get_type_hints(type(component), include_extras=True).items():
+    for name, hint in _hints(component):
         value = getattr(component, name)
         counts += [value] if hint == Count else _counts(value) if is_dataclass(value) else []
     return counts
@@ -169,7 +174,7 @@ def _rehearsal(recipe: Recipe, scale: float) -> Recipe:
 
 def _opened(component: Any, scale: float) -> Any:
     changes: dict[str, Any] = {}
-    for name, hint in get_type_hints(type(component), include_extras=True).items():
+    for name, hint in _hints(component):
         value = getattr(component, name)
         if hint == Count:
             changes[name] = math.ceil(value / scale)

@@ -153,8 +153,8 @@ def read(path: Path, settings: Sequence[str] = ()) -> Recipe:
         raise ValueError(f"{path}: is not valid TOML ({error})") from error
     for setting in settings:
         _override(table, setting)
-    recipe = build(Recipe, table, "")
-    return cast(Recipe, _resolve_files(recipe, path.resolve().parent))
+    recipe: Recipe = build(Recipe, table, "")
+    return _resolve_files(recipe, path.resolve().parent)
 
 
 def build(kind: type, table: Mapping[str, Any], where: str) -> Any:
@@ -187,7 +187,7 @@ def _value(hint: Any, value: Any, where: str) -> Any:
             raise ValueError(f"{where} = {value!r}: must be a table of settings")
         table = dict(cast(Mapping[str, Any], value))
         if role is None:
-            return build(hint, table, f"{where}.")
+            return build(cast(type, hint), table, f"{where}.")
         if not isinstance(table.get("kind"), str):
             allowed = ", ".join(plugins.kinds(role))
             raise ValueError(f"{where}.kind: is missing; allowed: {allowed}, or 'package.module:Class'")

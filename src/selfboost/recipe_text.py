@@ -31,20 +31,22 @@ def recipe_text(recipe: Recipe, title: str = "") -> str:
 
 
 def _section(name: str, value: Any, comment: str) -> list[str]:
-    doc = (inspect.getdoc(type(value)) or "").partition("\n")[0]
+    cls: type[Any] = type(value)
+    doc = (inspect.getdoc(cls) or "").partition("\n")[0]
     lines = [f"# {text}" for text in (comment, doc) if text] + [f"[{name}]"]
-    if any(type(value).__module__.startswith(f"selfboost.{folder}.") for folder in plugins.FOLDERS.values()) or (
-        not type(value).__module__.startswith("selfboost.")
+    if any(cls.__module__.startswith(f"selfboost.{folder}.") for folder in plugins.FOLDERS.values()) or (
+        not cls.__module__.startswith("selfboost.")
     ):
         lines.append(f"kind = {json.dumps(kind_of(value))}")
-    docs = field_docs(type(value))
+    docs = field_docs(cls)
     inner: list[str] = []
     for f in fields(value):
         item = getattr(value, f.name)
         if is_dataclass(item):
             inner += ["", *_section(f"{name}.{f.name}", item, docs.get(f.name, ""))]
         else:
-            lines += [*(f"# {text}" for text in [docs.get(f.name, "")] if text), f"{f.name} = {toml_value(item)}"]
+            setting = f"{f.name} = {toml_value(item)}" if item is not None else f"# {f.name} ="  # TOML has no nothing
+            lines += [*(f"# {text}" for text in [docs.get(f.name, "")] if text), setting]
     return lines + inner
 
 

@@ -51,6 +51,7 @@ class Run:
             listener.say(sentence)
         self.seeds, self.validation, self.held_out = self._examples(data)
         self._pairs: dict[int, list[Pair]] = {}
+        self._made: dict[str, Model] = {}
         self._recent: dict[str, list[Answer]] = {}
         self._prompt_texts = {e.prompt.text: f"equals a {e.prompt.origin.source} prompt" for e in self._all_examples()}
         self.trained_pairs = 0
@@ -166,9 +167,10 @@ class Run:
         """A model by its name: `initial`, `previous`, one made from the seed alone, or a folder or hub name."""
         if name in ("initial", "previous"):
             return self.initial if name == "initial" else self.previous
-        made = seed_models.MAKERS.get(name)
-        if made is not None:
-            return made(self)
+        if name in seed_models.MAKERS:
+            if name not in self._made:
+                self._made[name] = seed_models.MAKERS[name](self)
+            return self._made[name]
         return Model(name=name, path=name, fingerprint=self.engine.fingerprint(name))
 
     def given(self, prompt: Prompt, text: str) -> Answer:
@@ -243,10 +245,10 @@ class Run:
         parts |= {kind_of(component): settings(component) for component in components}
         return parts | {name: settings(value) if is_dataclass(value) else value for name, value in inputs.items()}
 
-    @staticmethod
-    def _need(records: Sequence[object], name: str, what: str) -> None:
+    def _need(self, records: Sequence[object], name: str, what: str) -> None:
         if not records:
-            raise ValueError(f"{name}: there are no {what} to train on; the stages before it say why (selfboost show)")
+            counts = "; ".join(f"{key}: {value}" for key, value in self.notes.items()) or "the seed gives none"
+            raise ValueError(f"{self._place(name)}: there are no {what} to train on ({counts})")
 
     @staticmethod
     def _finish_training(stage: OpenStage, result: TrainingResult) -> None:

@@ -1,23 +1,31 @@
 """Reads a seed: prompts with good answers, from JSONL, a JSON array (gzip too) or Parquet, a file or a folder of them.
 
-Columns: prompt/response, instruction/input/output, or messages. Exact duplicates are dropped and counted; anything else
-that is wrong is one sentence with its file and line. Leaves out hub data sets.
+Columns: prompt/response, instruction/input/output, or messages. A prompt that was there before is dropped and counted,
+other columns are ignored and named; anything else that is wrong is one sentence with its file and line. Leaves out hub
+data sets.
 """
 
 from __future__ import annotations
 
 import gzip
 import json
-import random
+import zlib
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
-from selfboost.records import Message
+from selfboost.records import Message, content_hash
 
 FORMS = "prompt/response, instruction/input/output, or messages"
 SUFFIXES = (".jsonl", ".json", ".jsonl.gz", ".json.gz", ".parquet")
+COLUMNS: Mapping[str, tuple[str, ...]] = {
+    "messages": ("messages",),
+    "instruction": ("instruction", "input", "output"),
+    "prompt": ("prompt", "response"),
+}
+"""The column that tells the form → all columns of the form."""
 ROLES = ("system", "user", "assistant")
 
 
@@ -30,43 +38,60 @@ class Seed:
 
 
 def read_seeds(path: Path, *, need_response: bool = True) -> tuple[list[Seed], list[str]]:
-    """All seeds of a file or folder, and sentences on what was dropped.
+    """All seeds of a file or folder, each prompt once, and sentences on what was dropped or ignored.
 
     Raises:
         ValueError: says which file, line and field is wrong and what is allowed.
     """
     seeds: dict[tuple[Message, ...], Seed] = {}
-    rows = 0
+    counts = Counter[str]()
     for where, row in _rows(path):
-        seed = _seed(row, where, need_response)
-        rows += 1
-        seeds.setdefault(seed.messages, seed)
-    if not rows:
+        seed, ignored = _seed(row, where, need_response)
+        first = seeds.setdefault(seed.messages, seed)
+        counts["seeds"] += 1
+        counts["again"] += first is not seed and first == seed
+        counts["another"] += first != seed
+        counts.update(f"column {column}" for column in ignored)
+    if not seeds:
         raise ValueError(f"{path}: holds no seeds")
-    repeated = rows - len(seeds)
-    return list(seeds.values()), [f"{path}: {repeated} repeated prompts dropped"] if repeated else []
+    return list(seeds.values()), _notes(path, counts)
+
+
+def _notes(path: Path, counts: Mapping[str, int]) -> list[str]:
+    columns = sorted(name.removeprefix("column ") for name in counts if name.startswith("column "))
+    found = {
+        f"{counts['again']} of {counts['seeds']} seeds dropped: they repeat another": counts["again"],
+        f"{counts['another']} of {counts['seeds']} seeds dropped: their prompt was there before, with another answer": (
+            counts["another"]
+        ),
+        f"ignored columns: {', '.join(columns)}": len(columns),
+    }
+    return [f"{path}: {sentence}" for sentence, count in found.items() if count]
 
 
 def split(
     seeds: Sequence[Seed], validation: int, held_out: int, seed: int
 ) -> tuple[list[Seed], list[Seed], list[Seed]]:
-    """(training, validation, held-out): disjoint, at random by the seed.
+    """(training, validation, held-out): disjoint, at random by the seed and each prompt's content.
+
+    Neither the order of the seeds nor the size of `validation` changes what is held out.
 
     Raises:
         ValueError: there are too few.
     """
+    assert len({s.messages for s in seeds}) == len(seeds), "a prompt given twice could be on both sides"
     if validation + held_out >= len(seeds):
         raise ValueError(
             f"the seed has {len(seeds)} prompts: too few to set apart {validation} for validation and {held_out} held "
             "out; lower seed.validation and seed.held_out or name files for them"
         )
-    mixed = random.Random(seed).sample(list(seeds), len(seeds))
-    return mixed[validation + held_out :], mixed[:validation], mixed[validation : validation + held_out]
+    mixed = sorted(seeds, key=lambda s: content_hash([seed, s.messages]))
+    return mixed[held_out + validation :], mixed[held_out : held_out + validation], mixed[:held_out]
 
 
 def _rows(path: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
     """(where it stands, row) of every file."""
-    files = sorted(p for p in path.iterdir() if p.name.endswith(SUFFIXES)) if path.is_dir() else [path]
+    files = sorted(p for p in path.iterdir() if p.name.endswith(SUFFIXES) and p.is_file()) if path.is_dir() else [path]
     if not files:
         raise ValueError(f"{path}: holds no seed file; allowed endings: {', '.join(SUFFIXES)}")
     for file in files:
@@ -84,11 +109,14 @@ def _rows(path: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
 def _json_rows(file: Path) -> Iterator[tuple[str, Any]]:
     try:
         data = gzip.decompress(file.read_bytes()) if file.suffix == ".gz" else file.read_bytes()
-        text = data.decode("utf-8")
+        text = data.decode("utf-8-sig")  # some editors put a byte order mark first
     except UnicodeDecodeError as error:
-        raise ValueError(f"{file}: is not UTF-8 text (byte {error.start})") from error
-    except (gzip.BadGzipFile, EOFError) as error:
+        line = error.object[: error.start].count(b"\n") + 1
+        raise ValueError(f"{file} line {line}: is not UTF-8 text (byte {error.start} of the file)") from error
+    except (gzip.BadGzipFile, zlib.error, EOFError) as error:
         raise ValueError(f"{file}: is not a whole gzip file ({error})") from error
+    except OSError as error:
+        raise ValueError(f"{file}: cannot be read ({error.strerror})") from error
     if text.lstrip().startswith("["):
         rows = _parse(text, str(file))
         yield from ((f"{file} row {number}", row) for number, row in enumerate(rows, start=1))
@@ -103,44 +131,52 @@ def _parse(text: str, where: str) -> Any:
     try:
         return json.loads(text)
     except json.JSONDecodeError as error:
-        raise ValueError(f"{where}: is not valid JSON ({error.msg}, column {error.colno})") from error
+        place = f"line {error.lineno}, " if "\n" in text else ""
+        raise ValueError(f"{where}: is not valid JSON ({error.msg}, {place}column {error.colno})") from error
+    except (ValueError, RecursionError) as error:  # a number of too many digits, lists in lists in lists
+        raise ValueError(f"{where}: cannot be read as JSON ({error})") from error
 
 
 def _parquet_rows(file: Path) -> Iterator[tuple[str, Any]]:
-    import pyarrow as pa  # pyright: ignore[reportMissingTypeStubs]
-    import pyarrow.parquet as pq  # pyright: ignore[reportMissingTypeStubs]
+    import pyarrow.parquet as pq
 
     try:
         rows = cast("list[dict[str, Any]]", cast(Any, pq).read_table(file).to_pylist())
-    except pa.ArrowInvalid as error:
+    except (ValueError, OSError) as error:  # pyarrow.ArrowInvalid is a ValueError
         raise ValueError(f"{file}: is not a Parquet file ({error})") from error
     yield from ((f"{file} row {number}", row) for number, row in enumerate(rows, start=1))
 
 
-def _seed(row: Mapping[str, Any], where: str, need_response: bool) -> Seed:
-    if "messages" in row:
-        return _conversation(row["messages"], where, need_response)
-    if "instruction" in row:
-        asked = _text(row, "instruction", where)
-        extra = _text(row, "input", where, required=False)
-        prompt, answer = f"{asked}\n\n{extra}" if extra.strip() else asked, "output"
-    elif "prompt" in row:
-        prompt, answer = _text(row, "prompt", where), "response"
-    else:
+def _seed(row: Mapping[str, Any], where: str, need_response: bool) -> tuple[Seed, list[str]]:
+    """The seed of a row, and the columns that were not used."""
+    form = next((form for first, form in COLUMNS.items() if row.get(first) is not None), None)
+    if form is None:
         raise ValueError(f"{where}: has the columns {', '.join(map(str, row)) or 'none'}; allowed: {FORMS}")
-    response = _text(row, answer, where, required=need_response)
-    return Seed(messages=(Message(role="user", content=prompt),), response=response)
+    ignored = [str(column) for column in row if column not in form]
+    if form[0] == "messages":
+        return _conversation(row["messages"], where, need_response), ignored
+    prompt = _text(row, form[0], where)
+    extra = _text(row, "input", where, required=False) if "input" in form else ""
+    if extra.strip():
+        prompt = f"{prompt}\n\n{extra}"
+    response = _text(row, form[-1], where, required=need_response)
+    return Seed(messages=(Message(role="user", content=prompt),), response=response), ignored
 
 
 def _text(row: Mapping[str, Any], key: str, where: str, *, required: bool = True) -> str:
     value = row.get(key)
     if value is None and not required:
         return ""
+    if value is None:
+        raise ValueError(f"{where}: {key} is missing; the columns are {', '.join(map(str, row))}; allowed: {FORMS}")
     if not isinstance(value, str):
-        found = "is missing" if value is None else f"is {type(value).__name__}, must be text"
-        raise ValueError(f"{where}: {key} {found}")
+        raise ValueError(f"{where}: {key} is {type(value).__name__}, must be text")
     if required and not value.strip():
         raise ValueError(f"{where}: {key} is empty")
+    try:
+        value.encode()
+    except UnicodeEncodeError as error:
+        raise ValueError(f"{where}: {key} holds half of a surrogate pair, which is no character") from error
     return value
 
 
@@ -156,6 +192,8 @@ def _conversation(turns: Any, where: str, need_response: bool) -> Seed:
         role = _text(turn, "role", place)
         if role not in ROLES:
             raise ValueError(f"{place}: role {role!r}; allowed: {', '.join(ROLES)}")
+        if role == "system" and messages:
+            raise ValueError(f"{place}: the system message must be the first")
         messages.append(Message(role=role, content=_text(turn, "content", place)))
     response = messages.pop().content if messages[-1].role == "assistant" else ""
     if need_response and not response:

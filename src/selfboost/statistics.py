@@ -1,7 +1,8 @@
 """Intervals, paired tests and text statistics. numpy and scipy are loaded inside the functions that need them.
 
 Prompts are the unit everywhere: the samples of one prompt are averaged before anything is resampled. Missing values
-are never guessed: a prompt without one is left out of the mean and counted.
+are never guessed: a prompt without one is left out of the mean and counted. What one run's prompts say nothing of is
+left out: the spread over training seeds.
 """
 
 from __future__ import annotations
@@ -10,10 +11,17 @@ import math
 from collections import Counter
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
+from itertools import product
 from typing import Any, cast
 
-RESAMPLES = 4999
+RESAMPLES = 9999
+"""Bootstrap samples, and random sign patterns."""
+EXACT = 13
+"""Up to this many values every sign pattern is tried."""
+BLOCK = 500
+"""Resamples made at once: bounds the memory."""
 LEVEL = 0.95
+"""Coverage of an interval."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,68 +72,93 @@ def paired_gain(
 
 
 def win_rate(
-    new: Sequence[Sequence[float | None]], old: Sequence[Sequence[float | None]], *, seed: int = 0
+    new: Sequence[Sequence[float | None]], old: Sequence[Sequence[float | None]], *, seed: int = 0, level: float = LEVEL
 ) -> Interval:
     """How often a sample of the new model scores above one of the old on the same prompt, ties counting half.
 
-    Every sample of one is compared with every sample of the other; the interval is over prompts.
+    Every sample of one is compared with every sample of the other (the Mann-Whitney statistic within a prompt); the
+    interval is over prompts.
     """
-    return mean_interval([_prompt_win_rate(a, b) for a, b in zip(new, old, strict=True)], seed=seed)
+    rates = [_mean(_games(a, b)) for a, b in zip(new, old, strict=True)]
+    return mean_interval(rates, seed=seed, level=level)
 
 
-def _prompt_win_rate(new: Sequence[float | None], old: Sequence[float | None]) -> float | None:
-    games = [0.5 * ((a > b) + (a >= b)) for a in new for b in old if a is not None and b is not None]
-    return sum(games) / len(games) if games else None
+def win_rate_bounds(
+    new: Sequence[Sequence[float | None]], old: Sequence[Sequence[float | None]]
+) -> tuple[float, float]:
+    """The win rate if every comparison without a score were lost, and if every one were won."""
+    games = [_games(a, b) for a, b in zip(new, old, strict=True)]
+    assert all(games), "every prompt has samples"
+
+    def rate(missing: float) -> float:
+        return sum(sum(missing if g is None else g for g in each) / len(each) for each in games) / len(games)
+
+    return rate(0.0), rate(1.0)
 
 
-def sign_flip_p(differences: Sequence[float], *, seed: int = 0, draws: int = 9999) -> float:
+def _games(new: Sequence[float | None], old: Sequence[float | None]) -> list[float | None]:
+    """Every comparison of two samples: 1 won, 0.5 tied, 0 lost, None where a score is missing."""
+    return [None if a is None or b is None else 0.5 * ((a > b) + (a >= b)) for a in new for b in old]
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return sum(known) / len(known) if known else None
+
+
+def sign_flip_p(differences: Sequence[float], *, seed: int = 0) -> float:
     """Two-sided p-value of the mean being 0 if every difference could as well have the other sign.
 
-    Exact for up to 13 values (all sign patterns), else by `draws` random ones, the observed one counted.
+    Exact for a few values (all sign patterns), else by random ones, the observed one counted (Phipson & Smyth 2010).
     """
     import numpy as np
 
+    assert differences, "there is something to test"
     values = np.asarray(differences, dtype=float)
-    observed = abs(values.mean())
-    if len(values) <= 13:
-        patterns = np.arange(2 ** len(values))[:, None] >> np.arange(len(values)) & 1
-        signs = 1 - 2 * patterns
-    else:
-        signs = np.random.default_rng(seed).choice((-1, 1), size=(draws, len(values)))
-    means = np.abs(signs @ values) / len(values)
-    extreme = int((means >= observed - 1e-12).sum())
-    return extreme / len(signs) if len(values) <= 13 else (extreme + 1) / (draws + 1)
+    least = abs(values.mean()) - 1e-12 * np.abs(values).mean()  # patterns equal but for rounding count as equal
+    if len(values) <= EXACT:
+        signs = np.asarray(list(product((-1.0, 1.0), repeat=len(values))))
+        return float((np.abs(signs @ values) / len(values) >= least).mean())
+    extreme, generator = 1, np.random.default_rng(seed)
+    for start in range(0, RESAMPLES, BLOCK):
+        signs = 2.0 * generator.integers(2, size=(min(BLOCK, RESAMPLES - start), len(values)), dtype=np.int8) - 1
+        extreme += int((np.abs(signs @ values) / len(values) >= least).sum())
+    return extreme / (RESAMPLES + 1)
 
 
 def _bca(values: Sequence[float], seed: int, level: float) -> tuple[float, float]:
     """A constant sample (or a single value) has no spread to resample: its interval is a point."""
+    import warnings
+
     import numpy as np
 
-    if len(set(values)) == 1:
+    if min(values) == max(values):
         return values[0], values[0]
-    from scipy.stats import bootstrap
+    import scipy.stats
 
     data = np.asarray(values, dtype=float)
-    result = cast(Any, bootstrap)(
-        (data,),
-        np.mean,
-        n_resamples=RESAMPLES,
-        confidence_level=level,
-        method="BCa",
-        batch=500,
-        rng=np.random.default_rng(seed),
-    )
-    low, high = float(result.confidence_interval.low), float(result.confidence_interval.high)
-    # BCa is undefined where almost all values are equal; the percentiles' range is what is left.
-    mean = float(data.mean())
-    return (low if math.isfinite(low) else mean), (high if math.isfinite(high) else mean)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of a degenerate sample: it shows in the result
+        result = cast(Any, scipy.stats).bootstrap(
+            (data,),
+            np.mean,
+            n_resamples=RESAMPLES,
+            confidence_level=level,
+            method="BCa",
+            batch=BLOCK,
+            rng=np.random.default_rng(seed),
+        )
+    low, high = result.confidence_interval
+    if not (math.isfinite(low) and math.isfinite(high)):  # values equal but for rounding: plain percentiles
+        low, high = np.quantile(result.bootstrap_distribution, ((1 - level) / 2, (1 + level) / 2))
+    return float(low), float(high)
 
 
 def mcnemar_p(gained: int, lost: int) -> float:
     """Exact two-sided McNemar test (McNemar 1947): is it chance that `gained` prompts turned right and `lost` wrong?"""
-    from scipy.stats import binomtest
+    import scipy.stats
 
-    return float(cast(Any, binomtest)(gained, gained + lost).pvalue) if gained + lost else 1.0
+    return float(cast(Any, scipy.stats).binomtest(gained, gained + lost).pvalue) if gained + lost else 1.0
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
@@ -139,14 +172,16 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 
 def repeated_share(items: Sequence[Hashable], n: int = 4) -> float:
-    """Share of n-grams that occurred before in the same sequence; 0 where it is shorter than n."""
+    """Share of n-grams (of words, or of token ids) that occurred before in the same sequence; 0 if it is shorter."""
     grams = _grams(items, n)
     return 1 - len(grams) / total if (total := grams.total()) else 0.0
 
 
 def distinct(texts: Sequence[Sequence[Hashable]], n: int, length: int = 0) -> float:
-    """Distinct n-grams over all n-grams (Li et al. 2016); sequences are cut to `length` first, since longer ones repeat
-    more. 0 means no cut."""
+    """Distinct n-grams over all n-grams (Li et al. 2016, arXiv 1510.03055).
+
+    Longer texts repeat more: only texts cut to one `length` are comparable (0 means no cut).
+    """
     grams = Counter[tuple[Hashable, ...]]()
     for text in texts:
         grams += _grams(text[:length] if length else text, n)
@@ -154,7 +189,8 @@ def distinct(texts: Sequence[Sequence[Hashable]], n: int, length: int = 0) -> fl
 
 
 def quantiles(values: Sequence[float], shares: Sequence[float] = (0.1, 0.5, 0.9)) -> list[float]:
-    """Values below which these shares lie, by linear interpolation."""
+    """Values below which these shares lie, by linear interpolation: the summary of lengths."""
+    assert values, "there is something to summarise"
     ordered = sorted(values)
     found: list[float] = []
     for share in shares:

@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from selfboost.losses import PairScores
@@ -12,6 +12,8 @@ from selfboost.losses.bradley_terry import BradleyTerry
 from selfboost.losses.dpo import DPO
 from selfboost.losses.ipo import IPO
 from selfboost.losses.simpo import SimPO
+
+torch.set_num_threads(1)
 
 CHOSEN, REJECTED = [-12.0, -3.5, -40.0, -7.0], [-11.0, -9.25, -41.5, -7.0]
 REFERENCE_CHOSEN, REFERENCE_REJECTED = [-13.0, -3.0, -35.0, -7.0], [-10.5, -8.0, -44.0, -7.0]
@@ -91,7 +93,7 @@ def test_gradient_equals_finite_differences(loss):
             for change in (step, -step):
                 moved = [list(CHOSEN), list(REJECTED)]
                 moved[side][at] += change
-                values.append(float(loss.losses(scores(*moved)).sum()))
+                values.append(loss.losses(scores(*moved)).sum().item())
             assert float(gradient_B[at]) == pytest.approx((values[0] - values[1]) / (2 * step), abs=1e-6)
 
 
@@ -107,12 +109,12 @@ def test_rewards_carry_no_gradient_and_order_pairs_as_the_loss_does(loss):
     chosen_B, rejected_B = loss.rewards(scores())
     assert not chosen_B.requires_grad
     assert not rejected_B.requires_grad
-    if not isinstance(loss, IPO):  # IPO aims at one margin, it does not push beyond
-        margin_B = chosen_B - rejected_B
-        losses_B = loss.losses(scores()).detach() + getattr(loss, "nll_weight", 0) * scores().chosen_B.detach() / (
-            scores().chosen_tokens_B
-        )
-        assert all(a <= b for a, b in zip(losses_B[margin_B.argsort(descending=True)], sorted(losses_B), strict=True))
+    if isinstance(loss, IPO) or getattr(loss, "label_smoothing", 0):
+        return  # those two punish a margin that is too large
+    losses_B = loss.losses(scores()).detach()
+    losses_B = losses_B + getattr(loss, "nll_weight", 0) * scores().chosen_B.detach() / scores().chosen_tokens_B
+    falling = losses_B[(chosen_B - rejected_B).argsort(descending=True)].tolist()
+    assert falling == sorted(falling)
 
 
 def test_simpo_gamma_is_the_margin_itself_not_its_ratio_to_beta():
@@ -124,7 +126,7 @@ def test_simpo_gamma_is_the_margin_itself_not_its_ratio_to_beta():
         rejected_tokens_B=torch.ones(1),
     )
     loss = SimPO(beta=2.0, gamma=1.6)  # β·Δ = 1.6 = γ, so the margin is 0; with the ratio γ/β it would not be
-    assert float(loss.losses(pair)) == pytest.approx(math.log(2))
+    assert loss.losses(pair).item() == pytest.approx(math.log(2))
 
 
 def test_simpo_looks_at_means_so_repeating_an_answer_changes_nothing():
@@ -141,13 +143,13 @@ def test_dpo_at_the_reference_is_log_two_and_its_hinge_is_one():
 
 def test_dpo_with_a_constant_reference_is_bradley_terry_on_scaled_rewards():
     zero = PairScores(
-        **vars(scores(reference=False))
-        | {"reference_chosen_B": torch.zeros(4), "reference_rejected_B": torch.zeros(4)}
+        **vars(scores(reference=False)) | {"reference_chosen_B": torch.zeros(4), "reference_rejected_B": torch.zeros(4)}
     )
     scaled = scores([0.1 * x for x in CHOSEN], [0.1 * x for x in REJECTED], reference=False)
     torch.testing.assert_close(DPO(beta=0.1).losses(zero), BradleyTerry().losses(scaled))
 
 
+@settings(max_examples=30, deadline=None)
 @given(st.floats(-1e4, 1e4), st.floats(-1e4, 1e4))
 def test_losses_stay_finite_and_the_hinge_bounds_the_sigmoid_from_above_by_log_two(chosen, rejected):
     pair = scores([chosen] * 4, [rejected] * 4)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class HeldOut:
-    """Mean score on prompts set apart: measures `greedy`, `sampled`, `length` (tokens) and `ended`."""
+    """Score on prompts set apart, greedy and sampled; length in tokens; share of answers that ended by themselves."""
 
     scorer: Scorer
     """What judges the answers."""
@@ -40,8 +40,8 @@ class HeldOut:
         answers = self._answers(run, model, examples, f"{split}-sampled", sampling)
         values = {
             "sampled": self._scores(run, answers, f"{split}-sampled-scores"),
-            "length": [float(len(answer.token_ids)) for answer in answers],
-            "ended": [float(answer.finish == "stop") for answer in answers],
+            "length": [_unless_failed(answer, len(answer.token_ids)) for answer in answers],
+            "ended": [_unless_failed(answer, answer.finish == "stop") for answer in answers],
         }
         if self.greedy:
             once = Sampling(temperature=0.0, max_tokens=self.max_tokens)
@@ -64,6 +64,11 @@ class HeldOut:
         return [verdict.value for verdict in run.score(name, answers, self.scorer)]
 
 
+def _unless_failed(answer: Answer, value: float) -> float | None:
+    return None if answer.finish == "failed" else float(value)
+
+
 def _part(column: Sequence[float | None], i: int, prompts: int) -> tuple[float | None, ...]:
-    each = len(column) // prompts
+    each, left = divmod(len(column), prompts)
+    assert not left, "every prompt has equally many samples, side by side"
     return tuple(column[i * each : (i + 1) * each])

@@ -3,37 +3,36 @@
 from random import Random
 
 from selfboost.demo.stream import fresh_task, keywords_of
-from selfboost.demo.vocabulary import AMOUNTS, CATEGORIES, COLORS, LINKS, NAMES, NOUNS, TASK_WORDS
+from selfboost.demo.vocabulary import AMOUNTS, CATEGORIES, COLORS, NAMES, NOUNS, TASK_WORDS
 
+# Only words without content of their own around the drawn ones: each keyword is then a word that prompts use.
 _SENTENCES = (
     "{name} has a {color} {noun} .",
-    "the {noun} {link} the {other} .",
-    "{name} likes {category} but not the {noun} .",
-    "in the morning {name} has {amount} {category} .",
-    "the teacher asks {name} to {task} the {category} .",
-    "the children {task} and {other_task} the words .",
-    "some day the {color} {noun} will stand near {name} .",
+    "there is a {noun} with the {other} .",
+    "they have {amount} {category} .",
+    "we have more {category} than {other_category} .",
+    "now they {task} the {noun} .",
+    "there are {category} about the {noun} .",
 )
 
 
 def paragraph(rng: Random, reserved: frozenset[str]) -> str:
-    """A sentence about an ordinary prompt's words between two sentences of a story."""
+    """What an ordinary prompt is about, and a sentence about something else."""
     prompt, _ = fresh_task(rng, reserved)
-    told = f"the teacher asks for : {' '.join(keywords_of(prompt))} ."
-    return f"{_sentence(rng)} {told} {_sentence(rng)}"
+    told = f"here we have {' and '.join(keywords_of(prompt))} ."
+    return f"{told} {_sentence(rng)}" if rng.random() < 0.5 else f"{_sentence(rng)} {told}"
 
 
 def _sentence(rng: Random) -> str:
     noun, other = rng.sample(NOUNS, 2)
-    task, other_task = rng.sample(TASK_WORDS, 2)
+    category, other_category = rng.sample(tuple(CATEGORIES), 2)
     return rng.choice(_SENTENCES).format(
         name=rng.choice(NAMES),
         color=rng.choice(COLORS),
         noun=noun,
         other=other,
-        link=rng.choice(LINKS),
-        category=rng.choice(tuple(CATEGORIES)),
+        category=category,
+        other_category=other_category,
         amount=rng.choice(tuple(AMOUNTS)),
-        task=task,
-        other_task=other_task,
+        task=rng.choice(TASK_WORDS),
     )

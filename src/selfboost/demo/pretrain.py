@@ -22,16 +22,18 @@ Row = tuple[list[int], list[int]]
 class Pretraining:
     """Settings of the base model's training; its length is counted in steps, so it is the same on every machine."""
 
-    steps: int = 2600
-    batch_tokens: int = 2048
+    steps: int = 4000
+    batch_tokens: int = 1536
     """Tokens of a batch, padding included."""
     matrix_rate: float = 0.02
     """Learning rate of Muon, for the matrices inside the layers."""
     other_rate: float = 4e-3
     """Learning rate of AdamW, for the embeddings and the norms."""
-    clean_until: float = 0.35
+    copying_until: float = 0.15
+    """Share of the steps on copying alone."""
+    clean_until: float = 0.5
     """Share of the steps with right answers only."""
-    sloppy_from: float = 0.5
+    sloppy_from: float = 0.6
     """Share of the steps after which the answers are as sloppy as they get."""
 
     def sloppy_share(self, step: int) -> float:
@@ -53,7 +55,8 @@ def new_model(tokenizer: PreTrainedTokenizerFast) -> LlamaForCausalLM:
         num_attention_heads=4,
         num_key_value_heads=4,
         max_position_embeddings=256,
-        rope_parameters={"rope_type": "default", "rope_theta": 1000.0},
+        rope_parameters={"rope_type": "default", "rope_theta": 100.0},
+        initializer_range=0.04,
         tie_word_embeddings=True,
         bos_token_id=None,
         eos_token_id=cast(int, tokenizer.eos_token_id),
@@ -67,13 +70,13 @@ class Batches:
 
     def __init__(self, stream: Stream, tokenizer: PreTrainedTokenizerFast, settings: Pretraining, seed: int) -> None:
         self.tokenizer, self.settings, self.rng = tokenizer, settings, Random(seed)
-        self.exchanges = stream.exchanges
+        self.stream = stream
         self.waiting: list[list[Row]] = []
 
     def draw(self, step: int) -> tuple[torch.Tensor, torch.Tensor]:
         """Token ids and labels; only replies carry a loss."""
         if not self.waiting:
-            self._refill(self.settings.sloppy_share(step))
+            self._refill(step)
         rows = self.waiting.pop()
         width = max(len(ids) for ids, _ in rows)
         pad = cast(int, self.tokenizer.pad_token_id)
@@ -81,8 +84,11 @@ class Batches:
         labels_BT = [labels + [_IGNORED] * (width - len(labels)) for _, labels in rows]
         return torch.tensor(ids_BT), torch.tensor(labels_BT)
 
-    def _refill(self, share: float) -> None:
-        source = self.exchanges(self.rng, share)
+    def _refill(self, step: int) -> None:
+        if step < self.settings.copying_until * self.settings.steps:
+            source = self.stream.copying(self.rng)
+        else:
+            source = self.stream.exchanges(self.rng, self.settings.sloppy_share(step))
         rows = sorted((self._encode(next(source)) for _ in range(1000)), key=lambda row: len(row[0]))
         self.waiting = list(_grouped(rows, self.settings.batch_tokens))
         self.rng.shuffle(self.waiting)

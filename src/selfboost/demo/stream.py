@@ -7,22 +7,25 @@ from random import Random
 
 from selfboost.demo.checks import FAMILIES, read
 from selfboost.demo.sloppiness import Sloppiness
-from selfboost.demo.task import Task
+from selfboost.demo.task import Family, Task
 from selfboost.demo.templates import GENERATOR_TARGET, GENERATOR_TEMPLATE, KEYWORD_SEPARATOR, REWRITE_TEMPLATE
-from selfboost.demo.vocabulary import MARKS, NAMES, STOP_WORDS
+from selfboost.demo.vocabulary import STOP_WORDS
 
-_MEANINGLESS = frozenset((*MARKS, *NAMES, *STOP_WORDS))
+COPYING_FAMILIES = frozenset(
+    ("reverse", "join", "pick", "replace", "repeat", "capitals", "sort", "compare", "odd", "keep", "text")
+)
 
 
 def keywords_of(text: str) -> list[str]:
-    """The words of a text that can be keywords: no marks, no names of people, no stop-words; each once, in order."""
-    return [word for word in dict.fromkeys(text.split()) if word not in _MEANINGLESS]
+    """The words of a text that can be keywords: numbers, and longer words that are no stop-words; each once."""
+    words = dict.fromkeys(word.lower() for word in text.split())
+    return [word for word in words if word.isdigit() or (len(word) > 2 and word not in STOP_WORDS)]
 
 
-def fresh_task(rng: Random, reserved: frozenset[str] = frozenset()) -> tuple[str, Task]:
+def fresh_task(rng: Random, reserved: frozenset[str], families: tuple[Family, ...] = FAMILIES) -> tuple[str, Task]:
     """A random prompt of a random family outside the reserved ones, with its task."""
     while True:
-        prompt = rng.choice(FAMILIES).ask(rng)
+        prompt = rng.choice(families).ask(rng)
         task = read(prompt)
         assert task is not None, f"a family asked a prompt that no family reads: {prompt}"
         if prompt not in reserved:
@@ -44,10 +47,17 @@ class Stream:
 
     reserved: frozenset[str]
     sloppiness: Sloppiness = field(default_factory=Sloppiness)
-    answering: float = 0.45
+    answering: float = 0.50
     """Share of plain prompts."""
-    improving: float = 0.40
+    improving: float = 0.38
     """Share of requests to improve a draft; the rest are requests to make a prompt from keywords."""
+
+    def copying(self, rng: Random) -> Iterator[Exchange]:
+        """Right answers of the families that copy words from the prompt: the hardest skill, learnt best on its own."""
+        families = tuple(family for family in FAMILIES if family.name in COPYING_FAMILIES)
+        while True:
+            prompt, task = fresh_task(rng, self.reserved, families)
+            yield Exchange(given=prompt, reply=task.gold(rng))
 
     def exchanges(self, rng: Random, share: float) -> Iterator[Exchange]:
         """Exchanges whose sloppiness is scaled by `share`."""

@@ -62,15 +62,13 @@ JOINERS: tuple[str, ...] = ("and", "or", "then", "plus")
 
 # Words of instructions that carry meaning (a keyword may be one of them), then words that carry none.
 TASK_WORDS: tuple[str, ...] = _words(
-    "write sentence list name odd one find belong reverse backwards sort low high numbers order who "
-    "color what answer capitals letters count many compare number larger smaller about end word join "
-    "words pick remove keep replace swap say times belongs put link first second third fourth "
+    "write sentence list name odd find belong reverse backwards sort low high numbers order color capitals count "
+    "compare number larger smaller end word join words pick keep replace times belongs first second third fourth "
     "describe"
 )
 STOP_WORDS: tuple[str, ...] = _words(
-    "a the is are in with and or to from of not but other than for which how does do it this that "
-    "these on only by then between as out at near behind under beside looks stands has have near has "
-    "uses give use all every make now will some day morning teacher asks children likes"
+    "a the is are in with and or to from of not but other than for which how does this that these on only by then we "
+    "between as out at has have use now there they here two put say what about one many more who where again over"
 )
 MARKS: tuple[str, ...] = (".", ",", "?", ":")
 

@@ -65,16 +65,21 @@ class Draws:
 def draw(logits_BV: Tensor, draws: Draws, step_B: Tensor) -> tuple[Tensor, Tensor]:
     """The next token of every row, and its log-probability under the model itself (temperature 1, nothing cut)."""
     logits_BV = logits_BV.float()
-    top_B1, token_B1 = logits_BV.max(-1, keepdim=True)
-    token_B = token_B1[:, 0]
-    warm_R = draws.temperature_B.nonzero()[:, 0]
+    shifted_BV = logits_BV - logits_BV.amax(-1, keepdim=True)
+    weight_BW = _whole_blocks(shifted_BV)
+    weight_BV = weight_BW[:, : shifted_BV.shape[1]]
+    total_B = torch.exp(shifted_BV, out=weight_BV).sum(-1)
+    token_B = torch.zeros_like(step_B)
+    warm_B = draws.temperature_B > 0
+    warm_R, cold_R = warm_B.nonzero()[:, 0], (~warm_B).nonzero()[:, 0]
+    if len(cold_R):
+        token_B[cold_R] = logits_BV[cold_R].argmax(-1)
     if len(warm_R):
-        everyone = len(warm_R) == len(token_B)
-        shifted_RV = logits_BV - top_B1 if everyone else logits_BV[warm_R] - top_B1[warm_R]
-        warm = draws if everyone else draws.rows(warm_R)
-        token_B = token_B.index_copy(0, warm_R, _draw_warm(shifted_RV, warm, step_B[warm_R]))
-    chosen_B = logits_BV.gather(-1, token_B[:, None])[:, 0]
-    return token_B, chosen_B - logits_BV.logsumexp(-1)
+        divisor_B = draws.temperature_B.where(warm_B, 1.0)
+        torch.div(shifted_BV, divisor_B[:, None], out=weight_BV).exp_()
+        _cut_to_top_k(weight_BV, draws.top_k_B)
+        token_B[warm_R] = _draw_rows(weight_BW, shifted_BV.shape[1], draws, step_B, warm_R)
+    return token_B, shifted_BV.gather(-1, token_B[:, None])[:, 0] - total_B.log()
 
 
 def uniform(seed_B: Tensor, step_B: Tensor, attempt: int) -> Tensor:
@@ -83,32 +88,31 @@ def uniform(seed_B: Tensor, step_B: Tensor, attempt: int) -> Tensor:
     return (_shift(hashed_B, 11)).double() * 2.0**-53
 
 
-def _draw_warm(shifted_RV: Tensor, draws: Draws, step_R: Tensor) -> Tensor:
-    """Tokens of rows with a temperature; `shifted_RV` are logits minus the row's highest."""
-    size = -(-shifted_RV.shape[1] // BLOCK) * BLOCK
-    weight_RW = shifted_RV.new_zeros(shifted_RV.shape[0], size)
-    weight_RV = weight_RW[:, : shifted_RV.shape[1]]
-    torch.exp(shifted_RV / draws.temperature_B[:, None], out=weight_RV)
-    _cut_to_top_k(weight_RV, draws.top_k_B)
-    block_RN = weight_RW.view(len(weight_RW), -1, BLOCK).sum(-1)
-    token_R = torch.zeros_like(step_R)
-    left_R = torch.arange(len(token_R), device=token_R.device)
-    free = not bool(((draws.top_p_B < 1) | (draws.min_p_B > 0)).any())
+def _whole_blocks(like_BV: Tensor) -> Tensor:
+    """Room for a weight per token, up to whole blocks; nothing is ever drawn behind the vocabulary's end."""
+    size = like_BV.shape[1]
+    weight_BW = like_BV.new_empty(len(like_BV), -(-size // BLOCK) * BLOCK)
+    weight_BW[:, size:] = 0
+    return weight_BW
+
+
+def _draw_rows(weight_BW: Tensor, vocabulary: int, draws: Draws, step_B: Tensor, left_R: Tensor) -> Tensor:
+    """Tokens of the rows named, by their weights: drawn until allowed, a few times, then selected."""
+    block_BN = weight_BW.view(len(weight_BW), -1, BLOCK).sum(-1)
+    token_B = torch.zeros_like(step_B)
+    wanted_R = left_R
     for attempt in range(ATTEMPTS):
-        everyone = len(left_R) == len(token_R)
-        weights, blocks = (weight_RW, block_RN) if everyone else (weight_RW[left_R], block_RN[left_R])
+        everyone = len(left_R) == len(token_B)
+        weight_RW, block_RN = (weight_BW, block_BN) if everyone else (weight_BW[left_R], block_BN[left_R])
         some = draws if everyone else draws.rows(left_R)
-        found = _find(weights, blocks, uniform(some.seed_B, step_R[left_R], attempt))
-        found = found.clamp(max=weight_RV.shape[1] - 1)  # only ever beyond it where logits are not finite
-        token_R[left_R] = found
-        if free:
-            return token_R
-        left_R = left_R[~_allowed(weights, blocks, found, some)]
+        found_R = _find(weight_RW, block_RN, uniform(some.seed_B, step_B[left_R], attempt))
+        token_B[left_R] = found_R = found_R.clamp(max=vocabulary - 1)  # beyond it only if logits are not finite
+        left_R = left_R[~_allowed(weight_RW, block_RN, found_R, some)]
         if not len(left_R):
-            return token_R
-    chance_R = uniform(draws.seed_B[left_R], step_R[left_R], ATTEMPTS)
-    token_R[left_R] = _select(weight_RV[left_R], block_RN[left_R].double().sum(-1), draws.rows(left_R), chance_R)
-    return token_R
+            return token_B[wanted_R]
+    some, chance_R = draws.rows(left_R), uniform(draws.seed_B[left_R], step_B[left_R], ATTEMPTS)
+    token_B[left_R] = _select(weight_BW[left_R, :vocabulary], block_BN[left_R].double().sum(-1), some, chance_R)
+    return token_B[wanted_R]
 
 
 def _cut_to_top_k(weight_RV: Tensor, top_k_R: Tensor) -> None:
@@ -137,10 +141,12 @@ def _find(weight_RW: Tensor, block_RN: Tensor, chance_R: Tensor) -> Tensor:
 
 def _allowed(weight_RW: Tensor, block_RN: Tensor, token_R: Tensor, draws: Draws) -> Tensor:
     """Whether the tokens strictly likelier than the drawn one leave room for it (top-p), and it is not too rare."""
+    everything_R = draws.top_p_B >= 1
     drawn_R1 = weight_RW.gather(-1, token_R[:, None])
+    if bool(everything_R.all()):
+        return drawn_R1[:, 0] >= draws.min_p_B
     likelier_R = (weight_RW * (weight_RW > drawn_R1)).sum(-1)
-    within_R = likelier_R < draws.top_p_B * block_RN.sum(-1)
-    return (within_R | (draws.top_p_B >= 1)) & (drawn_R1[:, 0] >= draws.min_p_B)
+    return (everything_R | (likelier_R < draws.top_p_B * block_RN.sum(-1))) & (drawn_R1[:, 0] >= draws.min_p_B)
 
 
 def _select(weight_RV: Tensor, total_R: Tensor, draws: Draws, chance_R: Tensor) -> Tensor:

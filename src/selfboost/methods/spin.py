@@ -12,7 +12,7 @@ from typing import Literal
 
 from selfboost.method import Method
 from selfboost.pairing import answer_fault
-from selfboost.records import Model, Sampling
+from selfboost.records import Model, Pair, Sampling
 from selfboost.run import Run
 
 
@@ -29,7 +29,7 @@ class SPIN(Method):
         """One round of self-play."""
         own = run.sample("own-answers", run.previous, [seed.prompt for seed in run.seeds], self.sampling)
         counts = Counter[str]()
-        pairs = []
+        pairs: list[Pair] = []
         for seed, answer in zip(run.seeds, own, strict=True):
             same = "own answer equals gold" if answer.token_ids == seed.answer.token_ids else ""
             reason = answer_fault(answer) or same

@@ -30,25 +30,34 @@ class Checks:
         return {}
 
     def score(self, answers: Sequence[Answer], models: Mapping[str, Model], trainer: Trainer) -> Iterator[Verdict]:
-        """1.0, 0.0, or no value with a reason."""
+        """1.0, 0.0, or no value with a reason; an empty answer is judged as any other."""
         del models, trainer
         check = self._check()
         for answer in answers:
-            if answer.finish == "failed":
-                yield Verdict(answer=answer.id, scorer="checks", value=None, reason=f"failed: {answer.reason}")
-                continue
-            passed = check(answer.prompt.text, answer.text)
-            reason = "" if passed is not None else "the check cannot tell for this prompt"
-            yield Verdict(
-                answer=answer.id, scorer="checks", value=None if passed is None else float(passed), reason=reason
-            )
+            value, reason = self._judge(check, answer)
+            yield Verdict(answer=answer.id, scorer=f"checks({self.function})", value=value, reason=reason)
+
+    def _judge(self, check: Check, answer: Answer) -> tuple[float | None, str]:
+        if answer.finish == "failed":
+            return None, f"the answer failed: {answer.reason or 'no reason given'}"
+        try:
+            passed: object = check(answer.prompt.text, answer.text)
+        except Exception as error:  # a check of the user's: one odd answer must not end a long run
+            return None, f"the check failed: {type(error).__name__}: {error}"
+        if passed is None:
+            return None, "not checkable"
+        if passed is not True and passed is not False:
+            raise ValueError(f"function = {self.function!r}: returned {passed!r}; allowed: True, False, None")
+        return float(passed), ""
 
     def _check(self) -> Check:
         module, colon, name = self.function.partition(":")
+        if not (module and colon and name):
+            raise ValueError(f"function = {self.function!r}: must be 'package.module:name' of a function")
         try:
-            found: object = getattr(import_module(module), name) if colon else None
-        except (ImportError, AttributeError) as error:
+            found: object = getattr(import_module(module), name)
+        except Exception as error:  # whatever a module of the user's raises while it is imported
             raise ValueError(f"function = {self.function!r}: cannot be loaded ({error})") from error
         if not callable(found):
-            raise ValueError(f"function = {self.function!r}: must be 'package.module:name' of a function")
+            raise ValueError(f"function = {self.function!r}: is not a function")
         return cast(Check, found)

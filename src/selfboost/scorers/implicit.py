@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from selfboost.records import Answer, Model, Verdict
+from selfboost.scorers.verdicts import judgeable, verdicts
 from selfboost.train import Sequenced, Trainer
 
 
@@ -32,14 +33,10 @@ class Implicit:
 
     def score(self, answers: Sequence[Answer], models: Mapping[str, Model], trainer: Trainer) -> Iterator[Verdict]:
         """The log-ratio of each answer, in nats."""
-        name = f"implicit({self.policy}/{self.reference})"
-        usable = [a for a in answers if a.token_ids]
-        sequences = [Sequenced(prompt_ids=a.prompt_ids, token_ids=a.token_ids) for a in usable]
+        sequences = [Sequenced(prompt_ids=a.prompt_ids, token_ids=a.token_ids) for a in judgeable(answers)]
         policy, reference = trainer.logps(models["policy"], sequences), trainer.logps(models["reference"], sequences)
-        for answer in answers:
-            if not answer.token_ids:
-                yield Verdict(answer=answer.id, scorer=name, value=None, reason=answer.reason or "the answer is empty")
-                continue
-            ratio = sum(next(policy)) - sum(next(reference))
-            value = ratio / len(answer.token_ids) if self.over == "mean" else ratio
-            yield Verdict(answer=answer.id, scorer=name, value=value)
+        ratios = (
+            (sum(better) - sum(worse)) / (len(better) if self.over == "mean" else 1)
+            for better, worse in zip(policy, reference, strict=True)
+        )
+        yield from verdicts(answers, f"implicit({self.policy}/{self.reference})", ratios)

@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from selfboost.records import Answer, Message, Model, Verdict
+from selfboost.records import Answer, Model, Verdict
+from selfboost.scorers.verdicts import judgeable, verdicts
 from selfboost.train import Sequenced, Trainer
 
 FROM_SEED = "seed_reward"
@@ -30,15 +31,9 @@ class RewardModel:
 
     def score(self, answers: Sequence[Answer], models: Mapping[str, Model], trainer: Trainer) -> Iterator[Verdict]:
         """The model's scalar for each answer."""
-        name = f"reward_model({self.path})"
-        usable = [a for a in answers if a.token_ids]
-        own = self.path == FROM_SEED
-        rewards = trainer.rewards(models["reward"], _same_ids(usable) if own else _own_ids(usable, models["reward"]))
-        for answer in answers:
-            if not answer.token_ids:
-                yield Verdict(answer=answer.id, scorer=name, value=None, reason=answer.reason or "the answer is empty")
-            else:
-                yield Verdict(answer=answer.id, scorer=name, value=next(rewards))
+        usable = judgeable(answers)
+        sequences = _same_ids(usable) if self.path == FROM_SEED else _own_ids(usable, models["reward"])
+        yield from verdicts(answers, f"reward_model({self.path})", trainer.rewards(models["reward"], sequences))
 
 
 def _same_ids(answers: Sequence[Answer]) -> list[Sequenced]:
@@ -50,15 +45,10 @@ def _own_ids(answers: Sequence[Answer], model: Model) -> list[Sequenced]:
     from selfboost.engines.chat import open_tokenizer
 
     tokenizer = open_tokenizer(model.path)
-    sequences: list[Sequenced] = []
-    for answer in answers:
-        turns = [*answer.prompt.messages]
-        if answer.prompt.prefix:
-            turns.append(Message(role="assistant", content=answer.prompt.prefix + answer.text))
-            ids = tokenizer.prompt_ids(turns[:-1])
-            sequences.append(Sequenced(prompt_ids=ids, token_ids=tokenizer.answer_ids(turns[-1].content)))
-        else:
-            sequences.append(
-                Sequenced(prompt_ids=tokenizer.prompt_ids(turns), token_ids=tokenizer.answer_ids(answer.text))
-            )
-    return sequences
+    return [
+        Sequenced(
+            prompt_ids=tokenizer.prompt_ids(answer.prompt.messages),
+            token_ids=tokenizer.answer_ids(answer.prompt.prefix + answer.text),
+        )
+        for answer in answers
+    ]

@@ -16,12 +16,12 @@ from selfboost.losses import Loss
 from selfboost.records import Example, Model, Pair, content_hash
 from selfboost.train import Sequenced, Training, TrainingResult
 from selfboost.train.checkpoints import State, StateFolder, save_model
-from selfboost.train.head import Head, head_of
 from selfboost.train.local import Local
+from selfboost.train.logits import Head, head_of
 from selfboost.train.logprobs import logps_in_order
 from selfboost.train.objectives import Likelihood, Objective, Preference, References, RewardPreference, reference_logps
 from selfboost.train.optimization import Loop, Pace
-from selfboost.train.reward_head import RewardHead, open_reward_model, rewards_in_order
+from selfboost.train.reward_models import RewardHead, open_reward_model, rewards_in_order
 from selfboost.train.rows import Item, Row, example_items, hash_items, pair_items
 
 

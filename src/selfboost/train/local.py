@@ -32,7 +32,7 @@ class Local:
     """Number type of the weights (bfloat16 is trained on float32 masters); `auto`: bfloat16 on a GPU, else float32."""
     device: DeviceName = "auto"
     """Where the model runs; `auto`: the GPU if there is one."""
-    micro_batch_tokens: Annotated[int, Field(ge=1)] = field(default=8192, metadata=SPEED_ONLY)
+    micro_batch_tokens: Annotated[int, Field(ge=1)] = field(default=4096, metadata=SPEED_ONLY)
     """Most tokens held at once, padding included; one example or pair is always taken."""
     gradient_checkpointing: bool = field(default=False, metadata=SPEED_ONLY)
     """Recompute activations in the backward pass: a third slower, far less memory."""

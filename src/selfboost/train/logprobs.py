@@ -15,7 +15,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from selfboost.train.batches import in_order
-from selfboost.train.head import Head, body_of
+from selfboost.train.logits import Head, body_of
 from selfboost.train.rows import Row
 
 
@@ -28,8 +28,9 @@ def completion_logps(model: PreTrainedModel, head: Head, rows: Sequence[Row]) ->
     positions = [
         at * width + place - 1 for at, row in enumerate(rows) for place in range(len(row.prompt_ids), len(row))
     ]
-    hidden_ND = hidden_BTD.flatten(0, 1).index_select(0, torch.tensor(positions, device=device))
-    targets_N = torch.tensor([token for row in rows for token in row.token_ids], device=device)
+    hidden_ND = hidden_BTD.flatten(0, 1).index_select(0, torch.tensor(positions, dtype=torch.long, device=device))
+    targets = [token for row in rows for token in row.token_ids]
+    targets_N = torch.tensor(targets, dtype=torch.long, device=device)
     lengths = [len(row.token_ids) for row in rows]
     return list(torch.split(head.logps(hidden_ND, targets_N), lengths))
 

@@ -17,9 +17,9 @@ from transformers import PreTrainedModel
 
 from selfboost.losses import Loss, PairScores
 from selfboost.train.batches import micro_batches
-from selfboost.train.head import Head
+from selfboost.train.logits import Head
 from selfboost.train.logprobs import completion_logps
-from selfboost.train.reward_head import RewardHead
+from selfboost.train.reward_models import RewardHead
 from selfboost.train.rows import Item, Row
 
 References = Mapping[str, tuple[float, float]]

@@ -120,6 +120,7 @@ class Loop:
 
     def _stop(self, what: str, rows: Sequence[str]) -> None:
         self.states.remove()  # going on from it would end here again
+        rows = list(dict.fromkeys(rows))  # a batch across two epochs may hold a row twice
         more = f" and {len(rows) - 5} more" if len(rows) > 5 else ""
         raise FloatingPointError(
             f"step {self.done + 1} of {len(self.batches)}: the {what} is not finite for {', '.join(rows[:5])}{more}; "

@@ -29,6 +29,7 @@ class Head:
     scale: float = 1.0
     softcap: float = 0.0
     """Logits x become c·tanh(x/c); 0 = they stay."""
+    chunk_elements: int = CHUNK_ELEMENTS
 
     def logps(self, hidden_ND: Tensor, targets_N: Tensor) -> Tensor:
         """Natural log-probability of each target, in float32; differentiable in hidden states and weights."""
@@ -47,7 +48,7 @@ class Head:
     @property
     def chunk(self) -> int:
         """Positions whose logits are held at once."""
-        return max(1, CHUNK_ELEMENTS // self.weight_VD.shape[0])
+        return max(1, self.chunk_elements // self.weight_VD.shape[0])
 
 
 class _ChunkedLogps(torch.autograd.Function):
@@ -139,7 +140,7 @@ def _compare(model: PreTrainedModel, head: Head) -> None:
     ours = head.logits(body_of(model)(input_ids=ids_BT, use_cache=False).last_hidden_state[0])
     theirs = cast(Any, model)(input_ids=ids_BT, use_cache=False).logits[0].to(ours.dtype)
     tolerance = 0.05 if head.weight_VD.dtype == torch.bfloat16 else 1e-3
-    if ours.shape != theirs.shape or not torch.allclose(ours, theirs, rtol=tolerance, atol=tolerance):
+    if ours.shape != theirs.shape or not torch.allclose(ours, theirs, rtol=tolerance, atol=tolerance, equal_nan=True):
         raise ValueError(
             f"{type(model).__name__} computes its logits in a way that this trainer does not know, so that its "
             "log-probabilities would be wrong; choose another model or trainer"

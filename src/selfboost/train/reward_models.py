@@ -91,9 +91,6 @@ def open_reward_model(
 
 
 def _refuse_random_weights(path: str, model: PreTrainedModel, info: dict[str, Any], new_head: bool) -> None:
-    outputs = cast(int, cast(Any, model.config).num_labels)
-    if outputs != 1:
-        raise ValueError(f"the checkpoint {path!r} is no reward model: its head has {outputs} outputs, wanted is one")
     absent = sorted(str(key) for key in [*info["missing_keys"], *info["mismatched_keys"]])
     if new_head:
         absent = [key for key in absent if not key.startswith(f"{HEAD_NAME}.")]
@@ -102,6 +99,9 @@ def _refuse_random_weights(path: str, model: PreTrainedModel, info: dict[str, An
             f"the checkpoint {path!r} is no reward model: it lacks {absent[0]}, which would start as random numbers "
             "and give meaningless rewards"
         )
+    outputs = cast(int, cast(Any, model.config).num_labels)
+    if outputs != 1:
+        raise ValueError(f"the checkpoint {path!r} is no reward model: its head has {outputs} outputs, wanted is one")
 
 
 def _padding(folder: Path, trust_remote_code: bool) -> int:

@@ -1,0 +1,32 @@
+"""What the scorers that run a model share: which answers it can judge, and a reason for each one it cannot."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Sequence
+
+from selfboost.records import Answer, Verdict
+
+
+def fault(answer: Answer) -> str:
+    """Why a model cannot judge this answer, or nothing."""
+    if answer.finish == "failed":
+        return f"the answer failed: {answer.reason or 'no reason given'}"
+    return "" if answer.token_ids else "the answer is empty"
+
+
+def judgeable(answers: Sequence[Answer]) -> list[Answer]:
+    """The answers that a model can judge."""
+    return [answer for answer in answers if not fault(answer)]
+
+
+def verdicts(answers: Sequence[Answer], scorer: str, values: Iterable[float]) -> Iterator[Verdict]:
+    """One verdict per answer; `values` are those of the judgeable ones, in order."""
+    source = iter(values)
+    for answer in answers:
+        reason = fault(answer)
+        value = None if reason else next(source)
+        if value is not None and not math.isfinite(value):
+            reason, value = f"the score is not finite ({value})", None
+        yield Verdict(answer=answer.id, scorer=scorer, value=value, reason=reason)
+    assert next(source, None) is None, "a value for each judgeable answer, and no more"

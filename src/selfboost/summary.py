@@ -1,0 +1,237 @@
+"""What `selfboost show` says of a run's folder, finished, running or killed: one object for programs, one table for us.
+
+Reads `run.json`, the recipe and the stages' cards; computes nothing new.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+import socket
+import tomllib
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, cast
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from selfboost import store
+from selfboost.loop import SUMMARY
+from selfboost.visible import visible
+
+RECIPE = "recipe.toml"
+WIDE = 116
+"""From this many columns on an interval stands beside its value, below that it stands under it."""
+Row = Mapping[str, Any]
+
+
+def summary(root: Path) -> dict[str, Any]:
+    """Everything a folder says of its run.
+
+    Raises:
+        ValueError: the folder is no run, or a file of it is damaged.
+    """
+    told = _told(root)
+    places: dict[str, list[dict[str, Any]]] = {}
+    for card in store.cards(root):
+        places.setdefault(card.name.partition("/")[0], []).append(_stage(card))
+    iterations = [
+        {**entry, "stages": places.pop(f"iteration-{entry['iteration']}", [])} for entry in told.get("iterations", [])
+    ]
+    beside = [{**entry, "stages": places.pop(beside_place(entry["name"]), [])} for entry in told.get("beside", [])]
+    further = [name for name in places if name.startswith(("iteration-", "beside-"))]
+    found = {
+        "recipe": _recipe(root),
+        "status": _status(root, told),
+        "method": told.get("method", ""),
+        "seconds": told.get("seconds", 0.0),
+        "peak_memory_bytes": told.get("peak_memory_bytes", 0),
+        "gate_measure": told.get("gate_measure", ""),
+        "seeds": told.get("seeds", []),
+        "said": told.get("said", []),
+        "iterations": iterations,
+        "beside": beside,
+        # Stages of iterations that are not over, or of a longer run with an earlier recipe.
+        "further": [stage for name in further for stage in places[name]],
+        "prepare": [stage for name, stages in places.items() if name not in further for stage in stages],
+    }
+    return cast(dict[str, Any], _plain(found))
+
+
+def beside_place(name: str) -> str:
+    """The folder of stages of a model measured beside the policy."""
+    return f"beside-{name.replace('/', '-')}"
+
+
+def final(told: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The iteration whose candidate is the policy now; None where nothing has been measured."""
+    return next((i for i in reversed(told["iterations"]) if i["decision"] in ("promoted", "initial")), None)
+
+
+def is_share(told: Mapping[str, Any], measure: str) -> bool:
+    """Whether all values and intervals of a measure lie within 0 and 1, so that it reads best in percent."""
+    rows = [entry["measures"].get(measure, {}) for entry in (*told["iterations"], *told["beside"])]
+    values = [row[key] for row in rows for key in ("value", "low", "high") if row.get(key) is not None]
+    return bool(values) and all(0 <= value <= 1 for value in values)
+
+
+def number(value: float | None, *, share: bool = False, signed: bool = False, unit: bool = True) -> str:
+    """A measured value for people; `share` in percent, `unit` says so."""
+    if value is None:
+        return "–"
+    digits = 1 if share or abs(value) >= 10 else 2 if abs(value) >= 0.1 or value == 0 else 3
+    text = f"{100 * value if share else value:{'+' if signed else ''},.{digits}f}"
+    return f"{text} %" if share and unit else text
+
+
+def interval(row: Row, key: str = "", *, share: bool = False) -> str:
+    """`[low, high]` of a measure's value, or of its `gain_`."""
+    low, high = row.get(f"{key}low"), row.get(f"{key}high")
+    if low is None or high is None:
+        return ""
+    signed = bool(key)
+    return "[" + ", ".join(number(end, share=share, signed=signed, unit=False) for end in (low, high)) + "]"
+
+
+def duration(seconds: float) -> str:
+    """Seconds for people."""
+    whole = round(seconds)
+    if whole < 120:
+        return f"{seconds:.1f} s" if seconds < 10 else f"{whole} s"
+    minutes, rest = divmod(whole, 60)
+    return f"{minutes} min {rest} s" if minutes < 120 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def table_cells(told: Mapping[str, Any]) -> tuple[list[str], list[list[tuple[str, str]]]]:
+    """The table as (headings, rows of (text, interval)): one row per iteration, then the models beside."""
+    gate = told["gate_measure"]
+    with_length = any("length" in entry["measures"] for entry in told["iterations"])
+    percent = " %" if is_share(told, gate) else ""
+    headings = ["iteration", f"held-out {gate}{percent}", "gain on initial", "win rate on previous %"]
+    headings += ["mean length"] * with_length + ["pairs", "decision"]
+    rows: list[list[tuple[str, str]]] = []
+    for entry in told["iterations"]:
+        rows.append(
+            [
+                (str(entry["iteration"]), ""),
+                *_measured(told, entry["measures"], with_length),
+                (f"{entry['pairs']:,}" if entry["iteration"] else "", ""),
+                (entry["decision"], ""),
+            ]
+        )
+    for entry in told["beside"]:
+        rows.append([(entry["name"], ""), *_measured(told, entry["measures"], with_length), ("", ""), ("beside", "")])
+    return headings, rows
+
+
+def _measured(told: Mapping[str, Any], measures: Mapping[str, Row], with_length: bool) -> list[tuple[str, str]]:
+    gate = told["gate_measure"]
+    share, row, wins = is_share(told, gate), measures.get(gate, {}), measures.get("win_rate", {})
+    first = measures == told["iterations"][0]["measures"] if told["iterations"] else False
+    cells = [
+        (number(row.get("value"), share=share, unit=False), interval(row, share=share)),
+        ("", "") if first else (_gain(row.get("gain"), share), interval(row, "gain_", share=share)),
+        (number(wins["value"], share=True, unit=False), interval(wins, share=True)) if wins else ("", ""),
+    ]
+    return cells + ([(number(measures.get("length", {}).get("value")), "")] if with_length else [])
+
+
+def _gain(value: float | None, share: bool) -> str:
+    return number(value, share=share, signed=True, unit=False)
+
+
+def summary_table(root: Path, width: int = 80) -> Table:
+    """The table of a run's iterations, readable in `width` columns."""
+    return _table(summary(root), width)
+
+
+def _table(told: Mapping[str, Any], width: int) -> Table:
+    headings, rows = table_cells(told)
+    table = Table(box=None, padding=(0, 1, 0, 0) if width < WIDE else (0, 2, 0, 0), header_style="bold")
+    for column, heading in enumerate(headings):
+        least = max(len(part) for row in rows for part in row[column])  # an interval is never broken
+        side = "left" if heading in ("iteration", "decision") else "right"
+        table.add_column(visible(heading), justify=side, min_width=least)
+    for row in rows:
+        table.add_row(*(_cell(text, below, "  " if width >= WIDE else "\n") for text, below in row))
+    return table
+
+
+def _cell(text: str, below: str, between: str) -> Text:
+    cell = Text(visible(text))
+    return cell.append(between + below, style="dim") if below else cell
+
+
+def print_summary(root: Path) -> None:
+    """Print state, table and the reasons of the decisions."""
+    told = summary(root)
+    console = Console(highlight=False, markup=False, emoji=False)
+    memory = f"{told['peak_memory_bytes'] / 2**20:,.0f} MB at most"
+    facts = [told["method"], told["status"], duration(told["seconds"]), memory]
+    console.print(Text("  ·  ".join(fact for fact in facts if fact), style="bold"))
+    for sentence in told["said"]:
+        console.print(visible(sentence))
+    if not told["iterations"]:
+        count = len(told["prepare"]) + len(told["further"])
+        console.print(f"Nothing is measured yet; {count} stages are finished.")
+        return
+    console.print()
+    console.print(_table(told, console.width))
+    console.print()
+    for entry in told["iterations"][1:]:
+        console.print(visible(f"{entry['iteration']} {entry['decision']}: {entry['why']}"))
+    console.print("Brackets are 95 % intervals over prompts; one run with one seed.", style="dim")
+
+
+def _told(root: Path) -> dict[str, Any]:
+    if (root / SUMMARY).exists():
+        told = store.read_json(root / SUMMARY)
+        if not isinstance(told, dict) or not isinstance(cast(dict[str, Any], told).get("iterations"), list):
+            raise ValueError(f"{root / SUMMARY}: is damaged (no list of iterations)")
+        return cast(dict[str, Any], told)
+    if (root / RECIPE).exists() or (root / store.STAGES).is_dir():
+        return {"status": "starting"}
+    raise ValueError(
+        f"{root}: is no run's folder (it holds neither {SUMMARY} nor {RECIPE}); give the folder of 'run … --into'"
+    )
+
+
+def _recipe(root: Path) -> dict[str, Any]:
+    path = root / RECIPE
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path}: is damaged ({error})") from error
+
+
+def _status(root: Path, told: Mapping[str, Any]) -> str:
+    """As told, but `stopped` where the process that wrote the folder is gone."""
+    status = str(told.get("status", ""))
+    lock = root / "lock"
+    owner = re.match(r"process (\d+) on (\S+) ", lock.read_text(errors="replace")) if lock.exists() else None
+    if status == "finished" or owner is None or owner[2] != socket.gethostname():
+        return status
+    try:
+        os.kill(int(owner[1]), 0)
+    except ProcessLookupError:
+        return "stopped"
+    except (PermissionError, OverflowError):
+        pass
+    return status
+
+
+def _stage(card: store.StageCard) -> dict[str, Any]:
+    names = ("name", "verb", "rows", "tokens", "seconds", "fingerprint", "file")
+    return {name: getattr(card, name) for name in names}
+
+
+def _plain(value: Any) -> Any:
+    """JSON has no infinities: they become the texts `inf` and `-inf`, which float() reads back."""
+    if isinstance(value, Mapping):
+        return {key: _plain(item) for key, item in cast(Mapping[str, Any], value).items()}
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return [_plain(item) for item in cast(Iterable[Any], value)]
+    return str(value) if isinstance(value, float) and not math.isfinite(value) else value
