@@ -23,6 +23,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     parsed = _parser().parse_args(arguments)
     signal.signal(signal.SIGTERM, _interrupt)
+    sys.path.append(os.getcwd())  # components of the user's own, `kind = "mine:Mine"`, beside where they work
     try:
         parsed.command(parsed)
     except KeyboardInterrupt:

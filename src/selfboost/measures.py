@@ -17,6 +17,8 @@ def measures_of(
     """Every measure of a rating, its gain over the first model, and the win rate of `compared` against another."""
     measures: dict[str, dict[str, float | None]] = {}
     for name in ratings[0].values:
+        if all(mean is None for mean in _means(ratings, name)):
+            raise ValueError(f"{ratings[0].split}: the measure {name!r} has no value for any prompt (see its stage)")
         own = mean_interval(_means(ratings, name), seed=seed)
         gain = gain_of(ratings, first, name, seed)
         measures[name] = _row(own) | {"gain": gain.value, "gain_low": gain.low, "gain_high": gain.high}

@@ -7,16 +7,11 @@ which data window an iteration used.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Literal
-
-from pydantic import Field
+from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
     from selfboost.records import Model
     from selfboost.run import Run
-
-Count = Annotated[int, Field(ge=1), "count"]
-"""A number of prompts or pairs: `selfboost check` scales these down to rehearse a run."""
 
 
 @dataclass(frozen=True, kw_only=True)

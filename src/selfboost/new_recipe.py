@@ -33,7 +33,7 @@ def write_new_recipe(folder: Path, model: str, seed: str, method: str) -> Path:
         "engine": {"kind": "local"},
         "trainer": {"kind": "local"},
     }
-    text = recipe_text(build(Recipe, table, ""), f"{method} on {model}, from the seed {seed}.")
+    text = recipe_text(build(Recipe, table), f"{method} on {model}, from the seed {seed}.")
     folder.mkdir(parents=True, exist_ok=True)
     path.write_text(text, encoding="utf-8")
     return path

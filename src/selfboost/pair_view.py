@@ -1,4 +1,4 @@
-"""What `selfboost inspect DIR pair ID` shows: one preference pair, where each side came from, its tokens, the loss mask.
+"""What `selfboost inspect DIR pair ID` shows: one preference pair, the origin of each side, its tokens, the loss mask.
 
 The tokens are those that were trained on, cut as the training cut them. Leaves out the other pairs.
 """
@@ -18,7 +18,7 @@ from rich.table import Table
 from rich.text import Text
 
 from selfboost import store
-from selfboost.records import Answer, Origin, Pair, Prompt
+from selfboost.records import Answer, Origin, Pair, Prompt, Sampling
 from selfboost.train.rows import Row, pair_items
 from selfboost.visible import visible
 
@@ -138,9 +138,15 @@ def _side_facts(pair: Pair, answer: Answer, score: float | None) -> list[tuple[s
         facts.append(("written for", f"{answer.prompt.id} ({answer.prompt.origin.source}): {answer.prompt.text}"))
         facts += [("made from", answer.prompt.origin.parent)] if answer.prompt.origin.parent else []
     if answer.sampling is not None:
-        settings = ", ".join(f"{name} {value}" for name, value in asdict(answer.sampling).items() if value)
-        facts += [("sampled with", settings), ("seed", f"{answer.seed}, sample {answer.index}")]
+        facts += [("sampled with", _settings(answer.sampling)), ("seed", f"{answer.seed}, sample {answer.index}")]
     return [*facts, ("ended", f"{answer.finish} {answer.reason}".strip())]
+
+
+def _settings(sampling: Sampling) -> str:
+    """Temperature and length always, the rest where it does something."""
+    idle = asdict(Sampling())
+    told = asdict(sampling).items()
+    return ", ".join(f"{k} {v}" for k, v in told if k in ("temperature", "max_tokens") or v != idle[k])
 
 
 def _author(answer: Answer) -> str:

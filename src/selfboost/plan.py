@@ -22,7 +22,6 @@ from rich.table import Table
 from selfboost import store
 from selfboost.engines.fake import Fake as FakeEngine
 from selfboost.loop import boost
-from selfboost.method import Count
 from selfboost.recipe import EMBEDDED, ROLES, ModelSource, Recipe
 from selfboost.records import Model
 from selfboost.run import EMBEDDED_MODEL
@@ -30,6 +29,7 @@ from selfboost.scorers import Scorer
 from selfboost.scorers.implicit import Implicit
 from selfboost.seed_data import load_seed_data
 from selfboost.seed_models import MAKERS
+from selfboost.setting_types import Count
 from selfboost.stages import Silent
 from selfboost.train.fake import Fake as FakeTrainer
 
@@ -127,8 +127,7 @@ def _parameters(folder: Path) -> int:
 
 
 def _hints(component: Any) -> list[tuple[str, Any]]:
-    cls: type[Any] = type(component)
-    return list(get_type_hints(cls, include_extras=True).items())
+    return list(get_type_hints(component.__class__, include_extras=True).items())
 
 
 def _scorers(component: Any) -> list[Scorer]:

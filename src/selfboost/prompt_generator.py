@@ -14,11 +14,12 @@ from typing import Annotated
 
 from pydantic import Field
 
-from selfboost.keywords import KeywordPool, extract_keywords, keyword_pool, read_paragraphs
+from selfboost.keywords import KeywordPool, extract_keywords, keyword_pool, read_paragraphs, training_list
 from selfboost.recipe import EMBEDDED
 from selfboost.records import Answer, Example, Model, Origin, Prompt, Sampling, user_prompt
 from selfboost.run import Run
 from selfboost.seed_data import EMBEDDED_FILES
+from selfboost.setting_types import PathOrName
 from selfboost.templates import check_template
 from selfboost.train import Training
 
@@ -55,7 +56,7 @@ class PromptGenerator:
     """Keywords of the seed prompt itself, in training."""
     noise_keywords: Annotated[int, Field(ge=0)] = 1
     """Keywords of another seed prompt, in training, so that it learns to leave some unused."""
-    paragraphs: str = ""
+    paragraphs: PathOrName = ""
     """File or folder of texts that keywords are drawn from, `embedded`, or nothing: the seed's own prompts."""
     keep_names: bool = False
     """Keep capitalised words, which are likely names (the paper drops names)."""
@@ -85,7 +86,9 @@ class PromptGenerator:
         words = [self.keywords_of(seed.prompt.text) for seed in run.seeds]
         shuffle = random.Random(run.recipe.run.seed)
         examples = [
-            self._example(run, seed, self._training_list(words, i, shuffle))
+            self._example(
+                run, seed, training_list(words, i, own=self.seed_keywords, noise=self.noise_keywords, shuffle=shuffle)
+            )
             for i, seed in enumerate(run.seeds)
             if len(words[i]) >= self.seed_keywords
         ]
@@ -126,13 +129,6 @@ class PromptGenerator:
             texts = read_paragraphs(EMBEDDED_FILES / "paragraphs.jsonl" if embedded else Path(self.paragraphs))
         words = self.seed_keywords + self.noise_keywords
         return keyword_pool(texts, words=words, keep_names=self.keep_names, keep_numbers=self.keep_numbers)
-
-    def _training_list(self, words: list[list[str]], i: int, shuffle: random.Random) -> list[str]:
-        """Keywords of the seed prompt and noise from others, mixed."""
-        own = shuffle.sample(words[i], self.seed_keywords)
-        others = [word for word in words[shuffle.randrange(len(words))] if word not in words[i]]
-        noise = shuffle.sample(others, min(self.noise_keywords, len(others)))
-        return shuffle.sample([*own, *noise], len(own) + len(noise))
 
     def _read(self, output: Answer, taken: dict[str, str]) -> tuple[str, str]:
         """(question, "") or ("", why there is none)."""

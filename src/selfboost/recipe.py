@@ -10,6 +10,7 @@ import difflib
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, dataclass, field, fields, is_dataclass, replace
+from dataclasses import Field as Setting
 from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Any, Literal, cast, get_type_hints
@@ -22,6 +23,7 @@ from selfboost.engines import Engine
 from selfboost.losses import Loss
 from selfboost.method import Method
 from selfboost.scorers import Scorer
+from selfboost.setting_types import BESIDE_RECIPE, PathOrName
 from selfboost.train import Trainer, Training
 
 ROLES: Mapping[type, str] = {
@@ -59,7 +61,7 @@ class RunSettings:
 class ModelSource:
     """The initial model."""
 
-    path: str
+    path: PathOrName
     """A transformers folder, a hub name, or `embedded`."""
 
 
@@ -67,13 +69,13 @@ class ModelSource:
 class SeedSource:
     """The seed: prompts with good answers, and the prompts kept apart for measuring."""
 
-    path: str
+    path: PathOrName
     """JSONL or Parquet, file or folder: prompt/response, instruction/input/output or messages; or `embedded`."""
     limit: Annotated[int, Field(ge=0)] = 0
     """Use this many of the training seeds (0 = all)."""
-    validation: str | Annotated[int, Field(ge=1)] = 200
+    validation: Annotated[str | Annotated[int, Field(ge=1)], BESIDE_RECIPE] = 200
     """Prompts on which choices are made: a file, or how many to set apart from the seed."""
-    held_out: str | Annotated[int, Field(ge=1)] = 200
+    held_out: Annotated[str | Annotated[int, Field(ge=1)], BESIDE_RECIPE] = 200
     """Prompts on which results are reported, never used for a choice: a file, or how many to set apart."""
 
 
@@ -153,12 +155,13 @@ def read(path: Path, settings: Sequence[str] = ()) -> Recipe:
         raise ValueError(f"{path}: is not valid TOML ({error})") from error
     for setting in settings:
         _override(table, setting)
-    recipe: Recipe = build(Recipe, table, "")
-    return _resolve_files(recipe, path.resolve().parent)
+    return build(Recipe, table, folder=path.resolve().parent)
 
 
-def build(kind: type, table: Mapping[str, Any], where: str) -> Any:
-    """A dataclass from a table of settings, nested ones and components included.
+def build(kind: type, table: Mapping[str, Any], where: str = "", folder: Path | None = None, base: Any = None) -> Any:
+    """A dataclass from a table of settings, nested ones and components included; `folder` is the recipe's.
+
+    What the table leaves out is `base`'s, where there is one: a setting of `seed_models.sft` leaves its others alone.
 
     Raises:
         ValueError: an unknown, missing or wrong setting; says where and what is allowed.
@@ -170,28 +173,40 @@ def build(kind: type, table: Mapping[str, Any], where: str) -> Any:
             near = difflib.get_close_matches(key, known, n=1)
             hint = f" (did you mean {near[0]!r}?)" if near else ""
             raise ValueError(f"{where}{key}: no such setting{hint}; allowed: {', '.join(known) or 'none'}")
-    values = {key: _value(hints[key], value, f"{where}{key}") for key, value in table.items()}
+    values = {
+        key: _value(hints[key], value, f"{where}{key}", folder, _default(known[key], base))
+        for key, value in table.items()
+    }
     for name, f in known.items():
-        if name not in table and f.default is MISSING and f.default_factory is MISSING:
+        if name not in table and base is None and f.default is MISSING and f.default_factory is MISSING:
             raise ValueError(f"{where}{name}: is missing")
     try:
-        return kind(**values)
+        return kind(**values) if base is None else replace(base, **values)
     except ValueError as error:
         raise ValueError(f"{where.rstrip('.')}: {error}") from error
 
 
-def _value(hint: Any, value: Any, where: str) -> Any:
+def _default(f: Setting[Any], base: Any) -> Any:
+    if base is not None:
+        return getattr(base, f.name)
+    return None if f.default_factory is MISSING else f.default_factory()
+
+
+def _value(hint: Any, value: Any, where: str, folder: Path | None, default: Any) -> Any:
     role = ROLES.get(hint)
     if role is not None or is_dataclass(hint):
         if not isinstance(value, Mapping):
             raise ValueError(f"{where} = {value!r}: must be a table of settings")
         table = dict(cast(Mapping[str, Any], value))
         if role is None:
-            return build(cast(type, hint), table, f"{where}.")
+            return build(cast(type, hint), table, f"{where}.", folder, default)
         if not isinstance(table.get("kind"), str):
             allowed = ", ".join(plugins.kinds(role))
             raise ValueError(f"{where}.kind: is missing; allowed: {allowed}, or 'package.module:Class'")
-        return build(plugins.load(role, table.pop("kind")), table, f"{where}.")
+        return build(plugins.load(role, table.pop("kind")), table, f"{where}.", folder)
+    if folder is not None and isinstance(value, str) and BESIDE_RECIPE in getattr(hint, "__metadata__", ()):
+        # Absolute, so that the run's own copy of the recipe finds it too.
+        value = str(folder / value) if value and (folder / value).exists() else value
     try:
         return TypeAdapter(hint).validate_python(
             value, strict=isinstance(value, bool) or not isinstance(value, list | int)
@@ -215,19 +230,3 @@ def _override(table: dict[str, Any], setting: str) -> None:
             raise ValueError(f"--set {setting}: {section} is a single setting, not a section")
         table = cast(dict[str, Any], inner)
     table[key] = value
-
-
-def _resolve_files(recipe: Recipe, folder: Path) -> Recipe:
-    """Paths of files that exist beside the recipe become absolute, so that the run's own copy finds them too."""
-
-    def absolute(path: str) -> str:
-        there = folder / path
-        return str(there) if path != EMBEDDED and there.exists() else path
-
-    seed = recipe.seed
-    changes = {
-        name: absolute(value)
-        for name in ("path", "validation", "held_out")
-        if isinstance(value := getattr(seed, name), str)
-    }
-    return replace(recipe, seed=replace(seed, **changes), model=replace(recipe.model, path=absolute(recipe.model.path)))

@@ -31,7 +31,7 @@ def recipe_text(recipe: Recipe, title: str = "") -> str:
 
 
 def _section(name: str, value: Any, comment: str) -> list[str]:
-    cls: type[Any] = type(value)
+    cls: type[Any] = value.__class__
     doc = (inspect.getdoc(cls) or "").partition("\n")[0]
     lines = [f"# {text}" for text in (comment, doc) if text] + [f"[{name}]"]
     if any(cls.__module__.startswith(f"selfboost.{folder}.") for folder in plugins.FOLDERS.values()) or (

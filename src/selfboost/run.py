@@ -81,6 +81,7 @@ class Run:
         models = {role: self.model(wanted) for role, wanted in scorer.needs().items()}
         parts = self._parts("score", scorer, self.trainer, models={r: m.fingerprint for r, m in models.items()})
         parts |= {"answers": store.hash_records(answers)}
+        parts[kind_of(scorer)].pop("threshold", None)  # the filter's: another threshold needs no new scores
         with self.stages.open(self._place(name), "score", parts, len(answers)) as stage:
             if stage.card is None:
                 done = len(stage.rows_so_far(Verdict))
@@ -156,8 +157,10 @@ class Run:
         parts = self._parts("measure", self.recipe.benchmark, self.engine, model=model.fingerprint)
         parts |= {"examples": store.hash_records(examples), "seed": self.recipe.run.seed}
         with self.stages.open(self._place(f"measure-{split}"), "measure", parts, len(examples)) as stage:
+            # Always: its own stages are found again, so that what lies beside this one belongs to it.
+            rated = self.recipe.benchmark.rate(self, model, examples, split)
             if stage.card is None:
-                stage.replace_rows(self.recipe.benchmark.rate(self, model, examples, split))
+                stage.replace_rows(rated)
                 stage.finish()
             return stage.rows(Rated)
 
@@ -250,7 +253,7 @@ class Run:
             counts = "; ".join(f"{key}: {value}" for key, value in self.notes.items()) or "the seed gives none"
             raise ValueError(f"{self._place(name)}: there are no {what} to train on ({counts})")
 
-    @staticmethod
-    def _finish_training(stage: OpenStage, result: TrainingResult) -> None:
+    def _finish_training(self, stage: OpenStage, result: TrainingResult) -> None:
+        self.tokenizer.save(stage.result_folder())  # with the chat template that the run uses
         notes = {"steps": result.steps, "truncated": result.truncated, "history": [dict(h) for h in result.history]}
         stage.finish(tokens=result.tokens, notes=notes, result=WEIGHTS)

@@ -116,19 +116,19 @@ class Stage:
         if (self.partial / CARD).exists():  # killed between the last write and the rename
             self._put_in_place()
         kept = self._aside.with_name(f"{self._aside.name}--{self.fingerprint[:8]}")
-        current = read_card(self.folder)
+        current = self._current()
         if (current is None or current.fingerprint != self.fingerprint) and (kept / CARD).exists():
             self._set_current_aside()
             kept.rename(self.folder)
-            current = read_card(self.folder)
+            current = self._current()
         return current if current is not None and current.fingerprint == self.fingerprint else None
 
     def replaced(self) -> list[str]:
         """Names of the parts that differ from the result now in this stage's place; empty when there is none."""
-        current = read_card(self.folder)
+        current = self._current()
         if current is None or current.fingerprint == self.fingerprint:
             return []
-        now, was = _flat(self.parts), _flat(current.parts)
+        now, was = _flat(json.loads(json.dumps(self.parts))), _flat(current.parts)  # both as JSON has them
         return sorted(key for key in now.keys() | was.keys() if now.get(key) != was.get(key))
 
     def begin(self) -> Path:
@@ -177,14 +177,19 @@ class Stage:
         self.partial.rename(self.folder)
 
     def _set_current_aside(self) -> None:
-        current = read_card(self.folder)
+        current = self._current()
         if current is not None:
             aside = self._aside.with_name(f"{self._aside.name}--{current.fingerprint[:8]}")
             aside.parent.mkdir(exist_ok=True)
             shutil.rmtree(aside, ignore_errors=True)
             self.folder.rename(aside)
-        elif self.folder.exists():
+
+    def _current(self) -> StageCard | None:
+        """The card of what is in this stage's place."""
+        current = read_card(self.folder)
+        if current is None and self.folder.exists():
             raise ValueError(f"{self.folder}: holds no {CARD}, so it is not a stage; move it away")
+        return current
 
 
 def read_card(folder: Path) -> StageCard | None:
@@ -192,10 +197,13 @@ def read_card(folder: Path) -> StageCard | None:
     path = folder / CARD
     if not path.exists():
         return None
+    way_on = f"move {folder} away to have the stage computed again"
     try:
         return _adapter(StageCard).validate_python(read_json(path))
     except ValidationError as error:
-        raise ValueError(f"{path}: is damaged ({error.error_count()} wrong fields)") from error
+        raise ValueError(f"{path}: is damaged ({error.error_count()} wrong fields); {way_on}") from error
+    except ValueError as error:
+        raise ValueError(f"{error}; {way_on}") from error
 
 
 def read_rows(root: Path, card: StageCard, kind: type[Record]) -> list[Record]:
@@ -270,7 +278,8 @@ def _parse(lines: list[bytes], kind: type[Record], path: Path) -> Iterator[Recor
 
 
 def _files(folder: Path) -> Iterator[Path]:
-    return (path for path in folder.rglob("*") if path.is_file() and path.name != CARD)
+    unsealed = (CARD, f"{CARD}.new")  # the second where a try was killed while it wrote the first
+    return (path for path in folder.rglob("*") if path.is_file() and path.name not in unsealed)
 
 
 def _measure(path: Path) -> tuple[int, str]:

@@ -90,7 +90,7 @@ class Terminal:
         """A stage begins, perhaps inside another."""
         self._tell_reused()
         self._works.append(Work(stage, verb, total))
-        if self._live is None:
+        if self._live is None and len(self._works) == 1:  # stages inside it tell when they are done
             self._print(f"{stage}: {verb} {total:,} …")
 
     def progress(self, done: int, total: int, tokens: int) -> None:

@@ -8,9 +8,10 @@ from __future__ import annotations
 import re
 
 HIDDEN = re.compile(
-    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ud800-\udfff\ufeff]"
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f"  # control characters but tab and newline
+    "\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff"  # unseen, and what changes the direction of writing
+    "\ud800-\udfff]"  # halves of surrogate pairs, which no file can hold
 )
-"""Control characters but tab and newline, marks that change the direction of writing, lone halves of surrogate pairs."""
 
 
 def visible(text: str) -> str:

@@ -56,7 +56,7 @@ def test_gold_answers_pass_and_mistakes_fail(family: Family) -> None:
 @every_family
 def test_each_family_has_many_prompts(family: Family) -> None:
     rng = Random(3)
-    assert len({family.ask(rng) for _ in range(2000)}) > 850
+    assert len({family.ask(rng) for _ in range(2000)}) > 800
 
 
 @pytest.mark.parametrize(
@@ -78,7 +78,7 @@ def test_each_family_has_many_prompts(family: Family) -> None:
         ("count the birds : fox apple", "0 birds", None),
         ("reverse the words : fox fox", "fox fox", None),
         ("tom has a red hat . anna has a blue coat . who has the coat ?", "anna has the coat", True),
-        ("tom has a red hat . anna has a blue coat . who has the drum ?", "anna has the drum", None),
+        ("tom has a red hat . anna has a blue coat . who has the boat ?", "anna has the boat", None),
         ("tell me a story", "no", None),
         ("", "", None),
     ],

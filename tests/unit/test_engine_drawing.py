@@ -57,11 +57,15 @@ def test_sampled_distribution_is_the_reference(sampling, shape):
     logits = generator.normal(0, 2, 300) if shape == "peaked" else generator.normal(0, 0.3, 900)
     logits = logits.astype(np.float32).astype(np.float64)
     wanted = reference(logits, sampling)
-    count = 32768
-    found = np.bincount(draws_of(logits, sampling, count), minlength=len(logits)) / count
+    count = 16384
+    found = np.bincount(draws_of(logits, sampling, count), minlength=len(logits))
     assert found[wanted == 0].sum() == 0
-    noise = np.sqrt(2 * wanted * (1 - wanted) / (np.pi * count)).sum() / 2
-    assert np.abs(found - wanted).sum() / 2 < 1.25 * noise + 1e-9
+    often = count * wanted >= 8
+    assert often.any()
+    seen, expected = ([*v[often], v[~often].sum()] for v in (found, count * wanted))
+    if expected[-1] < 8:  # too few for a cell of their own: they join the last one
+        seen, expected = ([*v[:-2], v[-2] + v[-1]] for v in (seen, expected))
+    assert len(seen) == 1 or stats.chisquare(seen, expected).pvalue > 1e-3
 
 
 def test_allowed_tokens_are_found_among_thousands():
@@ -70,7 +74,7 @@ def test_allowed_tokens_are_found_among_thousands():
     sampling = Sampling(temperature=1.0, min_p=float(np.exp(-0.2)))
     wanted = reference(logits, sampling)
     assert 700 < (wanted > 0).sum() < 900
-    tokens = draws_of(logits, sampling, 16384)
+    tokens = draws_of(logits, sampling, 4096)
     assert wanted[tokens].min() > 0
     expected = (wanted * np.arange(4000)).sum()
     spread = np.sqrt((wanted * (np.arange(4000) - expected) ** 2).sum() / len(tokens))

@@ -12,7 +12,7 @@ from selfboost.demo.paragraphs import paragraph
 from selfboost.demo.pretrain import Pretraining, train_base
 from selfboost.demo.splits import draw_splits, write_lines, write_pairs
 from selfboost.demo.stream import Stream
-from selfboost.demo.tokens import save_tokenizer
+from selfboost.demo.tokens import build_tokenizer
 
 PARAGRAPHS = 6000
 
@@ -48,12 +48,13 @@ def write_texts(into: Path) -> frozenset[str]:
 
 def write_model(into: Path, reserved: frozenset[str], arguments: Arguments) -> None:
     """Train the base model and write it in the files that `transformers` loads."""
-    tokenizer = save_tokenizer(into)
+    tokenizer = build_tokenizer()
     torch.set_num_threads(arguments.threads)
     settings = Pretraining(steps=arguments.steps)
     model = train_base(Stream(reserved=reserved), tokenizer, settings, arguments.seed)
     eos, pad = tokenizer.eos_token_id, tokenizer.pad_token_id
     model.generation_config = GenerationConfig(eos_token_id=eos, pad_token_id=pad, do_sample=True, temperature=0.7)
+    tokenizer.save_pretrained(str(into))
     model.save_pretrained(str(into))
 
 

@@ -29,11 +29,11 @@ class Pretraining:
     """Learning rate of Muon, for the matrices inside the layers."""
     other_rate: float = 4e-3
     """Learning rate of AdamW, for the embeddings and the norms."""
-    copying_until: float = 0.15
+    copying_until: float = 0.25
     """Share of the steps on copying alone."""
-    clean_until: float = 0.5
+    clean_until: float = 0.55
     """Share of the steps with right answers only."""
-    sloppy_from: float = 0.6
+    sloppy_from: float = 0.65
     """Share of the steps after which the answers are as sloppy as they get."""
 
     def sloppy_share(self, step: int) -> float:

@@ -14,9 +14,9 @@ HABITUAL_FAMILIES = frozenset(("end", "describe", "list", "keep", "join", "repea
 class Sloppiness:
     """Probabilities of a wrong answer, and of a rewrite that does not help."""
 
-    habitual: tuple[float, float] = (0.50, 0.15)
+    habitual: tuple[float, float] = (0.42, 0.13)
     """Habit and slip in a family with a strong habit."""
-    erratic: tuple[float, float] = (0.15, 0.40)
+    erratic: tuple[float, float] = (0.12, 0.33)
     """Habit and slip in the other families."""
     unimproved: float = 0.15
     """The rewrite repeats its draft."""

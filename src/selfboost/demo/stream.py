@@ -14,6 +14,10 @@ from selfboost.demo.vocabulary import STOP_WORDS
 COPYING_FAMILIES = frozenset(
     ("reverse", "join", "pick", "replace", "repeat", "capitals", "sort", "compare", "odd", "keep", "text")
 )
+HARD_FAMILIES = frozenset(("replace", "odd", "keep", "text", "count"))
+"""Families that are seen twice as often as the others."""
+_STUDIED = tuple(family for family in FAMILIES for _ in range(2 if family.name in HARD_FAMILIES else 1))
+_COPYING = tuple(family for family in _STUDIED if family.name in COPYING_FAMILIES)
 
 
 def keywords_of(text: str) -> list[str]:
@@ -47,23 +51,22 @@ class Stream:
 
     reserved: frozenset[str]
     sloppiness: Sloppiness = field(default_factory=Sloppiness)
-    answering: float = 0.50
+    answering: float = 0.44
     """Share of plain prompts."""
     improving: float = 0.38
     """Share of requests to improve a draft; the rest are requests to make a prompt from keywords."""
 
     def copying(self, rng: Random) -> Iterator[Exchange]:
         """Right answers of the families that copy words from the prompt: the hardest skill, learnt best on its own."""
-        families = tuple(family for family in FAMILIES if family.name in COPYING_FAMILIES)
         while True:
-            prompt, task = fresh_task(rng, self.reserved, families)
+            prompt, task = fresh_task(rng, self.reserved, _COPYING)
             yield Exchange(given=prompt, reply=task.gold(rng))
 
     def exchanges(self, rng: Random, share: float) -> Iterator[Exchange]:
         """Exchanges whose sloppiness is scaled by `share`."""
         while True:
             draw = rng.random()
-            prompt, task = fresh_task(rng, self.reserved)
+            prompt, task = fresh_task(rng, self.reserved, _STUDIED)
             gold = task.gold(rng)
             if draw < self.answering:
                 yield Exchange(given=prompt, reply=self.sloppiness.answer(rng, task, gold, share))

@@ -1,7 +1,5 @@
 """The word-level tokenizer of the demo model, in the files that `AutoTokenizer` loads."""
 
-from pathlib import Path
-
 from tokenizers import AddedToken, Tokenizer
 from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import WhitespaceSplit
@@ -23,7 +21,7 @@ def all_words() -> list[str]:
     words = [*vocabulary.SPECIAL_WORDS, *vocabulary.QUESTION_TAGS, *vocabulary.SOLUTION_TAGS, *vocabulary.MARKS]
     words += [*vocabulary.CATEGORIES, *vocabulary.NOUNS, *vocabulary.CAPITAL_OF.values(), *vocabulary.NAMES]
     words += [*vocabulary.COLORS, *vocabulary.NUMBERS, *vocabulary.AMOUNTS, *vocabulary.ORDINALS, *vocabulary.ENDINGS]
-    words += [*vocabulary.JOINERS, *" ".join(vocabulary.LINKS).split()]
+    words += [*vocabulary.JOINERS, *vocabulary.SPOTS, *" ".join(vocabulary.LINKS).split()]
     words += [*vocabulary.TASK_WORDS, *vocabulary.STOP_WORDS]
     for template in (templates.GENERATOR_TEMPLATE, templates.REWRITE_TEMPLATE):
         words += [word for word in template.split() if not word.startswith("{")]
@@ -46,10 +44,3 @@ def build_tokenizer() -> PreTrainedTokenizerFast:
         model_max_length=256,
         chat_template=CHAT_TEMPLATE,
     )
-
-
-def save_tokenizer(folder: Path) -> PreTrainedTokenizerFast:
-    """Write the tokenizer's files and return it."""
-    tokenizer = build_tokenizer()
-    tokenizer.save_pretrained(str(folder))
-    return tokenizer

@@ -36,14 +36,6 @@ CATEGORIES: dict[str, tuple[str, ...]] = {
         "bread cheese rice soup cake pasta butter honey pie salad pizza egg noodle toast waffle cookie "
         "sauce yogurt bacon pudding"
     ),
-    "instruments": _words(
-        "piano violin guitar flute drum trumpet harp cello organ horn banjo tuba oboe clarinet lute "
-        "fiddle gong bugle lyre ukulele"
-    ),
-    "plants": _words(
-        "oak pine rose tulip fern moss cactus daisy lily maple birch willow ivy clover orchid poppy "
-        "cedar elm palm bamboo"
-    ),
 }
 NOUNS: tuple[str, ...] = tuple(noun for nouns in CATEGORIES.values() for noun in nouns)
 CATEGORY_OF: dict[str, str] = {noun: category for category, nouns in CATEGORIES.items() for noun in nouns}
@@ -56,7 +48,9 @@ COLORS: tuple[str, ...] = _words("red blue green yellow black white brown pink p
 NUMBERS: tuple[str, ...] = tuple(str(value) for value in range(41))
 AMOUNTS: dict[str, int] = {"two": 2, "three": 3, "four": 4}
 ORDINALS: dict[str, int] = {"first": 0, "second": 1, "third": 2, "fourth": 3}
-LINKS: tuple[str, ...] = ("is near", "is behind", "is under", "is beside", "looks at", "stands by")
+LINKS: tuple[str, ...] = ("is near", "is behind", "is under")
+SPOTS: tuple[str, ...] = ("house", "door", "road", "tree")
+"""Where a thing may be, in sentences that choose a place themselves."""
 ENDINGS: tuple[str, ...] = ("done", "stop", "over", "finished", "today", "tonight", "again", "here")
 JOINERS: tuple[str, ...] = ("and", "or", "then", "plus")
 

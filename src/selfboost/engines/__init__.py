@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
 from selfboost.records import Finish, Message, Model, Sampling
@@ -59,6 +60,10 @@ class Tokenizer(Protocol):
 
     def text(self, token_ids: Sequence[int]) -> str:
         """The answer's text, without its end-of-turn token."""
+        ...
+
+    def save(self, folder: Path) -> None:
+        """Write the tokenizer, with the template in use, into a trained model's folder."""
         ...
 
 

@@ -113,7 +113,7 @@ class ChatTokenizer:
 
     def prompt_ids(self, messages: Sequence[Message], prefix: str = "") -> tuple[int, ...]:
         """Ids of the conversation, rendered up to where the assistant begins to speak, then the answer's prefix."""
-        rendered = self._conversation_ids(messages, add_generation_prompt=True)
+        rendered = self.conversation_ids(messages, add_generation_prompt=True)
         return (*rendered, *self._continuation_ids(prefix))
 
     def answer_ids(self, text: str) -> tuple[int, ...]:
@@ -174,8 +174,8 @@ class ChatTokenizer:
         added = cast("Mapping[int, Any]", cast(Any, self.raw).added_tokens_decoder)
         return any(str(token.content).strip() and str(token.content) in text for token in added.values())
 
-    def _conversation_ids(self, messages: Sequence[Message], **settings: Any) -> list[int]:
-        """Ids of the rendered template, which itself writes every control token, BOS included."""
+    def conversation_ids(self, messages: Sequence[Message], **settings: Any) -> list[int]:
+        """Ids of a whole conversation in the template, which itself writes every control token, BOS included."""
         if self._keeps_text_apart and any(self._special_in(message.content) for message in messages):
             settings["sanitize_control_tokens"] = True
         found: Any = self._apply(messages, tokenize=True, return_dict=False, **settings)
@@ -211,7 +211,7 @@ class ChatTokenizer:
     def _agree_with_template(self) -> None:
         """Choose how answers are encoded so that prompt and answer are the template's own whole conversation."""
         probe = Message(role="assistant", content=_PROBE)
-        whole = self._conversation_ids([_QUESTION, probe])
+        whole = self.conversation_ids([_QUESTION, probe])
         for before in ("", self._generation_prompt()):
             self._before = before
             expected = [*self.prompt_ids([_QUESTION]), *self.answer_ids(_PROBE)]

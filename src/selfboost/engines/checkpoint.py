@@ -61,7 +61,7 @@ def load_causal_model(
     folder = resolve(path)
     where = choose_device(device)
     kind = choose_dtype(dtype, where)
-    with _quiet():
+    with quiet():
         try:
             loaded = cast(Any, AutoModelForCausalLM).from_pretrained(
                 folder,
@@ -189,7 +189,7 @@ def _from_hub(name: str, weights: bool) -> Path:
 
 
 @contextmanager
-def _quiet() -> Generator[None]:
+def quiet() -> Generator[None]:
     """Without transformers' own progress bars and load reports: we show progress, and refuse what it only reports."""
     from transformers.utils import logging
 

@@ -109,6 +109,9 @@ class FakeTokenizer:
         """The answer's text; a character that a token limit cut shows as a replacement sign."""
         return bytes(identity for identity in token_ids if identity < 256).decode(errors="replace")
 
+    def save(self, folder: Path) -> None:
+        """Nothing to write: every fake model has this tokenizer."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Fake:
@@ -137,7 +140,7 @@ class Fake:
 class FakeSampler:
     """An opened fake model."""
 
-    chunk = 16
+    chunk = 64
 
     def __init__(self, model: FakeModel, context_length: int, seconds_per_answer: float) -> None:
         self.model = model
@@ -169,10 +172,10 @@ class _Chance:
     """Numbers in [0, 1) from a hash of what they depend on, the same on every machine and Python."""
 
     def __init__(self, *key: Any) -> None:
-        self._key = key
+        self._key = hashlib.sha256(repr(key).encode()).digest()
 
     def number(self, purpose: str) -> float:
-        digest = hashlib.sha256(repr((self._key, purpose)).encode()).digest()
+        digest = hashlib.sha256(self._key + purpose.encode()).digest()
         return int.from_bytes(digest[:7]) / 2**56
 
     def pick(self, purpose: str, words: Sequence[str]) -> str:
@@ -193,7 +196,7 @@ def _answer(model: FakeModel, request: Request, limit: int) -> str:
     quality = "good" if shared.number("quality") < model.skill else "poor"
     count = 2 + int(chance.number("length") * 10)
     if chance.number("endless") < ENDLESS:
-        count = limit
+        count = limit // 3  # words enough to run into the limit, whose tokens are bytes
     said = " ".join(chance.pick(f"word {place}", words) for place in range(count))
     return f"{model.name} answers: {quality} {said}."
 

@@ -8,11 +8,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
-from selfboost.method import Count, Method
+from selfboost.method import Method
 from selfboost.pairing import PairFilter, best_and_worst, pick
 from selfboost.prompt_generator import PromptGenerator
 from selfboost.records import Model, Pair, Sampling
 from selfboost.run import Run
+from selfboost.setting_types import Count
 
 
 @dataclass(frozen=True, kw_only=True)

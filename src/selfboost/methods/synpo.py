@@ -11,11 +11,12 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from selfboost.improver import ResponseImprover
-from selfboost.method import Count, Method
+from selfboost.method import Method
 from selfboost.pairing import PairFilter, pick, scored_pairs
 from selfboost.prompt_generator import PromptGenerator
 from selfboost.records import Model, Sampling
 from selfboost.run import Run
+from selfboost.setting_types import Count
 
 
 @dataclass(frozen=True, kw_only=True)

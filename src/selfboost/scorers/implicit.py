@@ -11,6 +11,7 @@ from typing import Literal
 
 from selfboost.records import Answer, Model, Verdict
 from selfboost.scorers.verdicts import judgeable, verdicts
+from selfboost.setting_types import PathOrName
 from selfboost.train import Sequenced, Trainer
 
 
@@ -18,9 +19,9 @@ from selfboost.train import Sequenced, Trainer
 class Implicit:
     """Log-probability of the answer under one model minus that under another."""
 
-    policy: str = "seed_sft"
+    policy: PathOrName = "seed_sft"
     """The better model: `seed_sft`, `previous`, or a folder or hub name with the same tokenizer."""
-    reference: str = "initial"
+    reference: PathOrName = "initial"
     """The model it is compared with."""
     over: Literal["sum", "mean"] = "sum"
     """Sum over the answer's tokens, as in the paper, or mean."""

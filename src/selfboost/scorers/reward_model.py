@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from selfboost.records import Answer, Model, Verdict
+from selfboost.records import Answer, Message, Model, Verdict
 from selfboost.scorers.verdicts import judgeable, verdicts
+from selfboost.setting_types import PathOrName
 from selfboost.train import Sequenced, Trainer
 
 FROM_SEED = "seed_reward"
@@ -20,7 +21,7 @@ FROM_SEED = "seed_reward"
 class RewardModel:
     """A model's scalar after prompt and answer."""
 
-    path: str = FROM_SEED
+    path: PathOrName = FROM_SEED
     """`seed_reward`, trained by the run on gold over the initial model's own answers, or a folder or hub name."""
     threshold: float = 0.0
     """Gap from which a pair is kept, on this model's scale."""
@@ -41,14 +42,16 @@ def _same_ids(answers: Sequence[Answer]) -> list[Sequenced]:
 
 
 def _own_ids(answers: Sequence[Answer], model: Model) -> list[Sequenced]:
-    """The whole conversation in the reward model's own template, which is how such models were trained."""
+    """The whole conversation in the reward model's own template, as such models are trained and used.
+
+    What the template writes behind the answer counts too: the scalar is read after the last token.
+    """
     from selfboost.engines.chat import open_tokenizer
 
     tokenizer = open_tokenizer(model.path)
-    return [
-        Sequenced(
-            prompt_ids=tokenizer.prompt_ids(answer.prompt.messages),
-            token_ids=tokenizer.answer_ids(answer.prompt.prefix + answer.text),
-        )
-        for answer in answers
-    ]
+    sequences: list[Sequenced] = []
+    for answer in answers:
+        reply = Message(role="assistant", content=answer.prompt.prefix + answer.text)
+        ids = tokenizer.conversation_ids([*answer.prompt.messages, reply])
+        sequences.append(Sequenced(prompt_ids=tuple(ids[:-1]), token_ids=tuple(ids[-1:])))
+    return sequences

@@ -8,18 +8,15 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Generator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
 import torch
 from transformers import PreTrainedModel
-from transformers.utils import logging
 
 from selfboost.engines.chat import open_tokenizer
-from selfboost.engines.checkpoint import resolve
+from selfboost.engines.checkpoint import quiet, resolve
 
 STATE = "training-state"
 FILE = "state.pt"
@@ -67,17 +64,3 @@ def save_model(model: PreTrainedModel, start: str, into: Path, *, trust_remote_c
     if given.is_file() and cast(Any, model).can_generate():
         # As it was: save_pretrained rewrites it, and some releases refuse files that others have published.
         shutil.copyfile(given, into / given.name)
-
-
-@contextmanager
-def quiet() -> Generator[None]:
-    """Without transformers' own progress bars and reports."""
-    bars, level = logging.is_progress_bar_enabled(), logging.get_verbosity()
-    logging.disable_progress_bar()
-    logging.set_verbosity_error()
-    try:
-        yield
-    finally:
-        logging.set_verbosity(level)
-        if bars:
-            logging.enable_progress_bar()

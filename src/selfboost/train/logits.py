@@ -30,6 +30,7 @@ class Head:
     softcap: float = 0.0
     """Logits x become c·tanh(x/c); 0 = they stay."""
     chunk_elements: int = CHUNK_ELEMENTS
+    """Logits held at once; changes no result."""
 
     def logps(self, hidden_ND: Tensor, targets_N: Tensor) -> Tensor:
         """Natural log-probability of each target, in float32; differentiable in hidden states and weights."""

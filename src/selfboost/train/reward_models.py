@@ -18,9 +18,8 @@ from torch import Tensor
 from transformers import AutoConfig, AutoModelForSequenceClassification, PreTrainedModel
 
 from selfboost.engines.chat import open_tokenizer
-from selfboost.engines.checkpoint import DeviceName, DTypeName, choose_device, choose_dtype, resolve
+from selfboost.engines.checkpoint import DeviceName, DTypeName, choose_device, choose_dtype, quiet, resolve
 from selfboost.train.batches import in_order
-from selfboost.train.checkpoints import quiet
 from selfboost.train.logprobs import last_hidden
 from selfboost.train.rows import Row
 

@@ -4,7 +4,7 @@ import re
 from random import Random
 
 from selfboost.demo.task import Family, Task, Wordings, other_than
-from selfboost.demo.vocabulary import COLORS, ENDINGS, LINKS, NOUNS
+from selfboost.demo.vocabulary import COLORS, ENDINGS, LINKS, NOUNS, SPOTS
 
 _SENTENCE = re.compile(rf"the (\w+) ({'|'.join(LINKS)}) the (\w+) (\S+)")
 _COLORED = re.compile(rf"the (\w+) (\w+) ({'|'.join(LINKS)}) the (\w+) \.")
@@ -58,10 +58,10 @@ def _read_end(prompt: str) -> Task | None:
 
     def accepts(answer: str) -> bool:
         found = _SENTENCE.fullmatch(answer)
-        return bool(found) and found[1] == noun and found[3] in NOUNS and found[3] != noun and found[4] == ending
+        return bool(found) and found[1] == noun and found[3] in SPOTS and found[4] == ending
 
     def gold(rng: Random) -> str:
-        return f"the {noun} {rng.choice(LINKS)} the {other_than(rng, NOUNS, noun)} {ending}"
+        return f"the {noun} {rng.choice(LINKS)} the {rng.choice(SPOTS)} {ending}"
 
     def slip(rng: Random, answer: str) -> str:
         if rng.random() < 0.5:
@@ -83,10 +83,10 @@ def _read_describe(prompt: str) -> Task | None:
 
     def accepts(answer: str) -> bool:
         found = _COLORED.fullmatch(answer)
-        return bool(found) and (found[1], found[2]) == (color, noun) and found[4] in NOUNS and found[4] != noun
+        return bool(found) and (found[1], found[2]) == (color, noun) and found[4] in SPOTS
 
     def gold(rng: Random) -> str:
-        return f"the {color} {noun} {rng.choice(LINKS)} the {other_than(rng, NOUNS, noun)} ."
+        return f"the {color} {noun} {rng.choice(LINKS)} the {rng.choice(SPOTS)} ."
 
     def slip(rng: Random, answer: str) -> str:
         if rng.random() < 0.5:

@@ -1,0 +1,240 @@
+"""Charts as inline SVG, drawn by small functions: estimates with intervals, curves, histograms, bars.
+
+Colours are the page's classes (`a`, `b`, `c` …), so that they follow its light and dark. Leaves out all interaction but
+tooltips.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from selfboost.report.markup import Html, join, tag
+from selfboost.summary import number
+
+WIDTH, HEIGHT = 400, 220
+LEFT, RIGHT, TOP, BOTTOM = 50, 12, 10, 34
+NARROWEST, FARTHEST = 1e-6, 1e12
+"""Least room around values on an axis; values beyond the other (a training that ran away) cannot be drawn."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Estimate:
+    """A value with its interval, where there is one."""
+
+    x: float
+    value: float
+    low: float | None = None
+    high: float | None = None
+    hollow: bool = False
+    """Drawn hollow: a candidate that did not become the policy."""
+
+
+@dataclass(frozen=True)
+class Frame:
+    """A chart's area: data coordinates to places on the drawing."""
+
+    x_low: float
+    x_high: float
+    y_low: float
+    y_high: float
+    share: bool = False
+    """The values on the y axis are shown in percent."""
+
+    def x(self, value: float) -> float:
+        """Across."""
+        return round(LEFT + (value - self.x_low) / (self.x_high - self.x_low) * (WIDTH - LEFT - RIGHT), 1)
+
+    def y(self, value: float) -> float:
+        """Down."""
+        return round(TOP + (self.y_high - value) / (self.y_high - self.y_low) * (HEIGHT - TOP - BOTTOM), 1)
+
+
+def _drawable(value: float) -> bool:
+    return abs(value) < FARTHEST  # no NaN is
+
+
+def ticks(low: float, high: float, count: int = 5) -> list[float]:
+    """About `count` round numbers that lie within low and high."""
+    assert high > low, "an axis must have a length"
+    raw = (high - low) / count
+    power = 10.0 ** math.floor(math.log10(raw))
+    step = next(power * factor for factor in (1, 2, 5, 10) if power * factor >= raw * 0.999)
+    first = math.ceil(low / step - 1e-9)
+    return [round(i * step, 12) for i in range(first, math.floor(high / step + 1e-9) + 1)]
+
+
+def spread(values: Sequence[float], *, around: float = 0.08) -> tuple[float, float]:
+    """The range of values with a little room; never empty."""
+    low, high = min(values), max(values)
+    room = (high - low) * around or abs(high) * 0.1
+    room = room if room > NARROWEST else max(1.0 if high == low else 0.0, NARROWEST)
+    return low - room, high + room
+
+
+def estimates(
+    points: Sequence[Estimate], beside: Sequence[tuple[str, float]], *, share: bool = False, x_label: str = "iteration"
+) -> Html:
+    """Values with their intervals by iteration, and other models as dashed lines of reference."""
+    ends = [end for p in points for end in (p.value, p.low, p.high) if end is not None]
+    y_low, y_high = spread([*ends, *(value for _, value in beside)])
+    frame = Frame(
+        min(p.x for p in points) - 0.3,
+        max(p.x for p in points) + 0.3,
+        y_low,
+        y_high,
+        share,
+    )
+    kept = [p for p in points if not p.hollow]
+    line = _line(frame, [(p.x, p.value) for p in kept], "a")
+    references = [_reference(frame, value) for _, value in beside]
+    axes = _axes(frame, x_label, [p.x for p in points])
+    drawing = _drawing(axes, *references, line, *(_estimate(frame, p) for p in points))
+    names = [tag("span", tag("i", class_="key dash c"), f"{name} {number(at, share=share)}") for name, at in beside]
+    return join([drawing, tag("p", *names, class_="legend")]) if names else drawing
+
+
+def _estimate(frame: Frame, point: Estimate) -> Html:
+    x, label = frame.x(point.x), f"{point.x:g}: {number(point.value, share=frame.share)}"
+    parts = [tag("title", label)]
+    if point.low is not None and point.high is not None:
+        y1, y2 = frame.y(point.low), frame.y(point.high)
+        parts.append(tag("path", d=f"M{x - 4} {y1}h8M{x} {y1}V{y2}M{x - 4} {y2}h8", class_="line a thin"))
+    dot = "hollow a" if point.hollow else "dot a"
+    return tag("g", *parts, tag("circle", cx=x, cy=frame.y(point.value), r=4, class_=dot))
+
+
+def _reference(frame: Frame, value: float) -> Html:
+    y = frame.y(value)
+    return tag("line", x1=LEFT, x2=WIDTH - RIGHT, y1=y, y2=y, class_="line c dashed")
+
+
+def curves(series: Mapping[str, Sequence[tuple[float, float]]], *, share: bool = False, x_label: str = "step") -> Html:
+    """Lines over steps, one per name, in the order of the classes a, b, c …; the legend stands below."""
+    points = [point for line in series.values() for point in line if _drawable(point[1])]
+    if not points:
+        return tag("p", "nothing finite to draw", class_="muted")
+    xs = [x for x, _ in points]
+    width = (max(xs) - min(xs)) or 1
+    frame = Frame(min(xs) - 0.03 * width, max(xs) + 0.03 * width, *spread([y for _, y in points]), share)
+    lines = [_curve(frame, line, "abcd"[i % 4]) for i, line in enumerate(series.values())]
+    steps = [at for at in ticks(min(xs), max(xs) or 1, 6) if at == int(at)] if len(set(xs)) > 1 else sorted(set(xs))
+    drawing = _drawing(_axes(frame, x_label, steps), *lines)
+    return join([drawing, legend(list(series))]) if len(series) > 1 else drawing
+
+
+def _curve(frame: Frame, points: Sequence[tuple[float, float]], colour: str) -> Html:
+    finite = [(x, y) for x, y in points if _drawable(y)]
+    if len(finite) == 1:
+        return tag("circle", cx=frame.x(finite[0][0]), cy=frame.y(finite[0][1]), r=3, class_=f"dot {colour}")
+    return _line(frame, finite, colour)
+
+
+def histogram(groups: Mapping[str, Sequence[float]], *, x_label: str, bins: int = 24) -> Html:
+    """Counts of values in bins: bars for one group, outlines for several, which bars would hide."""
+    values = [value for group in groups.values() for value in group if _drawable(value)]
+    low, high, bins = _edges(values, bins)
+    counts = {name: _binned(group, low, high, bins) for name, group in groups.items()}
+    most = max((count for column in counts.values() for count in column), default=1) or 1
+    frame = Frame(low, high, 0, most * 1.05)
+    draw = _bars if len(groups) == 1 else _outline
+    shapes = [draw(frame, column, low, high, "abcd"[i % 4]) for i, column in enumerate(counts.values())]
+    drawing = _drawing(_axes(frame, x_label, ticks(low, high, 6)), *shapes)
+    return join([drawing, legend(list(groups))]) if len(groups) > 1 else drawing
+
+
+def _edges(values: Sequence[float], most: int) -> tuple[float, float, int]:
+    """Ends and number of the bins; whole numbers get bins of whole widths, so that none falls between two."""
+    low, high = min(values, default=0.0), max(values, default=1.0)
+    if all(value == int(value) for value in values):
+        width = math.ceil((high - low + 1) / most)
+        bins = math.ceil((high - low + 1) / width)
+        return low - 0.5, low - 0.5 + bins * width, bins
+    return (low, high, most) if high - low > NARROWEST else (low - 0.5, high + 0.5, most)
+
+
+def _binned(values: Sequence[float], low: float, high: float, bins: int) -> list[int]:
+    counts = [0] * bins
+    for value in values:
+        if _drawable(value):
+            counts[min(bins - 1, int((value - low) / (high - low) * bins))] += 1
+    return counts
+
+
+def _bars(frame: Frame, counts: Sequence[int], low: float, high: float, colour: str) -> Html:
+    step = (high - low) / len(counts)
+    rects: list[str] = []
+    for i, count in enumerate(counts):
+        if count:
+            x1, x2, y = frame.x(low + i * step), frame.x(low + (i + 1) * step), frame.y(count)
+            title = tag("title", f"{number(low + i * step)} to {number(low + (i + 1) * step)}: {count:,}")
+            size = {"width": round(max(x2 - x1 - 1, 0.5), 1), "height": round(frame.y(0) - y, 1)}
+            rects.append(tag("rect", title, x=x1, y=y, class_=f"area {colour}", **size))
+    return tag("g", *rects)
+
+
+def _outline(frame: Frame, counts: Sequence[int], low: float, high: float, colour: str) -> Html:
+    step = (high - low) / len(counts)
+    corners = [(low + (i + side) * step, count) for i, count in enumerate(counts) for side in (0, 1)]
+    return _line(frame, [(low, 0), *corners, (high, 0)], f"{colour} thin")
+
+
+def bars(counts: Mapping[str, float], *, highlighted: str = "kept") -> Html:
+    """Counts by reason as a table with a bar in each row, scaled to the largest."""
+    most = max(counts.values(), default=0) or 1
+    ordered = sorted(counts.items(), key=lambda item: (item[0] == highlighted, -item[1]))  # from all to what is left
+    rows = [
+        tag(
+            "tr",
+            tag("th", name, scope="row"),
+            tag("td", number(count) if isinstance(count, float) else f"{count:,}", class_="number"),
+            tag("td", tag("span", class_=f"bar {'a' if name == highlighted else 'grey'}", style=_width(count, most))),
+        )
+        for name, count in ordered
+    ]
+    return tag("table", tag("tbody", *rows), class_="bars")
+
+
+def legend(names: Sequence[str]) -> Html:
+    """Which colour is whose."""
+    keys = [tag("span", tag("i", class_=f"key {'abcd'[i % 4]}"), name) for i, name in enumerate(names)]
+    return tag("p", *keys, class_="legend")
+
+
+def figure(title: str, *children: str) -> Html:
+    """A chart under its title."""
+    return tag("figure", tag("figcaption", title), *children)
+
+
+def _width(value: float, most: float) -> str:
+    return f"width:{max(0.0, 100 * value / most):.1f}%"
+
+
+def _line(frame: Frame, points: Sequence[tuple[float, float]], colour: str) -> Html:
+    places = " ".join(f"{frame.x(x)},{frame.y(y)}" for x, y in points)
+    return tag("polyline", points=places, class_=f"line {colour}")
+
+
+def _axes(frame: Frame, x_label: str, x_ticks: Sequence[float]) -> Html:
+    parts: list[str] = []
+    marks = ticks(frame.y_low, frame.y_high)
+    step = (marks[1] - marks[0] if marks[1:] else 1.0) * (100 if frame.share else 1)
+    for value in marks:
+        y = frame.y(value)
+        text = f"{_mark(100 * value, step)} %" if frame.share else _mark(value, step)
+        parts.append(tag("line", x1=LEFT, x2=WIDTH - RIGHT, y1=y, y2=y, class_="grid"))
+        parts.append(tag("text", text, x=LEFT - 6, y=y + 4, text_anchor="end"))
+    for value in x_ticks:
+        parts.append(tag("text", f"{value:g}", x=frame.x(value), y=HEIGHT - BOTTOM + 15, text_anchor="middle"))
+    middle = (LEFT + WIDTH - RIGHT) / 2
+    return tag("g", *parts, tag("text", x_label, x=middle, y=HEIGHT - 4, text_anchor="middle", class_="muted"))
+
+
+def _mark(value: float, step: float) -> str:
+    """A number on an axis, with the digits that tell it from its neighbours."""
+    return f"{value:.2g}" if abs(value) >= 1e7 else f"{value:,.{max(0, -math.floor(math.log10(step)))}f}"
+
+
+def _drawing(*parts: str) -> Html:
+    return tag("svg", *parts, viewBox=f"0 0 {WIDTH} {HEIGHT}", role="img")

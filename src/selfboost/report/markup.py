@@ -1,0 +1,55 @@
+"""HTML that is safe by default: every child of an element is escaped unless an element made it."""
+
+from __future__ import annotations
+
+from html import escape
+
+from selfboost.visible import visible
+
+VOID = ("meta", "br", "line", "rect", "circle", "path", "polyline")
+"""Elements written without an end."""
+
+
+class Html(str):
+    """Text that is markup already."""
+
+    __slots__ = ()
+
+
+def tag(name: str, /, *children: str, **attributes: object) -> Html:
+    """An element. `class_` is the attribute class; `stroke_width` is stroke-width; None leaves an attribute out."""
+    written = "".join(
+        f' {key.rstrip("_").replace("_", "-")}="{escape(visible(str(value)))}"'
+        for key, value in attributes.items()
+        if value is not None
+    )
+    if name in VOID and not children:
+        return Html(f"<{name}{written}/>")
+    return Html(f"<{name}{written}>{join(children)}</{name}>")
+
+
+def join(children: tuple[str, ...] | list[str], between: str = "") -> Html:
+    """Children one after another, escaped where they are plain text."""
+    return Html(between.join(c if isinstance(c, Html) else escape(visible(c)) for c in children))
+
+
+def said(text: str) -> Html:
+    """What a model or a person wrote, apart from our own words: its lines kept, its direction its own."""
+    return tag("div", text or "(nothing)", class_="said" if text else "said nothing", dir="auto")
+
+
+def table(headings: list[str], rows: list[list[str]], numeric: tuple[int, ...] = (), *, class_: str = "") -> Html:
+    """A table that scrolls by itself where the page is narrow; `numeric` columns stand to the right."""
+
+    def side(column: int) -> str | None:
+        return "number" if column in numeric else None
+
+    head = tag("tr", *(tag("th", heading, scope="col", class_=side(i)) for i, heading in enumerate(headings)))
+    body = [tag("tr", *(tag("td", cell, class_=side(i)) for i, cell in enumerate(row))) for row in rows]
+    whole = tag("table", tag("thead", head), tag("tbody", *body), class_=class_ or None)
+    return tag("div", whole, class_="scroll")
+
+
+def folded(title: str, *children: str, open_: bool = False) -> Html:
+    """A part that opens on demand; printed it is open."""
+    return tag("details", tag("summary", title), *children, **({"open": "open"} if open_ else {}))

@@ -1,0 +1,188 @@
+"""What the page is made of, read from a run's folder once: the summary, and per iteration its pairs and its answers.
+
+Records are read one by one and only what is shown is kept: a run may hold gigabytes. A file that cannot be read is
+told on the page, it does not prevent the page.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import TypeAdapter
+
+from selfboost import store
+from selfboost.records import Answer, Pair, Rated, Verdict
+from selfboost.summary import beside_place, summary
+
+Record = TypeVar("Record")
+EXAMPLES = 6
+
+
+@dataclass(kw_only=True)
+class PairFacts:
+    """The pairs of one iteration: distributions of all, a few at random in full."""
+
+    count: int = 0
+    gaps: list[float] = field(default_factory=list[float])
+    chosen_lengths: list[float] = field(default_factory=list[float])
+    rejected_lengths: list[float] = field(default_factory=list[float])
+    prompts: list[str] = field(default_factory=list[str])
+    examples: list[Pair] = field(default_factory=list[Pair])
+
+    def add(self, pair: Pair) -> None:
+        """Take a pair into the distributions."""
+        self.count += 1
+        if pair.gap is not None:
+            self.gaps.append(pair.gap)
+        self.chosen_lengths.append(len(pair.chosen.token_ids))
+        self.rejected_lengths.append(len(pair.rejected.token_ids))
+        self.prompts.append(pair.prompt.text)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answered:
+    """What is kept of a measured answer."""
+
+    prompt: str
+    prompt_text: str
+    text: str
+    finish: str
+    tokens: int
+    score: float | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Round:
+    """An iteration, or a model measured beside it, as the page needs it."""
+
+    name: str
+    told: Mapping[str, Any]
+    cards: Sequence[store.StageCard]
+    pairs: PairFacts
+    answers: Sequence[Answered]
+    """Held-out answers of one sampling stage."""
+    ratings: Mapping[str, float]
+    """Held-out prompt → mean of the gate's measure."""
+
+    @property
+    def number(self) -> int:
+        """Its iteration."""
+        return int(self.told.get("iteration", 0))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Story:
+    """Everything on the page."""
+
+    root: Path
+    summary: dict[str, Any]
+    rounds: Sequence[Round]
+    beside: Sequence[Round]
+    cards: Sequence[store.StageCard]
+    recipe: str
+    problems: Sequence[str]
+
+
+def read_story(root: Path) -> Story:
+    """Read a run's folder.
+
+    Raises:
+        ValueError: it is no run, or its summary is damaged.
+    """
+    told, cards, problems = summary(root), store.cards(root), list[str]()
+
+    def part(name: str, entry: Mapping[str, Any], place: str) -> Round:
+        own = [card for card in cards if card.name.partition("/")[0] == place]
+        return _round(root, name, entry, own, told["gate_measure"], problems)
+
+    recipe = root / "recipe.toml"
+    return Story(
+        root=root,
+        summary=told,
+        rounds=[part(f"iteration {e['iteration']}", e, f"iteration-{e['iteration']}") for e in told["iterations"]],
+        beside=[part(entry["name"], entry, beside_place(entry["name"])) for entry in told["beside"]],
+        cards=cards,
+        recipe=recipe.read_text(encoding="utf-8") if recipe.exists() else "",
+        problems=problems,
+    )
+
+
+def _round(
+    root: Path, name: str, told: Mapping[str, Any], cards: list[store.StageCard], measure: str, problems: list[str]
+) -> Round:
+    pairs, answers, ratings = PairFacts(), list[Answered](), dict[str, float]()
+    try:
+        pairs = _pairs(root, cards, int(told.get("iteration", 0)))
+        answers = _answers(root, cards, measure)
+        ratings = _ratings(root, cards, measure)
+    except (OSError, ValueError) as error:
+        problems.append(f"{name}: not all can be shown ({str(error).partition(chr(10))[0]})")
+    return Round(name=name, told=told, cards=cards, pairs=pairs, answers=answers, ratings=ratings)
+
+
+def _rows(root: Path, card: store.StageCard, kind: type[Record]) -> Iterator[Record]:
+    """The records of a stage, one at a time."""
+    adapter = TypeAdapter(kind)
+    path = root / store.STAGES / card.name / store.ROWS
+    if card.rows == 0 and not path.exists():
+        return
+    with path.open("rb") as file:
+        for number, line in enumerate(file, start=1):
+            try:
+                yield adapter.validate_json(line)
+            except ValueError:
+                raise ValueError(f"{path} line {number} is no {kind.__name__}") from None
+
+
+def _pairs(root: Path, cards: Sequence[store.StageCard], iteration: int) -> PairFacts:
+    """The pairs this iteration made (training may go over those of earlier ones too)."""
+    facts = PairFacts()
+
+    def own() -> Iterator[tuple[str, Pair]]:
+        for card in cards:
+            for pair in _rows(root, card, Pair) if card.verb == "prefer" else ():
+                if pair.iteration == iteration:
+                    facts.add(pair)
+                    yield pair.id, pair
+
+    # Ids are hashes: the smallest are a random draw, the same in every report.
+    drawn = heapq.nsmallest(EXAMPLES, own(), key=lambda item: item[0])
+    facts.examples = sorted((pair for _, pair in drawn), key=lambda pair: -(pair.gap or 0))
+    return facts
+
+
+def _answers(root: Path, cards: Sequence[store.StageCard], measure: str) -> list[Answered]:
+    """Held-out answers: of the stage named after the gate's measure, else of the first there is."""
+    stages = {c.name.partition("/")[2]: c for c in cards if c.verb == "sample" and "held_out" in c.name}
+    name = f"held_out-{measure}" if f"held_out-{measure}" in stages else next(iter(stages), "")
+    if not name:
+        return []
+    scores = next((c for c in cards if c.verb == "score" and c.name.endswith(f"/{name}-scores")), None)
+    verdicts = list(_rows(root, scores, Verdict)) if scores is not None else []
+    values: list[float | None] = [verdict.value for verdict in verdicts]
+    return [
+        Answered(
+            prompt=answer.prompt.id,
+            prompt_text=answer.prompt.text,
+            text=answer.text,
+            finish=answer.finish,
+            tokens=len(answer.token_ids),
+            score=values[i] if i < len(values) else None,
+        )
+        for i, answer in enumerate(_rows(root, stages[name], Answer))
+    ]
+
+
+def _ratings(root: Path, cards: Sequence[store.StageCard], measure: str) -> dict[str, float]:
+    means: dict[str, float] = {}
+    for card in cards:
+        if card.verb == "measure" and card.name.endswith("held_out"):
+            for rated in _rows(root, card, Rated):
+                known = [value for value in rated.values.get(measure, ()) if value is not None]
+                if known:
+                    means[rated.prompt] = sum(known) / len(known)
+    return means

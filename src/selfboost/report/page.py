@@ -1,0 +1,85 @@
+"""The page: sections in the order a reader asks, in one file without network and without scripts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from selfboost import store
+from selfboost.report import answers, health, overview, rounds
+from selfboost.report.markup import Html, folded, join, table, tag
+from selfboost.report.material import Story, read_story
+from selfboost.summary import duration
+
+NAME = "report.html"
+STYLE = Path(__file__).with_name("page.css")
+
+
+def write_report(root: Path) -> Path:
+    """Write `report.html` into a run's folder, finished or running.
+
+    Raises:
+        ValueError: the folder is no run, or its summary is damaged.
+    """
+    path = root / NAME
+    store.write_atomically(path, page(read_story(root)).encode())
+    return path
+
+
+def page(story: Story) -> str:
+    """The whole page as text."""
+    told = story.summary
+    sections = [
+        overview.measures(told),
+        overview.iterations_table(told),
+        *rounds.iteration_sections(story),
+        health.health(story),
+        answers.side_by_side(story),
+        _stages(story),
+        _recipe(story),
+    ]
+    head = tag(
+        "head",
+        tag("meta", charset="utf-8"),
+        tag("meta", name="viewport", content="width=device-width, initial-scale=1"),
+        tag("meta", name="color-scheme", content="light dark"),
+        tag("title", f"selfboost: {told['method'] or 'run'} in {story.root.resolve().name}"),
+        tag("style", Html(STYLE.read_text(encoding="utf-8"))),
+    )
+    body = tag("body", _navigation(story), tag("main", overview.top(story), *sections))
+    return join([Html("<!doctype html>\n"), tag("html", head, body, lang="en"), Html("\n")])
+
+
+def _navigation(story: Story) -> Html:
+    names = {"measures": "measures", "iterations": "iterations"} if story.rounds else {}
+    names |= {f"iteration-{r.number}": str(r.number) for r in story.rounds if r.number > 0}
+    names |= {"health": "health", "answers": "answers"} if len(story.rounds) > 1 else {}
+    names |= {"stages": "stages", "recipe": "recipe"}
+    return tag("nav", tag("strong", "selfboost"), *(tag("a", name, href=f"#{at}") for at, name in names.items()))
+
+
+def _stages(story: Story) -> Html:
+    headings = ["stage", "verb", "rows", "tokens", "time", "fingerprint", "file"]
+    rows: list[list[str]] = [
+        [
+            card.name,
+            card.verb,
+            f"{card.rows:,}",
+            f"{card.tokens:,}" if card.tokens else "",
+            duration(card.seconds),
+            tag("code", card.fingerprint[:12], title=card.fingerprint),
+            tag("code", card.file),
+        ]
+        for card in story.cards
+    ]
+    time = duration(sum(card.seconds for card in story.cards))
+    faults = rounds.fault_rows([card for card in story.cards if card.name.startswith(("prepare", "beside-"))])
+    parts = [table(headings, rows, (2, 3, 4), class_="stages")]
+    if faults:
+        parts.append(table(["stage outside the iterations", "faults counted", "rows"], faults, (2,)))
+    title = f"All {len(rows)} finished stages, {time} together"
+    return tag("section", tag("h2", "Stages"), folded(title, *parts), id="stages")
+
+
+def _recipe(story: Story) -> Html:
+    text = tag("pre", story.recipe or "There is no recipe.toml in this folder.")
+    return tag("section", tag("h2", "Recipe"), folded("The complete recipe of this run", text), id="recipe")

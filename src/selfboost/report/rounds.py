@@ -1,0 +1,157 @@
+"""One section per iteration: the decision, what was filtered, pairs, lengths, training curves, faults, examples."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, cast
+
+from selfboost.records import Answer, Pair
+from selfboost.report.charts import bars, curves, figure, histogram
+from selfboost.report.markup import Html, folded, said, table, tag
+from selfboost.report.material import Round, Story
+from selfboost.store import StageCard
+from selfboost.summary import interval, is_share, number
+
+NO_CURVE = ("step", "learning_rate", "gradient_norm", "tokens_per_second")
+"""Columns of a training's history that say nothing about what is learned."""
+NO_FAULT = ("steps", "history")
+
+
+def iteration_sections(story: Story) -> list[Html]:
+    """A section for each iteration after the initial model."""
+    rounds = [r for r in story.rounds if r.number > 0]
+    return [_iteration(story, r, newest=r is rounds[-1]) for r in rounds]
+
+
+def _iteration(story: Story, r: Round, newest: bool) -> Html:
+    told = r.told
+    parts = [
+        tag("p", tag("strong", told["decision"]), f": {told['why']}"),
+        _sentence(story, r),
+        tag("div", *_funnels(told["notes"]), *_distributions(r), class_="grid"),
+        folded("Training curves", tag("div", *_training(r.cards), class_="grid"), open_=newest),
+    ]
+    faults = fault_rows(r.cards)
+    if faults:
+        parts.append(folded("Faults counted", table(["stage", "what", "rows"], faults, (2,)), open_=newest))
+    if r.pairs.examples:
+        pairs = [example(pair) for pair in r.pairs.examples]
+        title = f"{len(pairs)} of {r.pairs.count:,} pairs, drawn at random, widest score gap first"
+        parts.append(folded(title, *pairs, open_=newest))
+    return tag("section", tag("h2", f"Iteration {r.number}"), *parts, id=f"iteration-{r.number}")
+
+
+def _sentence(story: Story, r: Round) -> Html:
+    """Pairs, length and its drift, ended share, agreement, in words."""
+    told, words = r.told, [f"Trained on {r.told['pairs']:,} pairs, {r.pairs.count:,} of them new."]
+    length, ended = told["measures"].get("length"), told["measures"].get("ended")
+    if length:
+        drift = f"{number(length['gain'], signed=True)} {interval(length, 'gain_')} against the initial model"
+        words.append(f"Held-out answers are {number(length['value'])} tokens long, {drift}.")
+    if ended:
+        share = is_share(story.summary, "ended")
+        words.append(f"{number(ended['value'], share=share)} of them end by themselves.")
+    if told.get("agreement") is not None:
+        words.append(f"Sampler and trainer differ by {told['agreement']:.2g} nats per token.")
+    return tag("p", " ".join(words))
+
+
+def _funnels(notes: Mapping[str, Any]) -> list[Html]:
+    """A bar list for each group of counts the method noted."""
+    charts: list[Html] = []
+    plain: dict[str, Any] = {}
+    for name, group in notes.items():
+        if isinstance(group, Mapping) and group:
+            counts = cast(Mapping[str, Any], group)
+            if all(isinstance(count, int | float) for count in counts.values()):
+                charts.append(figure(f"{name}: what became of them", bars(counts)))
+                continue
+        plain[name] = group
+    if plain:
+        charts.append(figure("notes", table(["", ""], [[name, str(value)] for name, value in plain.items()])))
+    return charts
+
+
+def _distributions(r: Round) -> list[Html]:
+    """Score gaps of the new pairs; lengths of chosen, rejected and measured answers."""
+    charts: list[Html] = []
+    if r.pairs.gaps:
+        charts.append(figure("score gap of the new pairs", histogram({"gap": r.pairs.gaps}, x_label="score gap")))
+    measured = [float(answer.tokens) for answer in r.answers]
+    groups = {"chosen": r.pairs.chosen_lengths, "rejected": r.pairs.rejected_lengths, "held-out answers": measured}
+    groups = {name: _shares(values, groups.values()) for name, values in groups.items() if values}
+    if groups:
+        charts.append(figure("length of answers", histogram(groups, x_label="tokens")))
+    return charts
+
+
+def _shares(values: Sequence[float], others: Iterable[Sequence[float]]) -> Sequence[float]:
+    """Thin a group out to the size of the smallest, so that shapes rather than sizes are compared."""
+    least = min(len(other) for other in others if other)
+    return [values[i * len(values) // least] for i in range(least)]
+
+
+def _training(cards: Sequence[StageCard]) -> list[Html]:
+    charts: list[Html] = []
+    for card in cards:
+        history = cast(Sequence[Mapping[str, float]], card.notes.get("history", ()))
+        if history:
+            charts += _history(card.name.partition("/")[2] or card.name, history)
+    return charts
+
+
+def _history(stage: str, history: Sequence[Mapping[str, float]]) -> list[Html]:
+    """Chosen and rejected log-probabilities in one chart but never as one line; every other column by itself."""
+    names = [name for name in history[0] if name not in NO_CURVE]
+    together = [name for name in ("chosen_logp", "rejected_logp") if name in names]
+    lines = {name: [(float(row["step"]), float(row[name])) for row in history if name in row] for name in names}
+    charts: list[Html] = []
+    if together:
+        drawn = curves({name.replace("_logp", ""): lines.pop(name) for name in together})
+        charts.append(figure(f"{stage}: log-probability per token", drawn))
+    return charts + [
+        figure(f"{stage}: {name.replace('_', ' ')}", curves({name: line}, share=name == "accuracy"))
+        for name, line in lines.items()
+    ]
+
+
+def fault_rows(cards: Sequence[StageCard]) -> list[list[str]]:
+    """Every count a stage noted as gone wrong: (stage, what, how many of how many)."""
+    return [
+        [card.name, name, f"{count:,} of {card.rows:,}"]
+        for card in cards
+        for name, count in card.notes.items()
+        if name not in NO_FAULT and isinstance(count, int) and count
+    ]
+
+
+def example(pair: Pair) -> Html:
+    """A pair with its way from keywords to answers."""
+    origin = pair.prompt.origin
+    way = [f"prompt from {origin.source}, iteration {origin.iteration}"]
+    way += [f"keywords: {', '.join(origin.keywords)}"] if origin.keywords else []
+    gap = "" if pair.gap is None else f"score gap {pair.gap:+.3f} by {pair.scorer}"
+    return tag(
+        "article",
+        tag("p", tag("code", pair.id), *(f" · {part}" for part in [*way, gap] if part), class_="muted"),
+        said("\n".join(m.content if m.role == "user" else f"{m.role}: {m.content}" for m in pair.prompt.messages)),
+        tag(
+            "div",
+            _side(pair, "chosen", pair.chosen, pair.chosen_score),
+            _side(pair, "rejected", pair.rejected, pair.rejected_score),
+            class_="sides",
+        ),
+    )
+
+
+def _side(pair: Pair, name: str, answer: Answer, score: float | None) -> Html:
+    author = "given" if answer.model == "given" else answer.model_name
+    words = [f"by {author}", f"{len(answer.token_ids):,} tokens", answer.finish if answer.finish != "given" else ""]
+    words += [f"score {score:.3f}"] if score is not None else []
+    parts = [
+        tag("p", tag("strong", name), *(f" · {word}" for word in words if word), class_="muted"),
+        said(answer.text),
+    ]
+    if answer.prompt.id != pair.prompt.id:
+        parts.append(folded("the request it was written for", said(answer.prompt.text)))
+    return tag("div", *parts, class_=name)

@@ -1,0 +1,39 @@
+"""How likely an answer is under a model: the model's own confidence as the judge, with nothing learned beside it.
+
+Among one model's samples the likelier ones are right more often where its mistakes are scattered and its right answers
+are not; the score says nothing of mistakes that a model makes with confidence.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from selfboost.records import Answer, Model, Verdict
+from selfboost.scorers.verdicts import judgeable, verdicts
+from selfboost.setting_types import PathOrName
+from selfboost.train import Sequenced, Trainer
+
+
+@dataclass(frozen=True, kw_only=True)
+class Likelihood:
+    """Log-probability of the answer under one model."""
+
+    policy: PathOrName = "seed_sft"
+    """The judging model: `initial`, `previous`, `seed_sft`, or a folder or hub name with the same tokenizer."""
+    over: Literal["sum", "mean"] = "sum"
+    """Sum over the answer's tokens, or mean."""
+    threshold: float = 0.0
+    """Gap from which a pair is kept, in nats."""
+
+    def needs(self) -> Mapping[str, str]:
+        """The judging model."""
+        return {"policy": self.policy}
+
+    def score(self, answers: Sequence[Answer], models: Mapping[str, Model], trainer: Trainer) -> Iterator[Verdict]:
+        """The log-probability of each answer, in nats."""
+        sequences = [Sequenced(prompt_ids=a.prompt_ids, token_ids=a.token_ids) for a in judgeable(answers)]
+        found = trainer.logps(models["policy"], sequences)
+        values = (sum(logps) / (len(logps) if self.over == "mean" else 1) for logps in found)
+        yield from verdicts(answers, f"likelihood({self.policy})", values)

@@ -1,0 +1,105 @@
+"""Small runs on the fake engine, for tests of everything that is not a model: a recipe, a listener, what a run left."""
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from selfboost import recipe, store
+from selfboost.loop import boost
+
+WORDS = tuple(
+    """
+    amber basin copper dragon ember falcon garden harbor island jungle kettle lantern meadow needle orchard pepper
+    quarry ribbon saddle temple umbrella valley window yellow zipper anchor bridge candle desert engine
+    """.split()  # noqa: SIM905  # a list of thirty words is no better to read
+)
+PROMPTS = [
+    f"Compare the {WORDS[i]} with the {WORDS[i + 3]} and describe the {WORDS[i + 7]}, {WORDS[i + 11]} item {i}?"
+    for i in range(18)
+]
+SETTINGS: dict[str, dict[str, Any]] = {
+    "run": {"iterations": 2},
+    "model": {"path": "fake"},
+    "seed": {"path": "seed.jsonl", "validation": 4, "held_out": 4},
+    "method": {"kind": "synpo"},
+    "loss": {"kind": "simpo"},
+    "scorer": {"kind": "implicit", "threshold": 0.0},
+    "benchmark": {"kind": "held_out", "samples": 2},
+    "benchmark.scorer": {"kind": "checks", "function": "selfboost.engines.fake:is_good"},
+    "engine": {"kind": "fake"},
+    "trainer": {"kind": "fake"},
+}
+METHODS: dict[str, dict[str, Any]] = {
+    "synpo": {"method": {"prompts": 24, "pairs": 6}},
+    "sampling_ranking": {"method": {"prompts": 12, "pairs": 5}, "method.sampling": {"samples": 3, "max_tokens": 200}},
+    "spin": {"loss": {"kind": "dpo"}, "scorer": {"policy": "previous"}},
+    "seed_sft": {},
+}
+"""By method: what its recipe sets beside `SETTINGS`."""
+
+
+def write_recipe(folder: Path, method: str = "synpo", **sections: dict[str, Any]) -> Path:
+    """A recipe and its seed in a folder; `sections` change single settings, `__` stands for the dot."""
+    seeds = [{"prompt": prompt, "response": f"It is gold {i}."} for i, prompt in enumerate(PROMPTS)]
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "seed.jsonl").write_text("".join(json.dumps(seed) + "\n" for seed in seeds))
+    tables = {name: dict(table) for name, table in SETTINGS.items()}
+    tables["method"]["kind"] = method
+    more = {name.replace("__", "."): table for name, table in sections.items()}
+    for changes in (METHODS[method], more):
+        for name, table in changes.items():
+            tables.setdefault(name, {}).update(table)
+    path = folder / "recipe.toml"
+    lines = [
+        f"[{name}]\n" + "".join(f"{key} = {json.dumps(v)}\n" for key, v in table.items())
+        for name, table in tables.items()
+    ]
+    path.write_text("\n".join(lines))
+    return path
+
+
+@dataclass
+class Heard:
+    """A listener that remembers."""
+
+    started_stages: list[str] = field(default_factory=list)
+    reused_stages: list[str] = field(default_factory=list)
+    said: list[str] = field(default_factory=list)
+
+    def started(self, stage: str, verb: str, total: int) -> None:
+        self.started_stages.append(stage)
+
+    def progress(self, done: int, total: int, tokens: int) -> None: ...
+
+    def finished(self, stage: str, card: store.StageCard, *, reused: bool) -> None:
+        if reused:
+            self.reused_stages.append(stage)
+
+    def say(self, sentence: str) -> None:
+        self.said.append(sentence)
+
+
+def run(path: Path, root: Path, *settings: str) -> Heard:
+    """Run a recipe in a folder and return what a listener heard."""
+    heard = Heard()
+    boost(recipe.read(path, settings), root, heard)
+    return heard
+
+
+def summary(root: Path) -> dict[str, Any]:
+    """A run's summary without what differs from run to run: seconds and memory."""
+    found = store.read_json(root / "run.json")
+    return {key: value for key, value in found.items() if key not in ("seconds", "peak_memory_bytes")}
+
+
+def results(root: Path) -> dict[str, Any]:
+    """All that a run came to: the bytes of its stages' files, their cards but for the seconds, its summary."""
+    found: dict[str, Any] = {"run.json": summary(root)}
+    for path in sorted((root / "stages").rglob("*")):
+        if path.is_file():
+            name = str(path.relative_to(root))
+            found[name] = path.read_bytes()
+            if path.name == store.CARD:
+                found[name] = {k: v for k, v in json.loads(found[name]).items() if k != "seconds"}
+    return found

@@ -1,0 +1,176 @@
+"""One golden run per method on the fake engine, and what it must say by the method's paper."""
+
+import os
+from collections import Counter
+from functools import cache
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import pytest
+from story import Story
+
+from fake_recipes import METHODS, run, summary, write_recipe
+from selfboost import plugins
+from selfboost.records import Answer, Example, Pair, Prompt
+
+HERE = Path(__file__).parent
+ITERATIONS = 3
+_KEEP = TemporaryDirectory()
+
+
+@cache
+def told(method: str) -> Story:
+    """The golden run of a method, made once per process."""
+    folder = Path(_KEEP.name) / method
+    heard = run(write_recipe(folder, method, run={"iterations": ITERATIONS, "beside": ["seed_sft"]}), folder / "run")
+    return Story(folder / "run", heard.started_stages, summary(folder / "run"))
+
+
+def policy(iteration: int) -> str:
+    """The stage that made the policy an iteration ended with."""
+    return f"iteration-{iteration}/policy" if iteration else "initial"
+
+
+def makers(story: Story, pairs: list[Pair], side: str) -> Counter[str]:
+    """Who wrote the chosen, or the rejected, side."""
+    return Counter(story.who(getattr(pair, side).model) for pair in pairs)
+
+
+def test_every_method_has_a_golden_run() -> None:
+    assert plugins.kinds("method").keys() == METHODS.keys() == {path.stem for path in HERE.glob("*.txt")}
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_the_run_is_the_golden_one(method: str) -> None:
+    path, text = HERE / f"{method}.txt", told(method).text()
+    if os.environ.get("SELFBOOST_UPDATE_GOLDEN"):
+        path.write_text(text)
+    assert text == path.read_text(), "a change that is meant: SELFBOOST_UPDATE_GOLDEN=1 writes it anew"
+    assert _KEEP.name not in text
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_the_same_recipe_in_another_folder_is_the_same_run(method: str, tmp_path: Path) -> None:
+    heard = run(write_recipe(tmp_path, method, run={"iterations": 1, "beside": []}), tmp_path / "run")
+    again = Story(tmp_path / "run", heard.started_stages, summary(tmp_path / "run"))
+    for name in again.order:
+        same = told(method).cards[name]
+        assert (again.cards[name].fingerprint, again.cards[name].files) == (same.fingerprint, same.files), name
+
+
+@pytest.mark.parametrize("t", range(1, ITERATIONS + 1))
+def test_synpo_iteration_follows_algorithm_1(t: int) -> None:
+    story = told("synpo")
+    # R_t from M_0, on the rewrites of what M_{t-1} answered to the seeds, target gold.
+    assert story.answered(f"iteration-{t}/seed-answers") == policy(t - 1)
+    assert story.start(f"iteration-{t}/improver") == "initial"
+    examples: list[Example] = story.rows(f"iteration-{t}/improver", Example)
+    own = {answer.id: answer for answer in story.rows(f"iteration-{t}/seed-answers", Answer)}
+    for example in examples:
+        assert own[example.prompt.origin.parent].text in example.prompt.text
+        assert own[example.prompt.origin.parent].prompt == example.answer.prompt
+        assert example.answer.model == "given"
+    # Prompts by G, drafts by M_{t-1}, chosen by R_t, rejected by M_0; SimPO from M_0 on all pairs so far.
+    assert story.answered(f"iteration-{t}/prompts") == "prepare/generator"
+    assert story.answered(f"iteration-{t}/drafts") == policy(t - 1)
+    assert story.answered(f"iteration-{t}/refined") == f"iteration-{t}/improver"
+    assert story.answered(f"iteration-{t}/initial-answers") == "initial"
+    pairs: list[Pair] = story.rows(policy(t), Pair)
+    assert makers(story, pairs, "chosen") == {f"iteration-{s}/improver": 6 for s in range(1, t + 1)}
+    assert makers(story, pairs, "rejected") == {"initial": 6 * t}
+    assert (story.start(policy(t)), story.reference(policy(t))) == ("initial", "none")
+
+
+def test_synpo_trains_its_generator_once_from_the_initial_model_on_the_seeds() -> None:
+    story = told("synpo")
+    assert [name for name in story.order if name.endswith("generator")] == ["prepare/generator"]
+    assert story.start("prepare/generator") == "initial"
+    for example in story.rows("prepare/generator", Example):
+        own = [word for word in example.prompt.origin.keywords if word in example.answer.text.lower()]
+        assert len(own) >= 2
+        assert "It is gold" in example.answer.text
+
+
+def test_synpo_accumulates_pairs_and_never_writes_a_prompt_twice() -> None:
+    story = told("synpo")
+    kept = [[pair.id for pair in story.rows(policy(t), Pair)] for t in range(1, ITERATIONS + 1)]
+    assert [len(ids) for ids in kept] == [6, 12, 18]
+    assert kept[1][:6] == kept[0]
+    assert kept[2][:12] == kept[1]
+    prompts: list[Prompt] = [pair.prompt for pair in story.rows(policy(ITERATIONS), Pair)]
+    assert len({prompt.text for prompt in prompts}) == len(prompts)
+    lists = [
+        frozenset(answer.prompt.origin.keywords)
+        for t in range(1, ITERATIONS + 1)
+        for answer in story.rows(f"iteration-{t}/prompts", Answer)
+    ]
+    assert len(set(lists)) == len(lists) == 24 * ITERATIONS
+
+
+@pytest.mark.parametrize("t", range(1, ITERATIONS + 1))
+def test_every_pair_of_synpo_traces_back_to_keywords_and_draft(t: int) -> None:
+    story = told("synpo")
+    for pair in (pair for pair in story.rows(policy(t), Pair) if pair.iteration == t):
+        written = {answer.id: answer for answer in story.rows(f"iteration-{t}/prompts", Answer)}
+        drafts = {answer.id: answer for answer in story.rows(f"iteration-{t}/drafts", Answer)}
+        assert pair.prompt.text in written[pair.prompt.origin.parent].text
+        assert written[pair.prompt.origin.parent].prompt.origin.keywords == pair.prompt.origin.keywords
+        assert drafts[pair.chosen.prompt.origin.parent].prompt == pair.prompt
+        assert pair.rejected.prompt == pair.prompt
+        assert pair.rejected.prompt_ids == pair.prompt_ids != pair.chosen.prompt_ids
+        assert pair.gap is not None
+        assert pair.gap >= 0
+
+
+@pytest.mark.parametrize("t", range(1, ITERATIONS + 1))
+def test_spin_plays_against_its_former_self(t: int) -> None:
+    story = told("spin")
+    pairs: list[Pair] = story.rows(policy(t), Pair)
+    window = [s for s in (t - 1, t) if s >= 1]
+    assert story.answered(f"iteration-{t}/own-answers") == policy(t - 1)
+    assert makers(story, pairs, "chosen") == {"given": len(pairs)}
+    assert makers(story, pairs, "rejected") == {policy(s - 1): 10 for s in window}
+    assert Counter(pair.iteration for pair in pairs) == dict.fromkeys(window, 10)
+    assert (story.start(policy(t)), story.reference(policy(t))) == (policy(t - 1), policy(t - 1))
+    gold = {example.prompt.id: example.answer.token_ids for example in story.rows("prepare/seed_sft", Example)}
+    assert all(pair.chosen.token_ids == gold[pair.prompt.id] for pair in pairs)
+
+
+@pytest.mark.parametrize("t", range(1, ITERATIONS + 1))
+def test_sampling_ranking_prefers_the_best_of_its_own_to_the_worst(t: int) -> None:
+    story = told("sampling_ranking")
+    pairs: list[Pair] = story.rows(policy(t), Pair)
+    own = {answer.id for answer in story.rows(f"iteration-{t}/answers", Answer)}
+    assert story.answered(f"iteration-{t}/answers") == policy(t - 1)
+    assert makers(story, pairs, "chosen") == makers(story, pairs, "rejected")
+    assert set(makers(story, pairs, "chosen")) == {policy(s - 1) for s in range(1, t + 1)}
+    assert len(pairs) == 5 * t
+    assert story.start(policy(t)) == "initial"
+    for pair in (pair for pair in pairs if pair.iteration == t):
+        assert {pair.chosen.id, pair.rejected.id} <= own
+        assert pair.gap is not None
+        assert pair.gap >= 0
+
+
+def test_seed_sft_is_trained_once_on_gold_and_is_the_model_beside_the_others() -> None:
+    story = told("seed_sft")
+    assert [name for name in story.order if story.cards[name].verb in ("finetune", "prefer")] == ["prepare/seed_sft"]
+    assert story.start("prepare/seed_sft") == "initial"
+    assert {example.answer.model for example in story.rows("prepare/seed_sft", Example)} == {"given"}
+    assert len({iteration["policy"] for iteration in story.summary["iterations"][1:]}) == 1
+    assert story.summary["beside"][0]["policy"] == story.summary["iterations"][1]["policy"]
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_no_measured_prompt_is_trained_on(method: str) -> None:
+    story = told(method)
+    measured = {
+        answer.prompt.text
+        for split in ("validation", "held_out")
+        for answer in story.rows(f"iteration-0/{split}-greedy", Answer)
+    }
+    assert len(measured) == 8
+    for card in story.cards.values():
+        if card.verb in ("finetune", "prefer"):
+            rows = story.rows(card.name, Example if card.verb == "finetune" else Pair)
+            assert not measured & {row.prompt.text for row in rows}

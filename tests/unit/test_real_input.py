@@ -1,0 +1,227 @@
+"""The same command on models and a seed from elsewhere: what they lack is said, what is counted is true."""
+
+import os
+from functools import cache
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import pytest
+
+from fake_recipes import Heard
+from selfboost import recipe, store
+from selfboost.loop import boost
+from selfboost.records import Answer, Example, Pair
+
+DATA = Path(os.environ.get("SELFBOOST_DATA", Path(__file__).parents[2].parent / "shared" / "data"))
+SEED, CORPUS = DATA / "seed" / "raschka_instruction_1100.jsonl.gz", DATA / "corpus" / "wiki_demo.jsonl.gz"
+MODELS = ("stories260K-hf", "tinystories-bit1M-hf")
+METHODS = ("synpo", "spin")
+CONTEXT = 512
+"""Positions of both models."""
+pytestmark = pytest.mark.skipif(not SEED.exists(), reason=f"the real models and seeds are not here: {DATA}")
+_KEEP = TemporaryDirectory()
+
+RECIPE = """
+[run]
+iterations = {iterations}
+threads = 1
+[model]
+path = "{model}"
+[seed]
+path = "{seed}"
+limit = 32
+validation = 6
+held_out = 6
+[method]
+kind = "{method}"
+{options}
+[loss]
+kind = "{loss}"
+[training]
+learning_rate = 1e-3
+batch_size = 8
+max_length = 384
+[seed_models.sft]
+learning_rate = 1e-3
+batch_size = 8
+epochs = 1
+[scorer]
+kind = "implicit"
+threshold = -1000.0
+[benchmark]
+kind = "held_out"
+samples = 2
+max_tokens = 24
+scorer = {{kind = "implicit"}}
+[engine]
+kind = "local"
+dtype = "float32"
+[trainer]
+kind = "local"
+dtype = "float32"
+"""
+# The models know no questions: the whole output is the question, and every rewrite is kept.
+SYNPO = """
+prompts = 24
+pairs = 12
+sampling = {{max_tokens = 24}}
+filter = {{keep_cut = true, max_repetition = 1.0}}
+[method.generator]
+paragraphs = "{corpus}"
+template = "Write a question with: {{keywords}}"
+target = "{{question}} = {{solution}}"
+prefix = ""
+question = "(.+)"
+sampling = {{max_tokens = 24}}
+training = {{learning_rate = 1e-3, epochs = 1}}
+[method.improver]
+threshold = -inf
+template = "{{prompt}} Improve: {{answer}}"
+sampling = {{max_tokens = 24}}
+training = {{learning_rate = 1e-3, epochs = 1}}
+"""
+OPTIONS = {"synpo": SYNPO.replace("{corpus}", str(CORPUS)).replace("{{", "{").replace("}}", "}"), "spin": ""}
+
+
+@cache
+def boosted(model: str, method: str) -> tuple[Path, Heard, dict[str, Any]]:
+    """A real run of two iterations (SPIN) or one (SynPO), once per process: its folder, what was said, its summary."""
+    import torch
+
+    torch.set_num_threads(1)
+    folder = Path(_KEEP.name) / f"{model}-{method}"
+    folder.mkdir()
+    text = RECIPE.format(
+        iterations=1 if method == "synpo" else 2,
+        model=DATA / "model" / model,
+        seed=SEED,
+        method=method,
+        loss="simpo" if method == "synpo" else "dpo",
+        options=OPTIONS[method] if method == "synpo" else "sampling = {max_tokens = 24}",
+    )
+    (folder / "recipe.toml").write_text(text)
+    heard = Heard()
+    boost(recipe.read(folder / "recipe.toml"), folder / "run", heard)
+    return folder / "run", heard, store.read_json(folder / "run" / "run.json")
+
+
+def rows(root: Path, name: str, kind: type[Any]) -> list[Any]:
+    card = store.read_card(root / "stages" / name)
+    assert card is not None
+    return store.read_rows(root, card, kind)
+
+
+each_run = pytest.mark.parametrize(("model", "method"), [(model, method) for model in MODELS for method in METHODS])
+
+
+@each_run
+def test_the_run_comes_to_its_end_and_says_which_template_it_took(model: str, method: str) -> None:
+    _, heard, summary = boosted(model, method)
+    assert summary["status"] == "finished"
+    assert [i["decision"] for i in summary["iterations"]] == ["initial"] + ["promoted"] * (
+        len(summary["iterations"]) - 1
+    )
+    assert any("the tokenizer has no chat template: the default template" in said for said in heard.said)
+    assert summary["said"] == heard.said
+    assert summary["seeds"] == [32, 6, 6]
+
+
+@each_run
+def test_sampler_and_trainer_agree(model: str, method: str) -> None:
+    _, _, summary = boosted(model, method)
+    for iteration in summary["iterations"]:
+        assert iteration["agreement"] is not None
+        assert iteration["agreement"] < 1e-4
+
+
+@each_run
+def test_what_was_sampled_is_what_is_trained_on(model: str, method: str) -> None:
+    root, _, summary = boosted(model, method)
+    last = summary["iterations"][-1]["iteration"]
+    sampled = {
+        answer.id: answer.token_ids
+        for card in store.cards(root)
+        if card.verb == "sample"
+        for answer in store.read_rows(root, card, Answer)
+    }
+    pairs: list[Pair] = rows(root, f"iteration-{last}/policy", Pair)
+    assert len(pairs) == summary["iterations"][-1]["pairs"] > 0
+    for pair in pairs:
+        assert sampled[pair.rejected.id] == pair.rejected.token_ids
+        assert pair.chosen.model == "given" or sampled[pair.chosen.id] == pair.chosen.token_ids
+        assert pair.rejected.prompt_ids == pair.prompt_ids
+        assert len(pair.rejected.logps) == len(pair.rejected.token_ids) <= 24
+
+
+@each_run
+def test_gold_is_tokenised_once_and_ends_once(model: str, method: str) -> None:
+    from transformers import AutoTokenizer
+
+    root, _, _ = boosted(model, method)
+    tokenizer: Any = AutoTokenizer.from_pretrained(DATA / "model" / model)
+    gold = [e.answer for e in rows(root, "prepare/seed_sft", Example)] if method == "synpo" else []
+    gold += [pair.chosen for pair in rows(root, "iteration-1/policy", Pair) if pair.chosen.model == "given"]
+    for answer in gold:
+        assert answer.token_ids.count(tokenizer.eos_token_id) == 1
+        assert answer.token_ids[-1] == tokenizer.eos_token_id
+        assert answer.prompt_ids.count(tokenizer.bos_token_id) <= 1
+        assert tokenizer.decode(answer.token_ids[:-1]).strip() == answer.text.strip()
+
+
+@each_run
+def test_the_context_is_respected_and_what_does_not_fit_is_counted(model: str, method: str) -> None:
+    root, _, _ = boosted(model, method)
+    for card in store.cards(root):
+        if card.verb != "sample":
+            continue
+        answers = store.read_rows(root, card, Answer)
+        assert all(len(a.prompt_ids) + len(a.token_ids) <= CONTEXT for a in answers if a.finish != "failed")
+        for answer in (a for a in answers if a.finish == "failed"):
+            assert len(answer.prompt_ids) >= CONTEXT
+            assert answer.reason
+            assert answer.token_ids == ()
+        assert card.notes.get("failed", 0) == sum(a.finish == "failed" for a in answers)
+        assert card.notes.get("cut at the token limit", 0) == sum(a.finish == "length" for a in answers)
+
+
+@each_run
+def test_the_trained_folder_is_a_model_that_moved(model: str, method: str) -> None:
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    root, _, summary = boosted(model, method)
+    folder = root / summary["iterations"][-1]["policy"]
+    first: Any = AutoModelForCausalLM.from_pretrained(DATA / "model" / model)
+    trained: Any = AutoModelForCausalLM.from_pretrained(folder)
+    assert type(trained) is type(first)
+    differences = [(a - b).abs().max().item() for a, b in zip(first.parameters(), trained.parameters(), strict=True)]
+    assert max(differences) > 0
+    assert all(torch.isfinite(p).all() for p in trained.parameters())
+    tokenizer: Any = AutoTokenizer.from_pretrained(folder)
+    assert tokenizer.chat_template, "the default template is the trained model's own"
+    history = store.read_json(root / f"stages/iteration-{summary['iterations'][-1]['iteration']}/policy/stage.json")
+    assert history["notes"]["steps"] == len(history["notes"]["history"])
+    assert not list(folder.glob("training-state*"))
+
+
+def test_prompts_too_long_for_the_model_are_counted_not_lost() -> None:
+    """Half of a long prompt is no prompt: it fails with a reason, the others are answered."""
+    from selfboost.records import Model, Origin, Sampling, user_prompt
+    from selfboost.stages import Silent, Stages
+
+    root = Path(_KEEP.name) / "long"
+    chosen = recipe.read(Path(boosted(MODELS[0], "spin")[0].parent / "recipe.toml"))
+    path = str(DATA / "model" / MODELS[0])
+    model = Model(name="initial", path=path, fingerprint=chosen.engine.fingerprint(path))
+    prompts = [user_prompt(text, Origin(source="seed")) for text in ("Tell a story.", "word " * 600)]
+    from selfboost.sampling import draw_answers
+
+    with Stages(root, Silent()).open("iteration-1/x", "sample", {"a": 1}, 2) as stage:
+        draw_answers(stage, "x", chosen.engine, model, prompts, Sampling(max_tokens=8), 0)
+        short, long = stage.rows(Answer)
+    assert short.finish in ("stop", "length")
+    assert long.finish == "failed"
+    assert str(CONTEXT) in long.reason
+    assert stage.card is not None
+    assert stage.card.notes["failed"] == 1

@@ -1,0 +1,145 @@
+"""What `selfboost show` says: the same as run.json and the stages say, for finished, running and wrong folders."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from small_run import finished_run
+
+from selfboost import store
+from selfboost.summary import duration, interval, is_share, number, print_summary, summary, summary_table
+
+
+@pytest.fixture
+def copy(tmp_path: Path) -> Path:
+    return Path(shutil.copytree(finished_run(), tmp_path / "run"))
+
+
+def change(root: Path, **values: object) -> None:
+    store.write_json(root / "run.json", store.read_json(root / "run.json") | values)
+
+
+def test_every_finished_stage_is_told_exactly_once() -> None:
+    told = summary(finished_run())
+    parts = [*told["iterations"], *told["beside"], {"stages": told["prepare"]}, {"stages": told["further"]}]
+    names = [stage["name"] for part in parts for stage in part["stages"]]
+    assert sorted(names) == sorted(card.name for card in store.cards(finished_run()))
+    assert told["further"] == []
+    stage = told["iterations"][1]["stages"][0]
+    assert set(stage) == {"name", "verb", "rows", "tokens", "seconds", "fingerprint", "file"}
+    assert (finished_run() / stage["file"]).exists()
+
+
+def test_iterations_begin_with_the_initial_model_and_carry_what_programs_read() -> None:
+    first, second = summary(finished_run())["iterations"]
+    assert (first["iteration"], first["decision"], first["pairs"]) == (0, "initial", 0)
+    assert second["decision"] == "promoted"
+    assert second["pairs"] > 0
+    assert {"policy", "why", "validation", "notes", "agreement"} <= second.keys()
+    row = second["measures"]["sampled"]
+    assert row["low"] <= row["value"] <= row["high"]
+    assert row["gain"] == pytest.approx(row["value"] - first["measures"]["sampled"]["value"])
+
+
+def test_the_object_is_strict_json_even_with_infinite_settings(copy: Path) -> None:
+    (copy / "recipe.toml").write_text("[method]\nthreshold = -inf\n")
+    told = summary(copy)
+    assert json.loads(json.dumps(told, allow_nan=False)) == told
+    assert float(told["recipe"]["method"]["threshold"]) == float("-inf")
+
+
+def test_a_run_without_run_json_is_starting_and_shows_its_stages(copy: Path) -> None:
+    (copy / "run.json").unlink()
+    told = summary(copy)
+    assert told["status"] == "starting"
+    assert told["iterations"] == []
+    assert len(told["further"]) + len(told["prepare"]) == len(store.cards(copy))
+    print_summary(copy)
+
+
+def test_stages_of_an_iteration_at_work_are_told_apart(copy: Path) -> None:
+    told = store.read_json(copy / "run.json")
+    change(copy, status="running", iterations=told["iterations"][:1])
+    assert {stage["name"].split("/")[0] for stage in summary(copy)["further"]} == {"iteration-1"}
+
+
+def test_a_killed_run_is_stopped_a_living_one_running(copy: Path) -> None:
+    change(copy, status="running")
+    lock = (copy / "lock").read_text()
+    assert f"process {os.getpid()} " in lock
+    assert summary(copy)["status"] == "running"
+    dead = subprocess.Popen([sys.executable, "-c", ""])
+    dead.wait()
+    (copy / "lock").write_text(lock.replace(f"process {os.getpid()} ", f"process {dead.pid} "))
+    assert summary(copy)["status"] == "stopped"
+
+
+def test_a_folder_that_is_no_run_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="is no run's folder"):
+        summary(tmp_path)
+    (tmp_path / "run.json").write_text("{")
+    with pytest.raises(ValueError, match=r"run\.json: is damaged"):
+        summary(tmp_path)
+    (tmp_path / "run.json").write_text("[]")
+    with pytest.raises(ValueError, match="no list of iterations"):
+        summary(tmp_path)
+    (tmp_path / "run.json").write_text('{"iterations": []}')
+    (tmp_path / "recipe.toml").write_text("[")
+    with pytest.raises(ValueError, match=r"recipe\.toml: is damaged"):
+        summary(tmp_path)
+
+
+@pytest.mark.parametrize("width", [80, 140])
+def test_the_printed_table_fits_its_width_and_breaks_no_interval(
+    width: int, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(width))
+    print_summary(finished_run())
+    printed = capsys.readouterr().out
+    assert max(map(len, printed.splitlines())) <= width
+    assert "\x1b" not in printed
+    told = summary(finished_run())
+    for entry in (*told["iterations"], *told["beside"]):
+        assert interval(entry["measures"]["sampled"], share=True) in printed
+    assert told["iterations"][1]["why"] in printed.replace(" \n", " ").replace("\n", " ")
+    assert "seed_sft" in printed
+    assert summary_table(finished_run(), width).row_count == 3
+
+
+def test_numbers_are_written_for_people() -> None:
+    assert number(0.5123, share=True) == "51.2 %"
+    assert number(0.109, share=True, signed=True, unit=False) == "+10.9"
+    assert [number(value) for value in (None, 0.0, 6.25, 39.17, 1234.5, 0.0123)] == [
+        "–",
+        "0.00",
+        "6.25",
+        "39.2",
+        "1,234.5",
+        "0.012",
+    ]
+    assert interval({"low": 0.1, "high": 0.2}, share=True) == "[10.0, 20.0]"
+    assert interval({"gain_low": -1.0, "gain_high": None}, "gain_") == ""
+    assert [duration(s) for s in (2.04, 80.4, 600, 7300)] == ["2.0 s", "80 s", "10 min 0 s", "2 h 1 min"]
+
+
+def test_a_measure_is_a_share_only_if_all_of_it_lies_within_0_and_1() -> None:
+    told = summary(finished_run())
+    assert is_share(told, "sampled")
+    assert not is_share(told, "length")
+    assert not is_share(told, "absent")
+    told["beside"][0]["measures"]["sampled"]["high"] = 1.01
+    assert not is_share(told, "sampled")
+
+
+def test_nothing_heavy_is_loaded_to_look_at_a_run() -> None:
+    code = (
+        "import sys; from pathlib import Path; from selfboost.report import write_report;"
+        "from selfboost.summary import print_summary; import selfboost.pair_view, selfboost.terminal;"
+        "print_summary(Path(sys.argv[1])); write_report(Path(sys.argv[1]));"
+        "assert not {'torch', 'transformers', 'scipy', 'numpy', 'pyarrow'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code, str(finished_run())], check=True, capture_output=True)
