@@ -39,7 +39,7 @@ METHODS: dict[str, dict[str, Any]] = {
 """By method: what its recipe sets beside `SETTINGS`."""
 
 
-def write_recipe(folder: Path, method: str = "synpo", **sections: dict[str, Any]) -> Path:
+def write_recipe(folder: Path, method: str = "synpo", /, **sections: dict[str, Any]) -> Path:
     """A recipe and its seed in a folder; `sections` change single settings, `__` stands for the dot."""
     seeds = [{"prompt": prompt, "response": f"It is gold {i}."} for i, prompt in enumerate(PROMPTS)]
     folder.mkdir(parents=True, exist_ok=True)

@@ -1,6 +1,6 @@
 """A language model improves itself: from a small seed of prompts with good answers, on preference data of its own.
 
-The public face: `boost` runs a recipe in a folder; `read_recipe` and `find_recipe` read one; `summary` and
+The public face: `boost` runs a recipe in a folder; `read_recipe` and `find_recipe` read one; `show` and
 `write_report` tell what a folder holds; `Method` is the base class of a method of your own; the records are the nouns.
 Everything is loaded on first use, so that importing selfboost is instant.
 """
@@ -17,13 +17,13 @@ if TYPE_CHECKING:
     from selfboost.recipe import read as read_recipe
     from selfboost.records import Answer, Example, Message, Model, Origin, Pair, Prompt, Sampling, Verdict
     from selfboost.report import write_report as write_report
-    from selfboost.summary import summary as summary
+    from selfboost.summary import summary as show
 
 _HOMES = {
     "boost": "loop",
     "find_recipe": "recipe:find",
     "read_recipe": "recipe:read",
-    "summary": "summary:summary",
+    "show": "summary:summary",
     "write_report": "report",
     "Method": "method",
     **dict.fromkeys(
@@ -45,7 +45,7 @@ __all__ = [
     "boost",
     "find_recipe",
     "read_recipe",
-    "summary",
+    "show",
     "write_report",
 ]
 

@@ -37,6 +37,8 @@ NAMED = ("initial", "previous", *MAKERS)
 """Models a run has or makes by itself."""
 REHEARSED = 200
 """Most prompts of a kind in the rehearsal."""
+OPEN = -1e9
+"""A threshold that keeps all and, other than -inf, still has everything scored."""
 BYTES_PER_TRAINED_PARAMETER = 16
 """Weight, gradient and AdamW's two moments in float32 (bfloat16 weights with a float32 master come to the same)."""
 
@@ -180,7 +182,7 @@ def _opened(component: Any, scale: float) -> Any:
         elif ROLES.get(hint) == "scorer":
             changes[name] = _opened_scorer(value)
         elif name == "threshold":
-            changes[name] = -math.inf
+            changes[name] = OPEN if value is None else min(value, OPEN)
         elif is_dataclass(value):
             changes[name] = _opened(value, scale)
     return replace(component, **changes)

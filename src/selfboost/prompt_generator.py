@@ -96,9 +96,10 @@ class PromptGenerator:
 
     def new_prompts(self, run: Run, count: int) -> list[Prompt]:
         """New prompts from new keyword lists; what had to be dropped is counted in the run's notes."""
+        # Lists for all iterations at once: none is ever used twice, and too few are found out before any work.
+        lists = self._pool(run).draw(count * run.recipe.run.iterations, seed=run.recipe.run.seed)
+        lists = lists[count * (run.iteration - 1) : count * run.iteration]
         generator = self.train(run)
-        before = count * (run.iteration - 1)  # lists of the iterations before: none is ever used twice
-        lists = self._pool(run).draw(before + count, seed=run.recipe.run.seed)[before:]
         requests = [self._request(list(words), run.iteration) for words in lists]
         outputs = run.sample("prompts", generator, requests, self.sampling)
         kept: list[Prompt] = []

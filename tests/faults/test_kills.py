@@ -13,11 +13,12 @@ from killing import wait as wait_for
 
 from fake_recipes import Heard, results, run, write_recipe
 from selfboost import recipe, store
-from selfboost.engines.fake import is_good
+from selfboost.engines.fake import FakeSampler, is_good
 from selfboost.loop import boost
 from selfboost.records import Verdict
 from selfboost.stages import Silent
 
+CHUNK = FakeSampler.chunk
 SMALL: dict[str, dict[str, Any]] = {
     "run": {"iterations": 1},
     "benchmark": {"samples": 1, "greedy": False},
@@ -66,38 +67,44 @@ def test_before_every_change_of_a_file(tmp_path: Path, method: str, sections: di
 
 
 def test_twenty_times_at_random(tmp_path: Path) -> None:
-    slow = {"engine": {"seconds_per_answer": 0.008}, "trainer": {"seconds_per_step": 0.08}}
+    slow = {"engine": {"seconds_per_answer": 0.005}, "trainer": {"seconds_per_step": 0.05}}
     path = write_recipe(tmp_path, "synpo", **SMALL | slow)
-    root, log, chance, chosen = tmp_path / "killed", tmp_path / "log", random.Random(0), recipe.read(path)
-    places: set[str] = set()
-    for _ in range(20):
-        before = finished_stages(root)
-        child = fork(lambda: boost(chosen, root, Silent()), log)
-        time.sleep(chance.uniform(0.02, 0.25))
-        os.kill(child, signal.SIGKILL)
-        assert wait_for(child) == KILLED, f"it was done before it could be killed: {log.read_text()}"
-        assert before.items() <= finished_stages(root).items()
-        places |= {str(partial) for partial in root.rglob("*.partial-*")}
-    assert len(places) >= 3, "the kills must hit several stages"
-    assert wait_for(fork(lambda: boost(chosen, root, Silent()), log)) == 0, log.read_text()
+    chance, chosen, log = random.Random(0), recipe.read(path), tmp_path / "log"
     run(path, tmp_path / "whole")
-    assert results(root) == results(tmp_path / "whole")
+    whole = results(tmp_path / "whole")
+    kills, runs, places = 0, 0, set[str]()
+    while kills < 20 or runs == 0:
+        root = tmp_path / f"killed-{runs}"
+        before = finished_stages(root)
+        child = fork(lambda root=root: boost(chosen, root, Silent()), log)
+        if kills < 20:
+            time.sleep(chance.uniform(0.02, 0.25))
+            os.kill(child, signal.SIGKILL)
+        code = wait_for(child)
+        assert code in (0, KILLED), log.read_text()
+        assert before.items() <= finished_stages(root).items()
+        places |= {partial.name for partial in root.rglob("*.partial-*")}
+        kills += code == KILLED
+        if code == 0:  # a fast machine was done before its next death: the rest dies in a new run
+            assert results(root) == whole
+            runs += 1
+    assert len(places) >= 3, "the kills must hit several stages"
 
 
 def test_a_long_sampling_stage_goes_on_inside_itself(tmp_path: Path) -> None:
-    path = write_recipe(tmp_path, "spin", **SMALL | {"benchmark": {"samples": 20, "greedy": False}})
+    path = write_recipe(tmp_path, "spin", **SMALL | {"benchmark": {"samples": 4 * CHUNK // 5, "greedy": False}})
     root, whole = tmp_path / "killed", tmp_path / "whole"
     run(path, whole)
 
     class DiesAt(Heard):
         def progress(self, done: int, total: int, tokens: int) -> None:
-            if done == 48:
+            if done == 2 * CHUNK:
                 kill_me()
 
     assert wait_for(fork(lambda: boost(recipe.read(path), root, DiesAt()))) == KILLED
     (partial,) = root.glob("stages/iteration-0/validation-sampled.partial-*/records.jsonl")
     left, state = partial.read_bytes(), partial.stat()
-    assert left.count(b"\n") == 48
+    assert left.count(b"\n") == 2 * CHUNK
     run(path, root)
     sealed = root / "stages/iteration-0/validation-sampled/records.jsonl"
     assert sealed.read_bytes().startswith(left)

@@ -15,8 +15,6 @@ from selfboost.records import Answer, Example, Pair
 
 DATA = Path(os.environ.get("SELFBOOST_DATA", Path(__file__).parents[2].parent / "shared" / "data"))
 SEED, CORPUS = DATA / "seed" / "raschka_instruction_1100.jsonl.gz", DATA / "corpus" / "wiki_demo.jsonl.gz"
-MODELS = ("stories260K-hf", "tinystories-bit1M-hf")
-METHODS = ("synpo", "spin")
 CONTEXT = 512
 """Positions of both models."""
 pytestmark = pytest.mark.skipif(not SEED.exists(), reason=f"the real models and seeds are not here: {DATA}")
@@ -86,14 +84,14 @@ OPTIONS = {"synpo": SYNPO.replace("{corpus}", str(CORPUS)).replace("{{", "{").re
 
 @cache
 def boosted(model: str, method: str) -> tuple[Path, Heard, dict[str, Any]]:
-    """A real run of two iterations (SPIN) or one (SynPO), once per process: its folder, what was said, its summary."""
+    """A real run, once per process: its folder, what was said, its summary."""
     import torch
 
     torch.set_num_threads(1)
     folder = Path(_KEEP.name) / f"{model}-{method}"
     folder.mkdir()
     text = RECIPE.format(
-        iterations=1 if method == "synpo" else 2,
+        iterations=2 if (model, method) == ("stories260K-hf", "spin") else 1,
         model=DATA / "model" / model,
         seed=SEED,
         method=method,
@@ -112,7 +110,15 @@ def rows(root: Path, name: str, kind: type[Any]) -> list[Any]:
     return store.read_rows(root, card, kind)
 
 
-each_run = pytest.mark.parametrize(("model", "method"), [(model, method) for model in MODELS for method in METHODS])
+each_run = pytest.mark.parametrize(
+    ("model", "method"),
+    [
+        ("stories260K-hf", "synpo"),
+        ("tinystories-bit1M-hf", "spin"),
+        pytest.param("stories260K-hf", "spin", marks=pytest.mark.slow),
+        pytest.param("tinystories-bit1M-hf", "synpo", marks=pytest.mark.slow),
+    ],
+)
 
 
 @each_run
@@ -211,8 +217,8 @@ def test_prompts_too_long_for_the_model_are_counted_not_lost() -> None:
     from selfboost.stages import Silent, Stages
 
     root = Path(_KEEP.name) / "long"
-    chosen = recipe.read(Path(boosted(MODELS[0], "spin")[0].parent / "recipe.toml"))
-    path = str(DATA / "model" / MODELS[0])
+    chosen = recipe.read(Path(boosted("stories260K-hf", "synpo")[0].parent / "recipe.toml"))
+    path = str(DATA / "model" / "stories260K-hf")
     model = Model(name="initial", path=path, fingerprint=chosen.engine.fingerprint(path))
     prompts = [user_prompt(text, Origin(source="seed")) for text in ("Tell a story.", "word " * 600)]
     from selfboost.sampling import draw_answers

@@ -1,0 +1,183 @@
+"""The loop: who is promoted and why, who the next iteration starts with, when it ends, what is measured beside."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fake_recipes import Heard, run, summary, write_recipe
+from selfboost import store
+from selfboost.loop import decide
+from selfboost.recipe import Gate
+from selfboost.records import Model, Rated
+from selfboost.train import Sequenced
+from selfboost.train.fake import Fake
+
+
+def rated(*values: float | None, measure: str = "sampled") -> list[Rated]:
+    return [Rated(prompt=f"p-{i}", split="validation", values={measure: (v,)}) for i, v in enumerate(values)]
+
+
+BASE = [0.0, 1.0] * 30
+UP = [1.0] * 40 + BASE[40:]
+DOWN = [0.0] * 40 + BASE[40:]
+
+
+@pytest.mark.parametrize(
+    ("rule", "new", "promoted"),
+    [
+        ("always", UP, True),
+        ("always", DOWN, True),
+        ("not_worse", UP, True),
+        ("not_worse", BASE, True),
+        ("not_worse", DOWN, False),
+        ("better", UP, True),
+        ("better", BASE, False),
+        ("better", DOWN, False),
+    ],
+)
+def test_the_gate_decides_by_its_rule_and_says_what_it_saw(rule: Any, new: list[float], promoted: bool) -> None:
+    promote, why = decide(Gate(rule=rule), rated(*new), rated(*BASE), seed=0)
+    assert promote == promoted
+    gain = sum(new) / len(new) - sum(BASE) / len(BASE)
+    assert why.startswith(f"validation sampled {gain:+.3f} [")
+    assert "against the incumbent; " in why
+
+
+def test_the_margin_forgives_a_small_loss() -> None:
+    slightly = [value - 0.02 for value in BASE]
+    assert not decide(Gate(rule="not_worse", margin=0.01), rated(*slightly), rated(*BASE), seed=0)[0]
+    assert decide(Gate(rule="not_worse", margin=0.03), rated(*slightly), rated(*BASE), seed=0)[0]
+
+
+def test_a_prompt_without_a_value_counts_on_neither_side() -> None:
+    holes = [None, *UP[1:]]
+    assert (
+        decide(Gate(rule="better"), rated(*holes), rated(*BASE), seed=0)[1]
+        == (decide(Gate(rule="better"), rated(*UP[1:]), rated(*BASE[1:]), seed=0)[1])
+    )
+
+
+def test_an_unknown_measure_is_named_with_those_there_are() -> None:
+    with pytest.raises(ValueError, match=r"gate.measure = 'luck': the benchmark measures sampled"):
+        decide(Gate(measure="luck"), rated(*UP), rated(*BASE), seed=0)
+
+
+@pytest.fixture(scope="module")
+def stopped(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
+    """Four validation prompts can prove no gain: nothing is promoted, and patience ends the run."""
+    folder = tmp_path_factory.mktemp("stopped")
+    sections = {"run": {"iterations": 5, "patience": 2, "beside": ["seed_sft", "fake"]}, "gate": {"rule": "better"}}
+    run(write_recipe(folder, "spin", **sections), folder / "run")
+    return folder / "run", summary(folder / "run")
+
+
+def test_patience_ends_a_run_without_gain(stopped: tuple[Path, dict[str, Any]]) -> None:
+    root, told = stopped
+    assert [i["decision"] for i in told["iterations"]] == ["initial", "kept", "stopped"]
+    assert [i["iteration"] for i in told["iterations"]] == [0, 1, 2]
+    assert {i["policy"] for i in told["iterations"]} == {"fake"}
+    assert told["status"] == "finished"
+    assert not (root / "stages" / "iteration-3").exists()
+
+
+def test_the_next_iteration_starts_with_the_incumbent_not_with_the_candidate(
+    stopped: tuple[Path, dict[str, Any]],
+) -> None:
+    root, told = stopped
+    cards = {card.name: card for card in store.cards(root)}
+    for t in (1, 2):
+        assert cards[f"iteration-{t}/policy"].parts["start"] == cards["iteration-0/measure-held_out"].parts["model"]
+        assert (
+            cards[f"iteration-{t}/own-answers"].parts["model"] == cards["iteration-0/measure-held_out"].parts["model"]
+        )
+    assert told["iterations"][2]["pairs"] == 20
+
+
+def test_gains_are_against_the_first_model_and_wins_against_the_incumbent(
+    stopped: tuple[Path, dict[str, Any]],
+) -> None:
+    _, told = stopped
+    first = told["iterations"][0]["measures"]
+    assert "win_rate" not in first
+    assert first["sampled"]["gain"] == 0
+    for iteration in told["iterations"][1:]:
+        for name, measure in iteration["measures"].items():
+            if name == "win_rate":
+                assert 0 <= measure["low"] <= measure["value"] <= measure["high"] <= 1
+            else:
+                assert measure["low"] <= measure["value"] <= measure["high"]
+                assert measure["gain"] == pytest.approx(measure["value"] - first[name]["value"])
+
+
+def test_models_beside_are_measured_like_the_policy(stopped: tuple[Path, dict[str, Any]]) -> None:
+    root, told = stopped
+    assert [found["name"] for found in told["beside"]] == ["seed_sft", "fake"]
+    tuned, same = told["beside"]
+    assert tuned["policy"] == "stages/prepare/seed_sft/model"
+    assert (root / tuned["policy"]).is_dir()
+    assert tuned["measures"].keys() == told["iterations"][0]["measures"].keys()
+    assert same["measures"].keys() == tuned["measures"].keys()
+
+
+def test_promotion_hands_the_candidate_on(tmp_path: Path) -> None:
+    root = tmp_path / "run"
+    run(write_recipe(tmp_path, "spin", run={"iterations": 2}), root)
+    told = summary(root)["iterations"]
+    assert [i["policy"] for i in told] == ["fake", *(f"stages/iteration-{t}/policy/model" for t in (1, 2))]
+    assert all((root / i["policy"] / "fake.json").exists() for i in told[1:])
+    assert [i["agreement"] for i in told] == [0.0] * 3
+
+
+def test_more_iterations_go_on_where_fewer_ended(tmp_path: Path) -> None:
+    path, root = write_recipe(tmp_path, "spin"), tmp_path / "run"
+    first = run(path, root, "run.iterations=1")
+    more = run(path, root, "run.iterations=2")
+    assert first.started_stages
+    assert all(stage.startswith("iteration-2/") for stage in more.started_stages)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shifted(Fake):
+    """A trainer that sees other log-probabilities than the sampler, as with other weights."""
+
+    by: float = 0.1
+    """How far off, in nats per token."""
+
+    def logps(self, model: Model, sequences: Sequence[Sequenced]) -> Iterator[tuple[float, ...]]:
+        return (tuple(value - self.by for value in row) for row in Fake.logps(self, model, sequences))
+
+
+def test_a_sampler_with_other_weights_than_the_trainer_is_found_out(tmp_path: Path) -> None:
+    shifted = {"trainer": {"kind": "test_loop:Shifted"}}
+    path = write_recipe(tmp_path, "spin", **shifted)
+    with pytest.raises(
+        ValueError, match=r"initial: log-probabilities .* differ by 0.1 nats per token.*run.agreement = 0.05"
+    ):
+        run(path, tmp_path / "run")
+    run(path, tmp_path / "more", "run.agreement=0.2", "run.iterations=1")
+    assert summary(tmp_path / "more")["iterations"][1]["agreement"] == pytest.approx(0.1)
+
+
+def test_a_resumed_run_checks_agreement_as_the_first_did(tmp_path: Path) -> None:
+    path, root = write_recipe(tmp_path, "seed_sft"), tmp_path / "run"
+    run(path, root)
+    once = summary(root)
+    assert run(path, root).started_stages == []
+    assert summary(root) == once
+    assert all(i["agreement"] is not None for i in once["iterations"])
+
+
+def test_no_pairs_is_one_sentence_with_the_counts(tmp_path: Path) -> None:
+    path = write_recipe(tmp_path, "synpo", scorer={"threshold": 1e9})
+    with pytest.raises(ValueError, match=r"iteration-1/policy: there are no pairs to train on .*below the threshold"):
+        run(path, tmp_path / "run")
+
+
+def test_the_run_keeps_the_whole_recipe_and_reads_it_again_to_the_same_run(tmp_path: Path) -> None:
+    path, root = write_recipe(tmp_path / "here", "spin", run={"iterations": 1}), tmp_path / "run"
+    run(path, root)
+    heard: Heard = run(root / "recipe.toml", root)
+    assert heard.started_stages == []
