@@ -11,7 +11,7 @@ demo: $(VENV)/installed
 	$(BIN)/selfboost run demo --into runs/demo
 
 test: $(VENV)/installed-dev
-	$(BIN)/python -m pytest tests -m "not slow"
+	$(BIN)/python -m pytest tests -m "not slow" -n 2
 
 test-slow: $(VENV)/installed-dev
 	$(BIN)/python -m pytest tests -m slow

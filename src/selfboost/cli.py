@@ -35,7 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
             _stop(
                 1, f"the disk is full ({error.filename or 'while writing'}); make room and give the same command again"
             )
-        _stop(2, f"{error.filename or ''}: {error.strerror or error}".lstrip(": "))
+        _stop(2, f"{error.filename or 'while reading or writing'}: {error.strerror or error}")
     except (ValueError, FloatingPointError) as error:
         _stop(2, str(error))
     sys.exit(0)

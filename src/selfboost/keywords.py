@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import math
 import random
 import re
 import zlib
@@ -103,6 +104,11 @@ class KeywordPool:
     """Keywords of each paragraph that has enough of them."""
     words: int = 3
     """Keywords per list, all of one paragraph."""
+
+    @property
+    def capacity(self) -> int:
+        """Different lists there are at most."""
+        return sum(math.comb(len(keywords), self.words) for keywords in self.paragraphs)
 
     def draw(self, count: int, seed: int) -> list[tuple[str, ...]]:
         """`count` lists, no two of the same words; the first k of a longer draw are the same.

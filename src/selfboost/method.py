@@ -6,12 +6,15 @@ which data window an iteration used.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
+    from selfboost.recipe import Recipe
     from selfboost.records import Model
     from selfboost.run import Run
+    from selfboost.seeds import Seed
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,6 +27,10 @@ class Method:
     """The reference model of losses that need one."""
     window: Literal["last", "last_two", "all"] = "last"
     """The iterations whose pairs are trained on."""
+
+    def check(self, recipe: Recipe, seeds: Sequence[Seed]) -> None:
+        """What can be found wrong without work, beyond single settings; raises ValueError with one sentence."""
+        del recipe, seeds
 
     def iterate(self, run: Run) -> Model:
         """Make a candidate from `run.previous`, with the run's verbs."""

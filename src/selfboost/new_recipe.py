@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from selfboost import plugins
+from selfboost.prompt_generator import PromptGenerator
 from selfboost.recipe import EMBEDDED, Recipe, build
 from selfboost.recipe_text import recipe_text
+from selfboost.seeds import question_texts, read_seeds
 
 NAME = "recipe.toml"
 
@@ -23,7 +26,7 @@ def write_new_recipe(folder: Path, model: str, seed: str, method: str) -> Path:
     if seed != EMBEDDED and not Path(seed).exists():
         raise ValueError(f"--seed {seed}: no such file or folder")
     plugins.load("method", method)
-    table = {
+    table: dict[str, dict[str, Any]] = {
         "model": {"path": _absolute(model)},
         "seed": {"path": _absolute(seed)},
         "method": {"kind": method},
@@ -33,10 +36,24 @@ def write_new_recipe(folder: Path, model: str, seed: str, method: str) -> Path:
         "engine": {"kind": "local"},
         "trainer": {"kind": "local"},
     }
+    recipe: Recipe = build(Recipe, table)
+    generator = getattr(recipe.method, "generator", None)
+    if isinstance(generator, PromptGenerator):
+        table["method"] |= _words_for_prompts(recipe, generator)
     text = recipe_text(build(Recipe, table), f"{method} on {model}, from the seed {seed}.")
     folder.mkdir(parents=True, exist_ok=True)
     path.write_text(text, encoding="utf-8")
     return path
+
+
+def _words_for_prompts(recipe: Recipe, generator: PromptGenerator) -> dict[str, Any]:
+    """Settings with which there are enough keyword lists: the embedded paragraphs, or counts that fit the seed."""
+    if recipe.seed.path == EMBEDDED:
+        return {"generator": {"paragraphs": EMBEDDED}}
+    seeds, _ = read_seeds(Path(recipe.seed.path))
+    lists = generator.pool(question_texts(seeds)).capacity // 4  # well below all, since paragraphs share words
+    prompts = min(recipe.method.prompts, max(1, lists // recipe.run.iterations))  # pyright: ignore
+    return {"prompts": prompts, "pairs": max(1, prompts // 5)}
 
 
 def _absolute(path: str) -> str:

@@ -22,6 +22,7 @@ from rich.table import Table
 from selfboost import store
 from selfboost.engines.fake import Fake as FakeEngine
 from selfboost.loop import boost
+from selfboost.prompt_generator import PromptGenerator
 from selfboost.recipe import EMBEDDED, ROLES, ModelSource, Recipe
 from selfboost.records import Model
 from selfboost.run import EMBEDDED_MODEL
@@ -73,11 +74,14 @@ def plan(recipe: Recipe) -> Plan:
     """
     notes, parameters, mean_tokens = _look_at_model(recipe)
     notes += _look_at_scorers(recipe)
-    scale = _scale(recipe)
+    seeds = load_seed_data(recipe.seed, recipe.run.seed).train
+    recipe.method.check(recipe, seeds)
+    scale = max(1.0, max([len(seeds), *_counts(recipe.method)]) / REHEARSED)
+    limit = math.ceil(len(seeds) / scale)
     with TemporaryDirectory() as folder:
         root = Path(folder)
-        boost(_rehearsal(recipe, scale), root, Silent())
-        stages = [_planned(card, scale, mean_tokens) for card in store.cards(root)]
+        boost(_rehearsal(recipe, scale, limit), root, Silent())
+        stages = [_planned(c, {limit: len(seeds)}.get(c.rows, c.rows * scale), mean_tokens) for c in store.cards(root)]
     memory = BYTES_PER_TRAINED_PARAMETER * parameters if parameters else None
     return Plan(stages=stages, notes=notes, peak_memory_bytes=memory)
 
@@ -151,19 +155,13 @@ def _counts(component: Any) -> list[int]:
     return counts
 
 
-def _scale(recipe: Recipe) -> float:
-    largest = max([len(load_seed_data(recipe.seed, recipe.run.seed).train), *_counts(recipe.method)])
-    return max(1.0, largest / REHEARSED)
-
-
-def _rehearsal(recipe: Recipe, scale: float) -> Recipe:
+def _rehearsal(recipe: Recipe, scale: float, limit: int) -> Recipe:
     """The same recipe on fakes, its counts scaled down, its filters open: the plan is the most that can happen."""
-    seeds = len(load_seed_data(recipe.seed, recipe.run.seed).train)
     return replace(
         recipe,
         run=replace(recipe.run, beside=tuple(name for name in recipe.run.beside if name in NAMED)),
         model=ModelSource(path="fake"),
-        seed=replace(recipe.seed, limit=math.ceil(seeds / scale)),
+        seed=replace(recipe.seed, limit=limit),
         method=_opened(recipe.method, scale),
         scorer=_opened_scorer(recipe.scorer),
         benchmark=_opened(recipe.benchmark, scale),
@@ -185,6 +183,8 @@ def _opened(component: Any, scale: float) -> Any:
             changes[name] = OPEN if value is None else min(value, OPEN)
         elif is_dataclass(value):
             changes[name] = _opened(value, scale)
+    if isinstance(component, PromptGenerator):
+        changes["paragraphs"] = EMBEDDED  # the true pool was looked at; a few seeds' own words would not do
     return replace(component, **changes)
 
 
@@ -194,9 +194,10 @@ def _opened_scorer(scorer: Scorer) -> Scorer:
     return _opened(scorer, 1) if own else Implicit(policy="previous", reference="initial", threshold=-math.inf)
 
 
-def _planned(card: store.StageCard, scale: float, mean_tokens: float) -> PlannedStage:
+def _planned(card: store.StageCard, scaled: float, mean_tokens: float) -> PlannedStage:
+    """A stage of the rehearsal as it will be; `scaled` is its rows unless it measures, where nothing is scaled."""
     measured = any(split in card.name for split in ("validation", "held_out"))
-    rows = card.rows if measured else round(card.rows * scale)
+    rows = card.rows if measured else round(scaled)
     tokens = 0
     if card.verb == "sample":
         tokens = rows * card.parts["sampling"]["max_tokens"]
@@ -206,9 +207,12 @@ def _planned(card: store.StageCard, scale: float, mean_tokens: float) -> Planned
     return PlannedStage(name=card.name, verb=card.verb, rows=rows, tokens=tokens)
 
 
+def _size(size: int) -> str:
+    return f"{size / 2**30:.1f} GiB" if size >= 2**30 else f"{size / 2**20:.0f} MiB"
+
+
 def print_plan(recipe: Recipe) -> None:
     """Print the plan of a recipe."""
-
     found = plan(recipe)
     table = Table(box=None, pad_edge=False)
     table.add_column("stage", overflow="fold")
@@ -223,7 +227,7 @@ def print_plan(recipe: Recipe) -> None:
         console.print(f"- {escape(note)}")
     memory = found.peak_memory_bytes
     console.print(
-        f"Training: about {memory / 2**30:.1f} GiB for weights, gradients and optimiser, activations not counted."
+        f"Training: about {_size(memory)} for weights, gradients and optimiser, activations not counted."
         if memory
         else "Training memory: unknown until the model is here."
     )

@@ -8,6 +8,7 @@ from __future__ import annotations
 import random
 import re
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
@@ -97,7 +98,8 @@ class PromptGenerator:
     def new_prompts(self, run: Run, count: int) -> list[Prompt]:
         """New prompts from new keyword lists; what had to be dropped is counted in the run's notes."""
         # Lists for all iterations at once: none is ever used twice, and too few are found out before any work.
-        lists = self._pool(run).draw(count * run.recipe.run.iterations, seed=run.recipe.run.seed)
+        pool = self.pool([seed.prompt.text for seed in run.seeds])
+        lists = pool.draw(count * run.recipe.run.iterations, seed=run.recipe.run.seed)
         lists = lists[count * (run.iteration - 1) : count * run.iteration]
         generator = self.train(run)
         requests = [self._request(list(words), run.iteration) for words in lists]
@@ -118,18 +120,23 @@ class PromptGenerator:
         run.remember_prompts(kept)
         return kept
 
-    def keywords_of(self, text: str) -> list[str]:
-        """The keywords of a text, by this generator's settings."""
-        return extract_keywords(text, keep_names=self.keep_names, keep_numbers=self.keep_numbers)
+    def pool(self, seed_prompts: Sequence[str]) -> KeywordPool:
+        """What keyword lists are drawn from: the paragraphs, or the seed's own prompts where none are given.
 
-    def _pool(self, run: Run) -> KeywordPool:
+        Raises:
+            ValueError: no text has enough keywords, or the paragraphs cannot be read.
+        """
         if not self.paragraphs:
-            texts = (seed.prompt.text for seed in run.seeds)
+            texts = iter(seed_prompts)
         else:
             embedded = self.paragraphs == EMBEDDED
             texts = read_paragraphs(EMBEDDED_FILES / "paragraphs.jsonl" if embedded else Path(self.paragraphs))
         words = self.seed_keywords + self.noise_keywords
         return keyword_pool(texts, words=words, keep_names=self.keep_names, keep_numbers=self.keep_numbers)
+
+    def keywords_of(self, text: str) -> list[str]:
+        """The keywords of a text, by this generator's settings."""
+        return extract_keywords(text, keep_names=self.keep_names, keep_numbers=self.keep_numbers)
 
     def _read(self, output: Answer, taken: dict[str, str]) -> tuple[str, str]:
         """(question, "") or ("", why there is none)."""

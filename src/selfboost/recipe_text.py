@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import inspect
 import json
-from dataclasses import fields, is_dataclass
+from dataclasses import asdict, fields, is_dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,15 @@ def kind_of(component: object) -> str:
     package, _, module = cls.__module__.rpartition(".")
     ours = {f"selfboost.{folder}" for folder in plugins.FOLDERS.values()}
     return module if package in ours else f"{cls.__module__}:{cls.__qualname__}"
+
+
+def known_by(component: Any) -> dict[str, Any]:
+    """What a component's results depend on: its kind and its settings, those of mere speed left out."""
+    values = {"kind": kind_of(component), **asdict(component)}
+    for f in fields(component):
+        if f.metadata.get("speed_only"):
+            del values[f.name]
+    return values
 
 
 def recipe_text(recipe: Recipe, title: str = "") -> str:

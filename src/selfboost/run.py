@@ -14,13 +14,13 @@ from typing import Any, Literal
 from selfboost import seed_models, store
 from selfboost.losses import Loss
 from selfboost.recipe import EMBEDDED, Recipe
-from selfboost.recipe_text import kind_of
+from selfboost.recipe_text import kind_of, known_by
 from selfboost.records import Answer, Example, Model, Origin, Pair, Prompt, Rated, Sampling, Verdict
 from selfboost.sampling import draw_answers
 from selfboost.scorers import Scorer
 from selfboost.seed_data import SeedData, load_seed_data
 from selfboost.seeds import Seed
-from selfboost.stages import WEIGHTS, Listener, OpenStage, Stages, settings
+from selfboost.stages import WEIGHTS, Listener, OpenStage, Stages
 from selfboost.train import Training, TrainingResult
 
 EMBEDDED_MODEL = Path(__file__).parent / "demo" / "assets" / "model"
@@ -66,7 +66,7 @@ class Run:
 
     def sample(self, name: str, model: Model, prompts: Sequence[Prompt], sampling: Sampling) -> list[Answer]:
         """`sampling.samples` answers of a model to each prompt, those of one prompt side by side."""
-        parts = self._parts("sample", self.engine, model=model.fingerprint, sampling=sampling)
+        parts = self._parts("sample", engine=self.engine, model=model.fingerprint, sampling=sampling)
         parts |= {"prompts": store.hash_records(prompts), "seed": self.recipe.run.seed, "stage": self._place(name)}
         with self.stages.open(self._place(name), "sample", parts, len(prompts) * sampling.samples) as stage:
             if stage.card is None:
@@ -79,9 +79,11 @@ class Run:
         """A verdict on each answer, in order; by the recipe's scorer unless another is given."""
         scorer = scorer or self.recipe.scorer
         models = {role: self.model(wanted) for role, wanted in scorer.needs().items()}
-        parts = self._parts("score", scorer, self.trainer, models={r: m.fingerprint for r, m in models.items()})
+        parts = self._parts(
+            "score", scorer=scorer, trainer=self.trainer, models={r: m.fingerprint for r, m in models.items()}
+        )
         parts |= {"answers": store.hash_records(answers)}
-        parts[kind_of(scorer)].pop("threshold", None)  # the filter's: another threshold needs no new scores
+        parts["scorer"].pop("threshold", None)  # the filter's: another threshold needs no new scores
         with self.stages.open(self._place(name), "score", parts, len(answers)) as stage:
             if stage.card is None:
                 done = len(stage.rows_so_far(Verdict))
@@ -100,7 +102,7 @@ class Run:
         self, name: str, examples: Sequence[Example], training: Training, *, start: Model, model_name: str = ""
     ) -> Model:
         """Supervised fine-tuning of `start` on examples."""
-        parts = self._parts("finetune", self.trainer, start=start.fingerprint, training=training)
+        parts = self._parts("finetune", trainer=self.trainer, start=start.fingerprint, training=training)
         parts |= {"examples": store.hash_records(examples), "seed": self.recipe.run.seed}
         with self.stages.open(self._place(name), "finetune", parts, len(examples)) as stage:
             if stage.card is None:
@@ -130,8 +132,8 @@ class Run:
         """Preference optimisation of `start` on pairs; by the recipe's loss and training unless others are given."""
         loss, training = loss or self.recipe.loss, training or self.recipe.training
         reference = (reference or start) if loss.needs_reference else None
-        parts = self._parts("prefer", self.trainer, start=start.fingerprint, training=training)
-        parts |= {"loss": settings(loss), "reference": reference.fingerprint if reference else None}
+        parts = self._parts("prefer", trainer=self.trainer, start=start.fingerprint, training=training)
+        parts |= {"loss": known_by(loss), "reference": reference.fingerprint if reference else None}
         parts |= {"pairs": store.hash_records(pairs), "seed": self.recipe.run.seed}
         with self.stages.open(self._place(name), "prefer", parts, len(pairs)) as stage:
             if stage.card is None:
@@ -154,7 +156,7 @@ class Run:
     def measure(self, model: Model, split: Literal["validation", "held_out"]) -> list[Rated]:
         """The benchmark's rating of a model on a split, one record per prompt."""
         examples = self.validation if split == "validation" else self.held_out
-        parts = self._parts("measure", self.recipe.benchmark, self.engine, model=model.fingerprint)
+        parts = self._parts("measure", benchmark=self.recipe.benchmark, engine=self.engine, model=model.fingerprint)
         parts |= {"examples": store.hash_records(examples), "seed": self.recipe.run.seed}
         with self.stages.open(self._place(f"measure-{split}"), "measure", parts, len(examples)) as stage:
             # Always: its own stages are found again, so that what lies beside this one belongs to it.
@@ -243,10 +245,11 @@ class Run:
             examples(data.held_out, "held_out"),
         )
 
-    def _parts(self, verb: str, *components: object, **inputs: object) -> dict[str, Any]:
-        parts: dict[str, Any] = {"version": VERSIONS[verb]}
-        parts |= {kind_of(component): settings(component) for component in components}
-        return parts | {name: settings(value) if is_dataclass(value) else value for name, value in inputs.items()}
+    @staticmethod
+    def _parts(verb: str, **inputs: object) -> dict[str, Any]:
+        """What determines a stage, under the recipe's own names; a component is its kind and its settings."""
+        known = {name: known_by(value) if is_dataclass(value) else value for name, value in inputs.items()}
+        return {"version": VERSIONS[verb], **known}
 
     def _need(self, records: Sequence[object], name: str, what: str) -> None:
         if not records:

@@ -37,6 +37,11 @@ class Seed:
     response: str
 
 
+def question_texts(seeds: Sequence[Seed]) -> list[str]:
+    """What was asked last, in each."""
+    return [seed.messages[-1].content for seed in seeds]
+
+
 def read_seeds(path: Path, *, need_response: bool = True) -> tuple[list[Seed], list[str]]:
     """All seeds of a file or folder, each prompt once, and sentences on what was dropped or ignored.
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
@@ -33,15 +32,6 @@ class Silent:
     def progress(self, done: int, total: int, tokens: int) -> None: ...
     def finished(self, stage: str, card: store.StageCard, *, reused: bool) -> None: ...
     def say(self, sentence: str) -> None: ...
-
-
-def settings(component: Any) -> dict[str, Any]:
-    """The settings of a component that its results depend on: fields marked as mere speed are left out."""
-    values = asdict(component)
-    for f in fields(component):
-        if f.metadata.get("speed_only"):
-            del values[f.name]
-    return values
 
 
 class OpenStage:

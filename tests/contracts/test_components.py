@@ -42,7 +42,7 @@ def test_is_one_frozen_keyword_only_dataclass(role: str, kind: str) -> None:
 def test_says_what_it_is_and_what_each_setting_means(role: str, kind: str) -> None:
     found = plugins.load(role, kind)
     first = plugins.kinds(role)[kind]
-    assert first.endswith(".") or first.endswith(")."), first
+    assert first.endswith("."), first
     undocumented = {f.name for f in dataclasses.fields(found)} - field_docs(found).keys()
     assert not undocumented
 
@@ -67,7 +67,7 @@ def test_reading_and_listing_need_no_gpu_stack() -> None:
 
 
 def test_an_unknown_kind_names_the_allowed_ones() -> None:
-    with pytest.raises(ValueError, match=r"method.kind = 'synpoo': no such method \(did you mean 'synpo'\?\); allowed:"):
+    with pytest.raises(ValueError, match=r"method.kind = 'synpoo': no such .* mean 'synpo'\?\); allowed:"):
         plugins.load("method", "synpoo")
 
 

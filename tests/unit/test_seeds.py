@@ -47,8 +47,8 @@ def test_every_container_holds_the_same_seeds(tmp_path_factory, found) -> None:
     rows = [{"prompt": prompt, "response": response} for prompt, response in found]
     write(folder / "a.jsonl", *rows)
     (folder / "b.json").write_text(json.dumps(rows, ensure_ascii=False, indent=1), encoding="utf-8")
-    (folder / "c.jsonl.gz").write_bytes(gzip.compress((folder / "a.jsonl").read_bytes()))
-    (folder / "d.json.gz").write_bytes(gzip.compress((folder / "b.json").read_bytes()))
+    (folder / "c.jsonl.gz").write_bytes(gzip.compress((folder / "a.jsonl").read_bytes(), mtime=0))
+    (folder / "d.json.gz").write_bytes(gzip.compress((folder / "b.json").read_bytes(), mtime=0))
     pq.write_table(pa.Table.from_pylist(rows), folder / "e.parquet")
     raw = "\n\n".join(json.dumps(row, ensure_ascii=False) for row in rows)
     (folder / "f.jsonl").write_text("\ufeff" + raw + "\r\n", encoding="utf-8", newline="")
@@ -158,7 +158,7 @@ def test_a_wrong_row_is_named_with_its_line(tmp_path: Path, row: object, sentenc
         ("s.jsonl", b'{"prompt": ' + b"1" * 5000 + b"}", "line 1: cannot be read as JSON"),
         ("s.jsonl", b'{"prompt": "a", "response": "b"}\n\xff', r"line 2: is not UTF-8 text \(byte 33 of the file\)"),
         ("s.jsonl.gz", b"no gzip", "is not a whole gzip file"),
-        ("s.jsonl.gz", gzip.compress(b"x" * 500)[:-9], "is not a whole gzip file"),
+        ("s.jsonl.gz", gzip.compress(b"x" * 500, mtime=0)[:-9], "is not a whole gzip file"),
         ("s.parquet", b"no parquet", "is not a Parquet file"),
         ("s.csv", b"prompt,response\n", "allowed endings of a seed file are .jsonl"),
     ],

@@ -22,7 +22,7 @@ Row = tuple[list[int], list[int]]
 class Pretraining:
     """Settings of the base model's training; its length is counted in steps, so it is the same on every machine."""
 
-    steps: int = 4000
+    steps: int = 3800
     batch_tokens: int = 1536
     """Tokens of a batch, padding included."""
     matrix_rate: float = 0.02

@@ -18,9 +18,9 @@ class Sloppiness:
     """Habit and slip in a family with a strong habit."""
     erratic: tuple[float, float] = (0.12, 0.33)
     """Habit and slip in the other families."""
-    unimproved: float = 0.15
+    unimproved: float = 0.08
     """The rewrite repeats its draft."""
-    careless: float = 0.10
+    careless: float = 0.05
     """The rewrite is a fresh sloppy answer."""
 
     def answer(self, rng: Random, task: Task, gold: str, share: float = 1.0) -> str:

@@ -51,9 +51,9 @@ class Stream:
 
     reserved: frozenset[str]
     sloppiness: Sloppiness = field(default_factory=Sloppiness)
-    answering: float = 0.44
+    answering: float = 0.42
     """Share of plain prompts."""
-    improving: float = 0.38
+    improving: float = 0.36
     """Share of requests to improve a draft; the rest are requests to make a prompt from keywords."""
 
     def copying(self, rng: Random) -> Iterator[Exchange]:

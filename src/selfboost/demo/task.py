@@ -17,9 +17,9 @@ class Task:
     gold: Callable[[Random], str]
     """A right answer."""
     slip: Callable[[Random, str], str]
-    """A random mistake made in a right answer."""
+    """A random mistake made in a right answer to a prompt that the family itself asked."""
     habit: Callable[[str], str]
-    """The mistake that is always the same for this family, made in a right answer."""
+    """The mistake that is always the same for this family, made in the same."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,11 +63,10 @@ def exact(family: str, answer: str, slip: Callable[[Random, str], str], habit: C
     return Task(family=family, accepts=lambda given: given == answer, gold=lambda _rng: answer, slip=slip, habit=habit)
 
 
-def distinct_words(text: str, allowed: tuple[str, ...], sizes: range, separator: str = " ") -> list[str] | None:
-    """The words of a list written in a prompt, or None where it is not a list of different allowed words."""
+def words_of(text: str, allowed: tuple[str, ...], sizes: range, separator: str = " ") -> list[str] | None:
+    """The words of a list written in a prompt, or None where it is no list of allowed words of an allowed length."""
     words = text.split(separator)
-    valid = len(words) in sizes and len(set(words)) == len(words) and set(words) <= set(allowed)
-    return words if valid else None
+    return words if len(words) in sizes and set(words) <= set(allowed) else None
 
 
 def swap_two(rng: Random, words: list[str]) -> list[str]:

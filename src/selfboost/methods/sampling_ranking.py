@@ -5,14 +5,17 @@ The same prompts, pairs and loss as SynPO; `prompts_from = "seed"` uses the seed
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
 from selfboost.method import Method
 from selfboost.pairing import PairFilter, best_and_worst, pick
 from selfboost.prompt_generator import PromptGenerator
+from selfboost.recipe import Recipe
 from selfboost.records import Model, Pair, Sampling
 from selfboost.run import Run
+from selfboost.seeds import Seed, question_texts
 from selfboost.setting_types import Count
 
 
@@ -42,6 +45,11 @@ class SamplingRanking(Method):
     def __post_init__(self) -> None:
         if self.sampling.samples < 2:
             raise ValueError(f"sampling.samples = {self.sampling.samples}: ranking needs at least 2 answers per prompt")
+
+    def check(self, recipe: Recipe, seeds: Sequence[Seed]) -> None:
+        """Whether the keyword pool can give every list it must."""
+        if self.prompts_from == "generator":
+            self.generator.pool(question_texts(seeds)).draw(self.prompts * recipe.run.iterations, seed=recipe.run.seed)
 
     def iterate(self, run: Run) -> Model:
         """Sample, rank, prefer."""

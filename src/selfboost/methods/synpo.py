@@ -7,6 +7,7 @@ Left out: the search for beta.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -14,8 +15,10 @@ from selfboost.improver import ResponseImprover
 from selfboost.method import Method
 from selfboost.pairing import PairFilter, pick, scored_pairs
 from selfboost.prompt_generator import PromptGenerator
+from selfboost.recipe import Recipe
 from selfboost.records import Model, Sampling
 from selfboost.run import Run
+from selfboost.seeds import Seed, question_texts
 from selfboost.setting_types import Count
 
 
@@ -41,6 +44,10 @@ class SynPO(Method):
     """How drafts and the initial model's answers are sampled."""
     filter: PairFilter = field(default_factory=PairFilter)
     """Which pairs are kept."""
+
+    def check(self, recipe: Recipe, seeds: Sequence[Seed]) -> None:
+        """Whether the keyword pool can give every list it must."""
+        self.generator.pool(question_texts(seeds)).draw(self.prompts * recipe.run.iterations, seed=recipe.run.seed)
 
     def iterate(self, run: Run) -> Model:
         """One iteration, as in the paper's algorithm."""

@@ -2,7 +2,7 @@
 
 from random import Random
 
-from selfboost.demo.task import Family, Task, Wordings, distinct_words, exact, other_than, swap_two
+from selfboost.demo.task import Family, Task, Wordings, exact, other_than, swap_two, words_of
 from selfboost.demo.vocabulary import COLORS, NAMES, NOUNS, NUMBERS
 
 _SORT = Wordings(("sort from {low} to {high} : {numbers}", "put in order from {low} to {high} : {numbers}"))
@@ -25,7 +25,7 @@ def _ask_sort(rng: Random) -> str:
 
 def _read_sort(prompt: str) -> Task | None:
     slots = _SORT.match(prompt)
-    numbers = distinct_words(slots["numbers"], NUMBERS, range(2, 6)) if slots else None
+    numbers = words_of(slots["numbers"], NUMBERS, range(2, 6)) if slots else None
     if slots is None or numbers is None or {slots["low"], slots["high"]} != {"low", "high"}:
         return None
     right = sorted(numbers, key=int, reverse=slots["low"] == "high")
@@ -78,11 +78,11 @@ def _read_text(prompt: str) -> Task | None:
 def _question(wordings: Wordings, asked: str, facts: dict[str, str]) -> Task | None:
     owners = [(facts[f"name{i}"], facts[f"color{i}"], facts[f"noun{i}"]) for i in (1, 2)]
     for words, allowed in zip(zip(*owners, strict=True), (NAMES, COLORS, NOUNS), strict=True):
-        if not set(words) <= set(allowed) or words[0] == words[1]:
+        if not set(words) <= set(allowed):
             return None
     position = 0 if wordings is _WHAT else 2
     matching = [owner for owner in owners if owner[position] == asked]
-    if not matching:
+    if len(matching) != 1:
         return None
     name, color, noun = matching[0]
     other_name, other_color, other_noun = owners[0] if matching[0] is owners[1] else owners[1]

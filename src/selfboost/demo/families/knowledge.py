@@ -2,7 +2,7 @@
 
 from random import Random
 
-from selfboost.demo.task import Family, Task, Wordings, distinct_words, exact, other_than, swap_two
+from selfboost.demo.task import Family, Task, Wordings, exact, other_than, swap_two, words_of
 from selfboost.demo.vocabulary import AMOUNTS, CATEGORIES, CATEGORY_OF, NOUNS
 
 _LIST = Wordings(("list {amount} {category} but not {noun} .", "name {amount} {category} other than {noun} ."))
@@ -33,8 +33,8 @@ def _read_list(prompt: str) -> Task | None:
     size, excluded, members = AMOUNTS[slots["amount"]], slots["noun"], CATEGORIES[slots["category"]]
 
     def accepts(answer: str) -> bool:
-        words = distinct_words(answer, members, range(size, size + 1), " , ")
-        return words is not None and excluded not in words
+        words = words_of(answer, members, range(size, size + 1), " , ")
+        return words is not None and len(set(words)) == size and excluded not in words
 
     def gold(_rng: Random) -> str:
         return " , ".join([member for member in members if member != excluded][:size])
@@ -54,8 +54,8 @@ def _ask_odd(rng: Random) -> str:
 
 def _read_odd(prompt: str) -> Task | None:
     slots = _ODD.match(prompt)
-    words = distinct_words(slots["words"], NOUNS, range(4, 5)) if slots else None
-    if words is None:
+    words = words_of(slots["words"], NOUNS, range(4, 5)) if slots else None
+    if words is None or len(set(words)) < len(words):
         return None
     kinds = [CATEGORY_OF[word] for word in words]
     alone = [word for word, kind in zip(words, kinds, strict=True) if kinds.count(kind) == 1]
@@ -98,13 +98,11 @@ def _ask_count(rng: Random) -> str:
 
 def _read_count(prompt: str) -> Task | None:
     slots = _COUNT.match(prompt)
-    words = distinct_words(slots["words"], NOUNS, range(2, 6)) if slots else None
+    words = words_of(slots["words"], NOUNS, range(2, 6)) if slots else None
     if slots is None or words is None or slots["category"] not in CATEGORIES:
         return None
     category, total = slots["category"], len(words)
     number = sum(CATEGORY_OF[word] == category for word in words)
-    if number in (0, total):
-        return None
     choices = tuple(str(value) for value in range(1, 6))
     return exact(
         "count",
@@ -121,12 +119,12 @@ def _ask_keep(rng: Random) -> str:
 
 def _read_keep(prompt: str) -> Task | None:
     slots = _KEEP.match(prompt)
-    words = distinct_words(slots["words"], NOUNS, range(3, 6)) if slots else None
+    words = words_of(slots["words"], NOUNS, range(3, 6)) if slots else None
     if slots is None or words is None or slots["category"] not in CATEGORIES:
         return None
     kept = [word for word in words if CATEGORY_OF[word] == slots["category"]]
     dropped = [word for word in words if word not in kept]
-    if len(kept) < 2 or not dropped:
+    if not kept or not dropped:
         return None
 
     def slip(rng: Random, _answer: str) -> str:

@@ -2,7 +2,7 @@
 
 from random import Random
 
-from selfboost.demo.task import Family, Task, Wordings, distinct_words, exact, other_than, swap_two
+from selfboost.demo.task import Family, Task, Wordings, exact, other_than, swap_two, words_of
 from selfboost.demo.vocabulary import AMOUNTS, CAPITAL_OF, JOINERS, NOUNS, ORDINALS
 
 _REVERSE = Wordings(("reverse the words : {words}", "write backwards : {words}"))
@@ -29,7 +29,7 @@ def _ask_reverse(rng: Random) -> str:
 
 def _read_reverse(prompt: str) -> Task | None:
     slots = _REVERSE.match(prompt)
-    words = distinct_words(slots["words"], NOUNS, range(2, 6)) if slots else None
+    words = words_of(slots["words"], NOUNS, range(2, 6)) if slots else None
     if words is None:
         return None
     backwards = words[::-1]
@@ -47,7 +47,7 @@ def _ask_join(rng: Random) -> str:
 
 def _read_join(prompt: str) -> Task | None:
     slots = _JOIN.match(prompt)
-    words = distinct_words(slots["words"], NOUNS, range(2, 6)) if slots else None
+    words = words_of(slots["words"], NOUNS, range(2, 6)) if slots else None
     if slots is None or words is None or slots["joiner"] not in JOINERS:
         return None
     joiner = f" {slots['joiner']} "
@@ -66,7 +66,7 @@ def _ask_pick(rng: Random) -> str:
 
 def _read_pick(prompt: str) -> Task | None:
     slots = _PICK.match(prompt)
-    words = distinct_words(slots["words"], NOUNS, range(2, 6)) if slots else None
+    words = words_of(slots["words"], NOUNS, range(2, 6)) if slots else None
     if slots is None or words is None or ORDINALS.get(slots["ordinal"], len(words)) >= len(words):
         return None
     right = words[ORDINALS[slots["ordinal"]]]
@@ -88,11 +88,11 @@ def _ask_replace(rng: Random) -> str:
 
 def _read_replace(prompt: str) -> Task | None:
     slots = _REPLACE.match(prompt)
-    words = distinct_words(slots["words"], NOUNS, range(2, 6)) if slots else None
+    words = words_of(slots["words"], NOUNS, range(2, 6)) if slots else None
     if slots is None or words is None or slots["old"] not in words or slots["new"] not in NOUNS:
         return None
     old, new = slots["old"], slots["new"]
-    if new in words:
+    if old == new:
         return None
     right = [new if word == old else word for word in words]
 
@@ -113,7 +113,7 @@ def _ask_repeat(rng: Random) -> str:
 
 def _read_repeat(prompt: str) -> Task | None:
     slots = _REPEAT.match(prompt)
-    if slots is None or not {slots["first"], slots["second"]} <= set(NOUNS) or slots["first"] == slots["second"]:
+    if slots is None or not {slots["first"], slots["second"]} <= set(NOUNS):
         return None
     if not {slots["often"], slots["seldom"]} <= set(AMOUNTS):
         return None
@@ -134,7 +134,7 @@ def _ask_capitals(rng: Random) -> str:
 
 def _read_capitals(prompt: str) -> Task | None:
     slots = _CAPITALS.match(prompt)
-    words = distinct_words(slots["words"], _CAPITAL_NOUNS, range(1, 5)) if slots else None
+    words = words_of(slots["words"], _CAPITAL_NOUNS, range(1, 5)) if slots else None
     if words is None:
         return None
     capitals = [CAPITAL_OF[word] for word in words]
