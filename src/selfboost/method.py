@@ -17,15 +17,21 @@ if TYPE_CHECKING:
     from selfboost.seeds import Seed
 
 
+ModelName = Literal["initial", "previous", "seed_sft"]
+"""`seed_sft` is the initial model fine-tuned on the seed."""
+Window = Literal["last", "last_two", "all"]
+"""Pairs of this iteration, of this and the one before, or of all so far."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Method:
     """A way to make a better model from the current one: subclass it and write `iterate`."""
 
-    start: Literal["initial", "previous"] = "previous"
+    start: ModelName = "previous"
     """The model that preference optimisation starts from."""
-    reference: Literal["initial", "previous"] = "previous"
+    reference: ModelName = "previous"
     """The reference model of losses that need one."""
-    window: Literal["last", "last_two", "all"] = "last"
+    window: Window = "last"
     """The iterations whose pairs are trained on."""
 
     def check(self, recipe: Recipe, seeds: Sequence[Seed]) -> None:

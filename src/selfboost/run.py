@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 from selfboost import seed_models, store
 from selfboost.losses import Loss
+from selfboost.method import Window
 from selfboost.recipe import EMBEDDED, Recipe
 from selfboost.recipe_text import kind_of, known_by
 from selfboost.records import Answer, Example, Model, Origin, Pair, Prompt, Rated, Sampling, Verdict
@@ -210,7 +211,7 @@ class Run:
             scorer=kind_of(self.recipe.scorer) if scores else "",
         )
 
-    def windowed(self, pairs: Sequence[Pair], window: Literal["last", "last_two", "all"]) -> list[Pair]:
+    def windowed(self, pairs: Sequence[Pair], window: Window) -> list[Pair]:
         """This iteration's pairs, and those of the iterations before it that the window includes."""
         self._pairs[self.iteration] = list(pairs)
         length = {"last": 1, "last_two": 2, "all": self.iteration + 1}[window]

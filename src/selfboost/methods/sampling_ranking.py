@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from selfboost.method import Method
+from selfboost.method import Method, ModelName, Window
 from selfboost.pairing import PairFilter, best_and_worst, pick
 from selfboost.prompt_generator import PromptGenerator
 from selfboost.recipe import Recipe
@@ -23,11 +23,11 @@ from selfboost.setting_types import Count
 class SamplingRanking(Method):
     """The best of n own answers over the worst, by a scorer: rejection sampling without an improver."""
 
-    start: Literal["initial", "previous"] = "initial"
+    start: ModelName = "initial"
     """As SynPO, so that only the source of the answers differs."""
-    reference: Literal["initial", "previous"] = "initial"
+    reference: ModelName = "initial"
     """The reference, for losses that need one."""
-    window: Literal["last", "last_two", "all"] = "all"
+    window: Window = "all"
     """As SynPO."""
     prompts_from: Literal["generator", "seed"] = "generator"
     """Write new prompts, or answer the seed's."""

@@ -8,9 +8,8 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import Literal
 
-from selfboost.method import Method
+from selfboost.method import Method, Window
 from selfboost.pairing import answer_fault
 from selfboost.records import Model, Pair, Sampling
 from selfboost.run import Run
@@ -20,7 +19,7 @@ from selfboost.run import Run
 class SPIN(Method):
     """The policy plays against its former self: gold answers over its own (arXiv 2401.01335)."""
 
-    window: Literal["last", "last_two", "all"] = "last_two"
+    window: Window = "last_two"
     """The paper trains on the current and the previous iteration's pairs."""
     sampling: Sampling = field(default_factory=lambda: Sampling(temperature=1.0, max_tokens=256))
     """How the policy's own answers are sampled."""

@@ -9,10 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Literal
 
 from selfboost.improver import ResponseImprover
-from selfboost.method import Method
+from selfboost.method import Method, ModelName, Window
 from selfboost.pairing import PairFilter, pick, scored_pairs
 from selfboost.prompt_generator import PromptGenerator
 from selfboost.recipe import Recipe
@@ -26,11 +25,11 @@ from selfboost.setting_types import Count
 class SynPO(Method):
     """Self-made prompts, refined answers over the initial model's, SimPO on all of them (arXiv 2410.06961)."""
 
-    start: Literal["initial", "previous"] = "initial"
+    start: ModelName = "initial"
     """The policy is trained from the initial model in every iteration."""
-    reference: Literal["initial", "previous"] = "initial"
+    reference: ModelName = "initial"
     """The reference, for losses that need one (SimPO needs none)."""
-    window: Literal["last", "last_two", "all"] = "all"
+    window: Window = "all"
     """The pairs of all iterations accumulate."""
     prompts: Count = 50_000
     """Keyword lists, so prompts, per iteration."""
