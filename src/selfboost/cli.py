@@ -131,11 +131,11 @@ def _list(_arguments: Arguments) -> None:
 
     print("recipes")
     for name, path in recipe.shipped().items():
-        print(f"  {name:<18} {path.read_text(encoding='utf-8').partition(chr(10))[0].lstrip('# ')}")
+        print(f"  {name:<26} {path.read_text(encoding='utf-8').partition(chr(10))[0].lstrip('# ')}")
     for role, folder in plugins.FOLDERS.items():
         print(f"{role}s  ({folder}/)" if role != "loss" else f"losses  ({folder}/)")
         for kind, words in plugins.kinds(role).items():
-            print(f"  {kind:<18} {words}")
+            print(f"  {kind:<26} {words}")
 
 
 def _inspect(arguments: Arguments) -> None:
