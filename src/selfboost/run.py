@@ -6,8 +6,9 @@ A name without `/` belongs to the current iteration; `prepare/x` is shared by al
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import is_dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -21,7 +22,7 @@ from selfboost.sampling import draw_answers
 from selfboost.scorers import Scorer
 from selfboost.seed_data import SeedData, load_seed_data
 from selfboost.seeds import Seed
-from selfboost.stages import WEIGHTS, Listener, OpenStage, Stages
+from selfboost.stages import WEIGHTS, Listener, Stages
 from selfboost.train import Training, TrainingResult
 
 EMBEDDED_MODEL = Path(__file__).parent / "demo" / "assets" / "model"
@@ -104,21 +105,9 @@ class Run:
     ) -> Model:
         """Supervised fine-tuning of `start` on examples."""
         parts = self._parts("finetune", trainer=self.trainer, start=start.fingerprint, training=training)
-        parts |= {"examples": store.hash_records(examples), "seed": self.recipe.run.seed}
-        with self.stages.open(self._place(name), "finetune", parts, len(examples)) as stage:
-            if stage.card is None:
-                self._need(examples, name, "examples")
-                stage.replace_rows(examples)
-                result = self.trainer.finetune(
-                    start,
-                    examples,
-                    training,
-                    into=stage.result_folder(),
-                    seed=self.recipe.run.seed,
-                    progress=stage.progress,
-                )
-                self._finish_training(stage, result)
-            return stage.model(model_name or name)
+        parts["examples"] = store.hash_records(examples)
+        train = partial(self.trainer.finetune, start, examples, training)
+        return self._trained(name, "finetune", parts, examples, train, model_name or name)
 
     def prefer(
         self,
@@ -135,24 +124,12 @@ class Run:
         reference = (reference or start) if loss.needs_reference else None
         parts = self._parts("prefer", trainer=self.trainer, start=start.fingerprint, training=training)
         parts |= {"loss": known_by(loss), "reference": reference.fingerprint if reference else None}
-        parts |= {"pairs": store.hash_records(pairs), "seed": self.recipe.run.seed}
-        with self.stages.open(self._place(name), "prefer", parts, len(pairs)) as stage:
-            if stage.card is None:
-                self._need(pairs, name, "pairs")
-                stage.replace_rows(pairs)
-                result = self.trainer.prefer(
-                    start,
-                    reference,
-                    pairs,
-                    loss,
-                    training,
-                    into=stage.result_folder(),
-                    seed=self.recipe.run.seed,
-                    progress=stage.progress,
-                )
-                self._finish_training(stage, result)
-            self.trained_pairs = len(pairs)
-            return stage.model(f"iteration {self.iteration}" if name == "policy" else name)
+        parts["pairs"] = store.hash_records(pairs)
+        train = partial(self.trainer.prefer, start, reference, pairs, loss, training)
+        model_name = f"iteration {self.iteration}" if name == "policy" else name
+        made = self._trained(name, "prefer", parts, pairs, train, model_name)
+        self.trained_pairs = len(pairs)
+        return made
 
     def measure(self, model: Model, split: Literal["validation", "held_out"]) -> list[Rated]:
         """The benchmark's rating of a model on a split, one record per prompt."""
@@ -252,12 +229,27 @@ class Run:
         known = {name: known_by(value) if is_dataclass(value) else value for name, value in inputs.items()}
         return {"version": VERSIONS[verb], **known}
 
-    def _need(self, records: Sequence[object], name: str, what: str) -> None:
-        if not records:
-            counts = "; ".join(f"{key}: {value}" for key, value in self.notes.items()) or "the seed gives none"
-            raise ValueError(f"{self._place(name)}: there are no {what} to train on ({counts})")
-
-    def _finish_training(self, stage: OpenStage, result: TrainingResult) -> None:
-        self.tokenizer.save(stage.result_folder())  # with the chat template that the run uses
-        notes = {"steps": result.steps, "truncated": result.truncated, "history": [dict(h) for h in result.history]}
-        stage.finish(tokens=result.tokens, notes=notes, result=WEIGHTS)
+    def _trained(
+        self,
+        name: str,
+        verb: str,
+        parts: dict[str, Any],
+        records: Sequence[object],
+        train: Callable[..., TrainingResult],
+        model_name: str,
+    ) -> Model:
+        """A training stage: what is trained on is stored beside the model that comes of it."""
+        seed = self.recipe.run.seed
+        with self.stages.open(self._place(name), verb, parts | {"seed": seed}, len(records)) as stage:
+            if stage.card is None:
+                if not records:
+                    counts = "; ".join(f"{key}: {value}" for key, value in self.notes.items()) or "the seed gives none"
+                    raise ValueError(f"{self._place(name)}: there is nothing to train on ({counts})")
+                stage.replace_rows(records)
+                into = stage.result_folder()
+                result = train(into=into, seed=seed, progress=stage.progress)
+                self.tokenizer.save(into)  # with the chat template that the run uses
+                history = [dict(row) for row in result.history]
+                notes = {"steps": result.steps, "truncated": result.truncated, "history": history}
+                stage.finish(tokens=result.tokens, notes=notes, result=WEIGHTS)
+            return stage.model(model_name)

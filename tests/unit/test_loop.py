@@ -172,7 +172,7 @@ def test_a_resumed_run_checks_agreement_as_the_first_did(tmp_path: Path) -> None
 
 def test_no_pairs_is_one_sentence_with_the_counts(tmp_path: Path) -> None:
     path = write_recipe(tmp_path, "synpo", scorer={"threshold": 1e9})
-    with pytest.raises(ValueError, match=r"iteration-1/policy: there are no pairs to train on .*below the threshold"):
+    with pytest.raises(ValueError, match=r"iteration-1/policy: there is nothing to train on .*below the threshold"):
         run(path, tmp_path / "run")
 
 
