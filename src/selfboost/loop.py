@@ -101,7 +101,7 @@ class Loop:
             incumbent = candidate if promote else incumbent
             if stop:
                 break
-        self._measure_beside()
+        self._measure_beside(incumbent)
         self._save("finished")
 
     def _rate(self, model: Model) -> Rating:
@@ -133,12 +133,20 @@ class Loop:
         )
         self._save("running")
 
-    def _measure_beside(self) -> None:
+    def _measure_beside(self, policy: Rating) -> None:
         for name in self.recipe.run.beside:
             self.run.begin(0, self.run.initial, place=f"beside-{name.replace('/', '-')}")
             rating = self._rate(self.run.model(name))
             measures, _ = self._measures(rating, None)
-            self.beside.append({"name": name, "policy": relative(rating.model, self.run.root), "measures": measures})
+            over = gain_of(policy.held_out, rating.held_out, self.recipe.gate.measure, self.recipe.run.seed)
+            self.beside.append(
+                {
+                    "name": name,
+                    "policy": relative(rating.model, self.run.root),
+                    "measures": measures,
+                    "policy_over_it": {"value": over.value, "low": over.low, "high": over.high},
+                }
+            )
             self._save("running")
 
     def _save(self, status: str) -> None:

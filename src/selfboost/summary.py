@@ -39,9 +39,9 @@ def summary(root: Path) -> dict[str, Any]:
     for card in store.cards(root):
         places.setdefault(card.name.partition("/")[0], []).append(_stage(card))
     iterations = [
-        {**entry, "stages": places.pop(f"iteration-{entry['iteration']}", [])} for entry in told.get("iterations", [])
+        _entry(root, entry, places.pop(f"iteration-{entry['iteration']}", [])) for entry in told.get("iterations", [])
     ]
-    beside = [{**entry, "stages": places.pop(beside_place(entry["name"]), [])} for entry in told.get("beside", [])]
+    beside = [_entry(root, entry, places.pop(beside_place(entry["name"]), [])) for entry in told.get("beside", [])]
     further = [name for name in places if name.startswith(("iteration-", "beside-"))]
     found = {
         "recipe": _recipe(root),
@@ -59,6 +59,12 @@ def summary(root: Path) -> dict[str, Any]:
         "prepare": [stage for name, stages in places.items() if name not in further for stage in stages],
     }
     return cast(dict[str, Any], _plain(found))
+
+
+def _entry(root: Path, entry: Mapping[str, Any], stages: list[dict[str, Any]]) -> dict[str, Any]:
+    """With its stages, and with a policy's folder that can be opened from anywhere."""
+    folder = root / str(entry["policy"])
+    return {**entry, "policy": str(folder.resolve() if folder.exists() else entry["policy"]), "stages": stages}
 
 
 def beside_place(name: str) -> str:
@@ -94,6 +100,17 @@ def interval(row: Row, key: str = "", *, share: bool = False) -> str:
         return ""
     signed = bool(key)
     return "[" + ", ".join(number(end, share=share, signed=signed, unit=False) for end in (low, high)) + "]"
+
+
+def against_beside(told: Mapping[str, Any], entry: Mapping[str, Any]) -> str:
+    """How the policy stands against a model measured beside it, in a sentence."""
+    row, share = entry.get("policy_over_it", {}), is_share(told, told["gate_measure"])
+    if row.get("value") is None:
+        return f"{entry['name']} was measured beside the policy."
+    gap = number(row["value"], share=share, signed=True, unit=False)
+    ends = ", ".join(number(row[end], share=share, signed=True, unit=False) for end in ("low", "high"))
+    points = " points" if share else ""
+    return f"The policy stands {gap}{points} [{ends}] against {entry['name']} (held-out {told['gate_measure']})."
 
 
 def duration(seconds: float) -> str:
@@ -183,6 +200,8 @@ def print_summary(root: Path) -> None:
     console.print()
     for entry in told["iterations"][1:]:
         console.print(visible(f"{entry['iteration']} {entry['decision']}: {entry['why']}"))
+    for entry in told["beside"]:
+        console.print(visible(against_beside(told, entry)))
     console.print("Brackets are 95 % intervals over prompts; one run with one seed.", style="dim")
 
 

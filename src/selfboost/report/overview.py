@@ -8,7 +8,7 @@ from typing import Any
 from selfboost.report.charts import Estimate, estimates, figure
 from selfboost.report.markup import Html, join, table, tag
 from selfboost.report.material import Story
-from selfboost.summary import duration, final, interval, is_share, number, table_cells
+from selfboost.summary import against_beside, duration, final, interval, is_share, number, table_cells
 
 LEGEND = "Bars are 95 % intervals over prompts; a hollow point is a candidate that did not become the policy."
 
@@ -49,7 +49,10 @@ def caveats(told: Mapping[str, Any]) -> str:
     prompts = f"{told['seeds'][2]:,} held-out prompts" if len(told["seeds"]) == 3 else "the held-out prompts"
     last = final(told)
     chosen = "" if last is None else f" The policy is the candidate of iteration {last['iteration']}."
-    beside = [f"{e['name']}, measured beside it: {_value(told, e, told['gate_measure'])}." for e in told["beside"]]
+    beside = [
+        f"{e['name']}, measured beside it: {_value(told, e, told['gate_measure'])}. {against_beside(told, e)}"
+        for e in told["beside"]
+    ]
     return " ".join(
         [
             f"Gains are paired differences on {prompts} against the initial model; brackets are 95 % intervals over "
