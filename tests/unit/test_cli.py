@@ -1,6 +1,7 @@
 """The command line: instant help, one sentence for what is wrong, nothing overwritten."""
 
 import json
+import re
 import subprocess
 import sys
 import time
@@ -107,9 +108,10 @@ def test_what_a_user_can_mend_is_one_sentence(
 def test_list_names_every_component_and_recipe(capsys: pytest.CaptureFixture[str]) -> None:
     code, written, _ = call(capsys, "list")
     assert code == 0
+    squeezed = re.sub(r"(?<=\S) +", " ", written)  # however wide the columns are
     for role in plugins.FOLDERS:
         for kind, words in plugins.kinds(role).items():
-            assert f"  {kind:<18} {words}" in written
+            assert f"  {kind} {words}" in squeezed
     assert all(f"  {name} " in written for name in recipe.shipped())
 
 
