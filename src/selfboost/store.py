@@ -250,6 +250,8 @@ def lock(root: Path) -> Generator[None, None, None]:
     Raises:
         ValueError: another process is writing this run; says which.
     """
+    if root.exists() and not root.is_dir():
+        raise ValueError(f"{root}: is a file; a run needs a folder (--into)")
     root.mkdir(parents=True, exist_ok=True)
     with (root / "lock").open("a+") as file:
         try:

@@ -126,3 +126,10 @@ def test_a_new_file_replaces_the_old_one_whole(tmp_path: Path) -> None:
     store.write_json(path, {"a": 2})
     assert store.read_json(path) == {"a": 2}
     assert [p.name for p in tmp_path.iterdir()] == ["x.json"]
+
+
+def test_a_file_where_the_folder_should_be_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "not-a-folder"
+    path.write_text("")
+    with pytest.raises(ValueError, match="is a file; a run needs a folder"):
+        store.lock(path).__enter__()
