@@ -12,7 +12,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from selfboost import store
 from selfboost.agreement import check_agreement
@@ -66,8 +66,8 @@ def boost(recipe: Recipe, root: Path, listener: Listener) -> None:
     with store.lock(root):
         started = time.monotonic()
         _limit_threads(recipe.run.threads)
-        store.write_atomically(root / "recipe.toml", recipe_text(recipe, "The complete recipe of this run.").encode())
         loop = Loop(Run(recipe, root, listener), started)
+        store.write_atomically(root / "recipe.toml", recipe_text(recipe, "The complete recipe of this run.").encode())
         loop.go()
 
 
@@ -79,9 +79,11 @@ class Loop:
         self.iterations: list[Iteration] = []
         self.beside: list[dict[str, Any]] = []
         self._clock = started
-        earlier: dict[str, Any] = store.read_json(run.root / SUMMARY) if (run.root / SUMMARY).exists() else {}
+        earlier: Any = store.read_json(run.root / SUMMARY) if (run.root / SUMMARY).exists() else {}
+        if not isinstance(earlier, dict):
+            raise ValueError(f"{run.root / SUMMARY}: is damaged; move it away, the stages are kept")
+        earlier = cast("dict[str, Any]", earlier)
         self._seconds, self._peak = float(earlier.get("seconds", 0)), int(earlier.get("peak_memory_bytes", 0))
-        self._save("running")
 
     def go(self) -> None:
         """All iterations, until the last or until patience ends."""

@@ -73,7 +73,7 @@ def plan(recipe: Recipe) -> Plan:
         ValueError: what is wrong, in one sentence.
     """
     notes, parameters, mean_tokens = _look_at_model(recipe)
-    notes += _look_at_scorers(recipe)
+    notes += _look_at_other_models(recipe)
     seeds = load_seed_data(recipe.seed, recipe.run.seed).train
     recipe.method.check(recipe, seeds)
     scale = max(1.0, max([len(seeds), *_counts(recipe.method)]) / REHEARSED)
@@ -104,17 +104,17 @@ def _look_at_model(recipe: Recipe) -> tuple[list[str], int, float]:
     return [*notes, *tokenizer.notes], _parameters(Path(path)), sum(lengths) / len(lengths)
 
 
-def _look_at_scorers(recipe: Recipe) -> list[str]:
+def _look_at_other_models(recipe: Recipe) -> list[str]:
     notes: list[str] = []
-    for scorer in _scorers(recipe):
-        for name in scorer.needs().values():
-            if name not in NAMED:
-                try:
-                    recipe.engine.fingerprint(name)
-                except ValueError:
-                    if not _looks_like_hub_name(name):
-                        raise
-                    notes.append(f"{name} (scorer) is not on this machine; it is downloaded when it is needed")
+    needed = {name: "scorer" for scorer in _scorers(recipe) for name in scorer.needs().values()}
+    for name, use in (needed | dict.fromkeys(recipe.run.beside, "run.beside")).items():
+        if name not in NAMED:
+            try:
+                recipe.engine.fingerprint(name)
+            except ValueError:
+                if not _looks_like_hub_name(name):
+                    raise
+                notes.append(f"{name} ({use}) is not on this machine; it is downloaded when it is needed")
     return notes
 
 
@@ -166,7 +166,7 @@ def _rehearsal(recipe: Recipe, scale: float, limit: int) -> Recipe:
         scorer=_opened_scorer(recipe.scorer),
         benchmark=_opened(recipe.benchmark, scale),
         gate=replace(recipe.gate, rule="always"),
-        engine=FakeEngine(),
+        engine=FakeEngine(limits=False),
         trainer=FakeTrainer(),
     )
 
@@ -184,7 +184,10 @@ def _opened(component: Any, scale: float) -> Any:
         elif is_dataclass(value):
             changes[name] = _opened(value, scale)
     if isinstance(component, PromptGenerator):
-        changes["paragraphs"] = EMBEDDED  # the true pool was looked at; a few seeds' own words would not do
+        # The true pool was looked at; a few seeds' own words would not do. Fakes know the default format alone.
+        own = PromptGenerator()
+        changes |= {"paragraphs": EMBEDDED, "template": own.template, "target": own.target}
+        changes |= {"prefix": own.prefix, "question": own.question, "longest": own.longest}
     return replace(component, **changes)
 
 

@@ -10,6 +10,7 @@ import ast
 import difflib
 import importlib
 from collections.abc import Mapping
+from dataclasses import is_dataclass
 from pathlib import Path
 
 FOLDERS: Mapping[str, str] = {
@@ -71,8 +72,8 @@ def _load_dotted(role: str, kind: str) -> type:
         module_name, _, class_name = kind.rpartition(".")
     try:
         found = getattr(importlib.import_module(module_name), class_name)
-    except (ImportError, AttributeError) as error:
+    except Exception as error:  # a user's module can fail in any way when it is imported
         raise ValueError(f"{role}.kind = {kind!r}: cannot be loaded ({error}); write 'package.module:Class'") from error
-    if not isinstance(found, type):
-        raise ValueError(f"{role}.kind = {kind!r}: is not a class")
+    if not isinstance(found, type) or not is_dataclass(found):
+        raise ValueError(f"{role}.kind = {kind!r}: is not a dataclass, as every component is")
     return found

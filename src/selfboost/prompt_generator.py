@@ -117,6 +117,8 @@ class PromptGenerator:
                 )
                 kept.append(user_prompt(text, origin))
         run.notes["prompts"] = {"keyword lists": len(lists), **counts}
+        if not kept:
+            raise ValueError(f"iteration {run.iteration}: the prompt generator wrote no usable prompt ({dict(counts)})")
         run.remember_prompts(kept)
         return kept
 

@@ -7,6 +7,7 @@ are relative to the recipe. Leaf values are checked by pydantic against the anno
 from __future__ import annotations
 
 import difflib
+import math
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, dataclass, field, fields, is_dataclass, replace
@@ -47,7 +48,7 @@ class RunSettings:
     """Rounds of self-improvement."""
     patience: Annotated[int, Field(ge=1)] = 1000
     """Stop after this many iterations in a row without a promotion."""
-    seed: int = 0
+    seed: Annotated[int, Field(ge=0)] = 0
     """Seed of everything random: data order, sampling, splits, resampling."""
     threads: Annotated[int, Field(ge=0)] = 0
     """Threads of PyTorch on the CPU (0 = its own choice)."""
@@ -207,6 +208,8 @@ def _value(hint: Any, value: Any, where: str, folder: Path | None, default: Any)
     if folder is not None and isinstance(value, str) and BESIDE_RECIPE in getattr(hint, "__metadata__", ()):
         # Absolute, so that the run's own copy of the recipe finds it too.
         value = str(folder / value) if value and (folder / value).exists() else value
+    if isinstance(value, float) and math.isnan(value):
+        raise ValueError(f"{where} = nan: must be a number")
     try:
         return TypeAdapter(hint).validate_python(
             value, strict=isinstance(value, bool) or not isinstance(value, list | int)
@@ -217,7 +220,7 @@ def _value(hint: Any, value: Any, where: str, folder: Path | None, default: Any)
 
 def _override(table: dict[str, Any], setting: str) -> None:
     name, equals, text = setting.partition("=")
-    if not equals or not name.strip():
+    if not equals or not all(part.strip() for part in name.split(".")):
         raise ValueError(f"--set {setting}: write section.key=value")
     try:
         value = tomllib.loads(f"value = {text}")["value"]

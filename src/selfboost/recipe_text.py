@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import inspect
 import json
+import sys
 from dataclasses import asdict, fields, is_dataclass
 from functools import cache
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any
 
 from selfboost import plugins
 from selfboost.recipe import Recipe
+from selfboost.records import content_hash
 
 
 def kind_of(component: object) -> str:
@@ -25,6 +27,10 @@ def kind_of(component: object) -> str:
 def known_by(component: Any) -> dict[str, Any]:
     """What a component's results depend on: its kind and its settings, those of mere speed left out."""
     values = {"kind": kind_of(component), **asdict(component)}
+    modules = [type(component).__module__, str(values.get("function", "")).partition(":")[0]]
+    outside = [sys.modules[name] for name in modules if name in sys.modules and not name.startswith("selfboost.")]
+    if outside:  # a user's own code: ours is known by the versions of the verbs
+        values["code"] = content_hash([inspect.getsource(module) for module in outside])
     for f in fields(component):
         if f.metadata.get("speed_only"):
             del values[f.name]

@@ -69,7 +69,12 @@ class Run:
     def sample(self, name: str, model: Model, prompts: Sequence[Prompt], sampling: Sampling) -> list[Answer]:
         """`sampling.samples` answers of a model to each prompt, those of one prompt side by side."""
         parts = self._parts("sample", engine=self.engine, model=model.fingerprint, sampling=sampling)
-        parts |= {"prompts": store.hash_records(prompts), "seed": self.recipe.run.seed, "stage": self._place(name)}
+        parts |= {
+            "prompts": store.hash_records(prompts),
+            "tokenizer": self.tokenizer.fingerprint,
+            "seed": self.recipe.run.seed,
+            "stage": self._place(name),
+        }
         with self.stages.open(self._place(name), "sample", parts, len(prompts) * sampling.samples) as stage:
             if stage.card is None:
                 draw_answers(stage, self._place(name), self.engine, model, prompts, sampling, self.recipe.run.seed)
@@ -136,15 +141,16 @@ class Run:
         examples = self.validation if split == "validation" else self.held_out
         parts = self._parts("measure", benchmark=self.recipe.benchmark, engine=self.engine, model=model.fingerprint)
         parts |= {"examples": store.hash_records(examples), "seed": self.recipe.run.seed}
+        # Its own stages come first and are found again: what they hold determines this one.
+        rated = self.recipe.benchmark.rate(self, model, examples, split)
+        parts["rated"] = store.hash_records(rated)
         with self.stages.open(self._place(f"measure-{split}"), "measure", parts, len(examples)) as stage:
-            # Always: its own stages are found again, so that what lies beside this one belongs to it.
-            rated = self.recipe.benchmark.rate(self, model, examples, split)
             if stage.card is None:
                 stage.replace_rows(rated)
                 stage.finish()
             return stage.rows(Rated)
 
-    # Look-ups: nothing here computes.
+    # Look-ups: nothing here computes, but that a model made from the seed is made when it is first asked for.
 
     def model(self, name: str) -> Model:
         """A model by its name: `initial`, `previous`, one made from the seed alone, or a folder or hub name."""

@@ -156,6 +156,7 @@ class Stage:
 
     def finish(self, *, rows: int, tokens: int, seconds: float, result: str, notes: Mapping[str, Any]) -> StageCard:
         """Seal the stage: card written last, then one rename."""
+        (self.begin() / ROWS).touch()
         card = StageCard(
             name=self.name,
             verb=self.verb,

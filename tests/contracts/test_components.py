@@ -72,8 +72,20 @@ def test_an_unknown_kind_names_the_allowed_ones() -> None:
 
 
 def test_a_dotted_kind_loads_a_third_party_class(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "someones_methods.py").write_text("class Mine: ...\n")
+    (tmp_path / "someones_methods.py").write_text("import dataclasses\n@dataclasses.dataclass\nclass Mine: ...\n")
     monkeypatch.syspath_prepend(str(tmp_path))
     assert plugins.load("method", "someones_methods:Mine").__name__ == "Mine"
     with pytest.raises(ValueError, match="cannot be loaded"):
         plugins.load("method", "someones_methods:Theirs")
+
+
+@pytest.mark.parametrize("code", ["def broken(:", "1 / 0"])
+def test_a_third_party_module_that_cannot_be_imported_is_one_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: str
+) -> None:
+    (tmp_path / "broken_methods.py").write_text(code)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    with pytest.raises(ValueError, match=r"'broken_methods:Mine': cannot be loaded"):
+        plugins.load("method", "broken_methods:Mine")
+    with pytest.raises(ValueError, match="is not a dataclass"):
+        plugins.load("method", "collections:Counter")

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from selfboost import recipe
+from selfboost.plan import plan
 from selfboost.recipe_text import recipe_text
 
 SHIPPED = recipe.shipped()
@@ -53,6 +54,13 @@ def test_opens_with_a_line_that_says_what_it_is(name: str) -> None:
     assert SHIPPED[name].read_text().startswith("# ")
 
 
+@pytest.mark.parametrize("name", [name for name in SHIPPED if recipe.read(SHIPPED[name]).model.path == "embedded"])
+def test_what_the_package_can_run_alone_has_a_plan(name: str) -> None:
+    found = plan(recipe.read(SHIPPED[name]))
+    assert {"sample", "prefer", "measure"} <= {stage.verb for stage in found.stages}
+    assert found.peak_memory_bytes
+
+
 def test_a_setting_can_be_changed_from_outside(small: Path) -> None:
     changed = recipe.read(small, ["training.learning_rate=1e-5", "gate.rule=better", "run.beside=['seed_sft']"])
     assert changed.training.learning_rate == 1e-5
@@ -73,6 +81,9 @@ def test_a_setting_can_be_changed_from_outside(small: Path) -> None:
         ("method.sampling=3", r"method.sampling = 3: must be a table of settings"),
         ("trainig.epochs=1", r"trainig: no such setting \(did you mean 'training'\?\)"),
         ("run.iterations.more=1", r"iterations is a single setting"),
+        ("run.seed=-1", r"run.seed = -1: input should be greater than or equal to 0"),
+        ("training.learning_rate=nan", r"training.learning_rate = nan: must be a number"),
+        (".x=1", r"write section.key=value"),
         ("run.iterations=true", r"run.iterations = True: input should be a valid integer"),
     ],
 )

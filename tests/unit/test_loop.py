@@ -1,5 +1,8 @@
 """The loop: who is promoted and why, who the next iteration starts with, when it ends, what is measured beside."""
 
+import importlib
+import linecache
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -181,3 +184,28 @@ def test_the_run_keeps_the_whole_recipe_and_reads_it_again_to_the_same_run(tmp_p
     run(path, root)
     heard: Heard = run(root / "recipe.toml", root)
     assert heard.started_stages == []
+
+
+def test_a_rerun_that_cannot_start_leaves_the_story_of_the_old_run(tmp_path: Path) -> None:
+    path = write_recipe(tmp_path, "spin")
+    run(path, tmp_path / "run")
+    before = {name: (tmp_path / "run" / name).read_bytes() for name in ("run.json", "recipe.toml")}
+    with pytest.raises(ValueError, match="no such file"):
+        run(path, tmp_path / "run", "seed.path=nope.jsonl")
+    assert {name: (tmp_path / "run" / name).read_bytes() for name in before} == before
+
+
+def test_a_users_own_check_that_changes_is_measured_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(tmp_path))
+    own = tmp_path / "own_check_of_a_test.py"
+    own.write_text("def check(prompt, answer): return True\n")
+    setting = "benchmark.scorer={kind='checks',function='own_check_of_a_test:check'}"
+    path = write_recipe(tmp_path, "spin")
+    run(path, tmp_path / "run", setting)
+    assert summary(tmp_path / "run")["iterations"][0]["measures"]["sampled"]["value"] == 1
+    own.write_text("def check(prompt, answer): return False  # of another length, so that Python reads it again\n")
+    monkeypatch.delitem(sys.modules, "own_check_of_a_test")
+    importlib.invalidate_caches()
+    linecache.clearcache()
+    run(path, tmp_path / "run", setting)
+    assert summary(tmp_path / "run")["iterations"][0]["measures"]["sampled"]["value"] == 0

@@ -119,6 +119,8 @@ class Fake:
 
     context_length: Annotated[int, Field(ge=1)] = 8192
     """Most tokens (bytes) of prompt and answer together."""
+    limits: bool = True
+    """Keep to `max_tokens`; a rehearsal does not, since its tokens are bytes and the recipe's are not."""
     seconds_per_answer: Annotated[float, Field(ge=0)] = 0.0
     """How long each answer takes: lets a test interrupt a stage."""
 
@@ -130,7 +132,7 @@ class Fake:
     @contextmanager
     def open(self, model: Model) -> Generator[FakeSampler]:
         """A fake model that samples."""
-        yield FakeSampler(read_fake(model.path), self.context_length, self.seconds_per_answer)
+        yield FakeSampler(read_fake(model.path), self)
 
     def fingerprint(self, path: str) -> str:
         """Hash of a fake checkpoint's content."""
@@ -142,11 +144,11 @@ class FakeSampler:
 
     chunk = 64
 
-    def __init__(self, model: FakeModel, context_length: int, seconds_per_answer: float) -> None:
+    def __init__(self, model: FakeModel, engine: Fake) -> None:
         self.model = model
         self.tokenizer = FakeTokenizer()
-        self.context_length = context_length
-        self._seconds = seconds_per_answer
+        self.context_length = engine.context_length
+        self._limits, self._seconds = engine.limits, engine.seconds_per_answer
 
     def sample(self, requests: Sequence[Request]) -> Iterator[tuple[int, Generation]]:
         """Yield (index of the request, its sample), long prompts first as a real engine may."""
@@ -160,7 +162,7 @@ class FakeSampler:
         if room < 1:
             reason = f"the prompt's {len(request.prompt_ids)} tokens leave no room in {self.context_length}"
             return Generation(token_ids=(), logps=(), finish="failed", reason=reason)
-        limit = min(request.sampling.max_tokens, room)
+        limit = min(request.sampling.max_tokens, room) if self._limits else room
         whole = self.tokenizer.answer_ids(_answer(self.model, request, limit))
         ids = _until_stop(whole, request.sampling, self.tokenizer)[:limit]
         ended = ids[-1] == SPECIAL["end"] or (len(ids) < len(whole) and len(ids) < limit)
