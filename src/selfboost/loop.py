@@ -137,7 +137,7 @@ class Loop:
 
     def _measure_beside(self, policy: Rating) -> None:
         for name in self.recipe.run.beside:
-            self.run.begin(0, self.run.initial, place=f"beside-{name.replace('/', '-')}")
+            self.run.begin(0, self.run.initial, place=beside_place(name))
             rating = self._rate(self.run.model(name))
             measures, _ = self._measures(rating, None)
             over = gain_of(policy.held_out, rating.held_out, self.recipe.gate.measure, self.recipe.run.seed)
@@ -167,6 +167,11 @@ class Loop:
             "beside": self.beside,
         }
         store.write_json(self.run.root / SUMMARY, summary)
+
+
+def beside_place(name: str) -> str:
+    """The folder of stages of a model measured beside the policy."""
+    return f"beside-{name.replace('/', '-')}"
 
 
 def relative(model: Model, root: Path) -> str:

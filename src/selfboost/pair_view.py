@@ -77,11 +77,10 @@ def _decoder(root: Path) -> Decode | None:
     """The run's tokenizer; None where it cannot be opened here."""
     from selfboost import recipe
     from selfboost.records import Model
-    from selfboost.run import EMBEDDED_MODEL
 
     try:
         settings = recipe.read(root / "recipe.toml")
-        path = str(EMBEDDED_MODEL) if settings.model.path == recipe.EMBEDDED else settings.model.path
+        path = settings.model.location
         return settings.engine.tokenizer(Model(name="initial", path=path, fingerprint="")).text
     except (ValueError, OSError, ImportError):
         return None

@@ -25,10 +25,9 @@ from selfboost.loop import boost
 from selfboost.prompt_generator import PromptGenerator
 from selfboost.recipe import EMBEDDED, ROLES, ModelSource, Recipe
 from selfboost.records import Model
-from selfboost.run import EMBEDDED_MODEL
 from selfboost.scorers import Scorer
 from selfboost.scorers.implicit import Implicit
-from selfboost.seed_data import load_seed_data
+from selfboost.seed_data import SeedData, load_seed_data
 from selfboost.seed_models import MAKERS
 from selfboost.setting_types import Count
 from selfboost.stages import Silent
@@ -72,9 +71,10 @@ def plan(recipe: Recipe) -> Plan:
     Raises:
         ValueError: what is wrong, in one sentence.
     """
-    notes, parameters, mean_tokens = _look_at_model(recipe)
+    data = load_seed_data(recipe.seed, recipe.run.seed)
+    notes, parameters, mean_tokens = _look_at_model(recipe, data)
     notes += _look_at_other_models(recipe)
-    seeds = load_seed_data(recipe.seed, recipe.run.seed).train
+    seeds = data.train
     recipe.method.check(recipe, seeds)
     scale = max(1.0, max([len(seeds), *_counts(recipe.method)]) / REHEARSED)
     limit = math.ceil(len(seeds) / scale)
@@ -86,11 +86,10 @@ def plan(recipe: Recipe) -> Plan:
     return Plan(stages=stages, notes=notes, peak_memory_bytes=memory)
 
 
-def _look_at_model(recipe: Recipe) -> tuple[list[str], int, float]:
+def _look_at_model(recipe: Recipe, data: SeedData) -> tuple[list[str], int, float]:
     """(notes, parameters, mean tokens of a seed's prompt and answer); zeros where the model is not on this machine."""
     os.environ["HF_HUB_OFFLINE"] = "1"
-    path = str(EMBEDDED_MODEL) if recipe.model.path == EMBEDDED else recipe.model.path
-    data = load_seed_data(recipe.seed, recipe.run.seed)
+    path = recipe.model.location
     notes = [*data.notes, f"{len(data.train)} seeds, {len(data.validation)} validation, {len(data.held_out)} held out"]
     try:
         fingerprint = recipe.engine.fingerprint(path)

@@ -36,6 +36,7 @@ ROLES: Mapping[type, str] = {
     Benchmark: "benchmark",
 }
 """A field of one of these types is a component, chosen by `kind`."""
+EMBEDDED_MODEL = Path(__file__).parent / "demo" / "assets" / "model"
 EMBEDDED = "embedded"
 """As a model's or a seed's path: the ones that ship with selfboost."""
 
@@ -64,6 +65,11 @@ class ModelSource:
 
     path: PathOrName
     """A transformers folder, a hub name, or `embedded`."""
+
+    @property
+    def location(self) -> str:
+        """Where it is: the path itself, or the folder of the embedded model."""
+        return str(EMBEDDED_MODEL) if self.path == EMBEDDED else self.path
 
 
 @dataclass(frozen=True, kw_only=True)

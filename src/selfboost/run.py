@@ -15,7 +15,7 @@ from typing import Any, Literal
 from selfboost import seed_models, store
 from selfboost.losses import Loss
 from selfboost.method import Window
-from selfboost.recipe import EMBEDDED, Recipe
+from selfboost.recipe import Recipe
 from selfboost.recipe_text import kind_of, known_by
 from selfboost.records import Answer, Example, Model, Origin, Pair, Prompt, Rated, Sampling, Verdict
 from selfboost.sampling import draw_answers
@@ -25,7 +25,6 @@ from selfboost.seeds import Seed
 from selfboost.stages import WEIGHTS, Listener, Stages
 from selfboost.train import Training, TrainingResult
 
-EMBEDDED_MODEL = Path(__file__).parent / "demo" / "assets" / "model"
 VERSIONS = {"sample": 1, "score": 1, "finetune": 1, "prefer": 1, "measure": 1}
 """Part of every fingerprint: raise a verb's number when its results change."""
 SCORE_BLOCK = 256
@@ -39,7 +38,7 @@ class Run:
         self.recipe, self.root, self.listener = recipe, root, listener
         self.engine, self.trainer = recipe.engine, recipe.trainer
         self.stages = Stages(root, listener)
-        path = str(EMBEDDED_MODEL) if recipe.model.path == EMBEDDED else recipe.model.path
+        path = recipe.model.location
         self.initial = Model(name="initial", path=path, fingerprint=self.engine.fingerprint(path))
         self.previous = self.initial
         self.iteration = 0

@@ -19,7 +19,7 @@ from rich.table import Table
 from rich.text import Text
 
 from selfboost import store
-from selfboost.loop import SUMMARY
+from selfboost.loop import SUMMARY, beside_place
 from selfboost.visible import visible
 
 RECIPE = "recipe.toml"
@@ -65,11 +65,6 @@ def _entry(root: Path, entry: Mapping[str, Any], stages: list[dict[str, Any]]) -
     """With its stages, and with a policy's folder that can be opened from anywhere."""
     folder = root / str(entry["policy"])
     return {**entry, "policy": str(folder.resolve() if folder.exists() else entry["policy"]), "stages": stages}
-
-
-def beside_place(name: str) -> str:
-    """The folder of stages of a model measured beside the policy."""
-    return f"beside-{name.replace('/', '-')}"
 
 
 def final(told: Mapping[str, Any]) -> dict[str, Any] | None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from fake_recipes import results
-from selfboost.run import EMBEDDED_MODEL
+from selfboost.recipe import EMBEDDED_MODEL
 
 
 @pytest.mark.skipif(not (EMBEDDED_MODEL / "tokenizer.json").exists(), reason="the embedded tokenizer is not here")

@@ -11,7 +11,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from fake_recipes import Heard, write_recipe
 from selfboost import recipe
 from selfboost.loop import boost
-from selfboost.run import EMBEDDED_MODEL
+from selfboost.recipe import EMBEDDED_MODEL
 
 
 class DiesAt(Heard):

@@ -15,8 +15,9 @@ from typing import Any, TypeVar
 from pydantic import TypeAdapter
 
 from selfboost import store
+from selfboost.loop import beside_place
 from selfboost.records import Answer, Pair, Rated, Verdict
-from selfboost.summary import beside_place, summary
+from selfboost.summary import summary
 
 Record = TypeVar("Record")
 EXAMPLES = 6
