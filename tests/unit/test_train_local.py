@@ -83,7 +83,7 @@ def test_what_the_result_says(start, tmp_path):
     assert [call[:2] for call in calls] == [(step, result.steps) for step in range(1, result.steps + 1)]
     assert calls[-1][2] == result.tokens
     expected = {"step", "loss", "learning_rate", "gradient_norm", "tokens_per_second"}
-    expected |= {"chosen_logp", "rejected_logp", "margin", "accuracy"}
+    expected |= {"chosen_logp", "rejected_logp", "chosen_logp_sum", "rejected_logp_sum", "margin", "accuracy"}
     assert all(set(row) == expected for row in result.history)
     assert [row["step"] for row in result.history] == list(range(1, result.steps + 1))
     assert result.history[-1]["margin"] > result.history[0]["margin"]

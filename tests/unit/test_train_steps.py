@@ -101,20 +101,23 @@ def test_the_seed_decides_the_order():
 
 @quick
 @given(st.lists(st.tuples(counts, counts, counts), min_size=1, max_size=20), st.integers(1, 300))
-def test_micro_batches_hold_every_item_once_within_the_limit(lengths, padded_tokens):
+def test_micro_batches_hold_every_item_once_within_the_limit(lengths, tokens):
     items = pair_items(pairs(lengths), 1000)
-    groups = list(micro_batches(items, padded_tokens))
+    groups = micro_batches(items, tokens)
     assert sorted(item.id for group in groups for item in group) == sorted(item.id for item in items)
     for group in groups:
-        rows = [row for item in group for row in item.rows]
-        assert len(group) == 1 or len(rows) * max(len(row) for row in rows) <= padded_tokens
+        assert len(group) == 1 or sum(item.shared_tokens for item in group) <= tokens
 
 
 @quick
 @given(st.lists(st.tuples(counts, counts), max_size=30), st.integers(1, 200))
-def test_values_come_in_the_order_of_the_rows(lengths, padded_tokens):
+def test_values_come_in_the_order_of_the_rows(lengths, tokens):
     rows = [Row(tuple(range(a)), tuple(range(b))) for a, b in lengths]
-    assert list(in_order(rows, padded_tokens, lambda group: [len(row) for row in group])) == [a + b for a, b in lengths]
+
+    def lengths_of(group):
+        return [len(row) for item in group for row in item.rows]
+
+    assert list(in_order(rows, tokens, lengths_of)) == [a + b for a, b in lengths]
 
 
 def rates(**values):

@@ -1,22 +1,22 @@
-"""Which items make an optimiser step, and how a step is cut into micro-batches. Leaves out packing: rows are padded.
+"""Which items make an optimiser step, and how a step is cut into micro-batches.
 
-The order depends on the seed alone. Micro-batches hold items of similar length, so little is padded.
+The order depends on the seed alone. Micro-batches are packs of about the same number of tokens.
 """
 
 from __future__ import annotations
 
+import heapq
 import math
-from collections.abc import Callable, Iterable, Iterator
-from itertools import islice
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import groupby, islice
 from random import Random
 from typing import TypeVar
 
 from selfboost.train.rows import Item, Row
 
-Thing = TypeVar("Thing")
 Value = TypeVar("Value")
 WINDOW = 1024
-"""Rows that are sorted by length together when their values are wanted in order."""
+"""Rows that are packed together when their values are wanted in order."""
 
 
 def step_batches(count: int, batch_size: int, epochs: float, seed: int) -> list[list[int]]:
@@ -32,30 +32,29 @@ def step_batches(count: int, batch_size: int, epochs: float, seed: int) -> list[
     return [order[at : at + batch_size] for at in range(0, total, batch_size)]
 
 
-def micro_batches(items: Iterable[Item], padded_tokens: int) -> Iterator[list[Item]]:
-    """Groups of items of similar length: padded to the longest row, at most so many tokens, or one item."""
-    return by_length(items, padded_tokens, lambda item: item.longest, lambda item: len(item.rows))
+def micro_batches(items: Sequence[Item], tokens: int) -> list[list[Item]]:
+    """Packs of at most so many tokens, or of one item, as few and as even as a greedy filling makes them.
+
+    The largest comes first, so that what does not fit the memory fails at once and not at the end.
+    """
+    ordered = sorted(items, key=lambda item: item.shared_tokens, reverse=True)
+    count = math.ceil(sum(item.shared_tokens for item in ordered) / tokens)
+    while True:
+        packs = _filled(ordered, count)
+        if all(len(pack) == 1 or sum(item.shared_tokens for item in pack) <= tokens for pack in packs):
+            return packs
+        count += 1
 
 
-def by_length(
-    things: Iterable[Thing],
-    padded_tokens: int,
-    length: Callable[[Thing], int],
-    rows: Callable[[Thing], int] = lambda _: 1,
-) -> Iterator[list[Thing]]:
-    """Groups of things of similar length, longest first, so that too long a batch fails at once and not at the end."""
-    group: list[Thing] = []
-    width, height = 0, 0
-    for thing in sorted(things, key=length, reverse=True):
-        if group and width * (height + rows(thing)) > padded_tokens:
-            yield group
-            group = []
-        if not group:
-            width, height = length(thing), 0
-        group.append(thing)
-        height += rows(thing)
-    if group:
-        yield group
+def _filled(ordered: Iterable[Item], count: int) -> list[list[Item]]:
+    """Each item into the pack that holds least; packs that stay empty are left out."""
+    packs: list[list[Item]] = [[] for _ in range(count)]
+    fills = [(0, at) for at in range(count)]
+    for item in ordered:
+        fill, at = fills[0]
+        packs[at].append(item)
+        heapq.heapreplace(fills, (fill + item.shared_tokens, at))
+    return [pack for pack in packs if pack]
 
 
 def steps_of(count: int, batch_size: int, epochs: float) -> int:
@@ -63,14 +62,19 @@ def steps_of(count: int, batch_size: int, epochs: float) -> int:
     return math.ceil(max(1, round(count * epochs)) / batch_size)
 
 
-def in_order(
-    rows: Iterable[Row], padded_tokens: int, compute: Callable[[list[Row]], Iterable[Value]]
-) -> Iterator[Value]:
-    """A value of each row, in the order of the rows, computed in batches of similar length among `WINDOW` rows."""
+def in_order(rows: Iterable[Row], tokens: int, compute: Callable[[list[Item]], Iterable[Value]]) -> Iterator[Value]:
+    """A value of each row, in the order of the rows, computed in packs; neighbours with one prompt share it.
+
+    `compute` gives a value for every row of every item, in order.
+    """
     source = iter(rows)
     while window := list(islice(source, WINDOW)):
-        found: dict[int, Value] = {}
-        for group in by_length(enumerate(window), padded_tokens, lambda numbered: len(numbered[1])):
-            values = compute([row for _, row in group])
-            found |= dict(zip((at for at, _ in group), values, strict=True))
-        yield from (found[at] for at in range(len(window)))
+        items: list[Item] = []
+        for _, same in groupby(window, key=lambda row: row.prompt_ids):
+            items.append(Item(str(len(items)), tuple(same)))
+        found: dict[str, list[Value]] = {}
+        for pack in micro_batches(items, tokens):
+            values = iter(compute(pack))
+            found |= {item.id: list(islice(values, len(item.rows))) for item in pack}
+        for item in items:
+            yield from found[item.id]

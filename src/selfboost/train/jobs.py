@@ -15,13 +15,13 @@ from selfboost.engines.checkpoint import load_causal_model
 from selfboost.losses import Loss
 from selfboost.records import Example, Model, Pair, content_hash
 from selfboost.train import Sequenced, Training, TrainingResult
+from selfboost.train.batches import micro_batches
 from selfboost.train.checkpoints import State, StateFolder, save_model
 from selfboost.train.local import Local
-from selfboost.train.logits import Head, head_of
-from selfboost.train.logprobs import logps_in_order
+from selfboost.train.logprobs import LanguageModel, language_model, logps_in_order
 from selfboost.train.objectives import Likelihood, Objective, Preference, References, RewardPreference, reference_logps
 from selfboost.train.optimization import Loop, Pace
-from selfboost.train.reward_models import RewardHead, open_reward_model, rewards_in_order
+from selfboost.train.reward_models import open_reward_model, rewards_in_order
 from selfboost.train.rows import Item, Row, example_items, hash_items, pair_items
 
 
@@ -56,7 +56,7 @@ class Job:
         if local.gradient_checkpointing:
             _recompute_activations(model)
         pace = Pace(
-            padded_tokens=local.micro_batch_tokens,
+            tokens=local.micro_batch_tokens,
             checkpoint_seconds=local.checkpoint_seconds,
             log_every=local.log_every,
         )
@@ -70,35 +70,37 @@ class Job:
 
 def finetune(job: Job, examples: Sequence[Example]) -> TrainingResult:
     """Supervised fine-tuning."""
-    model, head = _open(job.local, job.start)
-    items = example_items(examples, _longest(model, job.training))
+    opened = _open(job.local, job.start)
+    items = example_items(examples, _longest(opened.model, job.training))
     states = job.states("finetune", items)
-    return job.run(model, Likelihood(model, head), items, states, states.read(model.device))
+    return job.run(opened.model, Likelihood(opened), items, states, states.read(opened.model.device))
 
 
 def prefer(job: Job, reference: Model | None, pairs: Sequence[Pair], loss: Loss) -> TrainingResult:
     """Preference optimisation of a language model."""
     if loss.needs_reference and reference is None:
         raise ValueError(f"{type(loss).__name__} compares with a reference model, and none was given")
-    model, head = _open(job.local, job.start)
-    items = pair_items(pairs, _longest(model, job.training))
+    opened = _open(job.local, job.start)
+    items = pair_items(pairs, _longest(opened.model, job.training))
     states = job.states("prefer", items, type(loss).__qualname__, loss, reference and reference.fingerprint)
-    state = states.read(model.device)
+    state = states.read(opened.model.device)
     references: References | None = None
     if state is not None:
         references = cast("References | None", state["references"])
     elif loss.needs_reference and reference is not None:
         same = reference.fingerprint == job.start.fingerprint
-        other, other_head = (model, head) if same else _open(job.local, reference)
-        references = reference_logps(other, other_head, items, job.local.micro_batch_tokens)
-        del other, other_head
-    return job.run(model, Preference(model, head, loss, references), items, states, state, references)
+        other = opened if same else _open(job.local, reference)
+        references = {}
+        for pack in micro_batches(items, job.local.micro_batch_tokens):
+            references |= dict(zip((item.id for item in pack), reference_logps(other, pack), strict=True))
+        del other
+    return job.run(opened.model, Preference(opened, loss, references), items, states, state, references)
 
 
 def train_reward(job: Job, pairs: Sequence[Pair], loss: Loss) -> TrainingResult:
     """A reward model: the start model's body under a new scalar head."""
     torch.manual_seed(job.seed)  # the head's first weights
-    head = _open_reward(job.local, job.start, new_head=True)
+    head = open_reward_model(job.start.path, job.local, new_head=True)
     items = pair_items(pairs, _longest(head.model, job.training))
     states = job.states("reward", items, type(loss).__qualname__, loss)
     return job.run(head.model, RewardPreference(head, loss), items, states, states.read(head.model.device))
@@ -107,14 +109,14 @@ def train_reward(job: Job, pairs: Sequence[Pair], loss: Loss) -> TrainingResult:
 def logps(local: Local, model: Model, sequences: Sequence[Sequenced]) -> Iterator[tuple[float, ...]]:
     """Log-probability of every completion token."""
     rows = _rows(sequences)
-    opened, head = _open(local, model)
-    yield from logps_in_order(opened, head, rows, local.micro_batch_tokens)
+    yield from logps_in_order(_open(local, model), rows, local.micro_batch_tokens)
 
 
 def rewards(local: Local, model: Model, sequences: Sequence[Sequenced]) -> Iterator[float]:
     """Scalars of a reward model."""
     rows = _rows(sequences)
-    yield from rewards_in_order(_open_reward(local, model, new_head=False), rows, local.micro_batch_tokens)
+    head = open_reward_model(model.path, local, new_head=False)
+    yield from rewards_in_order(head, rows, local.micro_batch_tokens)
 
 
 def _rows(sequences: Iterable[Sequenced]) -> Iterator[Row]:
@@ -124,15 +126,9 @@ def _rows(sequences: Iterable[Sequenced]) -> Iterator[Row]:
         yield Row(tuple(sequence.prompt_ids), tuple(sequence.token_ids))
 
 
-def _open(local: Local, model: Model) -> tuple[PreTrainedModel, Head]:
+def _open(local: Local, model: Model) -> LanguageModel:
     loaded = load_causal_model(model.path, local.dtype, local.device, local.trust_remote_code)
-    return loaded, head_of(loaded)
-
-
-def _open_reward(local: Local, model: Model, *, new_head: bool) -> RewardHead:
-    return open_reward_model(
-        model.path, local.dtype, local.device, trust_remote_code=local.trust_remote_code, new_head=new_head
-    )
+    return language_model(loaded, local)
 
 
 def _longest(model: PreTrainedModel, training: Training) -> int:

@@ -1,8 +1,8 @@
-"""The trainer in this process: any transformers language model on PyTorch, one device, all weights trained.
+"""The trainer in this process: any transformers language model on PyTorch.
 
-Hidden states are made once per row, logits at completion positions alone and in chunks; the reference's
-log-probabilities are computed before training, so one model is held at a time. Dropout is off, so that a training is a
-function of data, settings and seed. Leaves out packing, adapters and several devices.
+Examples and pairs are packed without padding, a pair's prompt computed once for both answers, logits made at completion
+positions alone and never held whole; the reference's log-probabilities are computed before training, so one model is
+held at a time. Dropout is off, so that a training is a function of data, settings and seed.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -20,6 +20,9 @@ from selfboost.losses import Loss
 from selfboost.records import Example, Model, Pair
 from selfboost.train import Sequenced, Training, TrainingResult
 
+AttentionName = Literal["auto", "blocks", "rows", "flex"]
+"""Matrix products over blocks of queries; PyTorch's fused attention on padded rows; FlexAttention. `auto`: rows on a
+GPU where the model's scores are not soft-capped, else blocks."""
 SPEED_ONLY = {"speed_only": True}
 """Marks settings that change speed and memory and no result beyond rounding."""
 
@@ -32,8 +35,12 @@ class Local:
     """Number type of the weights (bfloat16 is trained on float32 masters); `auto`: bfloat16 on a GPU, else float32."""
     device: DeviceName = "auto"
     """Where the model runs; `auto`: the GPU if there is one."""
+    packing: bool = field(default=True, metadata=SPEED_ONLY)
+    """Whether sequences are laid end to end and prompts shared; false: padded rows under the model's own attention."""
+    attention: AttentionName = field(default="auto", metadata=SPEED_ONLY)
+    """How attention keeps to the boundaries of a pack."""
     micro_batch_tokens: Annotated[int, Field(ge=1)] = field(default=4096, metadata=SPEED_ONLY)
-    """Most tokens held at once, padding included; one example or pair is always taken."""
+    """Most tokens held at once, shared prompts counted once; one example or pair is always taken."""
     gradient_checkpointing: bool = field(default=False, metadata=SPEED_ONLY)
     """Recompute activations in the backward pass: a third slower, far less memory."""
     checkpoint_seconds: Annotated[float, Field(ge=0)] = field(default=300.0, metadata=SPEED_ONLY)

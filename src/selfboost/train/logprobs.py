@@ -1,55 +1,110 @@
 """Log-probabilities of completions under a language model: the same code for training, scoring and checking samplers.
 
-Rows are padded on the right and need no attention mask: attention is causal, so no real token ever sees padding.
-
-Shapes: B rows, T their longest length, D hidden size, N completion tokens of all rows.
+Shapes: T tokens of a pack, D hidden size, N completion tokens of all rows.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, cast
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import cast
 
 import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
 from selfboost.train.batches import in_order
-from selfboost.train.logits import Head, body_of
-from selfboost.train.rows import Row
+from selfboost.train.hidden import Body, open_body
+from selfboost.train.local import Local
+from selfboost.train.logits import Head, head_of
+from selfboost.train.packs import Pack
+from selfboost.train.rows import Item, Row
+
+LossesOf = Callable[[Sequence[Item], Tensor], Tensor]
+"""(items, log-probabilities of all their completion tokens) → each item's loss; differentiable."""
+WHOLE_ITEM = 4
+"""Blocks that an item's logits may fill together and yet be held at once."""
 
 
-def completion_logps(model: PreTrainedModel, head: Head, rows: Sequence[Row]) -> list[Tensor]:
-    """For each row, the natural log-probability of every completion token."""
-    device = head.weight_VD.device
-    hidden_BTD = last_hidden(model, rows, device)
-    width = hidden_BTD.shape[1]
-    # A token is predicted by the position before it.
-    positions = [
-        at * width + place - 1 for at, row in enumerate(rows) for place in range(len(row.prompt_ids), len(row))
-    ]
-    hidden_ND = hidden_BTD.flatten(0, 1).index_select(0, torch.tensor(positions, dtype=torch.long, device=device))
-    targets = [token for row in rows for token in row.token_ids]
-    targets_N = torch.tensor(targets, dtype=torch.long, device=device)
-    lengths = [len(row.token_ids) for row in rows]
-    return list(torch.split(head.logps(hidden_ND, targets_N), lengths))
+@dataclass(frozen=True)
+class Losses:
+    """What a forward pass of a training gives."""
+
+    total: Tensor
+    """Sum over the items, differentiable."""
+    each_B: Tensor
+    """Of every item, detached."""
+    logps: Sequence[Tensor]
+    """Of every row's completion tokens, detached."""
 
 
-def last_hidden(model: PreTrainedModel, rows: Sequence[Row], device: torch.device) -> Tensor:
-    """Last hidden states of rows, padded on the right, shape (B, T, D)."""
-    width = max(len(row) for row in rows)
-    ids = [[*row.prompt_ids, *row.token_ids, *[0] * (width - len(row))] for row in rows]
-    body: Any = body_of(model)
-    return body(input_ids=torch.tensor(ids, device=device), use_cache=False).last_hidden_state
+class LanguageModel(torch.nn.Module):
+    """A causal language model as training sees it: items in, log-probabilities of their completion tokens out."""
+
+    def __init__(self, model: PreTrainedModel, body: Body, head: Head) -> None:
+        super().__init__()
+        self.model, self.body, self.head = model, body, head
+
+    def logps(self, items: Sequence[Item]) -> list[Tensor]:
+        """For each row, the natural log-probability of every completion token; differentiable."""
+        pack = Pack(tuple(items), self.head.weight_VD.device)
+        hidden_ND = self.body.hidden_TD(pack).index_select(0, pack.sources_N)
+        return list(torch.split(self.head.logps(hidden_ND, pack.targets_N), pack.lengths))
+
+    def losses(self, items: Sequence[Item], losses_of: LossesOf) -> Losses:
+        """The losses of items, differentiable."""
+        return cast(Losses, self(items, losses_of))
+
+    def forward(self, items: Sequence[Item], losses_of: LossesOf) -> Losses:
+        """What `losses` gives, as modules want it that are sharded over devices."""
+        pack = Pack(tuple(items), self.head.weight_VD.device)
+        hidden_ND = self.body.hidden_TD(pack).index_select(0, pack.sources_N)
+        each: list[Tensor] = []
+        blocks = list(self._blocks(items))
+        if max(tokens.stop - tokens.start for _, tokens in blocks) > WHOLE_ITEM * self.head.block:
+            logps_N = self.head.logps(hidden_ND, pack.targets_N)
+            each_B = losses_of(items, logps_N)
+            return Losses(each_B.sum(), each_B.detach(), torch.split(logps_N.detach(), pack.lengths))
+
+        items_at = {tokens.start: group for group, tokens in blocks}
+
+        def loss_of(tokens: slice, logps_N: Tensor) -> Tensor:
+            losses_B = losses_of(items_at[tokens.start], logps_N)
+            each.append(losses_B.detach())
+            return losses_B.sum()
+
+        slices = [tokens for _, tokens in blocks]
+        total, logps_N = self.head.value_and_gradient(hidden_ND, pack.targets_N, slices, loss_of)
+        return Losses(total, torch.cat(each), torch.split(logps_N, pack.lengths))
+
+    def _blocks(self, items: Sequence[Item]) -> Iterator[tuple[list[Item], slice]]:
+        """Neighbouring items whose completion tokens fill a block, or one that fills more."""
+        group: list[Item] = []
+        start = end = 0
+        for item in items:
+            if group and end + item.completion_tokens - start > self.head.block:
+                yield group, slice(start, end)
+                group, start = [], end
+            group.append(item)
+            end += item.completion_tokens
+        yield group, slice(start, end)
 
 
-def logps_in_order(
-    model: PreTrainedModel, head: Head, rows: Iterable[Row], padded_tokens: int
-) -> Iterator[tuple[float, ...]]:
+def language_model(model: PreTrainedModel, local: Local) -> LanguageModel:
+    """A loaded model made ready for training.
+
+    Raises:
+        ValueError: its logits are made in a way not known here, or it cannot be packed.
+    """
+    head = head_of(model)  # before packing: it looks at the model as it is
+    return LanguageModel(model, open_body(model, packing=local.packing, attention=local.attention), head)
+
+
+def logps_in_order(model: LanguageModel, rows: Iterable[Row], tokens: int) -> Iterator[tuple[float, ...]]:
     """Log-probabilities of every completion token, row by row."""
 
     @torch.no_grad()
-    def compute(group: list[Row]) -> list[tuple[float, ...]]:
-        return [tuple(cast("list[float]", logps_N.tolist())) for logps_N in completion_logps(model, head, group)]
+    def compute(group: list[Item]) -> list[tuple[float, ...]]:
+        return [tuple(cast("list[float]", logps_N.tolist())) for logps_N in model.logps(group)]
 
-    return in_order(rows, padded_tokens, compute)
+    return in_order(rows, tokens, compute)

@@ -2,28 +2,27 @@
 
 An objective knows the model and the loss, nothing of optimisers and steps.
 
-Shapes: B items of a micro-batch; S = 2B rows of pairs, all chosen ones first.
+Shapes: B items of a micro-batch; N completion tokens of all their rows.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol, cast
+from typing import Protocol
 
 import torch
 from torch import Tensor
-from transformers import PreTrainedModel
 
 from selfboost.losses import Loss, PairScores
-from selfboost.train.batches import micro_batches
-from selfboost.train.logits import Head
-from selfboost.train.logprobs import completion_logps
+from selfboost.train.logprobs import LanguageModel
 from selfboost.train.reward_models import RewardHead
-from selfboost.train.rows import Item, Row
+from selfboost.train.rows import Item
 
 References = Mapping[str, tuple[float, float]]
 """A pair's id → the reference model's summed log-probabilities of its chosen and its rejected completion."""
+Measures = Mapping[str, Tensor]
+"""What is worth logging of each item, shape (B,), detached."""
 
 
 class Objective(Protocol):
@@ -33,8 +32,8 @@ class Objective(Protocol):
         """An item's share in a batch: the batch's loss is the sum of losses over the sum of weights."""
         ...
 
-    def losses(self, items: Sequence[Item]) -> tuple[Tensor, Mapping[str, Tensor]]:
-        """Loss of each item, shape (B,), and what else is worth logging of it, detached."""
+    def losses(self, items: Sequence[Item]) -> tuple[Tensor, Tensor, Measures]:
+        """The sum of the items' losses, differentiable; the loss of each, shape (B,), detached; what else is logged."""
         ...
 
 
@@ -42,25 +41,23 @@ class Objective(Protocol):
 class Likelihood:
     """Mean negative log-likelihood over the completion tokens of a batch (the end-of-turn token among them)."""
 
-    model: PreTrainedModel
-    head: Head
+    language_model: LanguageModel
 
     def weight(self, item: Item) -> float:
         """Its completion tokens: every token of a batch counts the same."""
         return float(item.completion_tokens)
 
-    def losses(self, items: Sequence[Item]) -> tuple[Tensor, Mapping[str, Tensor]]:
+    def losses(self, items: Sequence[Item]) -> tuple[Tensor, Tensor, Measures]:
         """Negative log-likelihood of each completion, summed over its tokens."""
-        logps = completion_logps(self.model, self.head, [item.rows[0] for item in items])
-        return torch.stack([-logps_N.sum() for logps_N in logps]), {}
+        found = self.language_model.losses(items, lambda group, logps_N: -row_sums(group, logps_N))
+        return found.total, found.each_B, {}
 
 
 @dataclass(frozen=True)
 class Preference:
     """A preference loss on log-probabilities, mean over pairs."""
 
-    model: PreTrainedModel
-    head: Head
+    language_model: LanguageModel
     loss: Loss
     references: References | None
 
@@ -68,15 +65,22 @@ class Preference:
         """Every pair counts the same."""
         return 1.0
 
-    def losses(self, items: Sequence[Item]) -> tuple[Tensor, Mapping[str, Tensor]]:
+    def losses(self, items: Sequence[Item]) -> tuple[Tensor, Tensor, Measures]:
         """The loss of each pair."""
-        logps_S = summed_logps(self.model, self.head, items)
-        scores = _pair_scores(logps_S, items, self.references)
-        per_token = {
-            "chosen_logp": (scores.chosen_B / scores.chosen_tokens_B).detach(),
-            "rejected_logp": (scores.rejected_B / scores.rejected_tokens_B).detach(),
+        found = self.language_model.losses(items, self._losses)
+        scores = self._scores(items, torch.stack([logps_N.sum() for logps_N in found.logps]))
+        sums = {"chosen_logp_sum": scores.chosen_B, "rejected_logp_sum": scores.rejected_B}
+        means = {
+            "chosen_logp": scores.chosen_B / scores.chosen_tokens_B,
+            "rejected_logp": scores.rejected_B / scores.rejected_tokens_B,
         }
-        return self.loss.losses(scores), per_token | _separation(self.loss, scores)
+        return found.total, found.each_B, means | sums | _separation(self.loss, scores)
+
+    def _losses(self, items: Sequence[Item], logps_N: Tensor) -> Tensor:
+        return self.loss.losses(self._scores(items, row_sums(items, logps_N)))
+
+    def _scores(self, items: Sequence[Item], sums_2B: Tensor) -> PairScores:
+        return _pair_scores(sums_2B, items, self.references)
 
 
 @dataclass(frozen=True)
@@ -90,44 +94,37 @@ class RewardPreference:
         """Every pair counts the same."""
         return 1.0
 
-    def losses(self, items: Sequence[Item]) -> tuple[Tensor, Mapping[str, Tensor]]:
+    def losses(self, items: Sequence[Item]) -> tuple[Tensor, Tensor, Measures]:
         """The loss of each pair."""
-        scores = _pair_scores(self.reward_head.rewards(_chosen_then_rejected(items)), items, None)
-        return self.loss.losses(scores), _separation(self.loss, scores)
+        scores = _pair_scores(self.reward_head.rewards(items), items, None)
+        losses_B = self.loss.losses(scores)
+        return losses_B.sum(), losses_B.detach(), _separation(self.loss, scores)
 
 
-def summed_logps(model: PreTrainedModel, head: Head, items: Sequence[Item]) -> Tensor:
-    """Summed log-probability of every completion, all chosen ones first, shape (S,)."""
-    logps = completion_logps(model, head, _chosen_then_rejected(items))
-    return torch.stack([logps_N.sum() for logps_N in logps])
+def row_sums(items: Sequence[Item], logps_N: Tensor) -> Tensor:
+    """Summed log-probability of every row's completion."""
+    lengths = [len(row.token_ids) for item in items for row in item.rows]
+    return torch.stack([logps.sum() for logps in torch.split(logps_N, lengths)])
 
 
 @torch.no_grad()
-def reference_logps(model: PreTrainedModel, head: Head, items: Sequence[Item], padded_tokens: int) -> References:
-    """The reference's log-probabilities of all pairs, computed once so that no second model is held while training."""
-    found: dict[str, tuple[float, float]] = {}
-    for group in micro_batches(items, padded_tokens):
-        sums = cast("list[float]", summed_logps(model, head, group).tolist())
-        sides = zip(sums[: len(group)], sums[len(group) :], strict=True)
-        found |= dict(zip((item.id for item in group), sides, strict=True))
-    return found
+def reference_logps(language_model: LanguageModel, items: Sequence[Item]) -> list[tuple[float, float]]:
+    """The reference's summed log-probabilities of the pairs of one pack, chosen and rejected."""
+    sums = [float(logps_N.sum()) for logps_N in language_model.logps(items)]
+    return list(zip(sums[::2], sums[1::2], strict=True))
 
 
-def _chosen_then_rejected(items: Sequence[Item]) -> list[Row]:
-    return [item.rows[0] for item in items] + [item.rows[1] for item in items]
-
-
-def _pair_scores(values_S: Tensor, items: Sequence[Item], references: References | None) -> PairScores:
-    chosen_B, rejected_B = values_S.chunk(2)
+def _pair_scores(values_2B: Tensor, items: Sequence[Item], references: References | None) -> PairScores:
+    """Of a value for each row, chosen and rejected in turn."""
     lengths = [[len(item.rows[side].token_ids) for item in items] for side in (0, 1)]
     known = None if references is None else [[references[item.id][side] for item in items] for side in (0, 1)]
     return PairScores(
-        chosen_B=chosen_B,
-        rejected_B=rejected_B,
-        chosen_tokens_B=values_S.new_tensor(lengths[0]),
-        rejected_tokens_B=values_S.new_tensor(lengths[1]),
-        reference_chosen_B=None if known is None else values_S.new_tensor(known[0]),
-        reference_rejected_B=None if known is None else values_S.new_tensor(known[1]),
+        chosen_B=values_2B[::2],
+        rejected_B=values_2B[1::2],
+        chosen_tokens_B=values_2B.new_tensor(lengths[0]),
+        rejected_tokens_B=values_2B.new_tensor(lengths[1]),
+        reference_chosen_B=None if known is None else values_2B.new_tensor(known[0]),
+        reference_rejected_B=None if known is None else values_2B.new_tensor(known[1]),
     )
 
 

@@ -26,8 +26,8 @@ from selfboost.train.rows import Item
 class Pace:
     """How a training is cut up and reported; changes no result beyond rounding."""
 
-    padded_tokens: int
-    """Most tokens of a micro-batch, padding included."""
+    tokens: int
+    """Most tokens of a micro-batch."""
     checkpoint_seconds: float
     """Time between two states; 0 = none."""
     log_every: int
@@ -105,15 +105,15 @@ class Loop:
         """Accumulate the gradient of the batch's loss; returns the loss and the means of what else is measured."""
         weight = sum(self.objective.weight(item) for item in batch)
         sums: dict[str, float] = {"loss": 0.0}
-        for group in micro_batches(batch, self.pace.padded_tokens):
-            losses_B, measures = self.objective.losses(group)
+        for group in micro_batches(batch, self.pace.tokens):
+            total, losses_B, measures = self.objective.losses(group)
             finite = cast("list[bool]", losses_B.isfinite().tolist())
             wrong = [item.id for item, fine in zip(group, finite, strict=True) if not fine]
             if wrong:
                 self._stop("loss", wrong)
-            (losses_B.sum() / weight).backward()
+            (total / weight).backward()
             self.optimizer.collect()
-            sums["loss"] += float(losses_B.detach().sum()) / weight
+            sums["loss"] += float(losses_B.sum()) / weight
             for name, values_B in measures.items():
                 sums[name] = sums.get(name, 0.0) + float(values_B.sum()) / len(batch)
         return sums

@@ -3,7 +3,7 @@
 A decoder's scalar is read at the row's real last token here, since transformers' own forward takes the last token that
 is not padding, which is another one where padding and end of turn share an id. Encoders go through their own forward.
 
-Shapes: B rows, T their longest length, D hidden size.
+Shapes: R rows.
 """
 
 from __future__ import annotations
@@ -18,10 +18,12 @@ from torch import Tensor
 from transformers import AutoConfig, AutoModelForSequenceClassification, PreTrainedModel
 
 from selfboost.engines.chat import open_tokenizer
-from selfboost.engines.checkpoint import DeviceName, DTypeName, choose_device, choose_dtype, quiet, resolve
+from selfboost.engines.checkpoint import choose_device, choose_dtype, quiet, resolve
 from selfboost.train.batches import in_order
-from selfboost.train.logprobs import last_hidden
-from selfboost.train.rows import Row
+from selfboost.train.hidden import Body, open_body
+from selfboost.train.local import Local
+from selfboost.train.packs import Pack
+from selfboost.train.rows import Item, Row
 
 HEAD_NAME = "score"
 """What transformers calls the linear layer on top of a decoder."""
@@ -32,18 +34,18 @@ class RewardHead:
     """A sequence classifier with one output, opened."""
 
     model: PreTrainedModel
+    body: Body
 
-    def rewards(self, rows: Sequence[Row]) -> Tensor:
-        """Scalar after each row's last token, shape (B,), in float32 at least."""
+    def rewards(self, items: Sequence[Item]) -> Tensor:
+        """Scalar after each row's last token, shape (R,), in float32 at least."""
         layer: Any = getattr(self.model, HEAD_NAME, None)
         device = self.model.device
         if not isinstance(layer, torch.nn.Linear):
-            rewards_B = self._by_own_forward(rows, device)
+            rewards_R = self._by_own_forward([row for item in items for row in item.rows], device)
         else:
-            hidden_BTD = last_hidden(self.model, rows, device)
-            last_B = torch.tensor([len(row) - 1 for row in rows], device=device)
-            rewards_B = layer(hidden_BTD[torch.arange(len(rows), device=device), last_B])[:, 0]
-        return rewards_B.to(torch.promote_types(rewards_B.dtype, torch.float32))
+            pack = Pack(tuple(items), device)
+            rewards_R = layer(self.body.hidden_TD(pack).index_select(0, pack.last_R))[:, 0]
+        return rewards_R.to(torch.promote_types(rewards_R.dtype, torch.float32))
 
     def _by_own_forward(self, rows: Sequence[Row], device: torch.device) -> Tensor:
         width = max(len(row) for row in rows)
@@ -54,28 +56,27 @@ class RewardHead:
         return cast(Any, self.model)(**inputs).logits[:, 0]
 
 
-def rewards_in_order(head: RewardHead, rows: Iterable[Row], padded_tokens: int) -> Iterator[float]:
+def rewards_in_order(head: RewardHead, rows: Iterable[Row], tokens: int) -> Iterator[float]:
     """Scalar of each row, row by row."""
 
     @torch.no_grad()
-    def compute(group: list[Row]) -> list[float]:
+    def compute(group: list[Item]) -> list[float]:
         return cast("list[float]", head.rewards(group).tolist())
 
-    return in_order(rows, padded_tokens, compute)
+    return in_order(rows, tokens, compute)
 
 
-def open_reward_model(
-    path: str, dtype: DTypeName, device: DeviceName, *, trust_remote_code: bool, new_head: bool
-) -> RewardHead:
+def open_reward_model(path: str, settings: Local, *, new_head: bool) -> RewardHead:
     """A reward model's checkpoint, or, with `new_head`, a language model's with a random scalar head to be trained.
 
     Raises:
         ValueError: it cannot be loaded so, has more than one output, or its head (or another weight) would be random.
     """
-    folder, where = resolve(path), choose_device(device)
-    wanted: dict[str, Any] = {"dtype": choose_dtype(dtype, where), "trust_remote_code": trust_remote_code}
+    folder, where = resolve(path), choose_device(settings.device)
+    trust = settings.trust_remote_code
+    wanted: dict[str, Any] = {"dtype": choose_dtype(settings.dtype, where), "trust_remote_code": trust}
     if new_head:
-        wanted |= {"num_labels": 1, "pad_token_id": _padding(folder, trust_remote_code)}
+        wanted |= {"num_labels": 1, "pad_token_id": _padding(folder, trust)}
     with quiet():  # what it would report of missing weights is refused below
         try:
             loaded = cast(Any, AutoModelForSequenceClassification).from_pretrained(
@@ -86,7 +87,9 @@ def open_reward_model(
             raise ValueError(f"the checkpoint {path!r} cannot be loaded as a reward model: {reason}") from error
     model, info = cast("tuple[PreTrainedModel, dict[str, Any]]", loaded)
     _refuse_random_weights(path, model, info, new_head)
-    return RewardHead(cast(PreTrainedModel, cast(Any, model).to(where).eval()))
+    model = cast(PreTrainedModel, cast(Any, model).to(where).eval())
+    decodes = isinstance(getattr(model, HEAD_NAME, None), torch.nn.Linear)
+    return RewardHead(model, open_body(model, packing=settings.packing and decodes, attention=settings.attention))
 
 
 def _refuse_random_weights(path: str, model: PreTrainedModel, info: dict[str, Any], new_head: bool) -> None:

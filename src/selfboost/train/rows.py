@@ -34,6 +34,16 @@ class Item:
     """Completions and prompts that were shortened."""
 
     @property
+    def prompt_ids(self) -> tuple[int, ...]:
+        """The prompt that all its rows begin with."""
+        return self.rows[0].prompt_ids
+
+    @property
+    def shared_tokens(self) -> int:
+        """Tokens that a pack holds of it: its prompt once, and its completions."""
+        return len(self.prompt_ids) + self.completion_tokens
+
+    @property
     def longest(self) -> int:
         """Tokens of its longest row."""
         return max(len(row) for row in self.rows)
