@@ -32,13 +32,15 @@ def step_batches(count: int, batch_size: int, epochs: float, seed: int) -> list[
     return [order[at : at + batch_size] for at in range(0, total, batch_size)]
 
 
-def micro_batches(items: Sequence[Item], tokens: int) -> list[list[Item]]:
+def micro_batches(items: Sequence[Item], tokens: int, at_least: int = 1) -> list[list[Item]]:
     """Packs of at most so many tokens, or of one item, as few and as even as a greedy filling makes them.
+
+    At least so many if there are as many items: one for each device.
 
     The largest comes first, so that what does not fit the memory fails at once and not at the end.
     """
     ordered = sorted(items, key=lambda item: item.shared_tokens, reverse=True)
-    count = math.ceil(sum(item.shared_tokens for item in ordered) / tokens)
+    count = max(at_least, math.ceil(sum(item.shared_tokens for item in ordered) / tokens))
     while True:
         packs = _filled(ordered, count)
         if all(len(pack) == 1 or sum(item.shared_tokens for item in pack) <= tokens for pack in packs):

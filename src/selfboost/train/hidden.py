@@ -19,6 +19,7 @@ from selfboost.train.attention import register
 from selfboost.train.local import AttentionName
 from selfboost.train.norms import replace_norms
 from selfboost.train.packs import Pack
+from selfboost.train.rotary import replace_rotations
 from selfboost.train.rows import Item, Row
 
 
@@ -69,6 +70,7 @@ def open_body(model: PreTrainedModel, *, packing: bool, attention: AttentionName
         try:
             cast(Any, model).set_attn_implementation(register(attention))
             replace_norms(model)
+            replace_rotations(model)
             together_TD = body.hidden_TD(pack)
         except (TypeError, ValueError, KeyError) as error:
             raise _refusal(model, str(error)) from error

@@ -47,25 +47,30 @@ class LanguageModel(torch.nn.Module):
 
     def logps(self, items: Sequence[Item]) -> list[Tensor]:
         """For each row, the natural log-probability of every completion token; differentiable."""
-        pack = Pack(tuple(items), self.head.weight_VD.device)
-        hidden_ND = self.body.hidden_TD(pack).index_select(0, pack.sources_N)
-        return list(torch.split(self.head.logps(hidden_ND, pack.targets_N), pack.lengths))
+        return cast("list[Tensor]", self(items, None))
 
     def losses(self, items: Sequence[Item], losses_of: LossesOf) -> Losses:
         """The losses of items, differentiable."""
         return cast(Losses, self(items, losses_of))
 
-    def forward(self, items: Sequence[Item], losses_of: LossesOf) -> Losses:
-        """What `losses` gives, as modules want it that are sharded over devices."""
+    def forward(self, items: Sequence[Item], losses_of: LossesOf | None) -> list[Tensor] | Losses:
+        """What `logps` and `losses` give: one door, for modules that are sharded over devices."""
         pack = Pack(tuple(items), self.head.weight_VD.device)
         hidden_ND = self.body.hidden_TD(pack).index_select(0, pack.sources_N)
-        each: list[Tensor] = []
+        if losses_of is None:
+            return list(torch.split(self.head.logps(hidden_ND, pack.targets_N), pack.lengths))
         blocks = list(self._blocks(items))
         if max(tokens.stop - tokens.start for _, tokens in blocks) > WHOLE_ITEM * self.head.block:
             logps_N = self.head.logps(hidden_ND, pack.targets_N)
             each_B = losses_of(items, logps_N)
             return Losses(each_B.sum(), each_B.detach(), torch.split(logps_N.detach(), pack.lengths))
+        return self._by_blocks(hidden_ND, pack, blocks, losses_of)
 
+    def _by_blocks(
+        self, hidden_ND: Tensor, pack: Pack, blocks: Sequence[tuple[list[Item], slice]], losses_of: LossesOf
+    ) -> Losses:
+        """Losses and their gradients in one pass over the logits."""
+        each: list[Tensor] = []
         items_at = {tokens.start: group for group, tokens in blocks}
 
         def loss_of(tokens: slice, logps_N: Tensor) -> Tensor:

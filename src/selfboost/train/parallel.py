@@ -1,0 +1,203 @@
+"""Several processes train together: one conducts, the others follow, each with a device and its share of every step.
+
+The conductor is the process that runs everything else too. It starts followers on its own machine for one training, or,
+where it was itself started by `torchrun` or `accelerate launch` on one machine or more, finds them waiting. A follower
+does the same call with the same arguments. Leaves out sampling and scoring, which the conductor does alone.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from functools import cache
+from pathlib import Path
+from typing import Any, TypeVar, cast
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+Thing = TypeVar("Thing")
+Result = TypeVar("Result")
+WAIT = timedelta(days=30)
+"""How long a follower waits for the next training."""
+START_SECONDS = 300
+"""How long the processes wait for each other when they start."""
+
+
+@dataclass(frozen=True)
+class World:
+    """The processes of a training, as one of them sees them."""
+
+    rank: int = 0
+    size: int = 1
+
+    @property
+    def conducts(self) -> bool:
+        """Whether this process writes what is written and says what is said."""
+        return self.rank == 0
+
+    def share(self, things: Sequence[Thing]) -> list[tuple[Thing, bool]]:
+        """This process's part, as long as everyone's; a thing that only fills it up comes with False."""
+        rounds = -(-len(things) // self.size)
+        places = [self.rank + turn * self.size for turn in range(rounds)]
+        return [(things[at], True) if at < len(things) else (things[0], False) for at in places]
+
+    def sum_tensors(self, tensors: Sequence[Tensor]) -> None:
+        """Each tensor becomes the sum of all processes' ones, a few large messages instead of many small."""
+        if self.size == 1 or not tensors:
+            return
+        for kind in {tensor.dtype for tensor in tensors}:
+            same = [tensor for tensor in tensors if tensor.dtype == kind]
+            flat = torch.cat([tensor.flatten() for tensor in same])
+            dist.all_reduce(flat)
+            parts = torch.split(flat, [tensor.numel() for tensor in same])
+            for tensor, part in zip(same, cast("list[Tensor]", parts), strict=True):
+                tensor.copy_(part.view_as(tensor))
+
+    def gather(self, thing: Thing) -> list[Thing]:
+        """Everyone's thing, by rank."""
+        if self.size == 1:
+            return [thing]
+        found: list[Any] = [None] * self.size
+        dist.all_gather_object(found, thing)
+        return found
+
+    def wait(self) -> None:
+        """Go on when everyone is here."""
+        if self.size > 1:
+            dist.barrier()
+
+
+ALONE = World()
+Call = tuple[Callable[..., Any], tuple[Any, ...]]
+
+
+def conduct(devices: int, work: Callable[..., Result], *given: Any) -> Result:
+    """`work(world, *given)` in all processes at once; the conductor's result.
+
+    Raises:
+        RuntimeError: a follower stopped; says what it said last.
+    """
+    if launched():
+        world = _join()
+        _tell((work, given))
+        return work(world, *given)
+    if devices == 1:
+        return work(ALONE, *given)
+    with _followers(devices) as world:
+        _tell((work, given))
+        return work(world, *given)
+
+
+def launched() -> bool:
+    """Whether `torchrun` or `accelerate launch` started this process and others beside it."""
+    return int(os.environ.get("WORLD_SIZE", "1")) > 1 and "RANK" in os.environ
+
+
+def follow() -> None:
+    """A follower's life: do what the conductor does until it says that there is no more."""
+    world = _join()
+    while (call := _hear()) is not None:
+        work, given = call
+        work(world, *given)
+
+
+@cache
+def _join() -> World:
+    """Take part in the group that the environment describes."""
+    rank, size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
+    backend = "gloo"
+    if torch.cuda.is_available():
+        torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", rank)) % torch.cuda.device_count())
+        backend = "cpu:gloo,cuda:nccl"
+    dist.init_process_group(backend, rank=rank, world_size=size, timeout=WAIT)
+    if rank == 0:
+        atexit.register(_release)
+    return World(rank, size)
+
+
+def _release() -> None:
+    """The conductor has no more to do."""
+    if dist.is_initialized():
+        _tell(None)
+        dist.destroy_process_group()
+
+
+def _tell(call: Call | None) -> None:
+    dist.broadcast_object_list([call], src=0, device=torch.device("cpu"))
+
+
+def _hear() -> Call | None:
+    heard: list[Any] = [None]
+    dist.broadcast_object_list(heard, src=0, device=torch.device("cpu"))
+    return cast("Call | None", heard[0])
+
+
+@contextmanager
+def _followers(devices: int) -> Generator[World]:
+    """Followers on this machine for the length of one training."""
+    store: Any = cast(Any, dist).TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
+    backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
+    with tempfile.TemporaryDirectory() as folder:
+        logs = [Path(folder) / f"{rank}.log" for rank in range(1, devices)]
+        started = [_start(rank, devices, store.port, log) for rank, log in enumerate(logs, start=1)]
+        try:
+            dist.init_process_group(backend, store=store, rank=0, world_size=devices, timeout=WAIT)
+            yield World(0, devices)
+            _tell(None)
+            for process in started:
+                process.wait(START_SECONDS)
+        except RuntimeError as error:
+            said = _last_words(started, logs)
+            raise RuntimeError(f"training on {devices} devices stopped: {said or error}") from error
+        finally:
+            for process in started:
+                process.kill()
+                process.wait()
+            if dist.is_initialized():
+                dist.destroy_process_group()
+
+
+def _start(rank: int, devices: int, port: int, log: Path) -> subprocess.Popen[bytes]:
+    """A follower that finds its conductor at a port of this machine."""
+    threads = max(1, (os.cpu_count() or 1) // devices)
+    place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "WORLD_SIZE": devices, "RANK": rank, "LOCAL_RANK": rank}
+    own = {name: str(value) for name, value in {**place, "OMP_NUM_THREADS": threads, PARENT: os.getpid()}.items()}
+    with log.open("wb") as file:
+        command = [sys.executable, "-m", "selfboost.train.follower"]
+        return subprocess.Popen(command, env=os.environ | own, stdout=file, stderr=file)
+
+
+def _last_words(started: Sequence[subprocess.Popen[bytes]], logs: Sequence[Path]) -> str:
+    """What the first follower that failed said last."""
+    time.sleep(1)  # so that the one whose end we met has ended
+    for rank, (process, log) in enumerate(zip(started, logs, strict=True), start=1):
+        if process.poll():
+            lines = log.read_text(errors="replace").strip().splitlines() or ["it said nothing"]
+            return f"process {rank} ended with code {process.returncode}: {lines[-1]}"
+    return ""
+
+
+PARENT = "SELFBOOST_CONDUCTOR"
+
+
+def watch_conductor() -> None:
+    """End this process when its conductor is gone, in whatever way it ended."""
+    conductor = int(os.environ[PARENT])
+
+    def watch() -> None:
+        while os.getppid() == conductor:
+            time.sleep(1)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()

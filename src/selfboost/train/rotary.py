@@ -1,0 +1,84 @@
+"""Rotary position embedding in half the passes over memory, with a backward pass of its own.
+
+Attention modules that rotate halves of a head (as in GPT-NeoX and Llama) get a forward pass that calls this one;
+whether theirs computes the same is found out when a model is opened. transformers itself stays as it is.
+
+Shapes: H heads, T tokens, D head size.
+"""
+
+from __future__ import annotations
+
+import inspect
+from types import FunctionType, MethodType
+from typing import Any, cast
+
+import torch
+from torch import Tensor
+
+NAME = "apply_rotary_pos_emb"
+"""What transformers calls the function in the modules of its architectures."""
+
+
+class _Rotate(torch.autograd.Function):
+    """(x₁, x₂) → (x₁·cos − x₂·sin, x₂·cos + x₁·sin) on the halves of a head, Su et al. 2021 (arXiv 2104.09864)."""
+
+    @staticmethod
+    def forward(ctx: Any, x_1HTD: Tensor, cos_11TD: Tensor, sin_11TD: Tensor) -> Tensor:
+        ctx.save_for_backward(cos_11TD, sin_11TD)
+        half = x_1HTD.shape[-1] // 2
+        found = x_1HTD * cos_11TD
+        found[..., :half].addcmul_(x_1HTD[..., half:], sin_11TD[..., :half], value=-1)
+        found[..., half:].addcmul_(x_1HTD[..., :half], sin_11TD[..., half:])
+        return found
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        cos_11TD, sin_11TD = cast("tuple[Tensor, Tensor]", ctx.saved_tensors)
+        outer, half = gradients[0], gradients[0].shape[-1] // 2
+        found = outer * cos_11TD
+        found[..., :half].addcmul_(outer[..., half:], sin_11TD[..., half:])
+        found[..., half:].addcmul_(outer[..., :half], sin_11TD[..., :half], value=-1)
+        return found, None, None
+
+
+def rotate(
+    query: Tensor, key: Tensor, cos_1TD: Tensor, sin_1TD: Tensor, unsqueeze_dim: int = 1
+) -> tuple[Tensor, Tensor]:
+    """Queries (1, H, T, D) and keys, rotated by the angle of each token's place."""
+    cos, sin = cos_1TD.unsqueeze(unsqueeze_dim), sin_1TD.unsqueeze(unsqueeze_dim)
+    apply = cast(Any, _Rotate).apply
+    return apply(query, cos, sin), apply(key, cos, sin)
+
+
+def replace_rotations(model: torch.nn.Module) -> None:
+    """Let a model's attention modules rotate by `rotate`, where that is what they do."""
+    known: dict[FunctionType, FunctionType | None] = {}
+    for module in model.modules():
+        forward = inspect.unwrap(type(module).forward)
+        if not isinstance(forward, FunctionType) or NAME not in forward.__code__.co_names:
+            continue
+        if forward not in known:
+            known[forward] = _rotating(forward) if _is_rotation(forward.__globals__.get(NAME)) else None
+        own = known[forward]
+        if own is not None:
+            module.forward = MethodType(own, module)
+
+
+def _rotating(forward: FunctionType) -> FunctionType:
+    """The same function, with another rotation where it looks for one."""
+    names = forward.__globals__ | {NAME: rotate}
+    made = FunctionType(forward.__code__, names, forward.__name__, forward.__defaults__, forward.__closure__)
+    made.__kwdefaults__ = forward.__kwdefaults__
+    return made
+
+
+@torch.no_grad()
+def _is_rotation(theirs: Any) -> bool:
+    query, key = torch.linspace(-1, 1, 48).view(1, 2, 3, 8), torch.linspace(1, 2, 24).view(1, 1, 3, 8)
+    angle_1TD = torch.linspace(0, 3, 12).view(1, 3, 4).repeat(1, 1, 2)
+    try:
+        found = theirs(query, key, angle_1TD.cos(), angle_1TD.sin())
+    except (TypeError, RuntimeError):
+        return False
+    expected = rotate(query, key, angle_1TD.cos(), angle_1TD.sin())
+    return all(torch.allclose(a, b, atol=1e-6) for a, b in zip(found, expected, strict=True))
