@@ -32,13 +32,13 @@ FREED_MEMORY_STAYS = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(2**
 """For the clocks alone: how long a kernel takes to hand out memory anew differs tenfold between machines, and would
 weigh on the side that needs more of it. Memory is measured in runs without this."""
 ABOUT = f"""\
-tok/s: tokens of both rows of every pair, per second (of processor time on one thread, else wall time) of an
-optimiser step with clipping and AdamW; median over steps, after {WARM_UP} of warm-up, and over repeats.
+tok/s: tokens of both rows of every pair, per second (of processor time on one thread, else of wall
+time) of an optimiser step with clipping and AdamW; median over steps, after {WARM_UP} of warm-up, and repeats.
 MiB: peak resident memory less what was resident when the model was loaded.
-GEMM: the operations that our step cannot do without, as a share of the rate of matrix products in the same
-process: {{gemm}}.
-bf16: TRL runs autocast over float32 weights (its own setting) or, named so, bf16 weights without float32 masters;
-ours has bf16 weights with float32 masters.
+GEMM: operations that our step cannot do without, as a share of the rate of matrix products in the
+same process: {{gemm}}.
+bf16: TRL runs autocast over float32 weights, its own setting, or, named so, bf16 weights without
+float32 masters; ours has bf16 weights with float32 masters.
 TRL {{version}}: fused AdamW, {{pairs}} pairs a pass, no gradient checkpointing, no logging.
 """
 
@@ -79,7 +79,7 @@ def all_rows(threads: int) -> list[Row]:
                 rows.append(row(method="simpo", variant="weights", label=label, peer_options=bf16_weights))
             rows.append(row(method="dpo", variant="stored", label="DPO, TRL precomputed"))
             if precision == "bf16":
-                label = "DPO, same, bf16 weights"
+                label = "DPO, TRL prec., bf16 weights"
                 rows.append(row(method="dpo", variant="weights", label=label, peer_options=bf16_weights))
             online = ("--reference", "online")
             rows.append(row(method="dpo", variant="online", label="DPO, TRL online", peer_options=online))
@@ -160,6 +160,7 @@ def summary(bench: Bench, row: Row) -> dict[str, Any]:
     gemm = statistics.median(run["gemm_flops_per_s"] for run in ours)
     return {
         "name": row.name,
+        "model": row.model,
         "precision": row.precision,
         "label": row.label,
         "threads": row.threads,
@@ -190,15 +191,22 @@ def table(found: list[dict[str, Any]]) -> str:
         f"  {'ours':>6}  {'ours':>7} {'TRL':>7}",
     ]
     for row in found:
-        name = f"{row['name'].split('/')[0]} {row['precision']} {row['label']}" + (
-            f" x{row['threads']}" if row["threads"] > 1 else ""
-        )
+        threads = f" x{row['threads']}" if row["threads"] > 1 else ""
+        name = f"{row['model']} {row['precision']} {row['label']}{threads}"
         lines.append(
             f"{name:35}  {row['ours_tokens_per_s']:6.0f} {row['trl_tokens_per_s']:6.0f} {row['speed_ratio']:5.2f}x"
             f"  {row['ours_mib']:6.0f} {row['trl_mib']:6.0f} {row['memory_ratio']:5.2f}x"
             f"  {row['utilisation']:6.0%}  {row['first_loss_ours']:7.4f} {row['first_loss_trl']:7.4f}"
         )
     return "\n".join(lines)
+
+
+def gemm_rates(found: list[dict[str, Any]]) -> str:
+    """The rates that the shares are of: the median over rows of each precision and number of threads."""
+    rates: dict[str, list[float]] = {}
+    for row in found:
+        rates.setdefault(f"{row['precision']} on {row['threads']} thread(s)", []).append(row["gemm_gflops"])
+    return ", ".join(f"{name} {statistics.median(values):.0f} GFLOP/s" for name, values in rates.items())
 
 
 def peer_version(python: str) -> str:
@@ -217,13 +225,13 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--json", type=Path, help="file to write all measurements to")
     parser.add_argument("--only", action="append", default=[], help="rows MODEL/METHOD/PRECISION/VARIANT, * allowed")
     parser.add_argument("--threads", default="1", help="numbers of threads, as 1,2")
-    parser.add_argument("--repeats", type=int, help="timed processes of each side (default: 2, quick: 1)")
-    parser.add_argument("--steps", type=int, default=3, help="timed steps of each process")
+    parser.add_argument("--repeats", type=int, default=1, help="timed processes of each side, in turn")
+    parser.add_argument("--steps", type=int, default=4, help="timed steps of each process")
     parser.add_argument("--system-allocator", action="store_true", help="time with freed memory handed back, too")
-    parser.add_argument("--quick", action="store_true", help="two rows of the small model")
+    parser.add_argument("--quick", action="store_true", help="two rows of the small model, two steps")
     arguments = parser.parse_args()
+    arguments.steps = 2 if arguments.quick else arguments.steps
     arguments.only = arguments.only or list(QUICK if arguments.quick else EVERYDAY)
-    arguments.repeats = arguments.repeats or (1 if arguments.quick else 2)
     return arguments
 
 
@@ -255,9 +263,8 @@ def main() -> None:
         bench = Bench(Path(folder), arguments)
         measure_all(bench, rows, arguments.repeats)
         found = [summary(bench, row) for row in rows]
-    rates = {f"{row['precision']} x{row['threads']} {row['gemm_gflops']:.0f} GFLOP/s": None for row in found}
     print(table(found))
-    print(ABOUT.format(version=version, pairs=arguments.peer_micro_batch, gemm=", ".join(rates)), end="")
+    print(ABOUT.format(version=version, pairs=arguments.peer_micro_batch, gemm=gemm_rates(found)), end="")
     if arguments.json:
         arguments.json.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
 

@@ -213,6 +213,7 @@ def measure(case: argparse.Namespace) -> dict[str, Any]:
     meter = Meter()
     meter.watch_loading()
     losses = {"ours": train_ours, "trl": train_trl}[case.side](case, meter)
+    assert meter.loaded_bytes, "the model was not loaded by AutoModelForCausalLM.from_pretrained"
     pairs, order = read_pairs(case)
     batches = [order[at : at + BATCH_SIZE] for at in range(BATCH_SIZE, len(order), BATCH_SIZE)]
     return {
@@ -228,7 +229,7 @@ def measure(case: argparse.Namespace) -> dict[str, Any]:
     }
 
 
-def parse(arguments: list[str] | None = None) -> argparse.Namespace:
+def parse() -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("side", choices=("prepare", "ours", "trl"))
@@ -241,7 +242,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--weights", choices=("float32", "bfloat16"), default="float32", help="trl: weights loaded as")
     parser.add_argument("--reference", choices=("stored", "online"), default="stored", help="trl: the reference of DPO")
     parser.add_argument("--micro-batch", type=int, default=BATCH_SIZE, help="trl: pairs of a forward pass")
-    return parser.parse_args(arguments)
+    return parser.parse_args()
 
 
 def main() -> None:
