@@ -129,7 +129,8 @@ class Run:
         parts = self._parts("prefer", trainer=self.trainer, start=start.fingerprint, training=training)
         parts |= {"loss": known_by(loss), "reference": reference.fingerprint if reference else None}
         parts["pairs"] = store.hash_records(pairs)
-        train = partial(self.trainer.prefer, start, reference, pairs, loss, training)
+        cache = self.root / "cache"
+        train = partial(self.trainer.prefer, start, reference, pairs, loss, training, cache=cache)
         model_name = f"iteration {self.iteration}" if name == "policy" else name
         made = self._trained(name, "prefer", parts, pairs, train, model_name)
         self.trained_pairs = len(pairs)

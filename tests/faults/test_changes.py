@@ -36,7 +36,7 @@ CHANGES = [
     ("training.epochs=3", POLICIES, "iteration-1/policy runs again, changed: training.epochs"),
     ("loss.beta=7.0", POLICIES, "iteration-1/policy runs again, changed: loss.beta"),
     ("method.pairs=5", POLICIES, "iteration-1/policy runs again, changed: pairs"),
-    ("scorer.threshold=0.5", POLICIES, "iteration-1/policy runs again, changed: pairs"),
+    ("scorer.threshold=0.8", POLICIES, "iteration-1/policy runs again, changed: pairs"),
     (
         "method.improver.sampling.top_p=0.9",
         PAIRS,

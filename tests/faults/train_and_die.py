@@ -1,9 +1,11 @@
 """A program: trains a tiny model for real, in children that are killed inside the training, then undisturbed."""
 
+import json
 import os
 import signal
 import sys
 from pathlib import Path
+from typing import Any
 
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
@@ -44,9 +46,8 @@ def tiny_model(folder: Path) -> None:
     LlamaForCausalLM(config).save_pretrained(folder)
 
 
-def main(folder: Path) -> None:
-    """Two deaths, the end, and an undisturbed run beside it."""
-    torch.set_num_threads(1)
+def tiny_recipe(folder: Path, training: dict[str, Any], trainer: dict[str, Any]) -> recipe.Recipe:
+    """One iteration of SPIN on a tiny model; `training` and `trainer` change single settings."""
     tiny_model(folder / "model")
     path = write_recipe(
         folder,
@@ -56,11 +57,17 @@ def main(folder: Path) -> None:
         benchmark={"samples": 1, "greedy": False, "max_tokens": 8},
         benchmark__scorer={"function": "operator:eq"},  # what a random model says is only asked to be no echo
         method__sampling={"max_tokens": 8},
-        training={"batch_size": 2, "learning_rate": 1e-2},
+        training={"batch_size": 2, "learning_rate": 1e-2, **training},
         engine={"kind": "local", "dtype": "float32"},
-        trainer={"kind": "local", "dtype": "float32", "checkpoint_seconds": 1e-6},
+        trainer={"kind": "local", "dtype": "float32", "checkpoint_seconds": 1e-6, **trainer},
     )
-    chosen = recipe.read(path)
+    return recipe.read(path)
+
+
+def main(folder: Path, training: dict[str, Any], trainer: dict[str, Any]) -> None:
+    """Two deaths, the end, and an undisturbed run beside it."""
+    torch.set_num_threads(1)
+    chosen = tiny_recipe(folder, training, trainer)
     for name, step in (("killed", 1), ("killed", 3), ("killed", 0), ("whole", 0)):
         print(f"{name} {step}", flush=True)
         if (child := os.fork()) == 0:
@@ -71,4 +78,4 @@ def main(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main(Path(sys.argv[1]), *map(json.loads, sys.argv[2:]))

@@ -13,8 +13,9 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from selfboost.losses.dpo import DPO
 from selfboost.losses.simpo import SimPO
 from selfboost.train import Sequenced, Training
-from selfboost.train.checkpoints import FILE, STATE
+from selfboost.train.checkpoints import STATE
 from selfboost.train.local import Local
+from selfboost.train.telemetry import TIMINGS
 
 torch.set_num_threads(1)
 TRAINING = Training(learning_rate=1e-3, batch_size=4, epochs=2.5, max_length=64)
@@ -47,7 +48,7 @@ def prefer(start, into, local=None, loss=None, reference=None, training=TRAINING
 
 
 def untimed(result):
-    return [{name: value for name, value in row.items() if name != "tokens_per_second"} for row in result.history]
+    return [{name: value for name, value in row.items() if name not in TIMINGS} for row in result.history]
 
 
 def distance(first, second):
@@ -82,7 +83,7 @@ def test_what_the_result_says(start, tmp_path):
     assert result.steps == math.ceil(round(9 * 2.5) / 4) == len(result.history)
     assert [call[:2] for call in calls] == [(step, result.steps) for step in range(1, result.steps + 1)]
     assert calls[-1][2] == result.tokens
-    expected = {"step", "loss", "learning_rate", "gradient_norm", "tokens_per_second"}
+    expected = {"step", "loss", "learning_rate", "gradient_norm", *TIMINGS}
     expected |= {"chosen_logp", "rejected_logp", "chosen_logp_sum", "rejected_logp_sum", "margin", "accuracy"}
     assert all(set(row) == expected for row in result.history)
     assert [row["step"] for row in result.history] == list(range(1, result.steps + 1))
@@ -145,46 +146,125 @@ class Killed(BaseException):
     """Stands for SIGKILL: nothing in the package may catch it."""
 
 
+def kill_at(step, steps_run=None):
+    """A listener that ends the training after a step."""
+
+    def progress(done, total, tokens):
+        if steps_run is not None:
+            steps_run.append(done)
+        if done == step:
+            raise Killed
+
+    return progress
+
+
+def states_in(folder):
+    return sorted(path.name for path in (folder / STATE).glob("*"))
+
+
+ALWAYS = {"checkpoint_seconds": 1e-9}
+WAYS = {
+    "adamw": {},
+    "rmsprop": {"optimizer": "rmsprop"},
+    "adamw_8bit": {"optimizer": "adamw_8bit"},
+    "average": {"ema_decay": 0.7},
+    "lora": {"lora_rank": 3},
+    "lora and average": {"lora_rank": 3, "ema_decay": 0.7, "lora_targets": ("q_proj", "down_proj")},
+}
+
+
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
-@pytest.mark.parametrize("optimizer", ["adamw", "rmsprop"])
+@pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("verb", [finetune, prefer])
-def test_killed_and_resumed_equals_never_killed_bit_for_bit(start, other, verb, optimizer, dtype, tmp_path):
-    arguments = {"training": replace(TRAINING, optimizer=optimizer)}
+def test_killed_and_resumed_equals_never_killed_bit_for_bit(start, other, verb, way, dtype, tmp_path):
+    for library, wanted in (("peft", "lora" in way), ("bitsandbytes", "8bit" in way)):
+        if wanted:
+            pytest.importorskip(library, reason="needs an extra")
+    arguments = {"training": replace(TRAINING, **WAYS[way])}
     arguments |= {"loss": DPO(), "reference": other} if verb is prefer else {}
     whole = verb(start, tmp_path / "whole", Local(dtype=dtype), **arguments)
     steps_run = []
-
-    def kill_at(step):
-        def progress(done, total, tokens):
-            steps_run.append(done)
-            if done == step:
-                raise Killed
-
-        return progress
-
-    always = Local(dtype=dtype, checkpoint_seconds=1e-9)
+    always = Local(dtype=dtype, **ALWAYS)
     for step in (1, 4):
         with pytest.raises(Killed):
-            verb(start, tmp_path / "killed", always, progress=kill_at(step), **arguments)
-    (tmp_path / "killed" / STATE / f"{FILE}.new").write_bytes(b"half a state")  # a kill in the middle of writing
-    resumed = verb(start, tmp_path / "killed", always, progress=kill_at(0), **arguments)
+            verb(start, tmp_path / "killed", always, progress=kill_at(step, steps_run), **arguments)
+    (tmp_path / "killed" / STATE / "step-00000005-half.new").write_bytes(b"half a state")  # killed while writing
+    resumed = verb(start, tmp_path / "killed", always, progress=kill_at(0, steps_run), **arguments)
     assert steps_run == list(range(1, whole.steps + 1))  # no finished step was taken again
-    assert (tmp_path / "whole" / WEIGHTS).read_bytes() == (tmp_path / "killed" / WEIGHTS).read_bytes()
+    assert files_of(tmp_path / "whole") == files_of(tmp_path / "killed")
     assert untimed(resumed) == untimed(whole)
     assert resumed.tokens == whole.tokens
     assert not (tmp_path / "killed" / STATE).exists()
 
 
-def test_the_state_of_another_training_is_not_used(start, tmp_path):
-    def kill(done, total, tokens):
-        raise Killed
+def files_of(folder):
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
+
+def test_killed_after_the_last_step_and_resumed_equals_never_killed(start, tmp_path):
+    pytest.importorskip("peft", reason="needs the extra `lora`")
+    training = replace(TRAINING, ema_decay=0.7, lora_rank=2)
+    whole = finetune(start, tmp_path / "whole", training=training)
     with pytest.raises(Killed):
-        finetune(start, tmp_path / "out", Local(checkpoint_seconds=1e-9), progress=kill, seed=1)
-    assert (tmp_path / "out" / STATE / FILE).exists()
+        finetune(start, tmp_path / "out", Local(**ALWAYS), training=training, progress=kill_at(whole.steps))
+    assert untimed(finetune(start, tmp_path / "out", training=training)) == untimed(whole)
+    assert files_of(tmp_path / "whole") == files_of(tmp_path / "out")
+
+
+def test_the_state_of_another_training_is_not_used(start, tmp_path):
+    with pytest.raises(Killed):
+        finetune(start, tmp_path / "out", Local(**ALWAYS), progress=kill_at(1), seed=1)
+    assert len(states_in(tmp_path / "out")) == 1
     finetune(start, tmp_path / "out")
     finetune(start, tmp_path / "fresh")
-    assert (tmp_path / "out" / WEIGHTS).read_bytes() == (tmp_path / "fresh" / WEIGHTS).read_bytes()
+    assert files_of(tmp_path / "out") == files_of(tmp_path / "fresh")
+
+
+@pytest.mark.parametrize(("keep", "expected"), [(1, [4]), (2, [2, 4]), (9, [2, 4])])
+def test_the_last_states_are_kept_and_named_by_their_step(start, keep, expected, tmp_path):
+    local = Local(checkpoint_seconds=0, checkpoint_steps=2, keep_states=keep)
+    with pytest.raises(Killed):
+        finetune(start, tmp_path / "out", local, progress=kill_at(5))
+    assert [int(name.split("-")[1]) for name in states_in(tmp_path / "out")] == expected
+    with pytest.raises(Killed):  # another training's states make room for this one's
+        finetune(start, tmp_path / "out", local, progress=kill_at(3), seed=1)
+    assert [int(name.split("-")[1]) for name in states_in(tmp_path / "out")] == [2]
+
+
+@pytest.mark.parametrize("damage", [b"", b"not a state", "half"])
+def test_a_damaged_state_gives_way_to_the_one_before_it(start, damage, tmp_path):
+    whole, steps_run = finetune(start, tmp_path / "whole"), []
+    local = Local(**ALWAYS, keep_states=2)
+    with pytest.raises(Killed):
+        finetune(start, tmp_path / "out", local, progress=kill_at(4))
+    _, newest = (tmp_path / "out" / STATE / name for name in states_in(tmp_path / "out"))
+    content = newest.read_bytes()
+    newest.write_bytes(content[: len(content) // 2] if damage == "half" else damage)
+    resumed = finetune(start, tmp_path / "out", local, progress=kill_at(0, steps_run))
+    assert steps_run == [4, 5, 6]
+    assert untimed(resumed) == untimed(whole)
+    assert files_of(tmp_path / "out") == files_of(tmp_path / "whole")
+
+
+def test_random_generators_go_on_where_they_were(start, tmp_path):
+    def draw(found, step):
+        def progress(done, total, tokens):
+            found.append(torch.rand(1).item())
+            if done == step:
+                raise Killed
+
+        return progress
+
+    whole, broken = [], []
+    torch.manual_seed(0)
+    finetune(start, tmp_path / "whole", progress=draw(whole, 0))
+    torch.manual_seed(0)
+    with pytest.raises(Killed):
+        finetune(start, tmp_path / "out", Local(**ALWAYS), progress=draw(broken, 3))
+    torch.manual_seed(1)
+    finetune(start, tmp_path / "out", Local(**ALWAYS), progress=draw(broken, 0))
+    # What was drawn after the last state was written is drawn again.
+    assert broken == [*whole[:3], *whole[2:5]]
 
 
 def test_short_trainings_write_no_state(start, tmp_path):
@@ -213,11 +293,21 @@ def test_a_loss_that_is_not_finite_stops_with_the_step_and_the_rows(start, tmp_p
     assert list((tmp_path / "out").iterdir()) == []
 
 
-def test_a_training_that_blows_up_leaves_nothing(start, tmp_path):
+def test_a_training_that_blows_up_keeps_its_last_state_and_stops_there_again(start, tmp_path):
     wild = replace(TRAINING, learning_rate=1e30, warmup=0.0)
-    with pytest.raises(FloatingPointError, match=r"step \d+ of 6: the (loss|gradient) is not finite"):
-        finetune(start, tmp_path / "out", Local(checkpoint_seconds=1e-9), training=wild)
-    assert list((tmp_path / "out").iterdir()) == []
+    said = []
+    for steps_run in ([], []):
+        with pytest.raises(FloatingPointError, match=r"step \d+ of 6: the (loss|gradient) is not finite") as error:
+            finetune(start, tmp_path / "out", Local(**ALWAYS), training=wild, progress=kill_at(0, steps_run))
+        said.append((str(error.value), states_in(tmp_path / "out")))
+    assert said[0] == said[1]
+    assert steps_run == []
+    ((kept,), told) = said[0][1], said[0][0]
+    assert f"the last state before it is kept in {tmp_path / 'out' / STATE / kept}. A smaller learning" in told
+    assert [path.name for path in (tmp_path / "out").iterdir()] == [STATE]
+    finetune(start, tmp_path / "out", Local(**ALWAYS))  # other settings begin anew
+    finetune(start, tmp_path / "fresh")
+    assert files_of(tmp_path / "out") == files_of(tmp_path / "fresh")
 
 
 def test_cuts_are_counted_and_the_model_is_never_asked_beyond_its_context(start, tmp_path):

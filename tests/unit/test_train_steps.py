@@ -1,6 +1,7 @@
 """What makes a step: cuts to the longest length, data order, micro-batches, learning rate, the optimiser."""
 
 import math
+import sys
 
 import pytest
 import torch
@@ -164,6 +165,64 @@ def test_rmsprop_is_the_formula():
     weight.grad = torch.full((1, 1), 3.0)
     optimizer.step(0.1)
     assert weight.item() == pytest.approx(1 - 0.1 * 3 / (math.sqrt(0.01 * 9) + 1e-8), abs=1e-6)
+
+
+def test_rmsprop_is_pytorch_s_as_it_stands():
+    """Hugging Face's trainers, which SPIN's recipes give `optim: rmsprop`, hand over the learning rate alone."""
+    torch.manual_seed(0)
+    ours = torch.randn(4, 3, requires_grad=True)
+    theirs = ours.detach().clone().requires_grad_()
+    optimizer = Optimizer([ours], Training(optimizer="rmsprop"))
+    plain = torch.optim.RMSprop([theirs], lr=0.01)
+    for _ in range(5):
+        theirs.grad = torch.randn(4, 3)
+        ours.grad = theirs.grad.clone()
+        optimizer.step(0.01)
+        plain.step()
+    assert torch.equal(ours, theirs)
+
+
+def descend(optimizer_name, steps=150):
+    """A least-squares fit; returns the losses and the optimiser."""
+    torch.manual_seed(0)
+    inputs_BD, outputs_BV = torch.randn(64, 128), torch.randn(64, 64)
+    weight_VD = torch.zeros(64, 128, requires_grad=True)
+    optimizer = Optimizer([weight_VD], Training(optimizer=optimizer_name, max_gradient_norm=1e9))
+    losses = []
+    for _ in range(steps):
+        loss = (inputs_BD @ weight_VD.T - outputs_BV).square().mean()
+        loss.backward()
+        losses.append(loss.item())
+        optimizer.step(3e-3)
+    return losses, optimizer
+
+
+def test_adamw_with_moments_in_8_bits_descends_like_adamw():
+    pytest.importorskip("bitsandbytes", reason="needs the extra `eight-bit`")
+    exact, optimizer = descend("adamw")
+    rough, eight_bit = descend("adamw_8bit")
+    assert rough[-1] < 0.05 * rough[0]
+    for step in (10, 50, 149):
+        assert rough[step] == pytest.approx(exact[step], rel=0.1, abs=0.01)
+    (state,) = eight_bit.state()["moments"]["state"].values()
+    moments = state["__bnb_optimizer_quant_state__"]
+    assert moments["state1"].dtype == moments["state2"].dtype == torch.uint8
+    assert moments["state1"].shape == (64, 128)
+    (whole,) = optimizer.state()["moments"]["state"].values()
+
+    def taken(state):
+        return sum(tensor.nbytes for tensor in state.values() if isinstance(tensor, torch.Tensor))
+
+    assert taken(moments) < 0.3 * taken(whole)  # a quarter and the scales of the blocks
+
+
+def test_without_bitsandbytes_one_sentence_says_how_to_install_it(monkeypatch):
+    monkeypatch.setitem(sys.modules, "bitsandbytes", None)  # as where it is not installed
+    weight = torch.ones(1, 1, requires_grad=True)
+    with pytest.raises(
+        ValueError, match=r"optimizer = 'adamw_8bit' needs bitsandbytes, .*: pip install 'selfboost\[eight-bit\]'$"
+    ):
+        Optimizer([weight], Training(optimizer="adamw_8bit"))
 
 
 def test_gradients_are_clipped_to_the_norm():

@@ -12,7 +12,15 @@ from selfboost.report.material import Round, Story
 from selfboost.store import StageCard
 from selfboost.summary import interval, is_share, number
 
-NO_CURVE = ("step", "learning_rate", "gradient_norm", "tokens_per_second")
+NO_CURVE = (
+    "step",
+    "learning_rate",
+    "gradient_norm",
+    "seconds",
+    "tokens_per_second",
+    "utilisation",
+    "memory_mb",
+)
 """Columns of a training's history that say nothing about what is learned."""
 NO_FAULT = ("steps", "history")
 

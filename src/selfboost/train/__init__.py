@@ -24,22 +24,34 @@ class Training:
     """Examples or pairs per optimiser step."""
     epochs: Annotated[float, Field(gt=0)] = 1.0
     """Passes over the data; a fraction is allowed."""
-    optimizer: Literal["adamw", "rmsprop"] = "adamw"
-    """AdamW (betas 0.9, 0.999) or RMSprop (alpha 0.99: SPIN's and DNPO's)."""
+    optimizer: Literal["adamw", "adamw_8bit", "rmsprop"] = "adamw"
+    """AdamW (betas 0.9, 0.999), the same with moments in 8 bits (bitsandbytes), or RMSprop (SPIN's and DNPO's)."""
     schedule: Literal["cosine", "linear", "constant"] = "cosine"
     """How the learning rate falls after the warm-up, to 0 (or stays)."""
     warmup: Annotated[float, Field(ge=0, lt=1)] = 0.1
     """Share of the steps in which the learning rate rises linearly from 0."""
     weight_decay: Annotated[float, Field(ge=0)] = 0.0
-    """Decoupled weight decay (AdamW)."""
+    """Decoupled weight decay (AdamW, in 8 bits too)."""
     max_gradient_norm: Annotated[float, Field(gt=0)] = 1.0
     """Gradients are scaled down to this norm."""
     max_length: Annotated[int, Field(ge=2)] = 2048
     """Most tokens of prompt and completion; beyond it the prompt's end and the completion's start are kept."""
+    ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """The model becomes a moving average of the weights that keeps this share at each step (0 = the last weights)."""
+    lora_rank: Annotated[int, Field(ge=0)] = 0
+    """Train an adapter of this rank (LoRA, by peft) and merge it at the end; 0 = all weights are trained."""
+    lora_alpha: Annotated[float, Field(gt=0)] = 16.0
+    """The adapter's product is scaled by lora_alpha / lora_rank."""
+    lora_targets: str | tuple[str, ...] = "all-linear"
+    """Layers with an adapter: all linear ones below the head, or a list of names such as "q_proj"."""
 
     def __post_init__(self) -> None:
         if self.optimizer == "rmsprop" and self.weight_decay:
-            raise ValueError(f"weight_decay = {self.weight_decay} with optimizer = 'rmsprop': only 'adamw' has it")
+            raise ValueError(f"weight_decay = {self.weight_decay} with optimizer = 'rmsprop': only AdamW has it")
+        if not self.lora_targets or (isinstance(self.lora_targets, str) and self.lora_targets != "all-linear"):
+            raise ValueError(
+                f"lora_targets = {self.lora_targets!r}: must be 'all-linear', or a list such as ['q_proj', 'v_proj']"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,8 +63,9 @@ class TrainingResult:
     truncated: int
     """Completions or prompts that were cut to `max_length`."""
     history: Sequence[Mapping[str, float]]
-    """One row per logged step: step, loss, learning_rate, gradient_norm, tokens_per_second; for pairs also
-    chosen_logp, rejected_logp (mean per token), margin, accuracy."""
+    """One row per logged step: step, loss, learning_rate, gradient_norm; for pairs also margin and accuracy, and for
+    those of language models chosen_logp, rejected_logp (means per token), chosen_logp_sum, rejected_logp_sum. What
+    differs from machine to machine: seconds, tokens_per_second, utilisation, memory_mb (`telemetry.StepMeter`)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,7 +83,7 @@ class Trainer(Protocol):
     generation config) into `into` and return what happened. The folder exists; it is empty, or holds what an earlier
     call with the same arguments left when it was killed: that training is gone on with where the trainer can, with the
     same result. They raise ValueError with one sentence for what a user can mend, FloatingPointError (step and rows
-    named) on a loss that is not finite.
+    named) on a loss that is not finite, and leave there what they had saved before it.
     """
 
     def finetune(
@@ -95,8 +108,12 @@ class Trainer(Protocol):
         into: Path,
         seed: int,
         progress: Progress,
+        cache: Path | None = None,
     ) -> TrainingResult:
-        """Preference optimisation; a loss whose head is `reward` trains a sequence classifier with one output."""
+        """Preference optimisation; a loss whose head is `reward` trains a sequence classifier with one output.
+
+        `cache`: a folder for what later trainings can use again, such as the reference's log-probabilities.
+        """
         ...
 
     def logps(self, model: Model, sequences: Sequence[Sequenced]) -> Iterator[tuple[float, ...]]:

@@ -68,6 +68,7 @@ class Fake:
         into: Path,
         seed: int,
         progress: Progress,
+        cache: Path | None = None,  # noqa: ARG002 - nothing here is worth keeping
     ) -> TrainingResult:
         """Skill rises with the mean worth of chosen over rejected answers, and falls where they are the wrong way."""
         if loss.needs_reference and reference is None:

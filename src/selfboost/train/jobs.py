@@ -1,9 +1,13 @@
-"""The trainings of `Local`, start to end: open the model, compute the reference, run the loop, write the folder."""
+"""The trainings of `Local`, start to end: open the model, compute the reference, put an adapter on if one is trained,
+run the loop, merge, write the folder.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, fields
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass, fields, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -11,18 +15,23 @@ import torch
 from transformers import PreTrainedModel
 
 from selfboost.engines import Progress
-from selfboost.engines.checkpoint import load_causal_model
+from selfboost.engines.checkpoint import choose_device, choose_dtype, load_causal_model
 from selfboost.losses import Loss
 from selfboost.records import Example, Model, Pair, content_hash
-from selfboost.train import Sequenced, Training, TrainingResult
+from selfboost.train import Sequenced, Training, TrainingResult, adapters
 from selfboost.train.batches import micro_batches
 from selfboost.train.checkpoints import State, StateFolder, save_model
 from selfboost.train.local import Local
 from selfboost.train.logprobs import LanguageModel, language_model, logps_in_order
-from selfboost.train.objectives import Likelihood, Objective, Preference, References, RewardPreference, reference_logps
-from selfboost.train.optimization import Loop, Pace
+from selfboost.train.objectives import Likelihood, Objective, Preference, RewardPreference, reference_logps
+from selfboost.train.optimization import Loop, Pace, Processes
+from selfboost.train.optimizers import require_bitsandbytes
+from selfboost.train.parallel import ALONE, World, conduct
+from selfboost.train.references import ReferenceCache, References
 from selfboost.train.reward_models import open_reward_model, rewards_in_order
 from selfboost.train.rows import Item, Row, example_items, hash_items, pair_items
+from selfboost.train.sharding import shard, whole_weights
+from selfboost.train.trackers import Tracked, require_tracker, tracking
 
 
 @dataclass(frozen=True)
@@ -35,12 +44,34 @@ class Job:
     into: Path
     seed: int
     progress: Progress
+    cache: Path | None = None
+    """Where the reference's log-probabilities are kept for trainings to come."""
+    world: World = ALONE
+
+    def __post_init__(self) -> None:
+        """Optional libraries are missed here, before any work."""
+        if self.training.lora_rank:
+            adapters.require_peft()
+        if self.training.optimizer == "adamw_8bit":
+            require_bitsandbytes()
+        if self.local.sharding and (self.training.lora_rank or self.training.optimizer == "adamw_8bit"):
+            raise ValueError(
+                "trainer.sharding = true spreads full fine-tuning over devices: it goes neither with "
+                "training.lora_rank nor with optimizer = 'adamw_8bit'; set sharding = false, which copies the model"
+            )
+        for name in self.local.trackers:
+            require_tracker(name)
+
+    @property
+    def sharded(self) -> bool:
+        """Whether weights are spread over the processes."""
+        return self.local.sharding and self.world.size > 1
 
     def states(self, verb: str, items: Sequence[Item], *others: object) -> StateFolder:
-        """Where this training's state is kept, under a hash of everything that determines its result."""
+        """Where this training's states are kept, under a hash of everything that determines its result."""
         kept = {f.name: getattr(self.local, f.name) for f in fields(self.local) if not f.metadata.get("speed_only")}
         parts = [verb, self.start.fingerprint, self.training, self.seed, kept, *others, hash_items(items)]
-        return StateFolder(self.into, content_hash(parts))
+        return StateFolder(self.into, content_hash(parts), self.local.keep_states)
 
     def run(
         self,
@@ -52,58 +83,118 @@ class Job:
         references: References | None = None,
     ) -> TrainingResult:
         """The loop, from a state if there is one, then the finished folder."""
-        local = self.local
+        local, training = self.local, self.training
         if local.gradient_checkpointing:
             _recompute_activations(model)
-        pace = Pace(
-            tokens=local.micro_batch_tokens,
-            checkpoint_seconds=local.checkpoint_seconds,
-            log_every=local.log_every,
-        )
-        loop = Loop(model, objective, items, self.training, pace, states, self.seed)
+        adapter = None
+        if training.lora_rank:
+            adapter = adapters.put_on(model, training, self.seed, train_head=isinstance(objective, RewardPreference))
+        processes = Processes(world=self.world, sharded=self.sharded)
+        loop = Loop(model, objective, items, training, _pace(local), states, self.seed, processes)
         loop.resume(state)
-        result = loop.run(self.progress, {"references": references})
-        save_model(model, self.start.path, self.into, trust_remote_code=local.trust_remote_code)
-        states.remove()
+        names = local.trackers if self.world.conducts else ()
+        with tracking(names, self._tracked(states, loop.done)) as trackers:
+            result = loop.run(self.progress, trackers, {"references": references})
+        weights = whole_weights(model, choose_dtype(local.dtype, model.device)) if self.sharded else None
+        if self.world.conducts:
+            if adapter is not None:
+                adapter.save(self.into / adapters.FOLDER)
+                adapter.merge()
+            trust = local.trust_remote_code
+            save_model(model, self.start.path, self.into, weights=weights, trust_remote_code=trust)
+            states.remove()
         return result
+
+    def _tracked(self, states: StateFolder, steps_done: int) -> Tracked:
+        """A stage's training is named after the iteration and the stage that its folder lies in."""
+        place = self.into.resolve().parent
+        name = f"{place.parent.name}-{place.stem}-{states.identity[:8]}"
+        return Tracked(
+            project=self.local.tracking_project,
+            name=re.sub(r"[^\w.-]+", "-", name),
+            folder=Path(self.local.tracking_folder),
+            settings=asdict(self.training) | {"start": self.start.name, "seed": self.seed},
+            steps_done=steps_done,
+        )
+
+
+def _pace(local: Local) -> Pace:
+    return Pace(
+        tokens=local.micro_batch_tokens,
+        checkpoint_seconds=local.checkpoint_seconds,
+        checkpoint_steps=local.checkpoint_steps,
+        log_every=local.log_every,
+    )
+
+
+def conducted(job: Job, work: Callable[..., TrainingResult], *given: Any) -> TrainingResult:
+    """`work(job, *given)`, by all devices that the settings name."""
+    others = partial(_part, job=replace(job, progress=_unheard), work=work, given=given)
+    return conduct(job.local.devices, partial(_part, job=job, work=work, given=given), others)
+
+
+def _part(world: World, job: Job, work: Callable[..., TrainingResult], given: Sequence[Any]) -> TrainingResult:
+    """What one process does."""
+    return work(replace(job, world=world), *given)
+
+
+def _unheard(_done: int, _total: int, _tokens: int) -> None:
+    """The progress of a follower."""
 
 
 def finetune(job: Job, examples: Sequence[Example]) -> TrainingResult:
     """Supervised fine-tuning."""
-    opened = _open(job.local, job.start)
+    opened = _open_to_train(job)
     items = example_items(examples, _longest(opened.model, job.training))
     states = job.states("finetune", items)
-    return job.run(opened.model, Likelihood(opened), items, states, states.read(opened.model.device))
+    return job.run(opened.model, Likelihood(opened), items, states, states.read())
 
 
 def prefer(job: Job, reference: Model | None, pairs: Sequence[Pair], loss: Loss) -> TrainingResult:
     """Preference optimisation of a language model."""
     if loss.needs_reference and reference is None:
         raise ValueError(f"{type(loss).__name__} compares with a reference model, and none was given")
-    opened = _open(job.local, job.start)
+    opened = _open_to_train(job)
     items = pair_items(pairs, _longest(opened.model, job.training))
     states = job.states("prefer", items, type(loss).__qualname__, loss, reference and reference.fingerprint)
-    state = states.read(opened.model.device)
+    state = states.read()
     references: References | None = None
     if state is not None:
         references = cast("References | None", state["references"])
     elif loss.needs_reference and reference is not None:
-        same = reference.fingerprint == job.start.fingerprint
-        other = opened if same else _open(job.local, reference)
-        references = {}
-        for pack in micro_batches(items, job.local.micro_batch_tokens):
-            references |= dict(zip((item.id for item in pack), reference_logps(other, pack), strict=True))
-        del other
+        references = _references(job, opened, reference, items)
     return job.run(opened.model, Preference(opened, loss, references), items, states, state, references)
+
+
+def _references(job: Job, opened: LanguageModel, reference: Model, items: Sequence[Item]) -> References:
+    """The reference's log-probabilities of all pairs; the start model serves where it is the reference."""
+    cache = ReferenceCache.of(job.cache, reference.fingerprint, str(choose_dtype(job.local.dtype, opened.model.device)))
+    same = reference.fingerprint == job.start.fingerprint
+    other: list[LanguageModel] = [opened] if same else []
+
+    def compute(block: Sequence[Item]) -> Sequence[tuple[float, float]]:
+        if not other:
+            other.append(_open_to_train(replace(job, start=reference)))
+        found: dict[str, tuple[float, float]] = {}
+        packs = micro_batches(block, job.local.micro_batch_tokens, at_least=job.world.size)
+        for pack, counts in job.world.share(packs):
+            values = reference_logps(other[0], pack)
+            found |= dict(zip((item.id for item in pack), values, strict=True)) if counts else {}
+        known = {name: value for part in job.world.gather(found) for name, value in part.items()}
+        return [known[item.id] for item in block]
+
+    return cache.complete(items, compute, keep=job.world.conducts)
 
 
 def train_reward(job: Job, pairs: Sequence[Pair], loss: Loss) -> TrainingResult:
     """A reward model: the start model's body under a new scalar head."""
+    if job.local.sharding:
+        raise ValueError("trainer.sharding = true is for language models: a reward model is copied to each device")
     torch.manual_seed(job.seed)  # the head's first weights
     head = open_reward_model(job.start.path, job.local, new_head=True)
     items = pair_items(pairs, _longest(head.model, job.training))
     states = job.states("reward", items, type(loss).__qualname__, loss)
-    return job.run(head.model, RewardPreference(head, loss), items, states, states.read(head.model.device))
+    return job.run(head.model, RewardPreference(head, loss), items, states, states.read())
 
 
 def logps(local: Local, model: Model, sequences: Sequence[Sequenced]) -> Iterator[tuple[float, ...]]:
@@ -129,6 +220,18 @@ def _rows(sequences: Iterable[Sequenced]) -> Iterator[Row]:
 def _open(local: Local, model: Model) -> LanguageModel:
     loaded = load_causal_model(model.path, local.dtype, local.device, local.trust_remote_code)
     return language_model(loaded, local)
+
+
+def _open_to_train(job: Job) -> LanguageModel:
+    """A language model as this process trains it: whole, or its shard, in float32 on which it is computed in less."""
+    local = job.local
+    if not job.sharded:
+        return _open(local, job.start)
+    device = choose_device(local.device)
+    loaded = load_causal_model(job.start.path, "float32", "cpu", local.trust_remote_code)
+    opened = language_model(loaded, local)
+    shard(opened, job.world.size, device, choose_dtype(local.dtype, device))
+    return opened
 
 
 def _longest(model: PreTrainedModel, training: Training) -> int:

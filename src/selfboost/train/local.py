@@ -19,6 +19,7 @@ from selfboost.engines.checkpoint import DeviceName, DTypeName
 from selfboost.losses import Loss
 from selfboost.records import Example, Model, Pair
 from selfboost.train import Sequenced, Training, TrainingResult
+from selfboost.train.trackers import TrackerName
 
 AttentionName = Literal["auto", "blocks", "rows", "flex"]
 """Matrix products over blocks of queries; PyTorch's fused attention on padded rows; FlexAttention. `auto`: rows on a
@@ -29,12 +30,16 @@ SPEED_ONLY = {"speed_only": True}
 
 @dataclass(frozen=True, kw_only=True)
 class Local:
-    """PyTorch in this process: full fine-tuning of any transformers language model."""
+    """PyTorch in this process: fine-tunes any transformers language model, whole or by LoRA."""
 
     dtype: DTypeName = "auto"
     """Number type of the weights (bfloat16 is trained on float32 masters); `auto`: bfloat16 on a GPU, else float32."""
     device: DeviceName = "auto"
     """Where the model runs; `auto`: the GPU if there is one."""
+    devices: Annotated[int, Field(ge=1)] | Literal["auto"] = field(default=1, metadata=SPEED_ONLY)
+    """Devices of this machine that train together, one process each; "auto": all GPUs. `torchrun` decides by itself."""
+    sharding: bool = field(default=False, metadata=SPEED_ONLY)
+    """Spread weights, gradients and optimiser over the devices (FSDP2); false: each holds a copy of the model."""
     packing: bool = field(default=True, metadata=SPEED_ONLY)
     """Whether sequences are laid end to end and prompts shared; false: padded rows under the model's own attention."""
     attention: AttentionName = field(default="auto", metadata=SPEED_ONLY)
@@ -44,9 +49,19 @@ class Local:
     gradient_checkpointing: bool = field(default=False, metadata=SPEED_ONLY)
     """Recompute activations in the backward pass: a third slower, far less memory."""
     checkpoint_seconds: Annotated[float, Field(ge=0)] = field(default=300.0, metadata=SPEED_ONLY)
-    """Seconds between two saved states from which a killed training goes on; 0 = none."""
+    """Seconds between two saved states from which a killed training goes on; 0 = none by time."""
+    checkpoint_steps: Annotated[int, Field(ge=0)] = field(default=0, metadata=SPEED_ONLY)
+    """Steps between two saved states, beside those by time; 0 = none by steps."""
+    keep_states: Annotated[int, Field(ge=1)] = field(default=1, metadata=SPEED_ONLY)
+    """How many of the last states are kept until the training ends."""
     log_every: Annotated[int, Field(ge=1)] = field(default=1, metadata=SPEED_ONLY)
     """Steps between two rows of the training's history."""
+    trackers: tuple[TrackerName, ...] = field(default=(), metadata=SPEED_ONLY)
+    """Who is sent the history too, row by row: "tensorboard", "wandb", "trackio"."""
+    tracking_project: str = field(default="selfboost", metadata=SPEED_ONLY)
+    """The project that trackers file their runs under."""
+    tracking_folder: str = field(default="tracking", metadata=SPEED_ONLY)
+    """Where TensorBoard and wandb write; relative to the current directory."""
     trust_remote_code: bool = False
     """Whether a checkpoint may bring code of its own that is run here."""
 
@@ -63,7 +78,8 @@ class Local:
         """Supervised fine-tuning: mean negative log-likelihood over completion tokens, end of turn included."""
         from selfboost.train import jobs
 
-        return jobs.finetune(jobs.Job(self, start, training, into, seed, progress), examples)
+        job = jobs.Job(self, start, training, into, seed, progress)
+        return jobs.conducted(job, jobs.finetune, examples)
 
     def prefer(
         self,
@@ -76,14 +92,15 @@ class Local:
         into: Path,
         seed: int,
         progress: Progress,
+        cache: Path | None = None,
     ) -> TrainingResult:
         """Preference optimisation of a language model, or of a reward model where the loss's head is `reward`."""
         from selfboost.train import jobs
 
-        job = jobs.Job(self, start, training, into, seed, progress)
-        return (
-            jobs.train_reward(job, pairs, loss) if loss.head == "reward" else jobs.prefer(job, reference, pairs, loss)
-        )
+        job = jobs.Job(self, start, training, into, seed, progress, cache)
+        if loss.head == "reward":
+            return jobs.conducted(job, jobs.train_reward, pairs, loss)
+        return jobs.conducted(job, jobs.prefer, reference, pairs, loss)
 
     def logps(self, model: Model, sequences: Sequence[Sequenced]) -> Iterator[tuple[float, ...]]:
         """Natural log-probability of every completion token, in order; nothing for an empty completion."""

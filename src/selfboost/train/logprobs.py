@@ -6,8 +6,7 @@ Shapes: T tokens of a pack, D hidden size, N completion tokens of all rows.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import cast
+from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor
@@ -26,8 +25,7 @@ WHOLE_ITEM = 4
 """Blocks that an item's logits may fill together and yet be held at once."""
 
 
-@dataclass(frozen=True)
-class Losses:
+class Losses(NamedTuple):
     """What a forward pass of a training gives."""
 
     total: Tensor

@@ -16,11 +16,10 @@ from torch import Tensor
 
 from selfboost.losses import Loss, PairScores
 from selfboost.train.logprobs import LanguageModel
+from selfboost.train.references import References
 from selfboost.train.reward_models import RewardHead
 from selfboost.train.rows import Item
 
-References = Mapping[str, tuple[float, float]]
-"""A pair's id → the reference model's summed log-probabilities of its chosen and its rejected completion."""
 Measures = Mapping[str, Tensor]
 """What is worth logging of each item, shape (B,), detached."""
 

@@ -7,19 +7,24 @@ from __future__ import annotations
 
 import math
 import time
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
-import torch
+from transformers import PreTrainedModel
 
 from selfboost.engines import Progress
 from selfboost.train import Training, TrainingResult
+from selfboost.train.averaging import Average
 from selfboost.train.batches import micro_batches, step_batches
-from selfboost.train.checkpoints import StateFolder
+from selfboost.train.checkpoints import StateFolder, random_state, restore_random_state
 from selfboost.train.objectives import Objective
 from selfboost.train.optimizers import Optimizer, learning_rate
+from selfboost.train.parallel import ALONE, World
 from selfboost.train.rows import Item
+from selfboost.train.telemetry import StepMeter
+from selfboost.train.trackers import Tracker
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,26 +34,41 @@ class Pace:
     tokens: int
     """Most tokens of a micro-batch."""
     checkpoint_seconds: float
-    """Time between two states; 0 = none."""
+    """Time between two states; 0 = none by time."""
+    checkpoint_steps: int
+    """Steps between two states; 0 = none by steps."""
     log_every: int
     """Steps between two rows of the history."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Processes:
+    """Who takes part."""
+
+    world: World = ALONE
+    sharded: bool = False
+    """Whether the backward pass itself averages gradients over the processes; else they are summed after it."""
+
+
 class Loop:
-    """One training."""
+    """One training, or this process's part in it: every process takes its packs of each step, all take each step."""
 
     def __init__(
         self,
-        model: torch.nn.Module,
+        model: PreTrainedModel,
         objective: Objective,
         items: Sequence[Item],
         training: Training,
         pace: Pace,
         states: StateFolder,
         seed: int,
+        processes: Processes = Processes(),
     ) -> None:
         self.objective, self.items, self.training, self.pace, self.states = objective, items, training, pace, states
+        self.processes = processes
         self.optimizer = Optimizer(model.parameters(), training)
+        self.average = Average(self.optimizer.masters, training.ema_decay)
+        self.meter = StepMeter(model, processes.world.size)
         self.batches = step_batches(len(items), training.batch_size, training.epochs, seed)
         self.done, self.tokens = 0, 0
         self.history: list[dict[str, float]] = []
@@ -58,71 +78,99 @@ class Loop:
         if state is None:
             return
         self.optimizer.restore(state["optimizer"])
+        self.average.restore(state["average"])
         self.done, self.tokens, self.history = state["done"], state["tokens"], state["history"]
+        restore_random_state(state["random"])
 
-    def run(self, progress: Progress, extra_state: Mapping[str, Any]) -> TrainingResult:
-        """All steps that are left; `extra_state` is kept with the state.
+    def run(self, progress: Progress, trackers: Sequence[Tracker], extra_state: Mapping[str, Any]) -> TrainingResult:
+        """All steps that are left, after which the model is the trained one; `extra_state` is kept with the state.
 
         Raises:
-            FloatingPointError: a loss or gradient is not finite; names the step and the rows.
+            FloatingPointError: a loss or gradient is not finite; names the step, the rows and where the state is.
         """
         saved = time.monotonic()
         while self.done < len(self.batches):
-            self._step()
-            if self.pace.checkpoint_seconds and time.monotonic() - saved >= self.pace.checkpoint_seconds:
-                self.states.write(self._state() | dict(extra_state))
+            row = self._step()
+            if self._logged():
+                self.history.append(row)
+                for tracker in trackers:
+                    tracker.log(row)
+            if self.processes.world.agree(self._state_is_due(time.monotonic() - saved)):
+                state = self._state() | dict(extra_state)
+                if self.processes.world.conducts:
+                    self.states.write(self.done, state)
                 saved = time.monotonic()
             progress(self.done, len(self.batches), self.tokens)
+        self.average.take_place()
+        self.optimizer.copy_back()
         cut = sum(item.cuts for item in self.items)
         return TrainingResult(steps=len(self.batches), tokens=self.tokens, truncated=cut, history=self.history)
 
+    def _logged(self) -> bool:
+        return self.done % self.pace.log_every == 0 or self.done == len(self.batches)
+
+    def _state_is_due(self, seconds: float) -> bool:
+        by_time = bool(self.pace.checkpoint_seconds) and seconds >= self.pace.checkpoint_seconds
+        return by_time or (bool(self.pace.checkpoint_steps) and self.done % self.pace.checkpoint_steps == 0)
+
     def _state(self) -> dict[str, Any]:
+        """All that the rest of the training depends on; the order of the data is known from the seed."""
         return {
             "optimizer": self.optimizer.state(),
+            "average": self.average.state(),
+            "random": random_state(),
             "done": self.done,
             "tokens": self.tokens,
             "history": self.history,
         }
 
-    def _step(self) -> None:
+    def _step(self) -> dict[str, float]:
+        """One step; returns its row of the history."""
         start = time.monotonic()
         batch = [self.items[at] for at in self.batches[self.done]]
         row = self._gradients(batch)
+        if not self.processes.sharded:
+            self.processes.world.sum_tensors(self.optimizer.gradients())
         norm = self.optimizer.clip()
         if not math.isfinite(norm):
             self._stop("gradient", [item.id for item in batch])
         rate = learning_rate(self.done, len(self.batches), self.training)
         self.optimizer.step(rate)
+        self.average.update()
         self.done += 1
-        tokens = sum(item.tokens for item in batch)
-        self.tokens += tokens
-        if self.done % self.pace.log_every == 0 or self.done == len(self.batches):
-            speed = tokens / max(time.monotonic() - start, 1e-9)
-            row |= {"learning_rate": rate, "gradient_norm": norm, "tokens_per_second": round(speed, 1)}
-            self.history.append({"step": self.done} | row)
+        self.tokens += sum(item.tokens for item in batch)
+        row |= {"learning_rate": rate, "gradient_norm": norm}
+        return {"step": self.done} | row | self.meter.row(batch, time.monotonic() - start)
 
     def _gradients(self, batch: Sequence[Item]) -> dict[str, float]:
         """Accumulate the gradient of the batch's loss; returns the loss and the means of what else is measured."""
+        world = self.processes.world
         weight = sum(self.objective.weight(item) for item in batch)
-        sums: dict[str, float] = {"loss": 0.0}
-        for group in micro_batches(batch, self.pace.tokens):
+        share = (world.size if self.processes.sharded else 1) / weight
+        sums: dict[str, float] = defaultdict(float)
+        wrong: list[str] = []
+        for group, counts in world.share(micro_batches(batch, self.pace.tokens, at_least=world.size)):
             total, losses_B, measures = self.objective.losses(group)
-            finite = cast("list[bool]", losses_B.isfinite().tolist())
-            wrong = [item.id for item, fine in zip(group, finite, strict=True) if not fine]
-            if wrong:
-                self._stop("loss", wrong)
-            (total / weight).backward()
+            (total * (share if counts else 0.0)).backward()
             self.optimizer.collect()
+            if not counts:
+                continue
+            finite = cast("list[bool]", losses_B.isfinite().tolist())
+            wrong += [item.id for item, fine in zip(group, finite, strict=True) if not fine]
             sums["loss"] += float(losses_B.sum()) / weight
             for name, values_B in measures.items():
-                sums[name] = sums.get(name, 0.0) + float(values_B.sum()) / len(batch)
-        return sums
+                sums[name] += float(values_B.sum()) / len(batch)
+        found = world.gather((dict(sums), wrong))
+        if any(theirs for _, theirs in found):
+            self._stop("loss", [name for _, theirs in found for name in theirs])
+        return {name: sum(part.get(name, 0.0) for part, _ in found) for name in found[0][0]}
 
     def _stop(self, what: str, rows: Sequence[str]) -> None:
-        self.states.remove()  # going on from it would end here again
         rows = list(dict.fromkeys(rows))  # a batch across two epochs may hold a row twice
         more = f" and {len(rows) - 5} more" if len(rows) > 5 else ""
+        states = self.states.paths()
+        kept = f"the last state before it is kept in {states[-1]}" if states else "nothing was written"
         raise FloatingPointError(
             f"step {self.done + 1} of {len(self.batches)}: the {what} is not finite for {', '.join(rows[:5])}{more}; "
-            "nothing was written. A smaller learning rate, or float32, may help"
+            f"{kept}. A smaller learning rate, or float32, may help"
         )

@@ -1,6 +1,8 @@
 """The optimiser and its learning rate. Weights in bfloat16 are trained on float32 masters, gradients summed in float32.
 
-Weight decay spares vectors (norms, biases), as is usual. Leaves out sharded and 8-bit optimisers.
+Weight decay spares vectors (norms, biases), as is usual. RMSprop is PyTorch's as it stands (alpha 0.99, epsilon 1e-8,
+no momentum): what `optim: rmsprop` means in SPIN's recipes, and in DNPO's after them. Weights may be sharded; what is
+saved is whole.
 """
 
 from __future__ import annotations
@@ -13,6 +15,8 @@ import torch
 from torch import Tensor
 
 from selfboost.train import Training
+from selfboost.train.extras import require
+from selfboost.train.sharding import placed, whole
 
 
 def learning_rate(step: int, steps: int, training: Training) -> float:
@@ -30,7 +34,7 @@ def learning_rate(step: int, steps: int, training: Training) -> float:
 
 
 class Optimizer:
-    """AdamW or RMSprop over a model's parameters, with gradient clipping."""
+    """AdamW, also with moments in 8 bits, or RMSprop over a model's parameters, with gradient clipping."""
 
     def __init__(self, parameters: Iterable[Tensor], training: Training) -> None:
         self.parameters = [parameter for parameter in parameters if parameter.requires_grad]
@@ -40,10 +44,7 @@ class Optimizer:
         vectors = [master for master in self.masters if master.ndim <= 1]
         groups: list[dict[str, Any]] = [{"params": matrices, "weight_decay": training.weight_decay}]
         groups.append({"params": vectors, "weight_decay": 0.0})
-        if training.optimizer == "adamw":
-            self._inner: torch.optim.Optimizer = torch.optim.AdamW(groups, betas=(0.9, 0.999), fused=True)
-        else:
-            self._inner = torch.optim.RMSprop(groups, alpha=0.99)
+        self._inner = _inner(groups, training)
 
     def collect(self) -> None:
         """Add the gradients of a micro-batch to the masters' (nothing to do where a parameter is its own master)."""
@@ -56,7 +57,11 @@ class Optimizer:
 
     def clip(self) -> float:
         """Scale the gradients down to the largest allowed norm; returns the norm they had."""
-        return float(torch.nn.utils.clip_grad_norm_(self.masters, self.max_norm))
+        return float(whole(torch.nn.utils.clip_grad_norm_(self.masters, self.max_norm)))
+
+    def gradients(self) -> list[Tensor]:
+        """The masters' gradients, live."""
+        return [master.grad for master in self.masters if master.grad is not None]
 
     @torch.no_grad()
     def step(self, rate: float) -> None:
@@ -65,24 +70,47 @@ class Optimizer:
             group["lr"] = rate
         self._inner.step()
         self._inner.zero_grad()
-        self._copy_back()
+        self.copy_back()
 
     def state(self) -> dict[str, Any]:
-        """All that is needed to go on: masters and moments. The tensors are the live ones."""
-        return {"masters": [master.detach() for master in self.masters], "moments": self._inner.state_dict()}
+        """All that is needed to go on: masters and moments. The tensors are the live ones, but for sharded ones."""
+        masters = [whole(master.detach()) for master in self.masters]
+        moments = self._inner.state_dict()
+        kept = {at: {name: whole(x) for name, x in one.items()} for at, one in moments["state"].items()}
+        return {"masters": masters, "moments": moments | {"state": kept}}
 
     @torch.no_grad()
     def restore(self, state: dict[str, Any]) -> None:
         """Go on from `state()`; sets the model's parameters too."""
         for master, saved in zip(self.masters, state["masters"], strict=True):
-            master.copy_(saved)
-        self._inner.load_state_dict(state["moments"])
-        self._copy_back()
+            master.copy_(placed(saved, master))
+        order = [master for group in self._inner.param_groups for master in group["params"]]
+        moments = state["moments"]
+        kept = {at: {name: placed(x, order[at]) for name, x in one.items()} for at, one in moments["state"].items()}
+        self._inner.load_state_dict(moments | {"state": kept})
+        self.copy_back()
 
-    def _copy_back(self) -> None:
+    @torch.no_grad()
+    def copy_back(self) -> None:
+        """Set the model's parameters to their masters."""
         for parameter, master in zip(self.parameters, self.masters, strict=True):
             if master is not parameter:
                 parameter.copy_(master)
+
+
+def _inner(groups: list[dict[str, Any]], training: Training) -> torch.optim.Optimizer:
+    match training.optimizer:
+        case "adamw":
+            return torch.optim.AdamW(groups, betas=(0.9, 0.999), fused=True)
+        case "adamw_8bit":
+            return require_bitsandbytes().optim.AdamW8bit(groups, betas=(0.9, 0.999))
+        case "rmsprop":
+            return torch.optim.RMSprop(groups, alpha=0.99, eps=1e-8)
+
+
+def require_bitsandbytes() -> Any:
+    """bitsandbytes, or a sentence that says how to install it."""
+    return require("bitsandbytes", extra="eight-bit", setting="training.optimizer = 'adamw_8bit'")
 
 
 def _master(parameter: Tensor) -> Tensor:

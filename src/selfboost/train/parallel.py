@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from functools import cache
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any, Literal, TypeVar, cast
 
 import torch
 import torch.distributed as dist
@@ -30,6 +30,8 @@ Thing = TypeVar("Thing")
 Result = TypeVar("Result")
 WAIT = timedelta(days=30)
 """How long a follower waits for the next training."""
+ANSWER = timedelta(minutes=30)
+"""How long a process waits for the others within a training."""
 START_SECONDS = 300
 """How long the processes wait for each other when they start."""
 
@@ -72,31 +74,37 @@ class World:
         dist.all_gather_object(found, thing)
         return found
 
-    def wait(self) -> None:
-        """Go on when everyone is here."""
-        if self.size > 1:
-            dist.barrier()
+    def agree(self, wish: bool) -> bool:
+        """What the conductor wishes."""
+        return self.gather(wish)[0]
 
 
 ALONE = World()
-Call = tuple[Callable[..., Any], tuple[Any, ...]]
+Call = Callable[[World], object]
+PARENT = "SELFBOOST_CONDUCTOR"
+"""Environment variable: the process that a follower was started by."""
 
 
-def conduct(devices: int, work: Callable[..., Result], *given: Any) -> Result:
-    """`work(world, *given)` in all processes at once; the conductor's result.
+def conduct(
+    devices: int | Literal["auto"], own: Callable[[World], Result], others: Callable[[World], object]
+) -> Result:
+    """`own(world)` here and `others(world)` in all other processes, at once; the result of `own`.
+
+    `others` must be picklable: a module's function, or a partial of one.
 
     Raises:
         RuntimeError: a follower stopped; says what it said last.
     """
+    devices = max(1, torch.cuda.device_count()) if devices == "auto" else devices
     if launched():
         world = _join()
-        _tell((work, given))
-        return work(world, *given)
+        _tell(others)
+        return own(world)
     if devices == 1:
-        return work(ALONE, *given)
+        return own(ALONE)
     with _followers(devices) as world:
-        _tell((work, given))
-        return work(world, *given)
+        _tell(others)
+        return own(world)
 
 
 def launched() -> bool:
@@ -107,23 +115,30 @@ def launched() -> bool:
 def follow() -> None:
     """A follower's life: do what the conductor does until it says that there is no more."""
     world = _join()
-    while (call := _hear()) is not None:
-        work, given = call
-        work(world, *given)
+    while (work := _hear()) is not None:
+        work(world)
 
 
 @cache
 def _join() -> World:
     """Take part in the group that the environment describes."""
     rank, size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
-    backend = "gloo"
     if torch.cuda.is_available():
         torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", rank)) % torch.cuda.device_count())
-        backend = "cpu:gloo,cuda:nccl"
-    dist.init_process_group(backend, rank=rank, world_size=size, timeout=WAIT)
+    dist.init_process_group(_backend(), rank=rank, world_size=size, timeout=ANSWER)
     if rank == 0:
         atexit.register(_release)
     return World(rank, size)
+
+
+@cache
+def _patient() -> Any:
+    """The group in which followers wait for what comes next."""
+    return dist.new_group(backend="gloo", timeout=WAIT)
+
+
+def _backend() -> str:
+    return "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
 
 
 def _release() -> None:
@@ -134,12 +149,12 @@ def _release() -> None:
 
 
 def _tell(call: Call | None) -> None:
-    dist.broadcast_object_list([call], src=0, device=torch.device("cpu"))
+    dist.broadcast_object_list([call], src=0, group=_patient(), device=torch.device("cpu"))
 
 
 def _hear() -> Call | None:
     heard: list[Any] = [None]
-    dist.broadcast_object_list(heard, src=0, device=torch.device("cpu"))
+    dist.broadcast_object_list(heard, src=0, group=_patient(), device=torch.device("cpu"))
     return cast("Call | None", heard[0])
 
 
@@ -147,12 +162,13 @@ def _hear() -> Call | None:
 def _followers(devices: int) -> Generator[World]:
     """Followers on this machine for the length of one training."""
     store: Any = cast(Any, dist).TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
-    backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
     with tempfile.TemporaryDirectory() as folder:
         logs = [Path(folder) / f"{rank}.log" for rank in range(1, devices)]
         started = [_start(rank, devices, store.port, log) for rank, log in enumerate(logs, start=1)]
         try:
-            dist.init_process_group(backend, store=store, rank=0, world_size=devices, timeout=WAIT)
+            # The prefix is what the followers' own rendezvous gives their keys.
+            keys = cast(Any, dist).PrefixStore("default_pg", store)
+            dist.init_process_group(_backend(), store=keys, rank=0, world_size=devices, timeout=ANSWER)
             yield World(0, devices)
             _tell(None)
             for process in started:
@@ -166,6 +182,7 @@ def _followers(devices: int) -> Generator[World]:
                 process.wait()
             if dist.is_initialized():
                 dist.destroy_process_group()
+            _patient.cache_clear()
 
 
 def _start(rank: int, devices: int, port: int, log: Path) -> subprocess.Popen[bytes]:
@@ -186,9 +203,6 @@ def _last_words(started: Sequence[subprocess.Popen[bytes]], logs: Sequence[Path]
             lines = log.read_text(errors="replace").strip().splitlines() or ["it said nothing"]
             return f"process {rank} ended with code {process.returncode}: {lines[-1]}"
     return ""
-
-
-PARENT = "SELFBOOST_CONDUCTOR"
 
 
 def watch_conductor() -> None:

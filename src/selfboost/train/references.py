@@ -34,15 +34,16 @@ class ReferenceCache:
         """The cache of a model in a folder; `numerics`: what else changes its log-probabilities."""
         return cls(None if folder is None else folder / f"{content_hash([fingerprint, *numerics])[:16]}.jsonl")
 
-    def complete(self, items: Sequence[Item], compute: Compute) -> References:
-        """The log-probabilities of all items; what is not known is computed and kept."""
+    def complete(self, items: Sequence[Item], compute: Compute, *, keep: bool = True) -> References:
+        """The log-probabilities of all items; what is not known is computed and, if wished, kept."""
         keys = [hash_items([Item("", item.rows)]) for item in items]
         known = self._read()
         missing = list({key: item for key, item in zip(keys, items, strict=True) if key not in known}.items())
         for start in range(0, len(missing), BLOCK):
             block = missing[start : start + BLOCK]
             found = dict(zip((key for key, _ in block), compute([item for _, item in block]), strict=True))
-            self._append(found)
+            if keep:
+                self._append(found)
             known |= found
         return {item.id: known[key] for key, item in zip(keys, items, strict=True)}
 

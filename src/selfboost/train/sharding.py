@@ -14,17 +14,16 @@ from torch.distributed.tensor import DTensor, distribute_tensor
 from transformers import PreTrainedModel
 from transformers.modeling_layers import GradientCheckpointingLayer
 
-from selfboost.train.logprobs import LanguageModel
 
-
-def shard(model: LanguageModel, size: int, computed_in: torch.dtype) -> None:
-    """Spread a model over all processes: each holds one part in `size` of every weight."""
-    mesh = init_device_mesh(model.head.weight_VD.device.type, (size,))
+def shard(model: torch.nn.Module, size: int, device: torch.device, computed_in: torch.dtype) -> None:
+    """Spread a module over all processes: each holds one part in `size` of every weight."""
+    mesh = init_device_mesh(device.type, (size,))
     policy = MixedPrecisionPolicy(param_dtype=computed_in, reduce_dtype=torch.float32)
-    for module in model.model.modules():
+    for module in list(model.modules()):
         if isinstance(module, GradientCheckpointingLayer):
             fully_shard(module, mesh=mesh, mp_policy=policy)
-    fully_shard(model, mesh=mesh, mp_policy=policy)
+    # The outermost group too lets go of whole weights after a forward pass: none may follow it backwards.
+    fully_shard(model, mesh=mesh, mp_policy=policy, reshard_after_forward=True)
 
 
 def whole(tensor: Tensor) -> Tensor:
@@ -32,19 +31,33 @@ def whole(tensor: Tensor) -> Tensor:
     return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
 
 
-def local(tensor: Tensor) -> Tensor:
-    """The part of a tensor that this process holds."""
+def part(tensor: Tensor) -> Tensor:
+    """What this process holds of a tensor, live."""
     return tensor.to_local() if isinstance(tensor, DTensor) else tensor
 
 
+def whole_of_parts(own: Tensor, like: Tensor) -> Tensor:
+    """The tensor whose part each process has, sharded as another one is; every process must ask."""
+    if not isinstance(like, DTensor):
+        return own
+    mesh, placements = like.device_mesh, like.placements
+    joined = DTensor.from_local(own, mesh, placements, run_check=False, shape=like.shape, stride=like.stride())
+    return joined.full_tensor()
+
+
 def placed(tensor: Tensor, like: Tensor) -> Tensor:
-    """A whole tensor, sharded as another one is."""
-    return distribute_tensor(tensor, like.device_mesh, like.placements) if isinstance(like, DTensor) else tensor
+    """A whole tensor, sharded as another one of its shape is."""
+    if not isinstance(like, DTensor) or tensor.shape != like.shape:
+        return tensor
+    return distribute_tensor(tensor.to(like.device), like.device_mesh, like.placements)
 
 
 def whole_weights(model: PreTrainedModel, saved_in: torch.dtype) -> dict[str, Tensor]:
-    """All weights, by name, on the CPU; every process must ask."""
+    """All weights, by name, on the CPU, a tied one under its first name; every process must ask."""
+    again = {name for name, _ in model.named_parameters(remove_duplicate=False)}
+    again -= {name for name, _ in model.named_parameters()}
     found: dict[str, Tensor] = {}
     for name, tensor in model.state_dict().items():
-        found[name] = whole(tensor).to("cpu", saved_in)
+        if name not in again:
+            found[name] = whole(tensor).to("cpu", saved_in)
     return found

@@ -1,0 +1,21 @@
+"""Libraries that only some trainings need: imported when a setting asks for them, never before."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+
+def require(module: str, *, extra: str, setting: str, library: str = "") -> Any:
+    """A module of an optional library; the library's name where it is not the module's.
+
+    Raises:
+        ValueError: it is not installed; says which setting needs it and how to install it.
+    """
+    try:
+        return import_module(module)
+    except ImportError as error:
+        raise ValueError(
+            f"{setting} needs {library or module}, which cannot be imported ({error}); install it with: "
+            f"pip install 'selfboost[{extra}]'"
+        ) from error

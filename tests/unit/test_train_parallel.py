@@ -1,0 +1,176 @@
+"""Several processes train as one does on the same global batches: gloo, two processes on the CPU."""
+
+import json
+import math
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from engine_models import save_llama
+from safetensors.torch import load_file
+from train_records import examples, model, pairs, silent
+
+from selfboost.losses.dpo import DPO
+from selfboost.losses.simpo import SimPO
+from selfboost.train import Training
+from selfboost.train.checkpoints import STATE
+from selfboost.train.local import Local
+from selfboost.train.parallel import World
+from selfboost.train.telemetry import TIMINGS
+
+torch.set_num_threads(1)
+ONE = Local(device="cpu", dtype="float32", micro_batch_tokens=60, checkpoint_seconds=0)
+COPIED = replace(ONE, devices=2)
+SHARDED = replace(ONE, devices=2, sharding=True)
+TRAINING = Training(learning_rate=1e-3, batch_size=4, epochs=2.5, warmup=0.2, ema_decay=0.5)
+
+
+@pytest.fixture(scope="module", params=[True, False], ids=["tied", "untied"])
+def start(request, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("start")
+    save_llama(folder, tie_word_embeddings=request.param)
+    return model(folder)
+
+
+def curve(result):
+    return [{name: value for name, value in row.items() if name not in TIMINGS} for row in result.history]
+
+
+def same(found, expected, tolerance):
+    assert len(found) == len(expected)
+    for row, wanted in zip(found, expected, strict=True):
+        assert row == pytest.approx(wanted, rel=tolerance, abs=tolerance)
+
+
+def weights(folder):
+    return load_file(folder / "model.safetensors")
+
+
+@pytest.mark.parametrize("local", [COPIED, SHARDED], ids=["copied", "sharded"])
+def test_two_processes_give_the_curve_and_the_model_of_one(start, local, tmp_path):
+    results, cache = [], tmp_path / "cache"
+    for at, trainer in enumerate((ONE, local)):
+        into = tmp_path / str(at)
+        into.mkdir()
+        kept = {"into": into, "seed": 0, "progress": silent, "cache": cache / str(at)}
+        results.append(trainer.prefer(start, start, pairs(), DPO(), TRAINING, **kept))
+    one, two = results
+    same(curve(two), curve(one), 1e-4)
+    assert (two.steps, two.tokens) == (one.steps, one.tokens)
+    found, expected = weights(tmp_path / "1"), weights(tmp_path / "0")
+    assert found.keys() == expected.keys()
+    for name, tensor in expected.items():
+        torch.testing.assert_close(found[name], tensor, rtol=1e-3, atol=1e-5)
+    assert (tmp_path / "1" / "config.json").read_text() == (tmp_path / "0" / "config.json").read_text()
+    kept = [[json.loads(line) for line in next((cache / str(at)).glob("*.jsonl")).open()] for at in range(2)]
+    for line, wanted in zip(*kept, strict=True):
+        assert line.pop("pair") == wanted.pop("pair")
+        assert line == pytest.approx(wanted, rel=1e-6)
+
+
+def test_a_state_goes_on_with_another_number_of_processes(start, tmp_path):
+    """Saved by one process, taken up by two with shards."""
+    whole, stopped = tmp_path / "whole", tmp_path / "stopped"
+    for folder in (whole, stopped):
+        folder.mkdir()
+    training = replace(TRAINING, epochs=2.0)
+    expected = ONE.finetune(start, examples(), training, into=whole, seed=0, progress=silent)
+
+    def stop(done, total, tokens):
+        if done == 3:
+            raise KeyboardInterrupt
+
+    saving = replace(ONE, checkpoint_steps=1)
+    with pytest.raises(KeyboardInterrupt):
+        saving.finetune(start, examples(), training, into=stopped, seed=0, progress=stop)
+    assert (stopped / STATE).exists()
+    seen = []
+    found = SHARDED.finetune(
+        start, examples(), training, into=stopped, seed=0, progress=lambda done, *_: seen.append(done)
+    )
+    assert seen == list(range(4, expected.steps + 1))
+    same(curve(found), curve(expected), 1e-4)
+    assert not (stopped / STATE).exists()
+
+
+def test_numbers_that_are_not_finite_stop_all_processes(start, tmp_path):
+    into = tmp_path / "out"
+    into.mkdir()
+    wild = Training(learning_rate=1e30, batch_size=4, epochs=5, warmup=0, max_gradient_norm=1e30)
+    with pytest.raises(FloatingPointError, match=r"step \d+ of \d+: the (loss|gradient) is not finite for "):
+        COPIED.prefer(start, None, pairs(), SimPO(beta=1e6), wild, into=into, seed=0, progress=silent)
+
+
+CONDUCTOR = """
+import sys, time
+from pathlib import Path
+from train_records import examples, model
+from selfboost.train import Training
+from selfboost.train.local import Local
+local = Local(device="cpu", dtype="float32", devices=2)
+def progress(done, total, tokens):
+    print("step", flush=True)
+    time.sleep(60)
+local.finetune(model(sys.argv[1]), examples(), Training(), into=Path(sys.argv[2]), seed=0, progress=progress)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="looks for processes under /proc")
+def test_a_follower_does_not_outlive_its_conductor(start, tmp_path):
+    (tmp_path / "out").mkdir()
+    process = subprocess.Popen(
+        [sys.executable, "-c", CONDUCTOR, start.path, str(tmp_path / "out")],
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1"},
+        stdout=subprocess.PIPE,
+    )
+    assert process.stdout.readline() == b"step\n"
+    followers = children(process.pid)
+    assert len(followers) == 1
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    deadline = time.monotonic() + 30
+    while any(map(alive, followers)) and time.monotonic() < deadline:
+        time.sleep(0.2)
+    assert not any(map(alive, followers))
+
+
+def children(pid):
+    found = []
+    for stat in [f"/proc/{name}/stat" for name in os.listdir("/proc") if name.isdigit()]:
+        try:
+            fields = Path(stat).read_text().rpartition(")")[2].split()
+        except OSError:
+            continue
+        if int(fields[1]) == pid:
+            found.append(int(stat.split("/")[2]))
+    return found
+
+
+def alive(pid):
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+@pytest.mark.parametrize("setting", [{"lora_rank": 4}, {"optimizer": "adamw_8bit"}])
+def test_what_cannot_be_sharded_is_refused_at_once(start, setting, tmp_path):
+    if "lora_rank" in setting:
+        pytest.importorskip("peft", reason="peft (extra `lora`) is not installed")
+    else:
+        pytest.importorskip("bitsandbytes", reason="bitsandbytes (extra `eight-bit`) is not installed")
+    with pytest.raises(ValueError, match=r"sharding = true .* goes neither with"):
+        SHARDED.finetune(start, examples(), Training(**setting), into=tmp_path, seed=0, progress=silent)
+
+
+@pytest.mark.parametrize(("things", "size"), [(7, 2), (2, 4), (6, 3), (1, 1)])
+def test_every_thing_is_counted_once_and_all_have_as_many(things, size):
+    shares = [World(rank, size).share(list(range(things))) for rank in range(size)]
+    assert {len(share) for share in shares} == {math.ceil(things / size)}
+    assert sorted(thing for share in shares for thing, counts in share if counts) == list(range(things))
