@@ -237,8 +237,7 @@ def test_bfloat16_weights_keep_the_small_steps_their_masters_take():
     weight = torch.ones(1, 1, dtype=torch.bfloat16, requires_grad=True)
     optimizer = Optimizer([weight], Training())
     for _ in range(40):  # a step of 1e-3 is lost in bfloat16, whose numbers near 1 are 4e-3 apart
-        weight.grad = torch.ones_like(weight)
-        optimizer.collect()
+        weight.sum().backward()
         optimizer.step(1e-3)
     assert weight.item() == pytest.approx(0.96, abs=4e-3)
 
@@ -247,9 +246,18 @@ def test_micro_batch_gradients_of_bfloat16_weights_add_up_in_float32():
     weight = torch.ones(1, 1, dtype=torch.bfloat16, requires_grad=True)
     optimizer = Optimizer([weight], Training(max_gradient_norm=1e9))
     for value in (256.0, 1.0):  # 257 is no bfloat16
-        weight.grad = torch.full_like(weight, value)
-        optimizer.collect()
+        (value * weight).sum().backward()
     assert optimizer.clip() == 257.0
+
+
+def test_a_weight_without_a_gradient_in_a_step_keeps_none_from_the_step_before():
+    weights = [torch.ones(1, 1, dtype=torch.bfloat16, requires_grad=True) for _ in range(2)]
+    optimizer = Optimizer(weights, Training(max_gradient_norm=1e9))
+    (3 * weights[0] + 4 * weights[1]).sum().backward()
+    assert optimizer.clip() == 5.0
+    optimizer.step(1e-3)
+    (2 * weights[0]).sum().backward()
+    assert optimizer.clip() == 2.0
 
 
 def test_weight_decay_with_rmsprop_is_refused():

@@ -71,11 +71,12 @@ def _of_row(before: Span, own: Span, window: int | None) -> Iterator[Block]:
 
 def attend_by_blocks(query_HTD: Tensor, key_KTD: Tensor, value_KTD: Tensor, pack: Pack, scoring: Scoring) -> Tensor:
     """softmax(q·kᵀ·scale)·v for every query of a pack, shape (T, H, D)."""
-    kind = query_HTD.dtype
-    # In float32 at least: as fast on a CPU, where bfloat16 products of ever new sizes start slowly, and more exact.
-    exact = kind if query_HTD.is_cuda else torch.promote_types(kind, torch.float32)
-    inputs = (x_HTD.to(exact) for x_HTD in (query_HTD, key_KTD, value_KTD))
-    return cast(Tensor, cast(Any, _BlockAttention).apply(*inputs, pack.trees, scoring)).to(kind)
+    return cast(Tensor, cast(Any, _BlockAttention).apply(query_HTD, key_KTD, value_KTD, pack.trees, scoring))
+
+
+def _exact(*tensors: Tensor) -> list[Tensor]:
+    """In float32 at least on a CPU: as fast there, where bfloat16 products of ever new sizes start slowly."""
+    return [x if x.is_cuda else x.to(torch.promote_types(x.dtype, torch.float32)) for x in tensors]
 
 
 class _BlockAttention(torch.autograd.Function):
@@ -83,8 +84,10 @@ class _BlockAttention(torch.autograd.Function):
     def forward(
         ctx: Any, query_HTD: Tensor, key_KTD: Tensor, value_KTD: Tensor, trees: tuple[Tree, ...], scoring: Scoring
     ) -> Tensor:
+        ctx.save_for_backward(query_HTD, key_KTD, value_KTD)
         heads, tokens, _ = query_HTD.shape
         output_THD = query_HTD.new_zeros(tokens, heads, value_KTD.shape[-1])
+        query_HTD, key_KTD, value_KTD = _exact(query_HTD, key_KTD, value_KTD)
         blocks = list(blocks_of(trees, scoring.window))
         keep = heads * sum(n * m for n, m in (block.shape for block in blocks)) <= KEPT_ELEMENTS
         kept: list[Tensor | None] = []
@@ -93,14 +96,13 @@ class _BlockAttention(torch.autograd.Function):
             output = torch.bmm(softmax, _take(value_KTD, block.keys)).view(heads, len(block.queries), -1)
             output_THD[block.queries.start : block.queries.end] = output.transpose(0, 1)
             kept.append(softmax if keep else None)
-        ctx.save_for_backward(query_HTD, key_KTD, value_KTD)
         ctx.blocks, ctx.kept, ctx.scoring = blocks, kept, scoring
         return output_THD
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        query_HTD, key_KTD, value_KTD = cast("tuple[Tensor, Tensor, Tensor]", ctx.saved_tensors)
-        outer_HTD, scoring = gradients[0].transpose(0, 1), cast(Scoring, ctx.scoring)
+        query_HTD, key_KTD, value_KTD, outer_THD = _exact(*cast("tuple[Tensor, ...]", ctx.saved_tensors), gradients[0])
+        kind, outer_HTD, scoring = gradients[0].dtype, outer_THD.transpose(0, 1), cast(Scoring, ctx.scoring)
         query_gradient_HTD = torch.zeros_like(query_HTD)
         key_gradient_KTD, value_gradient_KTD = torch.zeros_like(key_KTD), torch.zeros_like(value_KTD)
         for block, kept in zip(cast("list[Block]", ctx.blocks), cast("list[Tensor | None]", ctx.kept), strict=True):
@@ -115,8 +117,8 @@ class _BlockAttention(torch.autograd.Function):
             query_gradient_HTD[:, here] = torch.bmm(slope, key).view(len(query_HTD), len(block.queries), -1)
             _add(key_gradient_KTD, block.keys, torch.bmm(slope.transpose(1, 2), query))
             _add(value_gradient_KTD, block.keys, torch.bmm(softmax.transpose(1, 2), outer))
-        scale = scoring.scale
-        return query_gradient_HTD.mul_(scale), key_gradient_KTD.mul_(scale), value_gradient_KTD, None, None
+        made = (query_gradient_HTD.mul_(scoring.scale), key_gradient_KTD.mul_(scoring.scale), value_gradient_KTD)
+        return *(gradient.to(kind) for gradient in made), None, None
 
 
 def _softmax(query: Tensor, key: Tensor, block: Block, scoring: Scoring) -> Tensor:

@@ -16,6 +16,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from selfboost.train.attention import register
+from selfboost.train.gates import replace_gates
 from selfboost.train.local import AttentionName
 from selfboost.train.norms import replace_norms
 from selfboost.train.packs import Pack
@@ -69,6 +70,7 @@ def open_body(model: PreTrainedModel, *, packing: bool, attention: AttentionName
         alone_TD = Body(model, packed=False).hidden_TD(pack)
         try:
             cast(Any, model).set_attn_implementation(register(attention))
+            replace_gates(model)
             replace_norms(model)
             replace_rotations(model)
             together_TD = body.hidden_TD(pack)

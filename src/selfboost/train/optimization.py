@@ -152,7 +152,6 @@ class Loop:
         for group, counts in world.share(micro_batches(batch, self.pace.tokens, at_least=world.size)):
             total, losses_B, measures = self.objective.losses(group)
             (total * (share if counts else 0.0)).backward()
-            self.optimizer.collect()
             if not counts:
                 continue
             finite = cast("list[bool]", losses_B.isfinite().tolist())

@@ -18,6 +18,9 @@ from selfboost.train import Training
 from selfboost.train.extras import require
 from selfboost.train.sharding import placed, whole
 
+ADDED = 2**20
+"""Elements of a gradient that are added at a time."""
+
 
 def learning_rate(step: int, steps: int, training: Training) -> float:
     """Learning rate of a step (counted from 0).
@@ -45,22 +48,33 @@ class Optimizer:
         groups: list[dict[str, Any]] = [{"params": matrices, "weight_decay": training.weight_decay}]
         groups.append({"params": vectors, "weight_decay": 0.0})
         self._inner = _inner(groups, training)
+        self._master_of = {p: m for p, m in zip(self.parameters, self.masters, strict=True) if p is not m}
+        self._collected: set[Tensor] = set()
+        """Parameters that a micro-batch of this step has given a gradient."""
+        for parameter in self._master_of:
+            parameter.register_post_accumulate_grad_hook(self._collect)
 
-    def collect(self) -> None:
-        """Add the gradients of a micro-batch to the masters' (nothing to do where a parameter is its own master)."""
-        for parameter, master in zip(self.parameters, self.masters, strict=True):
-            if master is parameter or parameter.grad is None:
-                continue
-            gradient = parameter.grad.to(master.dtype)
-            master.grad = gradient if master.grad is None else master.grad.add_(gradient)
-            parameter.grad = None
+    @torch.no_grad()
+    def _collect(self, parameter: Tensor) -> None:
+        """Add a micro-batch's gradient to the master's as soon as it is there, and let go of it."""
+        master = self._master_of[parameter]
+        assert parameter.grad is not None, "called when a gradient has been made"
+        if master.grad is None:
+            master.grad = torch.zeros_like(master)
+        _add(parameter.grad, master.grad, first=parameter not in self._collected)
+        self._collected.add(parameter)
+        parameter.grad = None
 
     def clip(self) -> float:
         """Scale the gradients down to the largest allowed norm; returns the norm they had."""
+        self.gradients()
         return float(whole(torch.nn.utils.clip_grad_norm_(self.masters, self.max_norm)))
 
     def gradients(self) -> list[Tensor]:
-        """The masters' gradients, live."""
+        """The masters' gradients of this step, live."""
+        for parameter, master in self._master_of.items():
+            if master.grad is not None and parameter not in self._collected:
+                master.grad.zero_()  # it is of the step before
         return [master.grad for master in self.masters if master.grad is not None]
 
     @torch.no_grad()
@@ -69,7 +83,9 @@ class Optimizer:
         for group in self._inner.param_groups:
             group["lr"] = rate
         self._inner.step()
-        self._inner.zero_grad()
+        for parameter in self.parameters:
+            parameter.grad = None  # a master's own is filled anew: making it each time costs more than filling it
+        self._collected.clear()
         self.copy_back()
 
     def state(self) -> dict[str, Any]:
@@ -96,6 +112,16 @@ class Optimizer:
         for parameter, master in zip(self.parameters, self.masters, strict=True):
             if master is not parameter:
                 parameter.copy_(master)
+
+
+def _add(gradient: Tensor, into: Tensor, *, first: bool) -> None:
+    """`into` becomes the gradient, or the sum with it, in the number type of `into`."""
+    if first:
+        into.copy_(gradient)
+        return
+    flat, sums = gradient.view(-1), into.view(-1)
+    for start in range(0, len(flat), ADDED):  # by parts: what is added is widened first
+        sums[start : start + ADDED] += flat[start : start + ADDED]
 
 
 def _inner(groups: list[dict[str, Any]], training: Training) -> torch.optim.Optimizer:
