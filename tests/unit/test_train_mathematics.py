@@ -22,18 +22,24 @@ from transformers import (
     Gemma3TextConfig,
     GPT2Config,
     GPT2LMHeadModel,
+    GPTNeoXConfig,
+    GPTNeoXForCausalLM,
     GraniteConfig,
     GraniteForCausalLM,
     LlamaConfig,
     LlamaForCausalLM,
     MistralConfig,
     MistralForCausalLM,
+    OPTConfig,
+    OPTForCausalLM,
     Phi3Config,
     Phi3ForCausalLM,
     PhiConfig,
     PhiForCausalLM,
     Qwen2Config,
     Qwen2ForCausalLM,
+    Qwen2MoeConfig,
+    Qwen2MoeForCausalLM,
     Qwen3Config,
     Qwen3ForCausalLM,
     SmolLM3Config,
@@ -44,7 +50,9 @@ from selfboost.losses import PairScores
 from selfboost.losses.dpo import DPO
 from selfboost.losses.ipo import IPO
 from selfboost.losses.simpo import SimPO
+from selfboost.train.attention import register
 from selfboost.train.batches import micro_batches
+from selfboost.train.jobs import recompute_activations
 from selfboost.train.local import Local
 from selfboost.train.logits import Head, head_of
 from selfboost.train.logprobs import language_model
@@ -69,7 +77,11 @@ ARCHITECTURES = {
         Gemma3TextConfig(**HEADS, sliding_window=4, layer_types=["sliding_attention", "full_attention"])
     ),
     "phi": lambda: PhiForCausalLM(PhiConfig(**SIZES, intermediate_size=32)),
-    "phi3": lambda: Phi3ForCausalLM(Phi3Config(**WIDE, pad_token_id=0)),
+    "phi3": lambda: Phi3ForCausalLM(Phi3Config(**WIDE, pad_token_id=0, partial_rotary_factor=0.5)),
+    "gpt_neox": lambda: GPTNeoXForCausalLM(GPTNeoXConfig(**SIZES, intermediate_size=32, rotary_pct=0.5)),
+    "opt": lambda: OPTForCausalLM(
+        OPTConfig(**SIZES, ffn_dim=32, word_embed_proj_dim=16, max_position_embeddings=64, pad_token_id=0)
+    ),
     "smollm3": lambda: SmolLM3ForCausalLM(SmolLM3Config(**WIDE, pad_token_id=0)),
     "cohere": lambda: CohereForCausalLM(CohereConfig(**SIZES, intermediate_size=32, logit_scale=0.25)),
     "granite": lambda: GraniteForCausalLM(GraniteConfig(**SIZES, intermediate_size=32, logits_scaling=7.0)),
@@ -278,6 +290,45 @@ def test_a_model_that_cannot_keep_to_boundaries_is_refused_by_name(llama, kind):
         ValueError, match=rf"{kind.__name__} cannot be trained on packs: .*; set trainer.packing = false"
     ):
         language_model(odd, Local())
+
+
+def test_a_window_that_lies_in_a_model_s_mask_alone_is_refused_not_lost():
+    sizes = {**WIDE, "num_experts": 2, "num_experts_per_tok": 1, "moe_intermediate_size": 16}
+    window = {"use_sliding_window": True, "sliding_window": 4, "max_window_layers": 1}
+    config = Qwen2MoeConfig(**sizes, shared_expert_intermediate_size=16, **window)
+    with pytest.raises(ValueError, match=r"Qwen2MoeForCausalLM cannot be trained on packs: .* look back a limited way"):
+        language_model(Qwen2MoeForCausalLM(config).eval(), Local())
+    free = Qwen2MoeConfig(**sizes, shared_expert_intermediate_size=16)
+    assert language_model(Qwen2MoeForCausalLM(free).eval(), Local()).body.packed
+
+
+def test_flex_attention_is_refused_where_it_cannot_be_trained_through(llama):
+    with pytest.raises(ValueError, match=r"attention = 'flex' needs a GPU: .*; choose 'blocks'"):
+        opened(llama, attention="flex")
+
+
+def test_flex_attention_gives_the_numbers_of_the_others(small):
+    language = opened(small)
+    items = pair_items(pairs(), 1000)
+    language.model.set_attn_implementation(register("flex"))
+    with torch.no_grad():
+        found = language.logps(items)
+        expected = opened(small).logps(items)
+    torch.testing.assert_close(found, expected, rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["llama", "opt", "gemma2"])
+def test_recomputed_activations_change_nothing(name):
+    """OPT's layers drop out by their own mode, which recomputation turns on."""
+    torch.manual_seed(1)
+    model = ARCHITECTURES[name]().double().eval()
+    objective = Preference(opened(model), SimPO(), None)
+    items = pair_items(pairs(), 1000)
+    expected = ours(objective, items, 60)
+    recompute_activations(objective.language_model.model)
+    found = ours(objective, items, 60)
+    assert found[0] == pytest.approx(expected[0], rel=1e-12)
+    torch.testing.assert_close(found[1], expected[1], **EXACT)
 
 
 def test_an_unknown_attention_is_refused_with_the_known_ones():

@@ -169,6 +169,23 @@ def test_what_cannot_be_sharded_is_refused_at_once(start, setting, tmp_path):
         SHARDED.finetune(start, examples(), Training(**setting), into=tmp_path, seed=0, progress=silent)
 
 
+def test_a_follower_that_cannot_start_is_told_of(start, tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "executable", "/bin/false")
+    with pytest.raises(RuntimeError, match="training on 2 devices stopped: process 1 ended with code 1"):
+        COPIED.finetune(start, examples(), Training(), into=tmp_path, seed=0, progress=silent)
+
+
+def test_a_launcher_s_processes_run_one_recipe_together(tmp_path):
+    """As a user would: `torchrun` on the command itself, here with the smoke recipe cut to one iteration."""
+    command = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "selfboost"]
+    asked = ["run", "smoke", "--into", str(tmp_path / "run"), "--set", "run.iterations=1"]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    done = subprocess.run([sys.executable, *command, *asked], env=environment, capture_output=True, timeout=120)
+    assert done.returncode == 0, done.stderr.decode()[-2000:]
+    assert (tmp_path / "run" / "run.json").is_file()
+    assert done.stdout.decode().count("Report: ") == 1
+
+
 @pytest.mark.parametrize(("things", "size"), [(7, 2), (2, 4), (6, 3), (1, 1)])
 def test_every_thing_is_counted_once_and_all_have_as_many(things, size):
     shares = [World(rank, size).share(list(range(things))) for rank in range(size)]

@@ -121,6 +121,21 @@ def test_values_come_in_the_order_of_the_rows(lengths, tokens):
     assert list(in_order(rows, tokens, lengths_of)) == [a + b for a, b in lengths]
 
 
+def test_many_answers_to_one_prompt_share_it_within_the_limit():
+    rows = [Row((1, 2, 3), (4,) * length) for length in (5, 5, 5, 40, 1, 1)]
+    packs = []
+
+    def compute(group):
+        packs.append(group)
+        return [len(row.token_ids) for item in group for row in item.rows]
+
+    assert list(in_order(rows, 20, compute)) == [5, 5, 5, 40, 1, 1]
+    for group in packs:
+        rows_of = [row for item in group for row in item.rows]
+        assert len(rows_of) == 1 or sum(item.shared_tokens for item in group) <= 20
+    assert len(packs) < len(rows)
+
+
 def rates(**values):
     training = Training(learning_rate=1.0, **values)
     return [learning_rate(step, 10, training) for step in range(10)]

@@ -111,8 +111,8 @@ def test_the_rate_is_measured_once_in_a_moment_and_plausible():
 
 def test_memory_holds_what_was_held():
     before = memory_mb(torch.device("cpu"))
-    block = torch.ones(64 * 2**20)
-    assert memory_mb(torch.device("cpu")) >= max(before, 256)
+    block = torch.ones((int(before) + 64) * 2**18)  # more than was ever held, in MB of float32
+    assert memory_mb(torch.device("cpu")) >= before + 64
     del block
 
 

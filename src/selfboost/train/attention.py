@@ -9,7 +9,7 @@ Shapes: H query heads, K key heads, T tokens of a pack, D head size; R rows of L
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, cast
 
 import torch
@@ -61,29 +61,35 @@ def attend_by_flex(query_HTD: Tensor, key_KTD: Tensor, value_KTD: Tensor, pack: 
     """FlexAttention with the pack's boundaries as its mask."""
     from torch.nn.attention import flex_attention as flex
 
-    tree_T, branch_T, position_T = pack.tree_T, pack.branch_T, pack.positions_T
-    window = scoring.window or len(position_T)
-
-    def sees(_batch: Tensor, _head: Tensor, query: Tensor, key: Tensor) -> Tensor:
-        beside = (tree_T[query] == tree_T[key]) & ((branch_T[key] == 0) | (branch_T[key] == branch_T[query]))
-        return beside & (query >= key) & (position_T[query] - position_T[key] < window)
-
     def softcap(score: Tensor, *_place: Tensor) -> Tensor:
         return scoring.softcap * torch.tanh(score / scoring.softcap)
 
-    tokens, device = query_HTD.shape[1], query_HTD.device
-    mask = flex.create_block_mask(sees, None, None, tokens, tokens, device=device)
-    attend: Any = torch.compile(flex.flex_attention) if device.type == "cuda" else flex.flex_attention
+    if scoring.window not in pack.masks:
+        pack.masks[scoring.window] = _flex_mask(pack, scoring.window)
+    attend: Any = torch.compile(flex.flex_attention) if query_HTD.is_cuda else flex.flex_attention
     output_1HTD = attend(
         query_HTD[None],
         key_KTD[None],
         value_KTD[None],
         score_mod=softcap if scoring.softcap else None,
-        block_mask=mask,
+        block_mask=pack.masks[scoring.window],
         scale=scoring.scale,
         enable_gqa=len(query_HTD) != len(key_KTD),
     )
     return cast(Tensor, output_1HTD)[0].transpose(0, 1)
+
+
+def _flex_mask(pack: Pack, window: int | None) -> Any:
+    from torch.nn.attention.flex_attention import create_block_mask
+
+    tree_T, branch_T, position_T = pack.tree_T, pack.branch_T, pack.positions_T
+    tokens = len(position_T)
+
+    def sees(_batch: Tensor, _head: Tensor, query: Tensor, key: Tensor) -> Tensor:
+        beside = (tree_T[query] == tree_T[key]) & ((branch_T[key] == 0) | (branch_T[key] == branch_T[query]))
+        return beside & (query >= key) & (position_T[query] - position_T[key] < (window or tokens))
+
+    return create_block_mask(sees, None, None, tokens, tokens, device=pack.device)
 
 
 def _attend(query_HTD: Tensor, key_KTD: Tensor, value_KTD: Tensor, pack: Pack, scoring: Scoring) -> Tensor:
@@ -98,6 +104,16 @@ IMPLEMENTATIONS: dict[AttentionName, Attend] = {
     "rows": attend_by_rows,
     "flex": attend_by_flex,
 }
+
+
+def windows_of(config: Any) -> list[int | None]:
+    """How far back each attention layer of a model looks, by its configuration; None: to the row's first token."""
+    width: int | None = getattr(config, "sliding_window", None) or None
+    layers = int(getattr(config, "num_hidden_layers", 0))
+    kinds: Sequence[str] = getattr(config, "layer_types", None) or ["sliding_attention"] * layers
+    attending = [kind for kind in kinds if kind.endswith("attention") and kind != "linear_attention"]
+    slides = getattr(config, "use_sliding_window", True)
+    return [width if slides and kind == "sliding_attention" else None for kind in attending]
 
 
 def register(name: AttentionName) -> str:
@@ -118,14 +134,15 @@ def register(name: AttentionName) -> str:
         softcap: float | None = None,
         **others: Any,
     ) -> tuple[Tensor, None]:
-        pack = others.get("pack")
+        pack = cast("Pack | None", others.get("pack"))
         unknown = [key for key in ("s_aux", "position_bias") if others.get(key) is not None]
         if pack is None or unknown or not getattr(module, "is_causal", True):
             why = "does not hand packs to its attention" if pack is None else f"has {unknown or 'no causality'}"
             raise ValueError(f"the attention {type(module).__name__} {why}, so that packs would be wrong")
+        pack.windows.append(sliding_window)
         scale = query_1HTD.shape[-1] ** -0.5 if scaling is None else scaling
         scoring = Scoring(scale, sliding_window, softcap or 0.0)
-        return attend(query_1HTD[0], key_1KTD[0], value_1KTD[0], cast(Pack, pack), scoring)[None], None
+        return attend(query_1HTD[0], key_1KTD[0], value_1KTD[0], pack, scoring)[None], None
 
     cast(Any, ALL_ATTENTION_FUNCTIONS).register(PREFIX + name, attention)
     return PREFIX + name

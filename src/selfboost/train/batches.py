@@ -59,6 +59,20 @@ def _filled(ordered: Iterable[Item], count: int) -> list[list[Item]]:
     return [pack for pack in packs if pack]
 
 
+def _items(rows: Sequence[Row], tokens: int, number: int) -> Iterator[Item]:
+    """Rows of one prompt as items of at most so many tokens, or of one row, numbered from `number`."""
+    prompt = len(rows[0].prompt_ids)
+    group: list[Row] = []
+    filled = prompt
+    for row in rows:
+        if group and filled + len(row.token_ids) > tokens:
+            yield Item(str(number), tuple(group))
+            group, filled, number = [], prompt, number + 1
+        group.append(row)
+        filled += len(row.token_ids)
+    yield Item(str(number), tuple(group))
+
+
 def steps_of(count: int, batch_size: int, epochs: float) -> int:
     """Optimiser steps that a training takes."""
     return math.ceil(max(1, round(count * epochs)) / batch_size)
@@ -73,7 +87,7 @@ def in_order(rows: Iterable[Row], tokens: int, compute: Callable[[list[Item]], I
     while window := list(islice(source, WINDOW)):
         items: list[Item] = []
         for _, same in groupby(window, key=lambda row: row.prompt_ids):
-            items.append(Item(str(len(items)), tuple(same)))
+            items += _items(list(same), tokens, len(items))
         found: dict[str, list[Value]] = {}
         for pack in micro_batches(items, tokens):
             values = iter(compute(pack))

@@ -84,30 +84,33 @@ class _BlockAttention(torch.autograd.Function):
     def forward(
         ctx: Any, query_HTD: Tensor, key_KTD: Tensor, value_KTD: Tensor, trees: tuple[Tree, ...], scoring: Scoring
     ) -> Tensor:
-        ctx.save_for_backward(query_HTD, key_KTD, value_KTD)
+        inputs = (query_HTD, key_KTD, value_KTD)
         heads, tokens, _ = query_HTD.shape
         output_THD = query_HTD.new_zeros(tokens, heads, value_KTD.shape[-1])
         query_HTD, key_KTD, value_KTD = _exact(query_HTD, key_KTD, value_KTD)
         blocks = list(blocks_of(trees, scoring.window))
         keep = heads * sum(n * m for n, m in (block.shape for block in blocks)) <= KEPT_ELEMENTS
-        kept: list[Tensor | None] = []
+        kept: list[Tensor] = []
         for block in blocks:
             softmax = _softmax(_fold(query_HTD, block, len(key_KTD)), _take(key_KTD, block.keys), block, scoring)
             output = torch.bmm(softmax, _take(value_KTD, block.keys)).view(heads, len(block.queries), -1)
             output_THD[block.queries.start : block.queries.end] = output.transpose(0, 1)
-            kept.append(softmax if keep else None)
-        ctx.blocks, ctx.kept, ctx.scoring = blocks, kept, scoring
+            kept += [softmax] if keep else []
+        ctx.save_for_backward(*inputs, *kept)
+        ctx.blocks, ctx.scoring = blocks, scoring
         return output_THD
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        query_HTD, key_KTD, value_KTD, outer_THD = _exact(*cast("tuple[Tensor, ...]", ctx.saved_tensors), gradients[0])
+        blocks, saved = cast("list[Block]", ctx.blocks), cast("tuple[Tensor, ...]", ctx.saved_tensors)
+        query_HTD, key_KTD, value_KTD, outer_THD = _exact(*saved[:3], gradients[0])
+        kept = saved[3:] or [None] * len(blocks)
         kind, outer_HTD, scoring = gradients[0].dtype, outer_THD.transpose(0, 1), cast(Scoring, ctx.scoring)
         query_gradient_HTD = torch.zeros_like(query_HTD)
         key_gradient_KTD, value_gradient_KTD = torch.zeros_like(key_KTD), torch.zeros_like(value_KTD)
-        for block, kept in zip(cast("list[Block]", ctx.blocks), cast("list[Tensor | None]", ctx.kept), strict=True):
+        for block, known in zip(blocks, kept, strict=True):
             query, key = _fold(query_HTD, block, len(key_KTD)), _take(key_KTD, block.keys)
-            softmax = _softmax(query, key, block, scoring) if kept is None else kept
+            softmax = _softmax(query, key, block, scoring) if known is None else known
             outer = _fold(outer_HTD, block, len(key_KTD))
             slope = torch.bmm(outer, _take(value_KTD, block.keys).transpose(1, 2))
             slope = torch.ops.aten._softmax_backward_data(slope, softmax, -1, slope.dtype)

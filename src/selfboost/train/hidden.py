@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from selfboost.train.attention import register
+from selfboost.train.attention import register, windows_of
 from selfboost.train.gates import replace_gates
 from selfboost.train.local import AttentionName
 from selfboost.train.norms import replace_norms
@@ -59,6 +59,8 @@ def open_body(model: PreTrainedModel, *, packing: bool, attention: AttentionName
     """
     if not packing:
         return Body(model, packed=False)
+    if attention == "flex" and model.device.type == "cpu":
+        raise ValueError("attention = 'flex' needs a GPU: on a CPU it cannot be trained through; choose 'blocks'")
     first, second = (5, 6, 7), (8, 9)
     items = (
         Item("", (Row(first, (1, 2, 3)), Row(first, (4,)))),
@@ -74,14 +76,24 @@ def open_body(model: PreTrainedModel, *, packing: bool, attention: AttentionName
             replace_norms(model)
             replace_rotations(model)
             together_TD = body.hidden_TD(pack)
-        except (TypeError, ValueError, KeyError) as error:
-            raise _refusal(model, str(error)) from error
+        except (TypeError, ValueError, KeyError, RuntimeError) as error:
+            raise _refusal(model, str(error).partition("\n")[0]) from error
+    _check_windows(model, pack)
     tolerance = 0.1 if alone_TD.dtype == torch.bfloat16 else 1e-3
     change_TD = (together_TD - alone_TD)[: pack.tokens]
     difference = float(change_TD.abs().max() / alone_TD.abs().max())
     if not difference <= tolerance and bool(alone_TD.isfinite().all()):
         raise _refusal(model, f"beside others a sequence's hidden states change by {difference:.0%}")
     return body
+
+
+def _check_windows(model: PreTrainedModel, pack: Pack) -> None:
+    """Windows must reach attention as numbers: those that a model puts into its mask alone would be lost."""
+    config: Any = model.config.get_text_config()
+    wanted = sum(window is not None for window in windows_of(config))
+    told = sum(window is not None for window in pack.windows)
+    if told < wanted or getattr(config, "attention_chunk_size", None):
+        raise _refusal(model, f"{wanted} of its layers look back a limited way, and {told} say so to their attention")
 
 
 def _refusal(model: PreTrainedModel, why: str) -> ValueError:

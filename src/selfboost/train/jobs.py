@@ -26,7 +26,7 @@ from selfboost.train.logprobs import LanguageModel, language_model, logps_in_ord
 from selfboost.train.objectives import Likelihood, Objective, Preference, RewardPreference, reference_logps
 from selfboost.train.optimization import Loop, Pace, Processes
 from selfboost.train.optimizers import require_bitsandbytes
-from selfboost.train.parallel import ALONE, World, conduct
+from selfboost.train.parallel import ALONE, World, conduct, launched
 from selfboost.train.references import ReferenceCache, References
 from selfboost.train.reward_models import open_reward_model, rewards_in_order
 from selfboost.train.rows import Item, Row, example_items, hash_items, pair_items
@@ -85,17 +85,18 @@ class Job:
         """The loop, from a state if there is one, then the finished folder."""
         local, training = self.local, self.training
         if local.gradient_checkpointing:
-            _recompute_activations(model)
+            recompute_activations(model)
         adapter = None
         if training.lora_rank:
             adapter = adapters.put_on(model, training, self.seed, train_head=isinstance(objective, RewardPreference))
-        processes = Processes(world=self.world, sharded=self.sharded)
+        kind = choose_dtype(local.dtype, model.device)
+        processes = Processes(world=self.world, sharded=self.sharded, computed_in=kind)
         loop = Loop(model, objective, items, training, _pace(local), states, self.seed, processes)
         loop.resume(state)
         names = local.trackers if self.world.conducts else ()
         with tracking(names, self._tracked(states, loop.done)) as trackers:
             result = loop.run(self.progress, trackers, {"references": references})
-        weights = whole_weights(model, choose_dtype(local.dtype, model.device)) if self.sharded else None
+        weights = whole_weights(model, kind) if self.sharded else None
         if self.world.conducts:
             if adapter is not None:
                 adapter.save(self.into / adapters.FOLDER)
@@ -108,7 +109,7 @@ class Job:
     def _tracked(self, states: StateFolder, steps_done: int) -> Tracked:
         """A stage's training is named after the iteration and the stage that its folder lies in."""
         place = self.into.resolve().parent
-        name = f"{place.parent.name}-{place.stem}-{states.identity[:8]}"
+        name = f"{place.parent.parent.name}-{place.parent.name}-{place.stem}-{states.identity[:8]}"
         return Tracked(
             project=self.local.tracking_project,
             name=re.sub(r"[^\w.-]+", "-", name),
@@ -129,6 +130,9 @@ def _pace(local: Local) -> Pace:
 
 def conducted(job: Job, work: Callable[..., TrainingResult], *given: Any) -> TrainingResult:
     """`work(job, *given)`, by all devices that the settings name."""
+    gpus = torch.cuda.device_count()
+    if choose_device(job.local.device).type == "cuda" and job.local.devices > gpus and not launched():
+        raise ValueError(f"trainer.devices = {job.local.devices}: this machine has {gpus} GPUs; 0 means all of them")
     others = partial(_part, job=replace(job, progress=_unheard), work=work, given=given)
     return conduct(job.local.devices, partial(_part, job=job, work=work, given=given), others)
 
@@ -176,12 +180,13 @@ def _references(job: Job, opened: LanguageModel, reference: Model, items: Sequen
         if not other:
             other.append(_open_to_train(replace(job, start=reference)))
         found: dict[str, tuple[float, float]] = {}
-        packs = micro_batches(block, job.local.micro_batch_tokens, at_least=job.world.size)
+        numbered = [replace(item, id=str(at)) for at, item in enumerate(block)]
+        packs = micro_batches(numbered, job.local.micro_batch_tokens, at_least=job.world.size)
         for pack, counts in job.world.share(packs):
             values = reference_logps(other[0], pack)
             found |= dict(zip((item.id for item in pack), values, strict=True)) if counts else {}
         known = {name: value for part in job.world.gather(found) for name, value in part.items()}
-        return [known[item.id] for item in block]
+        return [known[item.id] for item in numbered]
 
     return cache.complete(items, compute, keep=job.world.conducts)
 
@@ -240,7 +245,7 @@ def _longest(model: PreTrainedModel, training: Training) -> int:
     return min(training.max_length, cast(int, context)) if context else training.max_length
 
 
-def _recompute_activations(model: PreTrainedModel) -> None:
+def recompute_activations(model: PreTrainedModel) -> None:
     """Layers recompute in training mode alone; what is inside them stays in evaluation mode, so dropout stays off."""
     from transformers.modeling_layers import GradientCheckpointingLayer
 
@@ -249,3 +254,13 @@ def _recompute_activations(model: PreTrainedModel) -> None:
     for module in model.modules():
         if isinstance(module, GradientCheckpointingLayer):
             module.training = True
+            module.forward = partial(_evaluated, module, module.forward)
+
+
+def _evaluated(layer: torch.nn.Module, forward: Callable[..., Any], *given: Any, **named: Any) -> Any:
+    """A layer's forward pass in evaluation mode: some drop out by their own mode, not by that of a part."""
+    layer.training = False
+    try:
+        return forward(*given, **named)
+    finally:
+        layer.training = True

@@ -36,10 +36,11 @@ class Local:
     """Number type of the weights (bfloat16 is trained on float32 masters); `auto`: bfloat16 on a GPU, else float32."""
     device: DeviceName = "auto"
     """Where the model runs; `auto`: the GPU if there is one."""
-    devices: Annotated[int, Field(ge=1)] | Literal["auto"] = field(default=1, metadata=SPEED_ONLY)
-    """Devices of this machine that train together, one process each; "auto": all GPUs. `torchrun` decides by itself."""
+    devices: Annotated[int, Field(ge=0)] = field(default=1, metadata=SPEED_ONLY)
+    """Devices of this machine that train together, one process each; 0: all its GPUs. Under `torchrun`, all it started
+    (on several machines the run's folder must lie on a shared disk)."""
     sharding: bool = field(default=False, metadata=SPEED_ONLY)
-    """Spread weights, gradients and optimiser over the devices (FSDP2); false: each holds a copy of the model."""
+    """Spread weights, gradients and optimiser over several devices (FSDP2); false: each holds a copy of the model."""
     packing: bool = field(default=True, metadata=SPEED_ONLY)
     """Whether sequences are laid end to end and prompts shared; false: padded rows under the model's own attention."""
     attention: AttentionName = field(default="auto", metadata=SPEED_ONLY)

@@ -265,9 +265,9 @@ def head_of(model: PreTrainedModel) -> Head:
     """
     config: Any = model.config.get_text_config()
     layer = cast(Any, model).get_output_embeddings()
-    if layer is None:
+    if layer is None or body_of(model) is model:
         raise ValueError(
-            f"{type(model).__name__} has no output embeddings, so it cannot be trained as a language model"
+            f"{type(model).__name__} has no output embeddings above a body, so it cannot be trained as a language model"
         )
     scale = float(getattr(config, "logit_scale", None) or 1.0) / float(getattr(config, "logits_scaling", None) or 1.0)
     softcap = float(getattr(config, "final_logit_softcapping", None) or 0.0)

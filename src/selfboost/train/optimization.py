@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
+import torch
 from transformers import PreTrainedModel
 
 from selfboost.engines import Progress
@@ -48,6 +49,8 @@ class Processes:
     world: World = ALONE
     sharded: bool = False
     """Whether the backward pass itself averages gradients over the processes; else they are summed after it."""
+    computed_in: torch.dtype | None = None
+    """Number type of the matrix products where it is not that of the weights."""
 
 
 class Loop:
@@ -68,7 +71,7 @@ class Loop:
         self.processes = processes
         self.optimizer = Optimizer(model.parameters(), training)
         self.average = Average(self.optimizer.masters, training.ema_decay)
-        self.meter = StepMeter(model, processes.world.size)
+        self.meter = StepMeter(model, processes.world.size, processes.computed_in)
         self.batches = step_batches(len(items), training.batch_size, training.epochs, seed)
         self.done, self.tokens = 0, 0
         self.history: list[dict[str, float]] = []
@@ -130,7 +133,8 @@ class Loop:
         batch = [self.items[at] for at in self.batches[self.done]]
         row = self._gradients(batch)
         if not self.processes.sharded:
-            self.processes.world.sum_tensors(self.optimizer.gradients())
+            world = self.processes.world
+            world.sum_tensors(self.optimizer.gradients(complete=world.size > 1))
         norm = self.optimizer.clip()
         if not math.isfinite(norm):
             self._stop("gradient", [item.id for item in batch])

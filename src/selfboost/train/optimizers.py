@@ -70,11 +70,14 @@ class Optimizer:
         self.gradients()
         return float(whole(torch.nn.utils.clip_grad_norm_(self.masters, self.max_norm)))
 
-    def gradients(self) -> list[Tensor]:
-        """The masters' gradients of this step, live."""
+    def gradients(self, *, complete: bool = False) -> list[Tensor]:
+        """The masters' gradients of this step, live; `complete`: of every master, 0 where it has none."""
         for parameter, master in self._master_of.items():
             if master.grad is not None and parameter not in self._collected:
                 master.grad.zero_()  # it is of the step before
+        if complete:
+            for master in self.masters:
+                master.grad = torch.zeros_like(master) if master.grad is None else master.grad
         return [master.grad for master in self.masters if master.grad is not None]
 
     @torch.no_grad()

@@ -9,8 +9,9 @@ Shapes: T tokens of a pack, N completion tokens, R rows of L tokens.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -46,6 +47,10 @@ class Pack:
 
     items: tuple[Item, ...]
     device: torch.device
+    windows: list[int | None] = field(default_factory=list[int | None])
+    """How far back each call of attention was asked to look, in order."""
+    masks: dict[int | None, Any] = field(default_factory=dict[int | None, Any])
+    """FlexAttention's form of the boundaries, by window."""
 
     @cached_property
     def trees(self) -> tuple[Tree, ...]:

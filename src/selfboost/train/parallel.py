@@ -15,12 +15,12 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Generator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal, TypeVar, cast
+from typing import Any, TypeVar, cast
 
 import torch
 import torch.distributed as dist
@@ -58,7 +58,7 @@ class World:
         """Each tensor becomes the sum of all processes' ones, a few large messages instead of many small."""
         if self.size == 1 or not tensors:
             return
-        for kind in {tensor.dtype for tensor in tensors}:
+        for kind in dict.fromkeys(tensor.dtype for tensor in tensors):
             same = [tensor for tensor in tensors if tensor.dtype == kind]
             flat = torch.cat([tensor.flatten() for tensor in same])
             dist.all_reduce(flat)
@@ -81,25 +81,29 @@ class World:
 
 ALONE = World()
 Call = Callable[[World], object]
+HERE = "here-"
+"""What a follower writes, with its rank, when it has come."""
 PARENT = "SELFBOOST_CONDUCTOR"
 """Environment variable: the process that a follower was started by."""
 
 
-def conduct(
-    devices: int | Literal["auto"], own: Callable[[World], Result], others: Callable[[World], object]
-) -> Result:
+def conduct(devices: int, own: Callable[[World], Result], others: Callable[[World], object]) -> Result:
     """`own(world)` here and `others(world)` in all other processes, at once; the result of `own`.
 
-    `others` must be picklable: a module's function, or a partial of one.
+    `others` must be picklable: a module's function, or a partial of one. `devices` 0: as many as there are GPUs.
 
     Raises:
         RuntimeError: a follower stopped; says what it said last.
     """
-    devices = max(1, torch.cuda.device_count()) if devices == "auto" else devices
+    devices = devices or max(1, torch.cuda.device_count())
     if launched():
         world = _join()
         _tell(others)
-        return own(world)
+        try:
+            return own(world)
+        except BaseException:
+            atexit.unregister(_release)  # the others may wait for us within the training: the launcher ends them
+            raise
     if devices == 1:
         return own(ALONE)
     with _followers(devices) as world:
@@ -110,6 +114,14 @@ def conduct(
 def launched() -> bool:
     """Whether `torchrun` or `accelerate launch` started this process and others beside it."""
     return int(os.environ.get("WORLD_SIZE", "1")) > 1 and "RANK" in os.environ
+
+
+def join_launched() -> bool:
+    """Take one's part in what a launcher started; False: it was a follower's, and it is done."""
+    if _join().conducts:
+        return True
+    follow()
+    return False
 
 
 def follow() -> None:
@@ -125,6 +137,9 @@ def _join() -> World:
     rank, size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
     if torch.cuda.is_available():
         torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", rank)) % torch.cuda.device_count())
+    if PARENT in os.environ:
+        host, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
+        cast(Any, dist).TCPStore(host, port, is_master=False).set(f"{HERE}{rank}", "")
     dist.init_process_group(_backend(), rank=rank, world_size=size, timeout=ANSWER)
     if rank == 0:
         atexit.register(_release)
@@ -166,13 +181,15 @@ def _followers(devices: int) -> Generator[World]:
         logs = [Path(folder) / f"{rank}.log" for rank in range(1, devices)]
         started = [_start(rank, devices, store.port, log) for rank, log in enumerate(logs, start=1)]
         try:
+            _wait_for(started, store)
             # The prefix is what the followers' own rendezvous gives their keys.
             keys = cast(Any, dist).PrefixStore("default_pg", store)
             dist.init_process_group(_backend(), store=keys, rank=0, world_size=devices, timeout=ANSWER)
             yield World(0, devices)
             _tell(None)
             for process in started:
-                process.wait(START_SECONDS)
+                with suppress(subprocess.TimeoutExpired):  # it is ended below
+                    process.wait(START_SECONDS)
         except RuntimeError as error:
             said = _last_words(started, logs)
             raise RuntimeError(f"training on {devices} devices stopped: {said or error}") from error
@@ -185,11 +202,22 @@ def _followers(devices: int) -> Generator[World]:
             _patient.cache_clear()
 
 
+def _wait_for(started: Sequence[subprocess.Popen[bytes]], store: Any) -> None:
+    """Return when every follower has come; RuntimeError if one has ended or takes too long."""
+    missing = [f"{HERE}{rank}" for rank in range(1, len(started) + 1)]
+    begin = time.monotonic()
+    while not store.check(missing):
+        if any(process.poll() is not None for process in started) or time.monotonic() - begin > START_SECONDS:
+            raise RuntimeError(f"not all of {len(started)} followers came")
+        time.sleep(0.05)
+
+
 def _start(rank: int, devices: int, port: int, log: Path) -> subprocess.Popen[bytes]:
     """A follower that finds its conductor at a port of this machine."""
     threads = max(1, (os.cpu_count() or 1) // devices)
     place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "WORLD_SIZE": devices, "RANK": rank, "LOCAL_RANK": rank}
     own = {name: str(value) for name, value in {**place, "OMP_NUM_THREADS": threads, PARENT: os.getpid()}.items()}
+    own["PYTHONPATH"] = os.pathsep.join(path for path in sys.path if path)  # components of the user's own
     with log.open("wb") as file:
         command = [sys.executable, "-m", "selfboost.train.follower"]
         return subprocess.Popen(command, env=os.environ | own, stdout=file, stderr=file)
@@ -199,7 +227,7 @@ def _last_words(started: Sequence[subprocess.Popen[bytes]], logs: Sequence[Path]
     """What the first follower that failed said last."""
     time.sleep(1)  # so that the one whose end we met has ended
     for rank, (process, log) in enumerate(zip(started, logs, strict=True), start=1):
-        if process.poll():
+        if process.poll() is not None:
             lines = log.read_text(errors="replace").strip().splitlines() or ["it said nothing"]
             return f"process {rank} ended with code {process.returncode}: {lines[-1]}"
     return ""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -54,8 +55,12 @@ class ReferenceCache:
         whole = text[: text.rfind("\n") + 1]
         if whole != text:  # a write was cut off
             os.truncate(self.file, len(whole.encode()))
-        rows = [json.loads(line) for line in whole.splitlines()]
-        return {row["pair"]: (row["chosen"], row["rejected"]) for row in rows}
+        found: dict[str, tuple[float, float]] = {}
+        for line in whole.splitlines():
+            with suppress(ValueError, KeyError, TypeError):  # a damaged line is as good as none: it is computed again
+                row = json.loads(line)
+                found[row["pair"]] = (float(row["chosen"]), float(row["rejected"]))
+        return found
 
     def _append(self, found: Mapping[str, tuple[float, float]]) -> None:
         if self.file is None:

@@ -25,20 +25,30 @@ class _Rotate(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x_1HTD: Tensor, cos_11TD: Tensor, sin_11TD: Tensor) -> Tensor:
         ctx.save_for_backward(cos_11TD, sin_11TD)
-        half = x_1HTD.shape[-1] // 2
-        found = x_1HTD * cos_11TD
-        found[..., :half].addcmul_(x_1HTD[..., half:], sin_11TD[..., :half], value=-1)
-        found[..., half:].addcmul_(x_1HTD[..., :half], sin_11TD[..., half:])
+        half = cos_11TD.shape[-1] // 2
+        found, turned, x = _turned(x_1HTD, cos_11TD)
+        turned[..., :half].addcmul_(x[..., half:], sin_11TD[..., :half], value=-1)
+        turned[..., half:].addcmul_(x[..., :half], sin_11TD[..., half:])
         return found
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         cos_11TD, sin_11TD = cast("tuple[Tensor, Tensor]", ctx.saved_tensors)
-        outer, half = gradients[0], gradients[0].shape[-1] // 2
-        found = outer * cos_11TD
-        found[..., :half].addcmul_(outer[..., half:], sin_11TD[..., half:])
-        found[..., half:].addcmul_(outer[..., :half], sin_11TD[..., :half], value=-1)
+        half = cos_11TD.shape[-1] // 2
+        found, turned, outer = _turned(gradients[0], cos_11TD)
+        turned[..., :half].addcmul_(outer[..., half:], sin_11TD[..., half:])
+        turned[..., half:].addcmul_(outer[..., :half], sin_11TD[..., :half], value=-1)
         return found, None, None
+
+
+def _turned(x_1HTD: Tensor, cos_11TD: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """x with its rotated features times cos, those features of it, and those of x; others stay (partial rotation)."""
+    size = cos_11TD.shape[-1]
+    if size == x_1HTD.shape[-1]:
+        found = x_1HTD * cos_11TD
+        return found, found, x_1HTD
+    found = x_1HTD.clone()
+    return found, found[..., :size].mul_(cos_11TD), x_1HTD[..., :size]
 
 
 def rotate(
@@ -74,11 +84,17 @@ def _rotating(forward: FunctionType) -> FunctionType:
 
 @torch.no_grad()
 def _is_rotation(theirs: Any) -> bool:
+    """Whether a function of whole heads, and of parts of heads if it takes them, gives what `rotate` gives."""
     query, key = torch.linspace(-1, 1, 48).view(1, 2, 3, 8), torch.linspace(1, 2, 24).view(1, 1, 3, 8)
-    angle_1TD = torch.linspace(0, 3, 12).view(1, 3, 4).repeat(1, 1, 2)
-    try:
-        found = theirs(query, key, angle_1TD.cos(), angle_1TD.sin())
-    except (TypeError, RuntimeError):
-        return False
-    expected = rotate(query, key, angle_1TD.cos(), angle_1TD.sin())
-    return all(torch.allclose(a, b, atol=1e-6) for a, b in zip(found, expected, strict=True))
+    same = False
+    for size in (8, 4):
+        angle_1TD = torch.linspace(0, 3, 3 * size // 2).view(1, 3, -1).repeat(1, 1, 2)
+        try:
+            found = theirs(query, key, angle_1TD.cos(), angle_1TD.sin())
+        except (TypeError, RuntimeError):
+            continue
+        expected = rotate(query, key, angle_1TD.cos(), angle_1TD.sin())
+        same = all(torch.allclose(a, b, atol=1e-6) for a, b in zip(found, expected, strict=True))
+        if not same:
+            return False
+    return same

@@ -18,6 +18,7 @@ from typing import Any, cast
 import torch
 from transformers import PreTrainedModel
 
+from selfboost.train.attention import windows_of
 from selfboost.train.hidden import body_of
 from selfboost.train.rows import Item
 
@@ -78,19 +79,11 @@ def work_of(model: PreTrainedModel) -> Work:
     per_prediction = 0.0 if layer is None else _operations(layer.weight)
     heads = int(getattr(config, "num_attention_heads", 0))
     size = int(getattr(config, "head_dim", None) or getattr(config, "hidden_size", 0) // max(1, heads))
-    return Work(per_token, per_prediction, 2 * (FORWARD + BACKWARD) * heads * size, _windows(config))
+    return Work(per_token, per_prediction, 2 * (FORWARD + BACKWARD) * heads * size, windows_of(config))
 
 
 def _operations(weight: torch.Tensor) -> float:
     return weight.numel() * (FORWARD + (BACKWARD if weight.requires_grad else BACKWARD / 2))
-
-
-def _windows(config: Any) -> list[int | None]:
-    width: int | None = getattr(config, "sliding_window", None)
-    layers = int(getattr(config, "num_hidden_layers", 0))
-    kinds: Sequence[str] = getattr(config, "layer_types", None) or ["sliding_attention"] * layers
-    attending = [kind for kind in kinds if kind.endswith("attention") and kind != "linear_attention"]
-    return [width if kind == "sliding_attention" else None for kind in attending]
 
 
 @cache
@@ -121,9 +114,9 @@ def memory_mb(device: torch.device) -> float:
 class StepMeter:
     """Measures the steps of one training."""
 
-    def __init__(self, model: PreTrainedModel, devices: int = 1) -> None:
+    def __init__(self, model: PreTrainedModel, devices: int = 1, computed_in: torch.dtype | None = None) -> None:
         self.work, self.device = work_of(model), model.device
-        self.rate = devices * product_rate(model.dtype, model.device)
+        self.rate = devices * product_rate(computed_in or model.dtype, model.device)
 
     def row(self, batch: Sequence[Item], seconds: float) -> dict[str, float]:
         """What is logged of a step: its time, tokens per second, utilisation, peak memory."""
