@@ -239,7 +239,8 @@ class _ValueAndGradient(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        return (*cast(_Gradients, ctx.sums).of_inputs(gradients[0]), None, None, None, None)
+        sums, ctx.sums = cast(_Gradients, ctx.sums), None  # or the node would hold them while the body goes backwards
+        return (*sums.of_inputs(gradients[0]), None, None, None, None)
 
 
 def _parts(x_VB: Tensor) -> Sequence[Tensor]:
