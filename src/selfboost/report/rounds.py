@@ -22,6 +22,8 @@ NO_CURVE = (
     "memory_mb",
 )
 """Columns of a training's history that say nothing about what is learned."""
+TOGETHER = {"logp": "log-probability per token", "logp_sum": "log-probability of an answer"}
+"""Columns, after `chosen_` and `rejected_`, whose two sides share a chart."""
 NO_FAULT = ("steps", "history")
 
 
@@ -111,12 +113,11 @@ def _training(cards: Sequence[StageCard]) -> list[Html]:
 def _history(stage: str, history: Sequence[Mapping[str, float]]) -> list[Html]:
     """Chosen and rejected log-probabilities in one chart but never as one line; every other column by itself."""
     names = [name for name in history[0] if name not in NO_CURVE]
-    together = [name for name in ("chosen_logp", "rejected_logp") if name in names]
     lines = {name: [(float(row["step"]), float(row[name])) for row in history if name in row] for name in names}
     charts: list[Html] = []
-    if together:
-        drawn = curves({name.replace("_logp", ""): lines.pop(name) for name in together})
-        charts.append(figure(f"{stage}: log-probability per token", drawn))
+    for kind, title in TOGETHER.items():
+        drawn = {side: lines.pop(f"{side}_{kind}") for side in ("chosen", "rejected") if f"{side}_{kind}" in names}
+        charts += [figure(f"{stage}: {title}", curves(drawn))] if drawn else []
     return charts + [
         figure(f"{stage}: {name.replace('_', ' ')}", curves({name: line}, share=name == "accuracy"))
         for name, line in lines.items()
