@@ -24,7 +24,9 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     parsed = _parser().parse_args(arguments)
     signal.signal(signal.SIGTERM, _interrupt)
     sys.path.append(os.getcwd())  # components of the user's own, `kind = "mine:Mine"`, beside where they work
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1 and "RANK" in os.environ:  # `torchrun` started several of us
+    from selfboost.train.launched import launched  # here: `--help` needs none of it
+
+    if launched():
         from selfboost.train.parallel import join_launched
 
         if not join_launched():

@@ -12,6 +12,8 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
+from selfboost.train.alike import alike
+
 PROJECTIONS = ("gate_proj", "up_proj", "down_proj")
 
 
@@ -55,5 +57,4 @@ def _is_gated(module: Any) -> bool:
         theirs = cast(Tensor, module(x))
     except (TypeError, RuntimeError):
         return False
-    tolerance = 0.02 if weight.dtype == torch.bfloat16 else 1e-5
-    return torch.allclose(_forward(module, x), theirs, rtol=tolerance, atol=tolerance * float(theirs.abs().max()))
+    return alike(_forward(module, x), theirs)

@@ -21,12 +21,13 @@ from selfboost.records import Example, Model, Pair, content_hash
 from selfboost.train import Sequenced, Training, TrainingResult, adapters
 from selfboost.train.batches import micro_batches
 from selfboost.train.checkpoints import State, StateFolder, save_model
+from selfboost.train.launched import launched
 from selfboost.train.local import Local
 from selfboost.train.logprobs import LanguageModel, language_model, logps_in_order
 from selfboost.train.objectives import Likelihood, Objective, Preference, RewardPreference, reference_logps
 from selfboost.train.optimization import Loop, Pace, Processes
 from selfboost.train.optimizers import require_bitsandbytes
-from selfboost.train.parallel import ALONE, World, conduct, launched
+from selfboost.train.parallel import ALONE, World, conduct
 from selfboost.train.references import ReferenceCache, References
 from selfboost.train.reward_models import open_reward_model, rewards_in_order
 from selfboost.train.rows import Item, Row, example_items, hash_items, pair_items
@@ -107,7 +108,7 @@ class Job:
         return result
 
     def _tracked(self, states: StateFolder, steps_done: int) -> Tracked:
-        """A stage's training is named after the iteration and the stage that its folder lies in."""
+        """A stage's training is named after the run, the iteration and the stage that its folder lies in."""
         place = self.into.resolve().parent
         name = f"{place.parent.parent.name}-{place.parent.name}-{place.stem}-{states.identity[:8]}"
         return Tracked(

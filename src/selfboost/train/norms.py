@@ -14,6 +14,8 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
+from selfboost.train.alike import alike
+
 
 class _RMSNorm(torch.autograd.Function):
     """x / √(mean(x²) + ε) · (w + offset), Zhang & Sennrich 2019 (arXiv 1910.07467), equation 4."""
@@ -68,9 +70,4 @@ def _offset(module: torch.nn.Module, epsilon: float) -> float | None:
         return None
     x_D = torch.linspace(-2, 3, 2 * len(weight_D), device=weight_D.device).view(2, -1).to(weight_D.dtype)
     theirs = module(x_D)
-    tolerance = 0.02 if weight_D.dtype == torch.bfloat16 else 1e-5
-    for offset in (0.0, 1.0):
-        ours = _forward(module, epsilon, offset, x_D)
-        if torch.allclose(ours, theirs, rtol=tolerance, atol=tolerance * float(theirs.abs().max())):
-            return offset
-    return None
+    return next((offset for offset in (0.0, 1.0) if alike(_forward(module, epsilon, offset, x_D), theirs)), None)

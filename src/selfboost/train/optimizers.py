@@ -67,7 +67,7 @@ class Optimizer:
 
     def clip(self) -> float:
         """Scale the gradients down to the largest allowed norm; returns the norm they had."""
-        self.gradients()
+        self.gradients()  # clears those of the step before
         return float(whole(torch.nn.utils.clip_grad_norm_(self.masters, self.max_norm)))
 
     def gradients(self, *, complete: bool = False) -> list[Tensor]:

@@ -146,8 +146,7 @@ class Pack:
     @cached_property
     def tree_T(self) -> Tensor:
         """Which item each token belongs to."""
-        sizes = [(len(tree.prompt), *map(len, tree.completions)) for tree in self.trees]
-        return self._filled([at for at, lengths in enumerate(sizes) for _ in range(sum(lengths))])
+        return self._filled([at for at, item in enumerate(self.items) for _ in range(item.shared_tokens)])
 
     @cached_property
     def branch_T(self) -> Tensor:

@@ -26,6 +26,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from selfboost.train.launched import launched
+
 Thing = TypeVar("Thing")
 Result = TypeVar("Result")
 WAIT = timedelta(days=30)
@@ -109,11 +111,6 @@ def conduct(devices: int, own: Callable[[World], Result], others: Callable[[Worl
     with _followers(devices) as world:
         _tell(others)
         return own(world)
-
-
-def launched() -> bool:
-    """Whether `torchrun` or `accelerate launch` started this process and others beside it."""
-    return int(os.environ.get("WORLD_SIZE", "1")) > 1 and "RANK" in os.environ
 
 
 def join_launched() -> bool:
