@@ -1,0 +1,113 @@
+"""ArmoRM (arXiv 2406.12845): 19 rewards of an answer, weighed by a gate that reads the prompt; SynPO's Llama scorer.
+
+The model is shown the conversation in its own chat template and run by this scorer itself, not by the trainer. The
+threshold is that of arXiv 2410.06961, 2.3: scores are of the order of a tenth. Leaves out the 19 rewards themselves.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Annotated, cast
+
+from pydantic import Field
+
+from selfboost.engines.checkpoint import DeviceName, DTypeName
+from selfboost.records import Answer, Message, Model, Verdict
+from selfboost.scorers.reasoned import reasoned_verdicts
+from selfboost.scorers.verdicts import fault
+from selfboost.setting_types import PathOrName
+from selfboost.train import Trainer
+from selfboost.train.local import SPEED_ONLY
+
+if TYPE_CHECKING:
+    from selfboost.engines.chat import ChatTokenizer
+    from selfboost.scorers.armorm_model import Conversation
+
+GATE = "<|eot_id|><|start_header_id|>assistant<|end_header_id|>\n\n"
+"""What Llama 3's template writes between a prompt and its answer; the gate reads the first token of the last one."""
+PROBE = (Message(role="user", content="What is 3 and 4 ?"), Message(role="assistant", content="It is 7 ."))
+
+
+@dataclass(frozen=True, kw_only=True)
+class ArmoRM:
+    """The published reward model ArmoRM-Llama3-8B-v0.1: many rewards, weighed by what the prompt asks for."""
+
+    path: PathOrName = "RLHFlow/ArmoRM-Llama3-8B-v0.1"
+    """A folder or hub name of an ArmoRM checkpoint."""
+    threshold: float = 0.02
+    """Gap from which a pair is kept: SynPO's, on this model's raw scores."""
+    dtype: DTypeName = "auto"
+    """Number type of the language model below the heads; `auto`: bfloat16 on a GPU, else float32."""
+    device: DeviceName = "auto"
+    """Where the model runs; `auto`: the GPU if there is one."""
+    batch_tokens: Annotated[int, Field(ge=1)] = field(default=8192, metadata=SPEED_ONLY)
+    """Most tokens of a batch, padding included; one conversation is always taken."""
+
+    def needs(self) -> Mapping[str, str]:
+        """The reward model."""
+        return {"reward": self.path}
+
+    def score(self, answers: Sequence[Answer], models: Mapping[str, Model], trainer: Trainer) -> Iterator[Verdict]:
+        """The model's score of each answer; none, with a reason, where the model cannot read the conversation."""
+        del trainer
+        name, faults = f"armorm({self.path})", [fault(answer) for answer in answers]
+        if all(faults):  # nothing to open a model for
+            yield from reasoned_verdicts(answers, name, faults, ())
+            return
+        from selfboost.scorers.armorm_model import open_armorm, scores_in_order
+
+        model = open_armorm(models["reward"].path, self.dtype, self.device)
+        reader = Reader.of(models["reward"].path, model.config.max_position_embeddings)
+        readings = [why or reader.read(answer) for answer, why in zip(answers, faults, strict=True)]
+        reasons = [reading if isinstance(reading, str) else "" for reading in readings]
+        conversations = [reading for reading in readings if not isinstance(reading, str)]
+        yield from reasoned_verdicts(answers, name, reasons, scores_in_order(model, conversations, self.batch_tokens))
+
+
+@dataclass(frozen=True)
+class Reader:
+    """Turns an answer into what the model reads."""
+
+    tokenizer: ChatTokenizer
+    gate_ids: list[int]
+    longest: int
+    """Most tokens that the model was built for."""
+
+    @classmethod
+    def of(cls, path: str, longest: int) -> Reader:
+        """The reader of a checkpoint.
+
+        Raises:
+            ValueError: it has no tokenizer, or one whose template does not write what the gate reads.
+        """
+        from selfboost.engines.chat import open_tokenizer
+
+        tokenizer = open_tokenizer(path)
+        gate_ids = cast("list[int]", tokenizer.raw(GATE, add_special_tokens=False)["input_ids"])
+        if last_place(tokenizer.conversation_ids(PROBE), gate_ids) is None:
+            raise ValueError(
+                f"the chat template of {path!r} does not write {GATE!r} before an answer, where ArmoRM's gate reads: "
+                "the checkpoint needs Llama 3's tokenizer and template"
+            )
+        return cls(tokenizer, gate_ids, longest)
+
+    def read(self, answer: Answer) -> Conversation | str:
+        """The whole conversation, or why the model cannot read it."""
+        from selfboost.scorers.armorm_model import Conversation
+
+        reply = Message(role="assistant", content=answer.prompt.prefix + answer.text)
+        ids = self.tokenizer.conversation_ids([*answer.prompt.messages, reply])
+        if len(ids) > self.longest:
+            return f"the conversation has {len(ids)} tokens, the model reads at most {self.longest}"
+        place = last_place(ids, self.gate_ids)
+        if place is None:
+            return "the answer's first characters hide the end of its header from the gate"
+        return Conversation(tuple(ids), place)
+
+
+def last_place(ids: Sequence[int], pattern: Sequence[int]) -> int | None:
+    """Where the last occurrence of a pattern begins, if there is one."""
+    width = len(pattern)
+    starts = range(len(ids) - width, -1, -1)
+    return next((start for start in starts if list(ids[start : start + width]) == list(pattern)), None)

@@ -1,0 +1,131 @@
+"""PairRM (arXiv 2306.02561): which of two answers is better, read side by side in both orders; SynPO's Mistral scorer.
+
+L(A, B) is the logit of a prompt's answer A shown first and B second. An answer's value is the mean of L(it, other) over
+the other answers to its prompt, so that the gap of two is L(A, B) - L(B, A), as llm-blender's `rank` and `compare` have
+it. The model is run by this scorer itself, not by the trainer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import groupby, islice
+from statistics import fmean
+from typing import Annotated, ClassVar
+
+from pydantic import Field
+
+from selfboost.engines.checkpoint import DeviceName, DTypeName
+from selfboost.records import Answer, Model, Prompt, Verdict
+from selfboost.scorers.reasoned import reasoned_verdicts
+from selfboost.scorers.verdicts import fault
+from selfboost.setting_types import PathOrName
+from selfboost.train import Trainer
+from selfboost.train.local import SPEED_ONLY
+
+SEVERAL_TURNS = "Finish the following coversation in each i-th turn by filling in <Response i> with your response."
+"""What a conversation of several turns begins with; spelt as the model was trained."""
+ALONE = "there is no other answer to its prompt to compare it with"
+
+
+@dataclass(frozen=True, kw_only=True)
+class PairRM:
+    """The published pair-wise reward model PairRM: compares the answers to one prompt with each other."""
+
+    pairwise: ClassVar[bool] = True
+
+    path: PathOrName = "llm-blender/PairRM-hf"
+    """A folder or hub name of a PairRM checkpoint."""
+    threshold: float = 0.20
+    """Gap from which a pair is kept: SynPO's; as a logit it is the sum over both orders."""
+    source_tokens: Annotated[int, Field(ge=4)] = 1224
+    """Most tokens of a prompt, its control tokens included; its end is cut."""
+    candidate_tokens: Annotated[int, Field(ge=4)] = 412
+    """Most tokens of each answer, beside half of what the prompt leaves; its end is cut."""
+    dtype: DTypeName = "float32"
+    """Number type of the weights: as published; `auto`: bfloat16 on a GPU, else float32."""
+    device: DeviceName = "auto"
+    """Where the model runs; `auto`: the GPU if there is one."""
+    batch_tokens: Annotated[int, Field(ge=1)] = field(default=8192, metadata=SPEED_ONLY)
+    """Most tokens of a batch, padding included; one comparison is always taken."""
+
+    def needs(self) -> Mapping[str, str]:
+        """The reward model."""
+        return {"reward": self.path}
+
+    def score(self, answers: Sequence[Answer], models: Mapping[str, Model], trainer: Trainer) -> Iterator[Verdict]:
+        """The mean logit of each answer over the other answers beside it to the same prompt; a lone one has none."""
+        del trainer
+        faults = [fault(answer) or _unreadable(answer.prompt) for answer in answers]
+        rivals = _rivals(answers, faults)
+        reasons = [why or ("" if others else ALONE) for why, others in zip(faults, rivals, strict=True)]
+        yield from reasoned_verdicts(
+            answers, f"pairrm({self.path})", reasons, self._values(answers, rivals, models["reward"].path)
+        )
+
+    def _values(self, answers: Sequence[Answer], rivals: Sequence[Sequence[Answer]], path: str) -> Iterator[float]:
+        """The value of each answer that has rivals."""
+        if not any(rivals):  # nothing to open a model for
+            return
+        from selfboost.scorers.pairrm_model import logits_in_order, open_pairrm, open_reader
+
+        model = open_pairrm(path, self.dtype, self.device)
+        reader = open_reader(path, model, self.source_tokens, self.candidate_tokens)
+        comparisons = (
+            reader.read(source_text(answer.prompt), answer_text(answer), answer_text(other))
+            for answer, others in zip(answers, rivals, strict=True)
+            for other in others
+        )
+        logits = logits_in_order(model, comparisons, self.batch_tokens)
+        for others in rivals:
+            if others:
+                yield fmean(islice(logits, len(others)))
+
+
+def _rivals(answers: Sequence[Answer], faults: Sequence[str]) -> list[list[Answer]]:
+    """For each answer those that it is compared with: its neighbours with the same prompt and without a fault."""
+    rivals: list[list[Answer]] = []
+    for _, places in groupby(range(len(answers)), key=lambda place: answers[place].prompt.id):
+        group = list(places)
+        sound = [place for place in group if not faults[place]]
+        rivals += [[] if faults[at] else [answers[other] for other in sound if other != at] for at in group]
+    return rivals
+
+
+def _turns(prompt: Prompt) -> tuple[str, list[str], list[str]]:
+    """A system message if there is one, what the user said, what the assistant answered before."""
+    first = prompt.messages[0] if prompt.messages else None
+    system = first.content if first is not None and first.role == "system" else ""
+    said = {role: [m.content for m in prompt.messages if m.role == role] for role in ("user", "assistant")}
+    return system, said["user"], said["assistant"]
+
+
+def _unreadable(prompt: Prompt) -> str:
+    """Why PairRM has no form for a prompt, or nothing."""
+    roles = [message.role for message in prompt.messages]
+    turns = roles[1:] if roles[:1] == ["system"] else roles
+    if len(turns) % 2 == 1 and turns == ["user", "assistant"] * (len(turns) // 2) + ["user"]:
+        return ""
+    return f"PairRM reads user and assistant in turns, the user last; the prompt's roles are {', '.join(roles)}"
+
+
+def source_text(prompt: Prompt) -> str:
+    """The prompt as PairRM was trained to read it: a request as it is, several turns as a form to fill in.
+
+    It knows no system message; one is put before all, as llm-blender puts its `instructions`, on lines of its own.
+    """
+    system, user, earlier = _turns(prompt)
+    text = user[0]
+    if earlier:
+        turns = (f"USER: {said}\nAssistant: <Response {turn}>" for turn, said in enumerate(user, 1))
+        text = SEVERAL_TURNS + "\n".join(turns)
+    return f"{system}\n{text}" if system else text
+
+
+def answer_text(answer: Answer) -> str:
+    """The answer as PairRM was trained to read it: as it is, or in the form's last line after the earlier ones."""
+    _, _, earlier = _turns(answer.prompt)
+    text = answer.prompt.prefix + answer.text
+    if not earlier:
+        return text
+    return "\n".join(f"<Response {turn}>: {said}" for turn, said in enumerate([*earlier, text], 1))
