@@ -32,7 +32,11 @@ SETTINGS: dict[str, dict[str, Any]] = {
 }
 METHODS: dict[str, dict[str, Any]] = {
     "synpo": {"method": {"prompts": 24, "pairs": 6}},
-    "sampling_ranking": {"method": {"prompts": 12, "pairs": 5}, "method.sampling": {"samples": 3, "max_tokens": 200}},
+    "sampling_ranking": {"method": {"prompts": 12, "pairs": 5, "samples": 3}, "method.sampling": {"max_tokens": 200}},
+    "self_rewarding": {"method": {"prompts": 24, "pairs": 5, "samples": 3}, "method.sampling": {"max_tokens": 200}},
+    "seed_po": {},
+    "seed_sft_po": {},
+    "manual_data": {"method": {"data": "manual.jsonl"}},
     "spin": {"loss": {"kind": "dpo"}, "scorer": {"policy": "previous"}},
     "seed_sft": {},
 }
@@ -44,6 +48,8 @@ def write_recipe(folder: Path, method: str = "synpo", /, **sections: dict[str, A
     seeds = [{"prompt": prompt, "response": f"It is gold {i}."} for i, prompt in enumerate(PROMPTS)]
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "seed.jsonl").write_text("".join(json.dumps(seed) + "\n" for seed in seeds))
+    pairs = [{"prompt": f"What of item {i}?", "chosen": f"Much {i}.", "rejected": f"Less {i}."} for i in range(7)]
+    (folder / "manual.jsonl").write_text("".join(json.dumps(pair) + "\n" for pair in pairs))
     tables = {name: dict(table) for name, table in SETTINGS.items()}
     tables["method"]["kind"] = method
     more = {name.replace("__", "."): table for name, table in sections.items()}

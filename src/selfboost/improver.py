@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from selfboost.pairing import answer_fault
 from selfboost.records import Answer, Example, Model, Origin, Prompt, Sampling, user_prompt
 from selfboost.run import Run
+from selfboost.scorers import pairwise
 from selfboost.templates import check_template
 from selfboost.train import Training
 
@@ -66,13 +67,18 @@ class ResponseImprover:
         usable = [(seed, answer) for seed, answer in zip(run.seeds, own, strict=True) if not answer_fault(answer)]
         if self.threshold == float("-inf"):
             return usable
-        gold = run.score("prepare/gold-scores", [seed.answer for seed in run.seeds])
-        gold_scores = {verdict.answer: verdict.value for verdict in gold}
-        own_scores = run.score("seed-scores", [answer for _, answer in usable])
         return [
-            (seed, answer)
-            for (seed, answer), mine in zip(usable, own_scores, strict=True)
-            if (best := gold_scores[seed.answer.id]) is not None
-            and mine.value is not None
-            and best - mine.value > self.threshold
+            pair
+            for pair, (gold, mine) in zip(usable, self._scores(run, usable), strict=True)
+            if gold is not None and mine is not None and gold - mine > self.threshold
         ]
+
+    @staticmethod
+    def _scores(run: Run, pairs: Sequence[tuple[Example, Answer]]) -> list[tuple[float | None, float | None]]:
+        """Scores of gold and own answer. Gold's are made once, unless the scorer compares the two."""
+        if pairwise(run.recipe.scorer):
+            values = [v.value for v in run.score("seed-scores", [side for s, own in pairs for side in (s.answer, own)])]
+            return list(zip(values[::2], values[1::2], strict=True))
+        gold = {v.answer: v.value for v in run.score("prepare/gold-scores", [seed.answer for seed in run.seeds])}
+        own = run.score("seed-scores", [answer for _, answer in pairs])
+        return [(gold[seed.answer.id], verdict.value) for (seed, _), verdict in zip(pairs, own, strict=True)]

@@ -1,80 +1,145 @@
 """Keywords of texts, and a pool of keyword lists that new prompts are written from (SynPO, arXiv 2410.06961, 2.1).
 
 The paper names no extractor: this one keeps content words by a compact rule (no stop-words, no likely names, no
-numbers unless asked). Left out: parts of speech, languages other than English.
+numbers unless asked), and of those the ones with the highest tf-idf where asked. Left out: phrases, parts of speech
+beyond English adverbs, word stems.
 """
 
 from __future__ import annotations
 
+import contextlib
 import gzip
-import json
+import itertools
 import math
+import os
 import random
 import re
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from itertools import groupby
+from array import array
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TextIO, cast
+from typing import Annotated
+
+from pydantic import Field
+
+from selfboost.person_names import names_in
+from selfboost.records import content_hash
+from selfboost.stop_words import NO_ADVERBS, STOP_WORDS, Language
 
 WORD = re.compile(r"([^\W\d_]+(?:-[^\W\d_]+)*)(?:'([^\W\d_]+))?|\d{1,3}(?:,\d{3})+(?:\.\d+)?|\d+(?:\.\d+)?")
 """A word and what follows its apostrophe, or a number."""
-SHORTEST = 3
-"""Letters of the shortest keyword."""
+ELIDING: frozenset[Language] = frozenset({"fr", "it"})
+"""Languages in which an apostrophe ends a word: l'acqua."""
+COUNTED = 50_000
+"""Texts, the first, whose words are counted for tf-idf."""
+COMMON = 0.1
+"""A word in more than this share of the counted texts is no keyword where tf-idf chooses ..."""
+FEWEST_COUNTED = 100
+"""... if at least so many were counted."""
 NOISE_TRIES = 100
 """Texts that are looked at for noise keywords."""
-WORDS_OF_NO_CONTENT = """
-    a about above across after again against all along already also although always am among amongst an and any
-    anything are around as at away be became because become becomes been before being below between both but by
-    came can cannot come comes could despite did do does doing down during each else etc even ever every except few
-    for from further get gets give given gives go goes got had has have having he her here hers herself him himself
-    his how however i if in including instead into is it its itself just know later least let like likely made make
-    makes making many may me might more most mostly much must my myself need never no nor not now of off often on
-    once one only or other others otherwise ought our ours ourselves out over own part per perhaps please put quite
-    rather really said same say says see seem seems shall she should since so some someone something sometimes soon
-    still such take than that the their theirs them themselves then there therefore these they thing things this
-    those though through throughout thus to together too toward towards two under unless unlike until up upon us
-    use used uses using usually very was way we well went were what whatever when whenever where whereas whether
-    which while who whole whom whose why will with within without would yes yet you your yours yourself
-"""
-STOP_WORDS = frozenset(WORDS_OF_NO_CONTENT.split())
+BARREN_ROUNDS = 20
+"""Rounds over all paragraphs without a new list, after which those left are taken one by one."""
+POOL_VERSION = 1
+"""Raise it when the same texts and rule give other keywords, so that stored pools are built anew."""
 
 
-def extract_keywords(text: str, *, keep_names: bool = False, keep_numbers: bool = False) -> list[str]:
-    """The keywords of a text, lower-cased, each once, in order of appearance.
+@dataclass(frozen=True, kw_only=True)
+class KeywordRule:
+    """Which words of a text are its keywords."""
 
-    A word that is capitalised inside a sentence, and nowhere lower-case, is taken for a name. Words in capitals
-    throughout are none. What follows an apostrophe is left out.
+    language: Language = "en"
+    """Whose stop-words and names are dropped."""
+    keep_names: bool = False
+    """Keep capitalised words, which are likely names (the paper drops names)."""
+    keep_numbers: bool = False
+    """Keep numbers as keywords."""
+    most: Annotated[int, Field(ge=0)] = 0
+    """Keep so many words of a text, those with the highest tf-idf; 0 = all."""
+    shortest: Annotated[int, Field(ge=1)] = 3
+    """Letters of the shortest keyword."""
+
+
+ALL_CONTENT_WORDS = KeywordRule()
+
+
+def extract_keywords(text: str, rule: KeywordRule = ALL_CONTENT_WORDS) -> list[str]:
+    """The content words of a text, lower-cased, each once, in order of appearance; `most` is not looked at.
+
+    A word that is capitalised inside a sentence, and nowhere lower-case, is taken for a name (in German: see
+    person_names). Words in capitals throughout are none. What follows an apostrophe is left out, in French and Italian
+    what precedes it.
     """
+    return list(dict.fromkeys(_content_words(text, rule)))
+
+
+def _content_words(text: str, rule: KeywordRule) -> Iterator[str]:
+    """Every occurrence of a content word."""
     text = text.replace("\u2019", "'")
-    names = frozenset[str]() if keep_names else _names(text)
-    found: dict[str, None] = {}
-    for match in WORD.finditer(text):
-        word, ending = match[1], (match[2] or "").lower()
+    if rule.language in ELIDING:
+        text = text.replace("'", " ")
+    matches = list(WORD.finditer(text))
+    stop_words, names = STOP_WORDS[rule.language], frozenset[str]()
+    if not rule.keep_names:
+        names = names_in(text, [match for match in matches if match[1]], rule.language)
+    for match in matches:
+        word, ending = match.groups()
         if word is None:
-            if keep_numbers:
-                found[match[0]] = None
+            if rule.keep_numbers:
+                yield match[0]
             continue
         low = word.lower()
-        if len(low) >= SHORTEST and ending != "t" and low not in STOP_WORDS and low not in names:
-            found[low] = None
-    return list(found)
+        if len(low) < rule.shortest or low in stop_words or low in names:
+            continue
+        if rule.language == "en" and ((ending and ending in "tT") or (low[-2:] == "ly" and _is_adverb(low))):
+            continue
+        yield low
 
 
-def _names(text: str) -> frozenset[str]:
-    words = [match for match in WORD.finditer(text) if match[1]]
-    capitalised = {
-        match[1].lower()
-        for match in words
-        if match[1][0].isupper() and not match[1].isupper() and not _opens_sentence(text, match.start())
+def _is_adverb(word: str) -> bool:
+    return len(word) > 4 and word not in NO_ADVERBS
+
+
+def keywords_of_each(texts: Iterable[str], rule: KeywordRule) -> Iterator[list[str]]:
+    """The keywords of each text, in order; with `most`, its words of the highest tf-idf among the first texts.
+
+    tf-idf = (1 + log n) · log((1 + N) / max(1, d)): n times in the text, in d of the N texts that were counted (the
+    first 50,000, held until they are). Words in more than a tenth of 100 or more counted texts are dropped as well.
+    Reads `texts` once; with `most = 0` nothing is held.
+    """
+    if not rule.most:
+        yield from (extract_keywords(text, rule) for text in texts)
+        return
+    found = (" ".join(_content_words(text, rule)) for text in texts)
+    first = list(itertools.islice(found, COUNTED))
+    weights = _inverse_frequencies(first)
+    unknown = math.log(1 + len(first))
+    first.reverse()  # taken from the end, so that what has been given is not held any longer
+    while first:
+        yield _heaviest(first.pop().split(), weights, unknown, rule.most)
+    for words in found:
+        yield _heaviest(words.split(), weights, unknown, rule.most)
+
+
+def _inverse_frequencies(texts: Sequence[str]) -> dict[str, float]:
+    """log((1 + N) / d) of the words in d > 1 of N texts, 0 where d is too many."""
+    counts = Counter[str]()
+    for words in texts:
+        counts.update(set(words.split()))
+    limit = COMMON * len(texts) if len(texts) >= FEWEST_COUNTED else math.inf
+    return {
+        word: math.log((1 + len(texts)) / count) if count <= limit else 0.0
+        for word, count in counts.items()
+        if count > 1
     }
-    return frozenset(capitalised - {match[1] for match in words})
 
 
-def _opens_sentence(text: str, start: int) -> bool:
-    before = text[max(0, start - 40) : start].rstrip(" \t\"'([\u201c\u2018*-#>")
-    return not before or before[-1] in ".!?:\n"
+def _heaviest(words: Sequence[str], weights: Mapping[str, float], unknown: float, most: int) -> list[str]:
+    tf_idf = {word: (1 + math.log(count)) * weights.get(word, unknown) for word, count in Counter(words).items()}
+    heaviest = set(sorted(tf_idf, key=tf_idf.__getitem__, reverse=True)[:most])
+    return [word for word in tf_idf if word in heaviest and tf_idf[word]]
 
 
 def training_list(
@@ -100,15 +165,15 @@ def training_list(
 class KeywordPool:
     """Keyword candidates by paragraph, fixed for a run."""
 
-    paragraphs: Sequence[Sequence[str]]
-    """Keywords of each paragraph that has enough of them."""
+    paragraphs: Sequence[str]
+    """Keywords of each paragraph that has enough of them, joined by spaces, which takes a fifth of the memory."""
     words: int = 3
     """Keywords per list, all of one paragraph."""
 
     @property
     def capacity(self) -> int:
         """Different lists there are at most."""
-        return sum(math.comb(len(keywords), self.words) for keywords in self.paragraphs)
+        return sum(math.comb(keywords.count(" ") + 1, self.words) for keywords in self.paragraphs)
 
     def draw(self, count: int, seed: int) -> list[tuple[str, ...]]:
         """`count` lists, no two of the same words; the first k of a longer draw are the same.
@@ -116,81 +181,116 @@ class KeywordPool:
         Paragraph by paragraph in a random order, again from the first when all have given a list.
 
         Raises:
-            ValueError: the pool cannot give so many different lists.
+            ValueError: there are not so many different lists.
         """
-        shuffled = random.Random(seed)
-        order = shuffled.sample(range(len(self.paragraphs)), len(self.paragraphs))
-        drawn: dict[frozenset[str], tuple[str, ...]] = {}
-        barren = 0
-        while len(drawn) < count and barren < 20:
-            before = len(drawn)
-            for i in order:
-                words = shuffled.sample(list(self.paragraphs[i]), self.words)
-                drawn.setdefault(frozenset(words), tuple(words))
-                if len(drawn) == count:
-                    break
-            barren = barren + 1 if len(drawn) == before else 0
+        drawn: dict[str, tuple[str, ...]] = {}
+        for words in self._lists(random.Random(seed), drawn):
+            if len(drawn) >= count:
+                break
+            drawn.setdefault(" ".join(sorted(words)), words)
         if len(drawn) < count:
             raise ValueError(
                 f"{len(self.paragraphs)} paragraphs give only {len(drawn)} different lists of {self.words} keywords, "
-                f"{count} are wanted; give more text (method.generator.paragraphs) or fewer prompts"
+                f"{count} are wanted; give more text (method.generator.paragraphs), or lower method.prompts or "
+                "method.more_prompts"
             )
         return list(drawn.values())
 
+    def _lists(self, shuffled: random.Random, drawn: Sized) -> Iterator[tuple[str, ...]]:
+        """Random lists until rounds bring nothing new to `drawn`, then every list there is."""
+        order = array("Q", shuffled.sample(range(len(self.paragraphs)), len(self.paragraphs)))
+        barren = 0
+        while barren < BARREN_ROUNDS:
+            before = len(drawn)
+            for i in order:
+                yield tuple(shuffled.sample(self.paragraphs[i].split(" "), self.words))
+            barren = barren + 1 if len(drawn) == before else 0
+        for keywords in dict.fromkeys(self.paragraphs[i] for i in order):
+            yield from itertools.combinations(keywords.split(" "), self.words)
 
-def keyword_pool(
-    texts: Iterable[str], *, words: int = 3, keep_names: bool = False, keep_numbers: bool = False
-) -> KeywordPool:
-    """A pool from paragraphs; those with fewer than `words` keywords are left out.
+    def save(self, path: Path) -> None:
+        """Write the pool as gzip text, atomically: the folder is made, a kill leaves the old file or the new."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        fresh = path.with_name(path.name + ".new")
+        with fresh.open("wb") as file:
+            with gzip.GzipFile(filename="", fileobj=file, mode="wb", compresslevel=4, mtime=0) as lines:
+                lines.write(f"{self.words} {len(self.paragraphs)}\n".encode())
+                lines.writelines(f"{keywords}\n".encode() for keywords in self.paragraphs)
+            file.flush()
+            os.fsync(file.fileno())
+        fresh.replace(path)
+
+
+def read_pool(path: Path) -> KeywordPool:
+    """The pool that `KeywordPool.save` wrote.
+
+    Raises:
+        ValueError: the file is missing or damaged.
+    """
+    try:
+        with gzip.open(path, "rt", encoding="utf-8", newline="\n") as lines:
+            words, count = map(int, next(lines, "").split(" "))
+            paragraphs = [line.removesuffix("\n") for line in lines]
+    except (OSError, EOFError, zlib.error, ValueError) as error:
+        raise ValueError(f"{path}: is no pool of keywords that can be read ({error})") from error
+    if len(paragraphs) != count or words < 1 or any(line.count(" ") + 1 < words for line in paragraphs):
+        raise ValueError(f"{path}: is no whole pool of keywords")
+    return KeywordPool(paragraphs=paragraphs, words=words)
+
+
+def keyword_pool(texts: Iterable[str], rule: KeywordRule = ALL_CONTENT_WORDS, words: int = 3) -> KeywordPool:
+    """A pool from paragraphs, which are read once; those with fewer than `words` keywords are left out.
 
     Raises:
         ValueError: none has enough.
     """
-    found = (extract_keywords(text, keep_names=keep_names, keep_numbers=keep_numbers) for text in texts)
-    enough = [keywords for keywords in found if len(keywords) >= words]
-    if not enough:
-        raise ValueError(f"no text has {words} keywords to draw; give longer texts (method.generator.paragraphs)")
-    return KeywordPool(paragraphs=enough, words=words)
+    found = (keywords for keywords in keywords_of_each(texts, rule) if len(keywords) >= words)
+    return _pool([" ".join(keywords) for keywords in found], words)
 
 
-def read_paragraphs(path: Path) -> Iterator[str]:
-    """Paragraphs of a file or folder: JSONL with a `text` column (gzip too), or plain text split at blank lines.
+def cached_pool(
+    texts: Callable[[], Iterable[str]], rule: KeywordRule, words: int, folder: Path, known_by: object
+) -> KeywordPool:
+    """The pool of texts that `known_by` (plain JSON data) tells from others, kept in `folder`/keywords-HASH.txt.gz.
+
+    The texts are asked for where there is no such file, or a damaged one.
 
     Raises:
-        ValueError: there is no such file, or a line is wrong.
+        ValueError: no text has enough keywords.
     """
-    if not path.exists():
-        raise ValueError(f"{path}: no such file or folder of paragraphs")
-    for file in sorted(p for p in path.iterdir() if p.is_file() and p.name[0] != ".") if path.is_dir() else [path]:
-        try:
-            with _opened(file) as lines:
-                yield from _jsonl_texts(file, lines) if ".jsonl" in file.name else _plain_texts(lines)
-        except UnicodeDecodeError as error:
-            raise ValueError(f"{file}: is not UTF-8 text") from error
-        except (OSError, EOFError, zlib.error) as error:
-            raise ValueError(f"{file}: cannot be read ({error})") from error
+    name = content_hash([POOL_VERSION, asdict(rule), words, known_by])[:16]
+    path = folder / f"keywords-{name}.txt.gz"
+    with contextlib.suppress(ValueError):
+        return read_pool(path)
+    pool = keyword_pool(texts(), rule, words)
+    pool.save(path)
+    return pool
 
 
-def _opened(file: Path) -> TextIO:
-    if file.suffix == ".gz":
-        return cast(TextIO, gzip.open(file, "rt", encoding="utf-8-sig"))
-    return file.open(encoding="utf-8-sig")
+def has_lists(texts: Iterable[str], rule: KeywordRule, words: int, count: int) -> KeywordPool:
+    """A pool that `count` different lists can be drawn from, of no more of the first texts than that surely takes.
+
+    Every list with a word that no earlier text has is new, which is enough to be sure. With `rule.most` the texts that
+    are counted for tf-idf are read in any case.
+
+    Raises:
+        ValueError: all texts together do not give so many; says how many.
+    """
+    paragraphs: list[str] = []
+    seen, sure = set[str](), 0
+    for keywords in keywords_of_each(texts, rule):
+        if len(keywords) >= words:
+            paragraphs.append(" ".join(keywords))
+            sure += math.comb(len(keywords), words) - math.comb(len(seen.intersection(keywords)), words)
+            seen.update(keywords)
+        if paragraphs and sure >= count:
+            return _pool(paragraphs, words)
+    pool = _pool(paragraphs, words)
+    pool.draw(count, seed=0)
+    return pool
 
 
-def _plain_texts(lines: Iterable[str]) -> Iterator[str]:
-    for blank, paragraph in groupby(lines, key=lambda line: not line.strip()):
-        if not blank:
-            yield "".join(paragraph)
-
-
-def _jsonl_texts(file: Path, lines: Iterable[str]) -> Iterator[str]:
-    for number, line in enumerate(lines, start=1):
-        if not line.strip():
-            continue
-        try:
-            text = json.loads(line)["text"]
-        except (ValueError, KeyError, TypeError, RecursionError):
-            text = None
-        if not isinstance(text, str):
-            raise ValueError(f"{file} line {number}: must be an object with a text in the column text")
-        yield text
+def _pool(paragraphs: list[str], words: int) -> KeywordPool:
+    if not paragraphs:
+        raise ValueError(f"no text has {words} keywords to draw; give longer texts (method.generator.paragraphs)")
+    return KeywordPool(paragraphs=paragraphs, words=words)

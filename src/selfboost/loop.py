@@ -91,7 +91,8 @@ class Loop:
         self.first = incumbent = self._rate(self.run.initial)
         self._add(incumbent, incumbent, "initial", "the model to improve", self.run.initial)
         without_gain = 0
-        for number in range(1, self.recipe.run.iterations + 1):
+        rounds = 1 if self.recipe.method.once else self.recipe.run.iterations
+        for number in range(1, rounds + 1):
             self.run.begin(number, incumbent.model)
             candidate = self._rate(self.recipe.method.iterate(self.run))
             promote, why = decide(self.recipe.gate, candidate.validation, incumbent.validation, self.recipe.run.seed)

@@ -34,9 +34,26 @@ def gain_of(new: Sequence[Rated], old: Sequence[Rated], measure: str, seed: int)
     Raises:
         ValueError: the benchmark has no such measure.
     """
-    if measure not in new[0].values:
-        raise ValueError(f"gate.measure = {measure!r}: the benchmark measures {', '.join(new[0].values)}")
+    _check(new, measure)
     return paired_gain(_means(new, measure), _means(old, measure), seed=seed)
+
+
+def mean_of(ratings: Sequence[Rated], measure: str) -> float:
+    """Mean over the prompts that have a value.
+
+    Raises:
+        ValueError: the benchmark has no such measure, or it has no value at all.
+    """
+    _check(ratings, measure)
+    known = [mean for mean in _means(ratings, measure) if mean is not None]
+    if not known:
+        raise ValueError(f"{ratings[0].split}: the measure {measure!r} has no value for any prompt (see its stage)")
+    return sum(known) / len(known)
+
+
+def _check(ratings: Sequence[Rated], measure: str) -> None:
+    if measure not in ratings[0].values:
+        raise ValueError(f"measure {measure!r}: the benchmark measures {', '.join(ratings[0].values)}")
 
 
 def _samples(ratings: Sequence[Rated], name: str) -> list[tuple[float | None, ...]]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 if TYPE_CHECKING:
     from selfboost.recipe import Recipe
@@ -27,6 +27,8 @@ Window = Literal["last", "last_two", "all"]
 class Method:
     """A way to make a better model from the current one: subclass it and write `iterate`."""
 
+    once: ClassVar[bool] = False
+    """There are no iterations in it: the loop goes one round."""
     start: ModelName = "previous"
     """The model that preference optimisation starts from."""
     reference: ModelName = "previous"

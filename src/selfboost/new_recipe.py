@@ -6,10 +6,12 @@ from pathlib import Path
 from typing import Any
 
 from selfboost import plugins
-from selfboost.prompt_generator import PromptGenerator
+from selfboost.hub_data import is_hub_name
+from selfboost.keywords import keyword_pool
 from selfboost.recipe import EMBEDDED, Recipe, build
 from selfboost.recipe_text import recipe_text
 from selfboost.seeds import question_texts, read_seeds
+from selfboost.synthetic_preferences import SyntheticPreferences
 
 NAME = "recipe.toml"
 
@@ -23,36 +25,38 @@ def write_new_recipe(folder: Path, model: str, seed: str, method: str) -> Path:
     path = folder / NAME
     if path.exists():
         raise ValueError(f"{path}: exists already; choose another folder or edit it")
-    if seed != EMBEDDED and not Path(seed).exists():
-        raise ValueError(f"--seed {seed}: no such file or folder")
-    plugins.load("method", method)
+    if seed != EMBEDDED and not Path(seed).exists() and not is_hub_name(seed):
+        raise ValueError(f"--seed {seed}: no such file or folder, and no data set's name")
+    kind = plugins.load("method", method)
     table: dict[str, dict[str, Any]] = {
         "model": {"path": _absolute(model)},
         "seed": {"path": _absolute(seed)},
         "method": {"kind": method},
-        "loss": {"kind": "simpo" if method in ("synpo", "sampling_ranking") else "dpo"},
+        "loss": {"kind": "simpo" if issubclass(kind, SyntheticPreferences) else "dpo"},
         "scorer": {"kind": "implicit"},
         "benchmark": {"kind": "held_out", "scorer": {"kind": "implicit"}},
         "engine": {"kind": "local"},
         "trainer": {"kind": "local"},
     }
     recipe: Recipe = build(Recipe, table)
-    generator = getattr(recipe.method, "generator", None)
-    if isinstance(generator, PromptGenerator):
-        table["method"] |= _words_for_prompts(recipe, generator)
+    if isinstance(recipe.method, SyntheticPreferences) and not recipe.method.once:
+        table["method"] |= _words_for_prompts(recipe, recipe.method)
     text = recipe_text(build(Recipe, table), f"{method} on {model}, from the seed {seed}.")
     folder.mkdir(parents=True, exist_ok=True)
     path.write_text(text, encoding="utf-8")
     return path
 
 
-def _words_for_prompts(recipe: Recipe, generator: PromptGenerator) -> dict[str, Any]:
+def _words_for_prompts(recipe: Recipe, method: SyntheticPreferences) -> dict[str, Any]:
     """Settings with which there are enough keyword lists: the embedded paragraphs, or counts that fit the seed."""
+    if is_hub_name(recipe.seed.path):
+        return {}
     if recipe.seed.path == EMBEDDED:
         return {"generator": {"paragraphs": EMBEDDED}}
     seeds, _ = read_seeds(Path(recipe.seed.path))
-    lists = generator.pool(question_texts(seeds)).capacity // 4  # well below all, since paragraphs share words
-    prompts = min(recipe.method.prompts, max(1, lists // recipe.run.iterations))  # pyright: ignore
+    lists = keyword_pool(question_texts(seeds)).capacity // 4  # well below all, since prompts share words
+    share = 1 + method.more_prompts
+    prompts = min(method.prompts, max(1, int(lists / recipe.run.iterations / share)))
     return {"prompts": prompts, "pairs": max(1, prompts // 5)}
 
 

@@ -43,12 +43,10 @@ class PairFilter:
 
     def _objection(self, pair: Pair, least: float) -> str:
         chosen, rejected = pair.chosen, pair.rejected
-        if fault := answer_fault(chosen) or answer_fault(rejected):
+        if fault := objection(chosen, rejected):
             return fault
         if chosen.finish == "length" and not self.keep_cut:
             return "chosen answer cut at the token limit"
-        if chosen.token_ids == rejected.token_ids:
-            return "chosen equals rejected"
         if max(repeated_share(chosen.text.split()), repeated_share(rejected.text.split())) > self.max_repetition:
             return "repetitive"
         if pair.gap is None:
@@ -61,6 +59,40 @@ def answer_fault(answer: Answer) -> str:
     if answer.finish == "failed":
         return "failed answer"
     return "" if answer.token_ids and answer.text.strip() else "empty answer"
+
+
+def objection(chosen: Answer, rejected: Answer) -> str:
+    """Why two answers can be no pair, or nothing."""
+    same = "chosen equals rejected" if chosen.token_ids == rejected.token_ids else ""
+    return answer_fault(chosen) or answer_fault(rejected) or same
+
+
+def ranked_pairs(
+    run: Run, prompts: Sequence[Prompt], answers: Sequence[Answer], verdicts: Sequence[Verdict]
+) -> list[Pair]:
+    """The best over the worst of each prompt's answers, which stand side by side, equally many of each prompt."""
+    n = len(answers) // len(prompts) if prompts else 0
+    pairs: list[Pair] = []
+    for i, prompt in enumerate(prompts):
+        ranked = best_and_worst(answers[i * n : (i + 1) * n], verdicts[i * n : (i + 1) * n])
+        if ranked is not None:
+            (best, high), (worst, low) = ranked
+            pairs.append(run.pair(prompt, best, worst, (high, low)))
+    run.count("filter", {"fewer than two scored answers": len(prompts) - len(pairs)})
+    return pairs
+
+
+def gold_pairs(run: Run, own: Sequence[Answer]) -> list[Pair]:
+    """Gold over a model's own answer, one pair per seed of the run; what gives none is counted by its reason."""
+    counts = Counter[str]()
+    pairs: list[Pair] = []
+    for seed, answer in zip(run.seeds, own, strict=True):
+        reason = objection(seed.answer, answer)
+        counts[reason or "kept"] += 1
+        if not reason:
+            pairs.append(run.pair(seed.prompt, chosen=seed.answer, rejected=answer))
+    run.count("pairs", counts)
+    return pairs
 
 
 def best_and_worst(

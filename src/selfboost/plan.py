@@ -1,46 +1,27 @@
-"""What a recipe will do, found out by rehearsal: the true loop runs on fake models and a small share of the counts.
+"""What a recipe will do and cost, found out by rehearsal: every stage, its rows, tokens, GPU hours, the memory.
 
-Files, model, tokenizer, templates and scorers are looked at for real; weights are not loaded and nothing is downloaded.
-Token counts are bounds or means, memory is an estimate; both say so.
+Files, models, tokenizer, templates and scorers are looked at for real where they are on this machine; nothing is
+downloaded and no weights are loaded. What is assumed is said.
 """
 
 from __future__ import annotations
 
-import json
-import math
 import os
-from collections.abc import Sequence
-from dataclasses import dataclass, is_dataclass, replace
-from pathlib import Path
-from tempfile import TemporaryDirectory
-from typing import Any, get_type_hints
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
-from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
-
-from selfboost import store
-from selfboost.engines.fake import Fake as FakeEngine
-from selfboost.loop import boost
-from selfboost.prompt_generator import PromptGenerator
-from selfboost.recipe import EMBEDDED, ROLES, ModelSource, Recipe
+from selfboost.cost import CHARACTERS, Cost, Costs, ScorerSize, SeedLengths, weight_bytes
+from selfboost.hub_data import is_hub_name
+from selfboost.model_size import ModelSize, is_model_name, local_folder, model_size
+from selfboost.plan_text import show_plan
+from selfboost.recipe import Recipe
 from selfboost.records import Model
-from selfboost.scorers import Scorer
-from selfboost.scorers.implicit import Implicit
-from selfboost.seed_data import SeedData, load_seed_data
-from selfboost.seed_models import MAKERS
-from selfboost.setting_types import Count
-from selfboost.stages import Silent
-from selfboost.train.fake import Fake as FakeTrainer
+from selfboost.rehearsal import NAMED, REHEARSED, rehearse, scorers_of, with_stand_ins
+from selfboost.scorers import Scorer, pairwise
+from selfboost.seed_data import SeedData
 
-NAMED = ("initial", "previous", *MAKERS)
-"""Models a run has or makes by itself."""
-REHEARSED = 200
-"""Most prompts of a kind in the rehearsal."""
-OPEN = -1e9
-"""A threshold that keeps all and, other than -inf, still has everything scored."""
-BYTES_PER_TRAINED_PARAMETER = 16
-"""Weight, gradient and AdamW's two moments in float32 (bfloat16 weights with a float32 master come to the same)."""
+ASSUMED_PROMPT, ASSUMED_ANSWER = 200, 350
+"""Tokens of a seed that is not on this machine: of the order of UltraFeedback's."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,8 +31,11 @@ class PlannedStage:
     name: str
     verb: str
     rows: int
-    tokens: int
-    """Sampling: at most. Training: examples times the seed's mean length times epochs."""
+    """The most there can be."""
+    mean: Cost
+    """With sampled answers as long as the seed's."""
+    most: Cost
+    """With every sampled answer as long as it may be."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,178 +44,128 @@ class Plan:
 
     stages: Sequence[PlannedStage]
     notes: Sequence[str]
-    """Warnings and facts, in sentences."""
-    peak_memory_bytes: int | None
-    """Estimate for training; None where the model's size is unknown."""
+    """Facts, warnings and assumptions, in sentences."""
+    memory: Mapping[str, int | None]
+    """Kind of work → bytes it holds at its peak, estimated; None where a model's size is unknown."""
+    disk: int | None
+    """Bytes of the models that are trained; None where their size is unknown."""
 
 
 def plan(recipe: Recipe) -> Plan:
-    """Check everything that can be checked without work, and list the stages.
+    """Check everything that can be checked without work, list the stages and estimate their costs.
 
     Raises:
         ValueError: what is wrong, in one sentence.
     """
-    data = load_seed_data(recipe.seed, recipe.run.seed)
-    notes, parameters, mean_tokens = _look_at_model(recipe, data)
-    notes += _look_at_other_models(recipe)
-    seeds = data.train
-    recipe.method.check(recipe, seeds)
-    scale = max(1.0, max([len(seeds), *_counts(recipe.method)]) / REHEARSED)
-    limit = math.ceil(len(seeds) / scale)
-    with TemporaryDirectory() as folder:
-        root = Path(folder)
-        boost(_rehearsal(recipe, scale, limit), root, Silent())
-        stages = [_planned(c, {limit: len(seeds)}.get(c.rows, c.rows * scale), mean_tokens) for c in store.cards(root)]
-    memory = BYTES_PER_TRAINED_PARAMETER * parameters if parameters else None
-    return Plan(stages=stages, notes=notes, peak_memory_bytes=memory)
-
-
-def _look_at_model(recipe: Recipe, data: SeedData) -> tuple[list[str], int, float]:
-    """(notes, parameters, mean tokens of a seed's prompt and answer); zeros where the model is not on this machine."""
     os.environ["HF_HUB_OFFLINE"] = "1"
-    path = recipe.model.location
-    notes = [*data.notes, f"{len(data.train)} seeds, {len(data.validation)} validation, {len(data.held_out)} held out"]
-    try:
-        fingerprint = recipe.engine.fingerprint(path)
-    except ValueError:
-        if not _looks_like_hub_name(path):
-            raise
-        return [*notes, f"{path} is not on this machine; it is downloaded when the run starts"], 0, 0.0
-    tokenizer = recipe.engine.tokenizer(Model(name="initial", path=path, fingerprint=fingerprint))
-    some = data.train[:REHEARSED]
-    lengths = [len(tokenizer.prompt_ids(s.messages)) + len(tokenizer.answer_ids(s.response)) for s in some]
-    return [*notes, *tokenizer.notes], _parameters(Path(path)), sum(lengths) / len(lengths)
-
-
-def _look_at_other_models(recipe: Recipe) -> list[str]:
-    notes: list[str] = []
-    needed = {name: "scorer" for scorer in _scorers(recipe) for name in scorer.needs().values()}
-    for name, use in (needed | dict.fromkeys(recipe.run.beside, "run.beside")).items():
-        if name not in NAMED:
-            try:
-                recipe.engine.fingerprint(name)
-            except ValueError:
-                if not _looks_like_hub_name(name):
-                    raise
-                notes.append(f"{name} ({use}) is not on this machine; it is downloaded when it is needed")
-    return notes
-
-
-def _looks_like_hub_name(path: str) -> bool:
-    return path.count("/") == 1 and not path.startswith((".", "/", "~"))
-
-
-def _parameters(folder: Path) -> int:
-    """Parameters of a checkpoint, from the headers of its safetensors files."""
-    count = 0
-    for path in folder.glob("*.safetensors"):
-        with path.open("rb") as file:
-            header: dict[str, Any] = json.loads(file.read(int.from_bytes(file.read(8), "little")))
-        count += sum(math.prod(entry["shape"]) for name, entry in header.items() if name != "__metadata__")
-    return count
-
-
-def _hints(component: Any) -> list[tuple[str, Any]]:
-    return list(get_type_hints(component.__class__, include_extras=True).items())
-
-
-def _scorers(component: Any) -> list[Scorer]:
-    found: list[Scorer] = []
-    for name, hint in _hints(component):
-        value = getattr(component, name)
-        if ROLES.get(hint) == "scorer":
-            found.append(value)
-        elif is_dataclass(value):
-            found += _scorers(value)
-    return found
-
-
-def _counts(component: Any) -> list[int]:
-    counts: list[int] = []
-    for name, hint in _hints(component):
-        value = getattr(component, name)
-        counts += [value] if hint == Count else _counts(value) if is_dataclass(value) else []
-    return counts
-
-
-def _rehearsal(recipe: Recipe, scale: float, limit: int) -> Recipe:
-    """The same recipe on fakes, its counts scaled down, its filters open: the plan is the most that can happen."""
-    return replace(
-        recipe,
-        run=replace(recipe.run, beside=tuple(name for name in recipe.run.beside if name in NAMED)),
-        model=ModelSource(path="fake"),
-        seed=replace(recipe.seed, limit=limit),
-        method=_opened(recipe.method, scale),
-        scorer=_opened_scorer(recipe.scorer),
-        benchmark=_opened(recipe.benchmark, scale),
-        gate=replace(recipe.gate, rule="always"),
-        engine=FakeEngine(limits=False),
-        trainer=FakeTrainer(),
-    )
-
-
-def _opened(component: Any, scale: float) -> Any:
-    changes: dict[str, Any] = {}
-    for name, hint in _hints(component):
-        value = getattr(component, name)
-        if hint == Count:
-            changes[name] = math.ceil(value / scale)
-        elif ROLES.get(hint) == "scorer":
-            changes[name] = _opened_scorer(value)
-        elif name == "threshold":
-            changes[name] = OPEN if value is None else min(value, OPEN)
-        elif is_dataclass(value):
-            changes[name] = _opened(value, scale)
-    if isinstance(component, PromptGenerator):
-        # The true pool was looked at; a few seeds' own words would not do. Fakes know the default format alone.
-        own = PromptGenerator()
-        changes |= {"paragraphs": EMBEDDED, "template": own.template, "target": own.target}
-        changes |= {"prefix": own.prefix, "question": own.question, "longest": own.longest}
-    return replace(component, **changes)
-
-
-def _opened_scorer(scorer: Scorer) -> Scorer:
-    """The scorer itself where the run makes its models, so that their training is in the plan; else a free one."""
-    own = scorer.needs() and all(name in NAMED for name in scorer.needs().values())
-    return _opened(scorer, 1) if own else Implicit(policy="previous", reference="initial", threshold=-math.inf)
-
-
-def _planned(card: store.StageCard, scaled: float, mean_tokens: float) -> PlannedStage:
-    """A stage of the rehearsal as it will be; `scaled` is its rows unless it measures, where nothing is scaled."""
-    measured = any(split in card.name for split in ("validation", "held_out"))
-    rows = card.rows if measured else round(scaled)
-    tokens = 0
-    if card.verb == "sample":
-        tokens = rows * card.parts["sampling"]["max_tokens"]
-    elif "training" in card.parts:
-        sides = 2 if card.verb == "prefer" else 1
-        tokens = round(rows * mean_tokens * sides * card.parts["training"]["epochs"])
-    return PlannedStage(name=card.name, verb=card.verb, rows=rows, tokens=tokens)
-
-
-def _size(size: int) -> str:
-    return f"{size / 2**30:.1f} GiB" if size >= 2**30 else f"{size / 2**20:.0f} MiB"
+    data = with_stand_ins(recipe.seed, recipe.run.seed)
+    notes = [*data.notes, *_seed_notes(recipe, data)]
+    size, lengths, more = _look_at_model(recipe, data)
+    scorers, unknown = _look_at_scorers(recipe, size)
+    notes += [*more, lengths.how, *_look_at_other_models(recipe), *unknown]
+    recipe.method.check(recipe, data.train)
+    stages = rehearse(recipe, data)
+    costs = Costs(recipe=recipe, stages=stages, lengths=lengths, model=size, scorers=scorers)
+    memory = {
+        "training": costs.training_memory(),
+        "sampling": costs.sampling_memory(),
+        "scoring": costs.scoring_memory(),
+    }
+    if getattr(recipe.trainer, "sharding", False):
+        notes.append("trainer.sharding spreads weights, gradients and optimiser over the GPUs: divide by their number")
+    planned = [
+        PlannedStage(name=s.name, verb=s.verb, rows=s.rows, mean=costs.of(s, "mean"), most=costs.of(s, "most"))
+        for s in stages
+    ]
+    return Plan(stages=planned, notes=notes, memory=memory, disk=costs.disk())
 
 
 def print_plan(recipe: Recipe) -> None:
     """Print the plan of a recipe."""
-    found = plan(recipe)
-    table = Table(box=None, pad_edge=False)
-    table.add_column("stage", overflow="fold")
-    table.add_column("verb")
-    table.add_column("rows", justify="right")
-    table.add_column("tokens", justify="right")
-    for stage in found.stages:
-        table.add_row(escape(stage.name), stage.verb, f"{stage.rows:,}", f"{stage.tokens:,}" if stage.tokens else "")
-    console = Console(highlight=False)
-    console.print(table)
-    for note in found.notes:
-        console.print(f"- {escape(note)}")
-    memory = found.peak_memory_bytes
-    console.print(
-        f"Training: about {_size(memory)} for weights, gradients and optimiser, activations not counted."
-        if memory
-        else "Training memory: unknown until the model is here."
-    )
-    console.print("Rows are the most there can be; tokens are bounds for sampling, means of the seed for training.")
-    console.print("The recipe is complete and fits together.")
+    show_plan(plan(recipe))
+
+
+def _seed_notes(recipe: Recipe, data: SeedData) -> list[str]:
+    counts = f"{len(data.train):,} seeds, {len(data.validation):,} validation, {len(data.held_out):,} held out"
+    source = recipe.seed
+    texts = (source.path, source.validation, source.held_out, getattr(recipe.method, "data", ""))
+    named = {text for text in texts if isinstance(text, str) and is_hub_name(text)}
+    notes = [f"{name} is read from the hub when the run starts; rehearsed with stand-ins" for name in sorted(named)]
+    generator = getattr(recipe.method, "generator", None)
+    paragraphs = getattr(generator, "paragraphs", "")
+    if is_hub_name(paragraphs):
+        notes.append(f"{paragraphs} (paragraphs) is read from the hub when the run starts; not looked at")
+    if more := getattr(recipe.method, "more_prompts", 0):
+        notes.append(f"where the filter leaves too few pairs, up to {more:.0%} more prompts are written than listed")
+    return [counts, *notes]
+
+
+def _look_at_model(recipe: Recipe, data: SeedData) -> tuple[ModelSize | None, SeedLengths, list[str]]:
+    """(size, mean lengths of the seed, notes) of the initial model; raises ValueError where it is no model."""
+    path = recipe.model.location
+    size = model_size(path)
+    if is_model_name(path) and local_folder(path) is None:
+        told = f"taken for {_parameters(size)} from its name" if size else "its size is unknown"
+        note = f"{path} is not on this machine: {told}; it is downloaded when the run starts"
+        return size, _lengths(recipe, data), [note]
+    fingerprint = recipe.engine.fingerprint(path)
+    tokenizer = recipe.engine.tokenizer(Model(name="initial", path=path, fingerprint=fingerprint))
+    if is_hub_name(recipe.seed.path):
+        return size, _lengths(recipe, data), list(tokenizer.notes)
+    some = data.train[:REHEARSED]
+    prompt = sum(len(tokenizer.prompt_ids(s.messages)) for s in some) / len(some)
+    answer = sum(len(tokenizer.answer_ids(s.response)) for s in some) / len(some)
+    how = f"seeds have {prompt:.0f} tokens of prompt and {answer:.0f} of answer (mean of {len(some)})"
+    return size, SeedLengths(prompt=prompt, answer=answer, how=how), list(tokenizer.notes)
+
+
+def _lengths(recipe: Recipe, data: SeedData) -> SeedLengths:
+    """Of seeds without their tokenizer."""
+    if is_hub_name(recipe.seed.path):
+        how = f"assumed: seeds of {ASSUMED_PROMPT} tokens of prompt and {ASSUMED_ANSWER} of answer"
+        return SeedLengths(prompt=ASSUMED_PROMPT, answer=ASSUMED_ANSWER, how=how)
+    some = data.train[:REHEARSED]
+    prompt = sum(len(m.content) for s in some for m in s.messages) / len(some) / CHARACTERS
+    answer = sum(len(s.response) for s in some) / len(some) / CHARACTERS
+    how = f"seeds have about {prompt:.0f} tokens of prompt and {answer:.0f} of answer ({CHARACTERS} characters each)"
+    return SeedLengths(prompt=prompt, answer=answer, how=how)
+
+
+def _look_at_scorers(recipe: Recipe, size: ModelSize | None) -> tuple[dict[bool, ScorerSize | None], list[str]]:
+    """(measuring or not → the size of the scorer, notes)."""
+    by_use = {False: recipe.scorer, True: next(iter(scorers_of(recipe.benchmark)), None)}
+    found = {use: _scorer_size(scorer, recipe, size) for use, scorer in by_use.items()}
+    if size is None or None not in found.values():
+        return found, []
+    return found, ["the size of a scorer's model is unknown: its scoring is left out of the GPU hours"]
+
+
+def _scorer_size(scorer: Scorer | None, recipe: Recipe, size: ModelSize | None) -> ScorerSize | None:
+    """Of all its models together; 0 for a scorer without any, None where one is unknown."""
+    names = scorer.needs().values() if scorer else ()
+    sizes = [size if name in NAMED else model_size(name) for name in names]
+    known = [each.parameters for each in sizes if each is not None]
+    if len(known) < len(sizes):
+        return None
+    width = weight_bytes(scorer if hasattr(scorer, "dtype") else recipe.trainer)
+    return ScorerSize(parameters=sum(known), weight_bytes=width, pairwise=pairwise(scorer))
+
+
+def _look_at_other_models(recipe: Recipe) -> list[str]:
+    """Notes on the models of scorers and comparisons; raises ValueError where one is none."""
+    notes: list[str] = []
+    needed = {name: "scorer" for scorer in scorers_of(recipe) for name in scorer.needs().values()}
+    for name, use in (needed | dict.fromkeys(recipe.run.beside, "run.beside")).items():
+        if name in NAMED:
+            continue
+        if is_model_name(name) and local_folder(name) is None:
+            notes.append(f"{name} ({use}) is not on this machine; it is downloaded when it is needed")
+        else:
+            recipe.engine.fingerprint(name)
+        if use == "run.beside":
+            notes.append(f"{name} is measured beside the policy at the end; its stages are not in the list")
+    return notes
+
+
+def _parameters(size: ModelSize) -> str:
+    return f"{size.parameters / 1e9:g} billion parameters"

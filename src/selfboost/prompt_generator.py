@@ -1,6 +1,6 @@
 """SynPO's prompt generator: fine-tuned to write a question from keywords, then writes new ones (arXiv 2410.06961, 2.1).
 
-Left out: near-duplicates beyond exact ones, and decontamination beyond exact matches.
+Every output that gives no new prompt is counted by its reason. Left out: a judgement of the prompt's sense.
 """
 
 from __future__ import annotations
@@ -8,14 +8,25 @@ from __future__ import annotations
 import random
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
 
 from pydantic import Field
 
-from selfboost.keywords import KeywordPool, extract_keywords, keyword_pool, read_paragraphs, training_list
+from selfboost.hub_data import is_hub_name
+from selfboost.keywords import (
+    KeywordPool,
+    KeywordRule,
+    cached_pool,
+    has_lists,
+    keyword_pool,
+    keywords_of_each,
+    training_list,
+)
+from selfboost.novelty import NoveltyRule, copied
+from selfboost.paragraphs import read_paragraphs
 from selfboost.recipe import EMBEDDED
 from selfboost.records import Answer, Example, Model, Origin, Prompt, Sampling, user_prompt
 from selfboost.run import Run
@@ -37,6 +48,8 @@ Write in this format:
 TARGET = """<question>{question}</question>
 <solution>{solution}</solution>"""
 QUESTION = r"<question>(.*?)</question>"
+COPIED_WORDS = 8
+"""So many of the template's words in a row make a question a copy of it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,13 +71,18 @@ class PromptGenerator:
     noise_keywords: Annotated[int, Field(ge=0)] = 1
     """Keywords of another seed prompt, in training, so that it learns to leave some unused."""
     paragraphs: PathOrName = ""
-    """File or folder of texts that keywords are drawn from, `embedded`, or nothing: the seed's own prompts."""
-    keep_names: bool = False
-    """Keep capitalised words, which are likely names (the paper drops names)."""
-    keep_numbers: bool = False
-    """Keep numbers as keywords."""
+    """Texts that keywords are drawn from: a file or folder (text, JSON lines, Parquet), a hub data set by its name
+    (owner/name or owner/name:split), `embedded`, or nothing: the seed's own prompts."""
+    paragraphs_column: str = "text"
+    """Where rows of JSON lines, Parquet or a data set have their text."""
+    paragraphs_limit: Annotated[int, Field(ge=0)] = 1_000_000
+    """Paragraphs at most, the first (the paper: one million); 0 = all."""
+    keywords: KeywordRule = field(default_factory=KeywordRule)
+    """Which words are keywords (the paper names no extractor)."""
     longest: Annotated[int, Field(ge=1)] = 1000
     """Drop prompts of more words than this."""
+    novelty: NoveltyRule = field(default_factory=NoveltyRule)
+    """Which prompts are dropped for what they resemble."""
     sampling: Sampling = field(default_factory=Sampling)
     """How prompts are sampled."""
     training: Training = field(
@@ -84,7 +102,7 @@ class PromptGenerator:
 
     def train(self, run: Run) -> Model:
         """Fine-tune the initial model on keywords → (question, solution) of the seed."""
-        words = [self.keywords_of(seed.prompt.text) for seed in run.seeds]
+        words = list(keywords_of_each((seed.prompt.text for seed in run.seeds), self.keywords))
         shuffle = random.Random(run.recipe.run.seed)
         examples = [
             self._example(
@@ -95,52 +113,66 @@ class PromptGenerator:
         ]
         return run.finetune("prepare/generator", examples, self.training, start=run.initial)
 
-    def new_prompts(self, run: Run, count: int) -> list[Prompt]:
-        """New prompts from new keyword lists; what had to be dropped is counted in the run's notes."""
-        # Lists for all iterations at once: none is ever used twice, and too few are found out before any work.
-        pool = self.pool([seed.prompt.text for seed in run.seeds])
-        lists = pool.draw(count * run.recipe.run.iterations, seed=run.recipe.run.seed)
-        lists = lists[count * (run.iteration - 1) : count * run.iteration]
-        generator = self.train(run)
+    def new_prompts(self, run: Run, first: int, count: int) -> list[Prompt]:
+        """New prompts from the lists `first` to `first + count` of the pool; every other output is counted by reason.
+
+        Lists are drawn in one order for the whole run, so that none is ever used twice.
+        """
+        pool = self.pool([seed.prompt.text for seed in run.seeds], run.root / "cache")
+        lists = pool.draw(first + count, seed=run.recipe.run.seed)[first:]
         requests = [self._request(list(words), run.iteration) for words in lists]
-        outputs = run.sample("prompts", generator, requests, self.sampling)
+        outputs = run.sample("prompts", self.train(run), requests, self.sampling)
+        novelty = run.novelty(self.novelty)
         kept: list[Prompt] = []
         counts = Counter[str]()
-        taken = run.prompt_texts()
         for output in outputs:
-            text, reason = self._read(output, taken)
+            text, reason = self._read(output)
+            reason = reason or novelty.objection(text)
             counts[reason or "kept"] += 1
             if not reason:
-                taken[text] = "duplicate"
+                novelty.remember(text)
                 origin = Origin(
                     source="prompts", iteration=run.iteration, keywords=output.prompt.origin.keywords, parent=output.id
                 )
                 kept.append(user_prompt(text, origin))
-        run.notes["prompts"] = {"keyword lists": len(lists), **counts}
-        if not kept:
-            raise ValueError(f"iteration {run.iteration}: the prompt generator wrote no usable prompt ({dict(counts)})")
-        run.remember_prompts(kept)
+        run.count("prompts", {"keyword lists": len(lists), **counts})
         return kept
 
-    def pool(self, seed_prompts: Sequence[str]) -> KeywordPool:
-        """What keyword lists are drawn from: the paragraphs, or the seed's own prompts where none are given.
+    def pool(self, seed_prompts: Sequence[str], cache: Path) -> KeywordPool:
+        """What keyword lists are drawn from, built once into a folder: the paragraphs, or the seed's own prompts.
 
         Raises:
             ValueError: no text has enough keywords, or the paragraphs cannot be read.
         """
         if not self.paragraphs:
-            texts = iter(seed_prompts)
-        else:
-            embedded = self.paragraphs == EMBEDDED
-            texts = read_paragraphs(EMBEDDED_FILES / "paragraphs.jsonl" if embedded else Path(self.paragraphs))
-        words = self.seed_keywords + self.noise_keywords
-        return keyword_pool(texts, words=words, keep_names=self.keep_names, keep_numbers=self.keep_numbers)
+            return keyword_pool(seed_prompts, self.keywords, self._words)
+        source = self._source()
+        files = sorted(source.rglob("*")) if source.is_dir() else [source] if source.exists() else []
+        looks = [[str(file), file.stat().st_size, file.stat().st_mtime_ns] for file in files]
+        known_by = [str(source), self.paragraphs_column, self.paragraphs_limit, looks]
+        return cached_pool(self._texts, self.keywords, self._words, cache, known_by)
 
-    def keywords_of(self, text: str) -> list[str]:
-        """The keywords of a text, by this generator's settings."""
-        return extract_keywords(text, keep_names=self.keep_names, keep_numbers=self.keep_numbers)
+    def check_pool(self, seed_prompts: Sequence[str], count: int) -> KeywordPool | None:
+        """A pool that gives `count` lists, of no more text than that takes; None where it is not on this machine.
 
-    def _read(self, output: Answer, taken: dict[str, str]) -> tuple[str, str]:
+        Raises:
+            ValueError: there are not so many lists, or the paragraphs cannot be read.
+        """
+        if is_hub_name(self.paragraphs):
+            return None
+        return has_lists(self._texts() if self.paragraphs else seed_prompts, self.keywords, self._words, count)
+
+    @property
+    def _words(self) -> int:
+        return self.seed_keywords + self.noise_keywords
+
+    def _source(self) -> Path:
+        return EMBEDDED_FILES / "paragraphs.jsonl" if self.paragraphs == EMBEDDED else Path(self.paragraphs)
+
+    def _texts(self) -> Iterator[str]:
+        return read_paragraphs(self._source(), self.paragraphs_column, self.paragraphs_limit)
+
+    def _read(self, output: Answer) -> tuple[str, str]:
         """(question, "") or ("", why there is none)."""
         if output.finish == "failed":
             return "", "failed"
@@ -152,7 +184,7 @@ class PromptGenerator:
             return "", "empty"
         if len(text.split()) > self.longest:
             return "", "too long"
-        return text, taken.get(text, "")
+        return ("", "copied template") if copied(text, self.template, COPIED_WORDS) else (text, "")
 
     def _request(self, keywords: list[str], iteration: int) -> Prompt:
         origin = Origin(source="keywords", iteration=iteration, keywords=tuple(keywords))

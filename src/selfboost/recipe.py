@@ -77,13 +77,14 @@ class SeedSource:
     """The seed: prompts with good answers, and the prompts kept apart for measuring."""
 
     path: PathOrName
-    """JSONL or Parquet, file or folder: prompt/response, instruction/input/output or messages; or `embedded`."""
+    """JSONL or Parquet, file or folder: prompt/response, instruction/input/output or messages; a hub data set by its
+    name (owner/name or owner/name:split); or `embedded`."""
     limit: Annotated[int, Field(ge=0)] = 0
-    """Use this many of the training seeds (0 = all)."""
+    """Use this many of the training seeds, at random by the run's seed, of the embedded ones the first (0 = all)."""
     validation: Annotated[str | Annotated[int, Field(ge=1)], BESIDE_RECIPE] = 200
-    """Prompts on which choices are made: a file, or how many to set apart from the seed."""
+    """Prompts on which choices are made: a file or data set, or how many to set apart from the seed."""
     held_out: Annotated[str | Annotated[int, Field(ge=1)], BESIDE_RECIPE] = 200
-    """Prompts on which results are reported, never used for a choice: a file, or how many to set apart."""
+    """Prompts on which results are reported, never used for a choice: a file or data set, or how many to set apart."""
 
 
 @dataclass(frozen=True, kw_only=True)

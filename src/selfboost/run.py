@@ -6,7 +6,8 @@ A name without `/` belongs to the current iteration; `prepare/x` is shared by al
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import is_dataclass
 from functools import partial
 from pathlib import Path
@@ -15,13 +16,14 @@ from typing import Any, Literal
 from selfboost import seed_models, store
 from selfboost.losses import Loss
 from selfboost.method import Window
+from selfboost.novelty import Novelty, NoveltyRule
 from selfboost.recipe import Recipe
 from selfboost.recipe_text import kind_of, known_by
 from selfboost.records import Answer, Example, Model, Origin, Pair, Prompt, Rated, Sampling, Verdict
 from selfboost.sampling import draw_answers
-from selfboost.scorers import Scorer
+from selfboost.scorers import Scorer, pairwise
 from selfboost.seed_data import SeedData, load_seed_data
-from selfboost.seeds import Seed
+from selfboost.seeds import Seed, question_texts, read_seeds
 from selfboost.stages import WEIGHTS, Listener, Stages
 from selfboost.train import Training, TrainingResult
 
@@ -46,6 +48,7 @@ class Run:
         """What the method says of the current iteration: counts by reason, pass rates."""
         self.tokenizer = self.engine.tokenizer(self.initial)
         data = load_seed_data(recipe.seed, recipe.run.seed)
+        recipe.method.check(recipe, data.train)
         self.said = [*self.tokenizer.notes, *data.notes]
         """What the user must know of model and seed, in sentences."""
         for sentence in self.said:
@@ -54,7 +57,9 @@ class Run:
         self._pairs: dict[int, list[Pair]] = {}
         self._made: dict[str, Model] = {}
         self._recent: dict[str, list[Answer]] = {}
-        self._prompt_texts = {e.prompt.text: f"equals a {e.prompt.origin.source} prompt" for e in self._all_examples()}
+        self._novelty: dict[NoveltyRule, Novelty] = {}
+        self.memory: dict[str, Any] = {}
+        """What a method keeps for later iterations; found again by a resumed run, which goes through all of them."""
         self.trained_pairs = 0
         """Pairs of the last policy training of this iteration."""
 
@@ -62,6 +67,21 @@ class Run:
         """Enter an iteration; `previous` is the policy it starts with. Its stages go to `place`."""
         self.iteration, self.previous, self.notes, self.trained_pairs = iteration, previous, {}, 0
         self.place = place or f"iteration-{iteration}"
+
+    @contextmanager
+    def inside(self, part: str) -> Generator[None, None, None]:
+        """Put the stages of a block into a folder of the iteration's: the same verbs again, under other names."""
+        before, self.place = self.place, f"{self.place}/{part}"
+        try:
+            yield
+        finally:
+            self.place = before
+
+    def count(self, note: str, counts: Mapping[str, int]) -> None:
+        """Add counts by reason to one of the iteration's notes."""
+        noted: dict[str, int] = self.notes.setdefault(note, {})
+        for reason, number in ((reason, number) for reason, number in counts.items() if number):
+            noted[reason] = noted.get(reason, 0) + number
 
     # The five verbs.
 
@@ -93,10 +113,11 @@ class Run:
         with self.stages.open(self._place(name), "score", parts, len(answers)) as stage:
             if stage.card is None:
                 done = len(stage.rows_so_far(Verdict))
+                first = _prompt_start(answers, done) if pairwise(scorer) else done
                 block: list[Verdict] = []
-                for verdict in scorer.score(answers[done:], models, self.trainer):
-                    block.append(verdict)
-                    if len(block) == SCORE_BLOCK:
+                for i, verdict in enumerate(scorer.score(answers[first:], models, self.trainer), start=first):
+                    block += [verdict] if i >= done else []
+                    if len(block) >= SCORE_BLOCK:
                         stage.append(block)
                         block = []
                 stage.append(block)
@@ -200,20 +221,19 @@ class Run:
         length = {"last": 1, "last_two": 2, "all": self.iteration + 1}[window]
         return [p for t in sorted(self._pairs) if t > self.iteration - length for p in self._pairs[t]]
 
-    def prompt_texts(self) -> dict[str, str]:
-        """Texts that a new prompt must not repeat → why: the seed's, the measured ones, those made before."""
-        return dict(self._prompt_texts)
-
-    def remember_prompts(self, prompts: Sequence[Prompt]) -> None:
-        """Take prompts into the texts that no later prompt may repeat."""
-        self._prompt_texts |= {prompt.text: "duplicate" for prompt in prompts}
+    def novelty(self, rule: NoveltyRule) -> Novelty:
+        """What tells new prompts from the seed's, the measured ones and those remembered before, by one rule."""
+        if rule not in self._novelty:
+            measured = {e.prompt.text: e.prompt.origin.source for e in (*self.validation, *self.held_out)}
+            others = [read_seeds(source, need_response=False)[0] for source in rule.keep_away]
+            away = {text: "kept-away" for prompts in others for text in question_texts(prompts)}
+            seeds = ((seed.prompt.text, "equals a seed prompt") for seed in self.seeds)
+            self._novelty[rule] = Novelty(rule, seeds, away | measured)
+        return self._novelty[rule]
 
     def recent(self, model: Model) -> list[Answer]:
         """A few answers of the model that were sampled last: what the agreement check looks at."""
         return self._recent.get(model.fingerprint, [])
-
-    def _all_examples(self) -> list[Example]:
-        return [*self.seeds, *self.validation, *self.held_out]
 
     def _place(self, name: str) -> str:
         return name if "/" in name else f"{self.place}/{name}"
@@ -259,3 +279,10 @@ class Run:
                 notes = {"steps": result.steps, "truncated": result.truncated, "history": history}
                 stage.finish(tokens=result.tokens, notes=notes, result=WEIGHTS)
             return stage.model(model_name)
+
+
+def _prompt_start(answers: Sequence[Answer], done: int) -> int:
+    """Where the answers of the prompt begin that a killed scoring was at."""
+    while 0 < done < len(answers) and answers[done].prompt.id == answers[done - 1].prompt.id:
+        done -= 1
+    return done

@@ -1,4 +1,8 @@
-"""The seed of a run: read, and split by prompt into training seeds, validation and held-out prompts."""
+"""The seed of a run: read, and split by prompt into training seeds, validation and held-out prompts.
+
+`seed.limit` is a random draw by the run's seed, but for the embedded seed's, which are the first: it is in a random
+order already.
+"""
 
 from __future__ import annotations
 
@@ -6,8 +10,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from selfboost.hub_data import is_hub_name
 from selfboost.recipe import EMBEDDED, SeedSource
-from selfboost.seeds import Seed, read_seeds, split
+from selfboost.seeds import Seed, read_seeds, shuffled, split
 
 EMBEDDED_FILES = Path(__file__).parent / "demo" / "assets"
 
@@ -29,14 +34,16 @@ def load_seed_data(source: SeedSource, seed: int) -> SeedData:
     Raises:
         ValueError: a file is wrong, or there are too few prompts.
     """
-    train, notes = read_seeds(_file(source.path, "seed"))
+    train, notes = read_seeds(_place(source.path, "seed"))
     counts = [value if isinstance(value, int) else 0 for value in (source.validation, source.held_out)]
     apart: list[list[Seed]] = [[], []]
     if any(counts):
-        train, *apart = split(train, counts[0], counts[1], seed)
+        train, *apart = split(train, counts[0], counts[1], seed)  # in a random order now
+    elif 0 < source.limit < len(train) and source.path != EMBEDDED:
+        train = shuffled(train, seed)
     for i, (name, value) in enumerate((("validation", source.validation), ("held_out", source.held_out))):
         if isinstance(value, str):
-            apart[i], more = read_seeds(_file(value, name), need_response=False)
+            apart[i], more = read_seeds(_place(value, name), need_response=False)
             notes += more
     validation, held_out = apart
     measured = {s.messages for s in validation} | {s.messages for s in held_out}
@@ -53,5 +60,8 @@ def load_seed_data(source: SeedSource, seed: int) -> SeedData:
     )
 
 
-def _file(path: str, name: str) -> Path:
-    return EMBEDDED_FILES / f"{name}.jsonl" if path == EMBEDDED else Path(path).expanduser()
+def _place(path: str, name: str) -> str | Path:
+    """A hub data set's name as it is, else the file or folder."""
+    if path == EMBEDDED:
+        return EMBEDDED_FILES / f"{name}.jsonl"
+    return path if is_hub_name(path) else Path(path).expanduser()

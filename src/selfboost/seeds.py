@@ -1,8 +1,8 @@
-"""Reads a seed: prompts with good answers, from JSONL, a JSON array (gzip too) or Parquet, a file or a folder of them.
+"""Reads a seed: prompts with good answers, from JSONL, a JSON array (gzip too), Parquet, a folder of them, or the hub.
 
 Columns: prompt/response, instruction/input/output, or messages. A prompt that was there before is dropped and counted,
-other columns are ignored and named; anything else that is wrong is one sentence with its file and line. Leaves out hub
-data sets.
+other columns are ignored and named. Anything else that is wrong is one sentence with its file and line; in a hub data
+set, which the user cannot mend, a row that is wrong between good ones is dropped and counted too.
 """
 
 from __future__ import annotations
@@ -11,11 +11,12 @@ import gzip
 import json
 import zlib
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
+from selfboost.hub_data import hub_rows, is_hub_name
 from selfboost.records import Message, content_hash
 
 FORMS = "prompt/response, instruction/input/output, or messages"
@@ -42,36 +43,57 @@ def question_texts(seeds: Sequence[Seed]) -> list[str]:
     return [seed.messages[-1].content for seed in seeds]
 
 
-def read_seeds(path: Path, *, need_response: bool = True) -> tuple[list[Seed], list[str]]:
-    """All seeds of a file or folder, each prompt once, and sentences on what was dropped or ignored.
+def read_seeds(source: str | Path, *, need_response: bool = True) -> tuple[list[Seed], list[str]]:
+    """All seeds of a file, a folder or a hub data set, each prompt once, and sentences on what was dropped or ignored.
 
     Raises:
         ValueError: says which file, line and field is wrong and what is allowed.
     """
+    hub = isinstance(source, str) and is_hub_name(source)
+    return gather_seeds(rows_of(source), source, need_response=need_response, drop_wrong=hub)
+
+
+def gather_seeds(
+    rows: Iterable[tuple[str, Mapping[str, Any]]], source: str | Path, *, need_response: bool, drop_wrong: bool
+) -> tuple[list[Seed], list[str]]:
+    """The seeds of rows, as `read_seeds`. `drop_wrong`: after a first good row, wrong ones are dropped and counted.
+
+    Raises:
+        ValueError: a row is wrong, or there is none.
+    """
     seeds: dict[tuple[Message, ...], Seed] = {}
     counts = Counter[str]()
-    for where, row in _rows(path):
-        seed, ignored = _seed(row, where, need_response)
+    fault = ""
+    for where, row in rows:
+        try:
+            seed, ignored = _seed(row, where, need_response)
+        except ValueError as error:
+            if not (drop_wrong and seeds):
+                raise
+            counts["wrong"] += 1
+            fault = fault or str(error)
+            continue
         first = seeds.setdefault(seed.messages, seed)
         counts["seeds"] += 1
         counts["again"] += first is not seed and first == seed
         counts["another"] += first != seed
         counts.update(f"column {column}" for column in ignored)
     if not seeds:
-        raise ValueError(f"{path}: holds no seeds")
-    return list(seeds.values()), _notes(path, counts)
+        raise ValueError(f"{source}: holds no seeds")
+    return list(seeds.values()), _notes(source, counts, fault)
 
 
-def _notes(path: Path, counts: Mapping[str, int]) -> list[str]:
+def _notes(source: str | Path, counts: Mapping[str, int], fault: str) -> list[str]:
     columns = sorted(name.removeprefix("column ") for name in counts if name.startswith("column "))
     found = {
         f"{counts['again']} of {counts['seeds']} seeds dropped: they repeat another": counts["again"],
         f"{counts['another']} of {counts['seeds']} seeds dropped: their prompt was there before, with another answer": (
             counts["another"]
         ),
+        f"{counts['wrong']} rows dropped: they are wrong (first: {fault})": counts["wrong"],
         f"ignored columns: {', '.join(columns)}": len(columns),
     }
-    return [f"{path}: {sentence}" for sentence, count in found.items() if count]
+    return [f"{source}: {sentence}" for sentence, count in found.items() if count]
 
 
 def split(
@@ -90,12 +112,25 @@ def split(
             f"the seed has {len(seeds)} prompts: too few to set apart {validation} for validation and {held_out} held "
             "out; lower seed.validation and seed.held_out or name files for them"
         )
-    mixed = sorted(seeds, key=lambda s: content_hash([seed, s.messages]))
+    mixed = shuffled(seeds, seed)
     return mixed[held_out + validation :], mixed[held_out : held_out + validation], mixed[:held_out]
 
 
-def _rows(path: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """(where it stands, row) of every file."""
+def shuffled(seeds: Sequence[Seed], seed: int) -> list[Seed]:
+    """In a random order by the seed and each prompt's content, whatever the order was: the first k are a fair draw."""
+    return sorted(seeds, key=lambda s: content_hash([seed, s.messages]))
+
+
+def rows_of(source: str | Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """(where it stands, row) of every file, or of a hub data set.
+
+    Raises:
+        ValueError: says which file or line cannot be read.
+    """
+    if isinstance(source, str) and is_hub_name(source):
+        yield from hub_rows(source)
+        return
+    path = Path(source).expanduser()
     files = sorted(p for p in path.iterdir() if p.name.endswith(SUFFIXES) and p.is_file()) if path.is_dir() else [path]
     if not files:
         raise ValueError(f"{path}: holds no seed file; allowed endings: {', '.join(SUFFIXES)}")
@@ -159,16 +194,21 @@ def _seed(row: Mapping[str, Any], where: str, need_response: bool) -> tuple[Seed
         raise ValueError(f"{where}: has the columns {', '.join(map(str, row)) or 'none'}; allowed: {FORMS}")
     ignored = [str(column) for column in row if column not in form]
     if form[0] == "messages":
-        return _conversation(row["messages"], where, need_response), ignored
-    prompt = _text(row, form[0], where)
-    extra = _text(row, "input", where, required=False) if "input" in form else ""
+        return conversation(row["messages"], where, need_response), ignored
+    prompt = text_of(row, form[0], where)
+    extra = text_of(row, "input", where, required=False) if "input" in form else ""
     if extra.strip():
         prompt = f"{prompt}\n\n{extra}"
-    response = _text(row, form[-1], where, required=need_response)
+    response = text_of(row, form[-1], where, required=need_response)
     return Seed(messages=(Message(role="user", content=prompt),), response=response), ignored
 
 
-def _text(row: Mapping[str, Any], key: str, where: str, *, required: bool = True) -> str:
+def text_of(row: Mapping[str, Any], key: str, where: str, *, required: bool = True) -> str:
+    """The text of a column.
+
+    Raises:
+        ValueError: it is missing, empty or no text; says where.
+    """
     value = row.get(key)
     if value is None and not required:
         return ""
@@ -185,7 +225,12 @@ def _text(row: Mapping[str, Any], key: str, where: str, *, required: bool = True
     return value
 
 
-def _conversation(turns: Any, where: str, need_response: bool) -> Seed:
+def conversation(turns: Any, where: str, need_response: bool) -> Seed:
+    """A list of {role, content} as the conversation up to the assistant's last answer, and that answer.
+
+    Raises:
+        ValueError: a turn is wrong, or stands where it must not; says where.
+    """
     if not isinstance(turns, list) or not turns:
         raise ValueError(f"{where}: messages must be a list of {{role, content}}")
     messages: list[Message] = []
@@ -194,12 +239,12 @@ def _conversation(turns: Any, where: str, need_response: bool) -> Seed:
         if not isinstance(turn, Mapping):
             raise ValueError(f"{place}: must be {{role, content}}")
         turn = cast(Mapping[str, Any], turn)
-        role = _text(turn, "role", place)
+        role = text_of(turn, "role", place)
         if role not in ROLES:
             raise ValueError(f"{place}: role {role!r}; allowed: {', '.join(ROLES)}")
         if role == "system" and messages:
             raise ValueError(f"{place}: the system message must be the first")
-        messages.append(Message(role=role, content=_text(turn, "content", place)))
+        messages.append(Message(role=role, content=text_of(turn, "content", place)))
     response = messages.pop().content if messages[-1].role == "assistant" else ""
     if need_response and not response:
         raise ValueError(f"{where}: the last message must be the assistant's")

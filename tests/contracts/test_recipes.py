@@ -1,11 +1,13 @@
 """What holds for every shipped recipe, and how a recipe says no."""
 
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from selfboost import recipe
-from selfboost.plan import plan
+from selfboost.plan import Plan, plan
 from selfboost.recipe_text import recipe_text
 
 SHIPPED = recipe.shipped()
@@ -30,6 +32,15 @@ kind = "fake"
 """
 
 
+PAPERS = ("synpo-llama3-8b", "synpo-mistral-7b")
+GIB = 2**30
+
+
+@cache
+def planned(name: str) -> Plan:
+    return plan(recipe.read(SHIPPED[name]))
+
+
 @pytest.fixture
 def small(tmp_path: Path) -> Path:
     path = tmp_path / "small.toml"
@@ -38,7 +49,8 @@ def small(tmp_path: Path) -> Path:
 
 
 def test_the_promised_recipes_are_shipped() -> None:
-    assert {"demo", "smoke", "synpo-llama3-8b"} <= SHIPPED.keys()
+    papers = {"synpo-mistral-7b", "synpo-llama3-8b"}
+    assert {"demo", "smoke", "synpo-qwen3-0.6b-one-gpu", "synpo-lora-8b-one-gpu", *papers} <= SHIPPED.keys()
 
 
 @pytest.mark.parametrize("name", SHIPPED)
@@ -54,11 +66,56 @@ def test_opens_with_a_line_that_says_what_it_is(name: str) -> None:
     assert SHIPPED[name].read_text().startswith("# ")
 
 
-@pytest.mark.parametrize("name", [name for name in SHIPPED if recipe.read(SHIPPED[name]).model.path == "embedded"])
-def test_what_the_package_can_run_alone_has_a_plan(name: str) -> None:
-    found = plan(recipe.read(SHIPPED[name]))
+@pytest.mark.parametrize("name", SHIPPED)
+def test_has_a_plan_without_a_network_and_without_weights(name: str) -> None:
+    found = planned(name)
     assert {"sample", "prefer", "measure"} <= {stage.verb for stage in found.stages}
-    assert found.peak_memory_bytes
+    assert all(found.memory.values())
+    assert found.disk
+    for stage in found.stages:
+        assert stage.rows > 0
+        assert (stage.mean.hours is None) == (stage.most.hours is None)
+        assert 0 <= stage.mean.tokens <= stage.most.tokens
+        assert (stage.mean.hours or 0) <= (stage.most.hours or 0)
+
+
+@pytest.mark.parametrize("name", PAPERS)
+def test_the_papers_recipes_have_the_papers_counts(name: str) -> None:
+    found = planned(name)
+    rows = {stage.name: stage.rows for stage in found.stages}
+    assert rows["prepare/generator"] == 18_000
+    for t in range(1, 5):
+        assert rows[f"iteration-{t}/improver"] == rows[f"iteration-{t}/seed-answers"] == 18_000
+        for part in ("prompts", "drafts", "refined", "initial-answers"):
+            assert rows[f"iteration-{t}/{part}"] == 50_000
+        assert rows[f"iteration-{t}/pair-scores"] == 100_000
+        policies = {n: r for n, r in rows.items() if n.startswith(f"iteration-{t}/") and n.endswith("/policy")}
+        assert set(policies.values()) == {10_000 * t}
+        assert len(policies) == 6, "one for each beta, of which the best is the policy"
+    assert "batch-2" not in " ".join(rows)
+    assert rows["iteration-4/held_out-sampled"] == 500
+
+
+@pytest.mark.parametrize(("name", "rate", "threshold"), [(PAPERS[0], 6e-7, 0.02), (PAPERS[1], 3e-7, 0.20)])
+def test_the_papers_recipes_have_the_papers_settings(name: str, rate: float, threshold: float) -> None:
+    found = recipe.read(SHIPPED[name])
+    method: Any = found.method
+    assert (found.run.iterations, found.seed.limit, method.prompts, method.pairs) == (4, 18_000, 50_000, 10_000)
+    assert (method.start, method.window, method.sampling.temperature) == ("initial", "all", 0.7)
+    assert list(method.search.betas) == [2, 4, 6, 8, 10, 12]
+    assert (method.search.pairs, method.search.iterations, method.filter.max_repetition) == (0, "all", 0.5)
+    for part, length in ((method.generator, 8000), (method.improver, 6000)):
+        training = part.training
+        assert (training.learning_rate, training.batch_size, training.epochs) == (1e-6, 32, 3)
+        assert (training.warmup, training.max_length, part.sampling.temperature) == (0.1, length, 0.7)
+    assert (found.training.learning_rate, found.training.batch_size, found.training.epochs) == (rate, 128, 1)
+    assert (getattr(found.loss, "gamma", None), found.scorer.threshold) == (1.6, threshold)
+
+
+def test_the_one_gpu_recipes_fit_their_gpus() -> None:
+    for name, limit in (("synpo-qwen3-0.6b-one-gpu", 24), ("synpo-lora-8b-one-gpu", 48)):
+        held = planned(name).memory
+        assert all(size is not None and size < 0.9 * limit * GIB for size in held.values()), held
 
 
 def test_a_setting_can_be_changed_from_outside(small: Path) -> None:

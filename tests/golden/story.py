@@ -136,7 +136,10 @@ class Story:
         for iteration in found:
             rule = iteration["why"].rpartition("; ")[2]
             lines.append(f"  decision: {iteration['decision']} ({rule}); the policy is now {iteration['policy']}")
-            lines += [f"    {what}: {_counts(counts)}" for what, counts in iteration["notes"].items()]
+            lines += [
+                f"    {what}: {_counts(told) if isinstance(told, dict) else told}"
+                for what, told in iteration["notes"].items()
+            ]
         return lines
 
 

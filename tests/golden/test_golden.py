@@ -3,6 +3,7 @@
 import os
 from collections import Counter
 from functools import cache
+from itertools import pairwise
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -14,7 +15,7 @@ from selfboost import plugins
 from selfboost.records import Answer, Example, Pair, Prompt
 
 HERE = Path(__file__).parent
-ITERATIONS = 3
+ITERATIONS = 4
 _KEEP = TemporaryDirectory()
 
 
@@ -94,9 +95,8 @@ def test_synpo_trains_its_generator_once_from_the_initial_model_on_the_seeds() -
 def test_synpo_accumulates_pairs_and_never_writes_a_prompt_twice() -> None:
     story = told("synpo")
     kept = [[pair.id for pair in story.rows(policy(t), Pair)] for t in range(1, ITERATIONS + 1)]
-    assert [len(ids) for ids in kept] == [6, 12, 18]
-    assert kept[1][:6] == kept[0]
-    assert kept[2][:12] == kept[1]
+    assert [len(ids) for ids in kept] == [6, 12, 18, 24]
+    assert all(later[: len(earlier)] == earlier for earlier, later in pairwise(kept))
     prompts: list[Prompt] = [pair.prompt for pair in story.rows(policy(ITERATIONS), Pair)]
     assert len({prompt.text for prompt in prompts}) == len(prompts)
     lists = [
@@ -150,6 +150,41 @@ def test_sampling_ranking_prefers_the_best_of_its_own_to_the_worst(t: int) -> No
         assert {pair.chosen.id, pair.rejected.id} <= own
         assert pair.gap is not None
         assert pair.gap >= 0
+
+
+@pytest.mark.parametrize("t", range(1, ITERATIONS + 1))
+def test_self_rewarding_ranks_by_its_own_judgement(t: int) -> None:
+    story = told("self_rewarding")
+    assert story.answered(f"iteration-{t}/answers") == story.answered(f"iteration-{t}/judgements") == policy(t - 1)
+    asked = Counter(reply.prompt.origin.parent for reply in story.rows(f"iteration-{t}/judgements", Answer))
+    assert set(asked.values()) == {3}
+    pairs: list[Pair] = story.rows(policy(t), Pair)
+    for pair in (pair for pair in pairs if pair.iteration == t):
+        assert {pair.chosen.id, pair.rejected.id} <= set(asked)
+        assert pair.gap is not None
+        assert pair.gap > 0
+    assert story.start(policy(t)) == "initial"
+    assert len(pairs) == 5 * t
+
+
+@pytest.mark.parametrize(("method", "start"), [("seed_po", "initial"), ("seed_sft_po", "prepare/seed_sft")])
+def test_seed_preferences_are_gold_over_the_initial_model(method: str, start: str) -> None:
+    story = told(method)
+    pairs: list[Pair] = story.rows(policy(1), Pair)
+    assert story.start(policy(1)) == start
+    assert makers(story, pairs, "chosen") == {"given": len(pairs)}
+    assert makers(story, pairs, "rejected") == {"initial": len(pairs)}
+    assert len({pair.prompt.id for pair in pairs}) == len(pairs) == 10
+
+
+def test_manual_data_is_what_the_file_says() -> None:
+    story = told("manual_data")
+    pairs: list[Pair] = story.rows(policy(1), Pair)
+    assert makers(story, pairs, "chosen") == makers(story, pairs, "rejected") == {"given": 7}
+    assert [(p.prompt.text, p.chosen.text, p.rejected.text) for p in pairs] == [
+        (f"What of item {i}?", f"Much {i}.", f"Less {i}.") for i in range(7)
+    ]
+    assert story.start(policy(1)) == "initial"
 
 
 def test_seed_sft_is_trained_once_on_gold_and_is_the_model_beside_the_others() -> None:

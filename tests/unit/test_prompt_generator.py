@@ -5,11 +5,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from fake_recipes import run, summary, write_recipe
 from selfboost import store
+from selfboost.novelty import copied
 from selfboost.prompt_generator import PromptGenerator
 from selfboost.records import Answer, Origin, Pair, user_prompt
 
@@ -30,7 +31,8 @@ def output(text: str, **fields: Any) -> Answer:
         (output("<question> Why? </question><solution>So.</solution>"), ("Why?", "")),
         (output("### x\n<question>Two\nlines?</question>"), ("Two\nlines?", "")),
         (output("<question>A?</question> <question>B?</question>"), ("A?", "")),
-        (output("<question>Known?</question>"), ("Known?", "equals a seed prompt")),
+        (output("<question>the question</question>"), ("", "copied template")),
+        (output("<question>The Solution!</question>"), ("", "copied template")),
         (output("<question> </question>"), ("", "empty")),
         (output("<question>Why?"), ("", "no question found")),
         (output("<question>Why?", finish="length"), ("", "cut at the token limit")),
@@ -40,12 +42,12 @@ def output(text: str, **fields: Any) -> Answer:
     ],
 )
 def test_reads_the_question_or_says_why_not(answer: Answer, expected: tuple[str, str]) -> None:
-    assert PromptGenerator(longest=5)._read(answer, {"Known?": "equals a seed prompt"}) == expected
+    assert PromptGenerator(longest=5)._read(answer) == expected
 
 
 @given(TEXT, st.sampled_from(["stop", "length", "failed"]))
 def test_any_output_gives_a_question_or_a_reason(text: str, finish: str) -> None:
-    found, reason = PromptGenerator()._read(output(text, finish=finish), {})
+    found, reason = PromptGenerator()._read(output(text, finish=finish))
     assert bool(found) != bool(reason)
     assert found == found.strip()
     assert found in text
@@ -55,7 +57,8 @@ def test_any_output_gives_a_question_or_a_reason(text: str, finish: str) -> None
 def test_what_it_learns_to_write_is_what_is_read(question: str, solution: str) -> None:
     generator = PromptGenerator()
     written = generator.target.format(question=question, solution=solution)
-    assert generator._read(output(written), {}) == (question.strip(), "")
+    assume(not copied(question, generator.template, 8))
+    assert generator._read(output(written)) == (question.strip(), "")
 
 
 @pytest.mark.parametrize(
@@ -116,7 +119,7 @@ def test_a_question_is_taken_once_in_all_iterations(tmp_path: Path) -> None:
 
 def test_too_few_keywords_for_all_iterations_are_found_out_before_any_work(tmp_path: Path) -> None:
     path = write_recipe(tmp_path, "synpo", run={"iterations": 3}, method={"prompts": 400})
-    with pytest.raises(ValueError, match=r"paragraphs give only \d+ different lists of 3 keywords, 1200 are wanted"):
+    with pytest.raises(ValueError, match=r"paragraphs give only \d+ different lists of 3 keywords, 2400 are wanted"):
         run(path, tmp_path / "run")
     assert not (tmp_path / "run" / "stages" / "prepare" / "generator").exists()
     assert not (tmp_path / "run" / "stages" / "iteration-1" / "prompts").exists()

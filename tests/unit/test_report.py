@@ -14,9 +14,12 @@ from hypothesis import strategies as st
 from small_run import EVIL, evil_pair, finished_run
 
 from selfboost import store
+from selfboost.records import Answer, Origin, Pair, user_prompt
 from selfboost.report import write_report
 from selfboost.report.charts import Estimate, Frame, bars, curves, estimates, histogram, ticks
 from selfboost.report.markup import VOID, Html, said, tag
+from selfboost.report.material import Story, read_story
+from selfboost.report.prompts import read_run_prompts
 from selfboost.summary import interval, summary
 
 
@@ -66,6 +69,42 @@ def hostile_stage(root: Path) -> None:
     stage = store.Stage(root, "iteration-1/another", "prefer", {"a": 1})
     stage.append([evil_pair()])
     stage.finish(rows=1, tokens=1, seconds=1, result=store.ROWS, notes={"history": [{"step": 1, "loss": 1.0, EVIL: 2}]})
+
+
+def sampled_stage(root: Path, name: str, texts: list[str], origin: Origin, *, answer: str = "") -> None:
+    """A sampling stage of requests with the given texts."""
+    stage = store.Stage(root, name, "sample", {"prompts": [name, texts]})
+    prompts = [user_prompt(text, origin) for text in texts]
+    answers = [Answer(prompt=p, text=answer or p.text, prompt_ids=(), token_ids=(1,), finish="stop") for p in prompts]
+    stage.append(answers)
+    stage.finish(rows=len(answers), tokens=1, seconds=1, result=store.ROWS, notes={})
+
+
+def training_stage(root: Path, name: str, pairs: list[Pair], loss: float) -> None:
+    stage = store.Stage(root, name, "prefer", {"name": name})
+    stage.append(pairs)
+    history = [{"step": step, "loss": loss, "chosen_logp": -loss, "rejected_logp": -2 * loss} for step in (1, 2)]
+    stage.finish(rows=len(pairs), tokens=1, seconds=1, result=store.ROWS, notes={"history": history})
+
+
+def searched(root: Path, *, trained_again: bool) -> Story:
+    """The iteration's training replaced by a search for beta over its pairs, and perhaps a training on all."""
+    folder = root / "stages" / "iteration-1" / "policy"
+    card = store.read_card(folder)
+    assert card is not None
+    pairs = store.read_rows(root, card, Pair)
+    shutil.rmtree(folder)
+    training_stage(root, "iteration-1/beta-2/policy", pairs[:4], 0.2)
+    training_stage(root, "iteration-1/beta-10/policy", pairs[2:], 0.5)
+    if trained_again:
+        training_stage(root, "iteration-1/policy", pairs, 0.7)
+    told = store.read_json(root / "run.json")
+    told["iterations"][1]["notes"] = {"beta search": {"beta 2": 0.512, "beta 10": 0.75, "chosen": 10.0}}
+    change(root, iterations=told["iterations"])
+    story = read_story(root)
+    assert len({pair.id for pair in pairs}) == len(pairs) == story.rounds[1].pairs.count
+    assert len(story.rounds[1].pairs.gaps) in (0, len(pairs))
+    return story
 
 
 def test_the_page_of_a_run_is_self_contained_and_tells_its_truths(copy: Path) -> None:
@@ -201,3 +240,80 @@ def test_bars_go_from_all_to_what_is_kept() -> None:
     assert re.findall(r"row\">([^<]+)<", drawing) == ["candidates", "why not", "kept"]
     assert "width:100.0%" in drawing
     bars({})
+
+
+@pytest.mark.parametrize("trained_again", [False, True])
+def test_a_search_for_beta_counts_pairs_once_and_stands_apart(copy: Path, trained_again: bool) -> None:
+    story = searched(copy, trained_again=trained_again)
+    made = "iteration-1/policy" if trained_again else "iteration-1/beta-10/policy"
+    assert [card.name for card in story.rounds[1].policy_trainings] == [made]
+    tries = {card.name for card in story.rounds[1].tries}
+    assert tries == {"iteration-1/beta-2/policy", "iteration-1/beta-10/policy"} - {made}
+    text = page_of(copy)
+    curves_of, _, search = text.partition("<summary>Beta search</summary>")
+    assert ("beta-10/policy: loss" in search) == trained_again
+    assert "beta-2/policy: loss" in search
+    assert "beta-2/policy: loss" not in curves_of
+    for cell in ('<td>beta 2</td><td class="number">0.512</td>', '<td>chosen</td><td class="number">10</td>'):
+        assert cell in text
+    assert "beta search: what became of them" not in text
+
+
+def test_a_share_among_the_notes_is_a_sentence_and_a_number_among_counts_no_count(copy: Path) -> None:
+    told = store.read_json(copy / "run.json")
+    told["iterations"][1]["notes"] = {"filter": {"kept": 3, "candidates": 9, "mean gap": 0.25}, "pass rate": 0.3123}
+    change(copy, iterations=told["iterations"])
+    text = page_of(copy)
+    assert "31.2 % of the candidate pairs passed the filter." in text
+    assert re.findall(r"row\">([^<]+)<", text.partition("filter: what became of them")[2])[:2] == ["candidates", "kept"]
+    assert '<td>mean gap</td><td class="number">0.25</td>' in text
+    assert "<td>pass rate</td>" not in text
+
+
+def test_written_prompts_are_compared_with_the_seed_and_with_plain_self_instruct(copy: Path) -> None:
+    assert "Prompts: how new" not in page_of(copy)
+    new = [f"name {i} fruits of the river" for i in range(50)]
+    keywords = Origin(source="prompts", iteration=1, keywords=("river", "name"))
+    sampled_stage(copy, "iteration-1/drafts", new, keywords)
+    sampled_stage(copy, "iteration-1/refined", ["rewrite this"], Origin(source="rewrite"))
+    story = read_story(copy)
+    assert set(story.prompts.iterations[1]) == set(new)
+    assert len(story.prompts.seed) == 24
+    text = page_of(copy)
+    assert "written by this run: the 1 commonest of 1 intentions" in text
+    assert re.search(r"all keywords held %</td><td class=\"number\"></td><td class=\"number\">100.0<", text)
+    assert "mean similarity by iteration" not in text
+    sampled_stage(copy, "prepare/self-instruct", ["wish"] * 3, Origin(source="shown"), answer="Why not?")
+    assert set(read_story(copy).prompts.self_instruct) == {"Why not?"}
+    assert "Too few to compare, 20 are needed: self-instruct (1 prompts)." in page_of(copy)
+
+
+def test_prompts_of_pairs_count_where_nothing_was_sampled_and_damage_is_told(copy: Path) -> None:
+    hostile_stage(copy)
+    assert set(read_story(copy).prompts.iterations[1]) == {f"ask {EVIL}"}
+    assert "written by this run (1 prompts)" in page_of(copy)
+    sampled_stage(copy, "iteration-1/drafts", ["a"], Origin(source="prompts", iteration=1))
+    (copy / "stages" / "iteration-1" / "drafts" / store.ROWS).write_text("{half\n")
+    assert "line 1 is no Prompted" in page_of(copy)
+
+
+def test_iterations_are_compared_where_there_are_several(copy: Path) -> None:
+    told = store.read_json(copy / "run.json")
+    second = told["iterations"][1] | {"iteration": 2}
+    change(copy, iterations=[*told["iterations"], second])
+    for number, kind in ((1, "name"), (2, "count")):
+        texts = [f"{kind} {i} things" for i in range(30)]
+        sampled_stage(copy, f"iteration-{number}/drafts", texts, Origin(source="prompts", iteration=number))
+    text = page_of(copy)
+    assert "mean similarity by iteration, 24 prompts of each" in text
+    assert "within the seed" in text
+
+
+def test_measured_prompts_stand_for_a_seed_that_no_stage_holds(tmp_path: Path) -> None:
+    sampled_stage(tmp_path, "iteration-0/held_out-sampled", ["asked"], Origin(source="held_out"))
+    sampled_stage(tmp_path, "iteration-1/drafts", ["new"], Origin(source="prompts", iteration=1))
+    found = read_run_prompts(tmp_path, store.cards(tmp_path), {1: []})
+    assert (found.seed_name, list(found.seed), list(found.iterations[1])) == ("measured prompts", ["asked"], ["new"])
+    sampled_stage(tmp_path, "iteration-1/seed-answers", ["gold"], Origin(source="seed"))
+    found = read_run_prompts(tmp_path, store.cards(tmp_path), {1: []})
+    assert (found.seed_name, list(found.seed)) == ("seed", ["gold"])

@@ -11,7 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from selfboost.recipe import SeedSource
 from selfboost.records import Message
+from selfboost.seed_data import EMBEDDED_FILES, load_seed_data
 from selfboost.seeds import Seed, read_seeds, split
 
 DATA = Path(os.environ.get("SELFBOOST_DATA", Path(__file__).parents[3] / "shared" / "data")) / "seed"
@@ -228,6 +230,42 @@ def test_what_is_held_out_depends_on_the_seed_and_the_prompts_alone() -> None:
 def test_too_few_seeds_to_split_are_named() -> None:
     with pytest.raises(ValueError, match="has 60 prompts: too few to set apart 40 for validation and 20 held out"):
         split(SEEDS, 40, 20, 0)
+
+
+def draw(path: Path | str, limit: int, number: int, apart: Path | str | int) -> list[str]:
+    source = SeedSource(path=str(path), limit=limit, validation=_named(apart, "v"), held_out=_named(apart, "h"))
+    return prompts(list(load_seed_data(source, number).train))
+
+
+def _named(apart: Path | str | int, name: str) -> str | int:
+    return str(apart / f"{name}.jsonl") if isinstance(apart, Path) else apart
+
+
+@pytest.mark.parametrize("files", [True, False])
+def test_a_limit_is_a_draw_by_the_runs_seed_and_the_prompts_alone(tmp_path: Path, files: bool) -> None:
+    rows = [{"prompt": f"prompt {i}", "response": "answer"} for i in range(300)]
+    for name in ("v", "h"):
+        write(tmp_path / f"{name}.jsonl", {"prompt": f"apart {name}"})
+    apart = tmp_path if files else 20
+    drawn = draw(write(tmp_path / "s.jsonl", *rows), 100, 0, apart)
+    assert len({*drawn}) == 100
+    assert drawn == draw(write(tmp_path / "t.jsonl", *rows[::-1]), 100, 0, apart)
+    assert drawn == draw(tmp_path / "s.jsonl", 200, 0, apart)[:100]
+    assert drawn != draw(tmp_path / "s.jsonl", 100, 1, apart)
+    places = sorted(int(prompt.split()[1]) for prompt in drawn)
+    assert 25 <= sum(place < 100 for place in places) <= 45, "from the whole file, not its beginning"
+
+
+def test_all_seeds_keep_their_order(tmp_path: Path) -> None:
+    path = write(tmp_path / "s.jsonl", *({"prompt": f"prompt {i}", "response": "answer"} for i in range(9)))
+    for name in ("v", "h"):
+        write(tmp_path / f"{name}.jsonl", {"prompt": f"apart {name}"})
+    assert draw(path, 9, 0, tmp_path) == draw(path, 0, 0, tmp_path) == [f"prompt {i}" for i in range(9)]
+
+
+def test_the_first_of_the_embedded_seeds_are_the_limit() -> None:
+    whole = prompts(read_seeds(EMBEDDED_FILES / "seed.jsonl")[0])
+    assert draw("embedded", 20, 0, "embedded") == whole[:20]
 
 
 @pytest.mark.skipif(not DATA.is_dir(), reason="the real seeds are not on this machine")

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 from pydantic import Field
 
 from selfboost.records import Answer, Example, Model, Rated, Sampling
-from selfboost.scorers import Scorer
+from selfboost.scorers import Scorer, pairwise
 
 if TYPE_CHECKING:
     from selfboost.run import Run
@@ -33,6 +33,14 @@ class HeldOut:
     """Temperature of the samples."""
     max_tokens: Annotated[int, Field(ge=1)] = 2048
     """Longest answer."""
+
+    def __post_init__(self) -> None:
+        if pairwise(self.scorer):
+            name = type(self.scorer).__name__
+            raise ValueError(
+                f"scorer = {name}: compares answers with each other, so it cannot rate one model; choose a scorer of "
+                "single answers, such as reward_model or checks"
+            )
 
     def rate(self, run: Run, model: Model, examples: Sequence[Example], split: str) -> Sequence[Rated]:
         """Sample, score, and put the values of each prompt side by side."""

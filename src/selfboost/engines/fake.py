@@ -195,6 +195,8 @@ def _answer(model: FakeModel, request: Request, limit: int) -> str:
     tags = list(dict.fromkeys(re.findall(r"<(\w+)>.*?</\1>", asked, flags=re.DOTALL)))
     if tags:
         return _tagged(tags, words, chance, prefix)
+    if "Score:" in asked:
+        return f"So it is. Score: {4 if is_good('asked', asked) else 1 + int(chance.number('points') * 2)}"
     quality = "good" if shared.number("quality") < model.skill else "poor"
     count = 2 + int(chance.number("length") * 10)
     if chance.number("endless") < ENDLESS:

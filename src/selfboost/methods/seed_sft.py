@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
-from selfboost.method import Method
 from selfboost.records import Model
 from selfboost.run import Run
+from selfboost.synthetic_preferences import SyntheticPreferences
 
 
 @dataclass(frozen=True, kw_only=True)
-class SeedSFT(Method):
-    """The initial model fine-tuned on the seed; the settings are `seed_models.sft`'s."""
+class SeedSFT(SyntheticPreferences):
+    """The initial model fine-tuned on the seed; the settings that matter are `seed_models.sft`'s."""
+
+    once: ClassVar[bool] = True
 
     def iterate(self, run: Run) -> Model:
-        """The same model in every iteration."""
+        """The same model whenever it is asked for."""
         return run.model("seed_sft")

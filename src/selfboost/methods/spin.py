@@ -6,12 +6,11 @@ The gold answer is chosen, the policy's own answer rejected; policy and referenc
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import dataclass, field
 
 from selfboost.method import Method, Window
-from selfboost.pairing import answer_fault
-from selfboost.records import Model, Pair, Sampling
+from selfboost.pairing import gold_pairs
+from selfboost.records import Model, Sampling
 from selfboost.run import Run
 
 
@@ -27,14 +26,5 @@ class SPIN(Method):
     def iterate(self, run: Run) -> Model:
         """One round of self-play."""
         own = run.sample("own-answers", run.previous, [seed.prompt for seed in run.seeds], self.sampling)
-        counts = Counter[str]()
-        pairs: list[Pair] = []
-        for seed, answer in zip(run.seeds, own, strict=True):
-            same = "own answer equals gold" if answer.token_ids == seed.answer.token_ids else ""
-            reason = answer_fault(answer) or same
-            counts[reason or "kept"] += 1
-            if not reason:
-                pairs.append(run.pair(seed.prompt, chosen=seed.answer, rejected=answer))
-        run.notes["pairs"] = dict(counts)
-        pairs = run.windowed(pairs, self.window)
+        pairs = run.windowed(gold_pairs(run, own), self.window)
         return run.prefer("policy", pairs, start=run.model(self.start), reference=run.model(self.reference))

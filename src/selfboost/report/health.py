@@ -60,7 +60,7 @@ def _row(r: Round, cut: int, first: set[tuple[str, str]]) -> list[str]:
     count = len(words)
     repeated = [repeated_share(w) for w in words]
     low, middle, high = quantiles([float(a.tokens) for a in r.answers])
-    prompts = [text.split() for text in r.pairs.prompts]
+    prompts = [prompt.text.split() for prompt in r.pairs.prompts]
     agreement = r.told.get("agreement")
 
     def percent(part: float) -> str:
@@ -84,8 +84,8 @@ def _drift(story: Story) -> Html:
     """Log-probabilities at the end of each iteration's training, chosen and rejected apart."""
     ends: dict[str, list[tuple[float, float]]] = {"chosen": [], "rejected": []}
     for r in story.rounds:
-        for card in r.cards:
-            history = card.notes.get("history") if card.verb == "prefer" else None
+        for card in r.policy_trainings:
+            history = card.notes.get("history")
             for side, points in ends.items():
                 if history and f"{side}_logp" in history[-1]:
                     points.append((float(r.number), float(history[-1][f"{side}_logp"])))

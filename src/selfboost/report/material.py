@@ -10,17 +10,18 @@ import heapq
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
-
-from pydantic import TypeAdapter
+from typing import Any, cast
 
 from selfboost import store
 from selfboost.loop import beside_place
-from selfboost.records import Answer, Pair, Rated, Verdict
+from selfboost.records import Answer, Pair, Prompt, Rated, Verdict
+from selfboost.report.prompts import RunPrompts, read_run_prompts
+from selfboost.report.stage_rows import rows
 from selfboost.summary import summary
 
-Record = TypeVar("Record")
 EXAMPLES = 6
+SEARCH = "beta-"
+"""How the folder of a try of the search for beta begins, inside its iteration's."""
 
 
 @dataclass(kw_only=True)
@@ -31,7 +32,7 @@ class PairFacts:
     gaps: list[float] = field(default_factory=list[float])
     chosen_lengths: list[float] = field(default_factory=list[float])
     rejected_lengths: list[float] = field(default_factory=list[float])
-    prompts: list[str] = field(default_factory=list[str])
+    prompts: list[Prompt] = field(default_factory=list[Prompt])
     examples: list[Pair] = field(default_factory=list[Pair])
 
     def add(self, pair: Pair) -> None:
@@ -41,7 +42,7 @@ class PairFacts:
             self.gaps.append(pair.gap)
         self.chosen_lengths.append(len(pair.chosen.token_ids))
         self.rejected_lengths.append(len(pair.rejected.token_ids))
-        self.prompts.append(pair.prompt.text)
+        self.prompts.append(pair.prompt)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,6 +75,21 @@ class Round:
         """Its iteration."""
         return int(self.told.get("iteration", 0))
 
+    @property
+    def tries(self) -> list[store.StageCard]:
+        """Trainings of a search for beta that did not make the candidate."""
+        searched = [card for card in self.cards if card.verb == "prefer" and in_search(card)]
+        return [card for card in searched if card not in self.policy_trainings]
+
+    @property
+    def policy_trainings(self) -> list[store.StageCard]:
+        """Preference trainings of the candidate; after a search on all pairs that is the chosen try."""
+        trainings = [card for card in self.cards if card.verb == "prefer"]
+        direct = [card for card in trainings if not in_search(card)]
+        notes = cast(Mapping[str, Any], self.told.get("notes", {}))
+        chosen: Any = notes.get("beta search", {}).get("chosen")
+        return direct or [c for c in trainings if chosen is not None and f"{SEARCH}{chosen:g}" in c.name.split("/")]
+
 
 @dataclass(frozen=True, kw_only=True)
 class Story:
@@ -86,6 +102,12 @@ class Story:
     cards: Sequence[store.StageCard]
     recipe: str
     problems: Sequence[str]
+    prompts: RunPrompts = field(default_factory=RunPrompts)
+
+
+def in_search(card: store.StageCard) -> bool:
+    """Whether a stage belongs to a try of the search for beta."""
+    return any(part.startswith(SEARCH) for part in card.name.split("/"))
 
 
 def read_story(root: Path) -> Story:
@@ -101,52 +123,50 @@ def read_story(root: Path) -> Story:
         return _round(root, name, entry, own, told["gate_measure"], problems)
 
     recipe = root / "recipe.toml"
+    rounds = [part(f"iteration {e['iteration']}", e, f"iteration-{e['iteration']}") for e in told["iterations"]]
     return Story(
         root=root,
         summary=told,
-        rounds=[part(f"iteration {e['iteration']}", e, f"iteration-{e['iteration']}") for e in told["iterations"]],
+        rounds=rounds,
         beside=[part(entry["name"], entry, beside_place(entry["name"])) for entry in told["beside"]],
         cards=cards,
         recipe=recipe.read_text(encoding="utf-8") if recipe.exists() else "",
+        prompts=_prompts(root, cards, rounds, problems),
         problems=problems,
     )
+
+
+def _prompts(root: Path, cards: Sequence[store.StageCard], rounds: Sequence[Round], problems: list[str]) -> RunPrompts:
+    try:
+        return read_run_prompts(root, cards, {r.number: r.pairs.prompts for r in rounds})
+    except (OSError, ValueError) as error:
+        problems.append(f"prompts: not all can be shown ({str(error).partition(chr(10))[0]})")
+        return RunPrompts()
 
 
 def _round(
     root: Path, name: str, told: Mapping[str, Any], cards: list[store.StageCard], measure: str, problems: list[str]
 ) -> Round:
     pairs, answers, ratings = PairFacts(), list[Answered](), dict[str, float]()
+    measured = [card for card in cards if not in_search(card)]
     try:
         pairs = _pairs(root, cards, int(told.get("iteration", 0)))
-        answers = _answers(root, cards, measure)
-        ratings = _ratings(root, cards, measure)
+        answers = _answers(root, measured, measure)
+        ratings = _ratings(root, measured, measure)
     except (OSError, ValueError) as error:
         problems.append(f"{name}: not all can be shown ({str(error).partition(chr(10))[0]})")
     return Round(name=name, told=told, cards=cards, pairs=pairs, answers=answers, ratings=ratings)
 
 
-def _rows(root: Path, card: store.StageCard, kind: type[Record]) -> Iterator[Record]:
-    """The records of a stage, one at a time."""
-    adapter = TypeAdapter(kind)
-    path = root / store.STAGES / card.name / store.ROWS
-    if card.rows == 0 and not path.exists():
-        return
-    with path.open("rb") as file:
-        for number, line in enumerate(file, start=1):
-            try:
-                yield adapter.validate_json(line)
-            except ValueError:
-                raise ValueError(f"{path} line {number} is no {kind.__name__}") from None
-
-
 def _pairs(root: Path, cards: Sequence[store.StageCard], iteration: int) -> PairFacts:
-    """The pairs this iteration made (training may go over those of earlier ones too)."""
-    facts = PairFacts()
+    """The pairs this iteration made, each once (training may go over those of earlier ones, or several times)."""
+    facts, seen = PairFacts(), set[str]()
 
     def own() -> Iterator[tuple[str, Pair]]:
         for card in cards:
-            for pair in _rows(root, card, Pair) if card.verb == "prefer" else ():
-                if pair.iteration == iteration:
+            for pair in rows(root, card, Pair) if card.verb == "prefer" else ():
+                if pair.iteration == iteration and pair.id not in seen:
+                    seen.add(pair.id)
                     facts.add(pair)
                     yield pair.id, pair
 
@@ -163,7 +183,7 @@ def _answers(root: Path, cards: Sequence[store.StageCard], measure: str) -> list
     if not name:
         return []
     scores = next((c for c in cards if c.verb == "score" and c.name.endswith(f"/{name}-scores")), None)
-    verdicts = list(_rows(root, scores, Verdict)) if scores is not None else []
+    verdicts = list(rows(root, scores, Verdict)) if scores is not None else []
     values: list[float | None] = [verdict.value for verdict in verdicts]
     return [
         Answered(
@@ -174,7 +194,7 @@ def _answers(root: Path, cards: Sequence[store.StageCard], measure: str) -> list
             tokens=len(answer.token_ids),
             score=values[i] if i < len(values) else None,
         )
-        for i, answer in enumerate(_rows(root, stages[name], Answer))
+        for i, answer in enumerate(rows(root, stages[name], Answer))
     ]
 
 
@@ -182,7 +202,7 @@ def _ratings(root: Path, cards: Sequence[store.StageCard], measure: str) -> dict
     means: dict[str, float] = {}
     for card in cards:
         if card.verb == "measure" and card.name.endswith("held_out"):
-            for rated in _rows(root, card, Rated):
+            for rated in rows(root, card, Rated):
                 known = [value for value in rated.values.get(measure, ()) if value is not None]
                 if known:
                     means[rated.prompt] = sum(known) / len(known)

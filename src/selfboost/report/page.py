@@ -6,6 +6,7 @@ from pathlib import Path
 
 from selfboost import store
 from selfboost.report import answers, health, overview, rounds
+from selfboost.report.diversity import diversity_section
 from selfboost.report.markup import Html, folded, join, table, tag
 from selfboost.report.material import Story, read_story
 from selfboost.summary import duration
@@ -33,6 +34,7 @@ def page(story: Story) -> str:
         overview.iterations_table(told),
         *rounds.iteration_sections(story),
         health.health(story),
+        diversity_section(story.prompts),
         answers.side_by_side(story),
         _stages(story),
         _recipe(story),
@@ -52,7 +54,9 @@ def page(story: Story) -> str:
 def _navigation(story: Story) -> Html:
     names = {"measures": "measures", "iterations": "iterations"} if story.rounds else {}
     names |= {f"iteration-{r.number}": str(r.number) for r in story.rounds if r.number > 0}
-    names |= {"health": "health", "answers": "answers"} if len(story.rounds) > 1 else {}
+    names |= {"health": "health"} if len(story.rounds) > 1 else {}
+    names |= {"prompts": "prompts"} if story.prompts.iterations or story.prompts.self_instruct else {}
+    names |= {"answers": "answers"} if len(story.rounds) > 1 else {}
     names |= {"stages": "stages", "recipe": "recipe"}
     return tag("nav", tag("strong", "selfboost"), *(tag("a", name, href=f"#{at}") for at, name in names.items()))
 

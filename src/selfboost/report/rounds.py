@@ -25,6 +25,8 @@ NO_CURVE = (
 TOGETHER = {"logp": "log-probability per token", "logp_sum": "log-probability of an answer"}
 """Columns, after `chosen_` and `rejected_`, whose two sides share a chart."""
 NO_FAULT = ("steps", "history")
+PASS_RATE = "pass rate"
+"""The note that says which share of the candidate pairs passed the filter."""
 
 
 def iteration_sections(story: Story) -> list[Html]:
@@ -38,9 +40,15 @@ def _iteration(story: Story, r: Round, newest: bool) -> Html:
     parts = [
         tag("p", tag("strong", told["decision"]), f": {told['why']}"),
         _sentence(story, r),
-        tag("div", *_funnels(told["notes"]), *_distributions(r), class_="grid"),
-        folded("Training curves", tag("div", *_training(r.cards), class_="grid"), open_=newest),
+        tag("div", *_notes(told["notes"]), *_distributions(r), class_="grid"),
+        folded(
+            "Training curves",
+            tag("div", *_training([card for card in r.cards if card not in r.tries]), class_="grid"),
+            open_=newest,
+        ),
     ]
+    if r.tries:
+        parts.append(folded("Beta search", tag("div", *_training(r.tries), class_="grid")))
     faults = fault_rows(r.cards)
     if faults:
         parts.append(folded("Faults counted", table(["stage", "what", "rows"], faults, (2,)), open_=newest))
@@ -54,6 +62,9 @@ def _iteration(story: Story, r: Round, newest: bool) -> Html:
 def _sentence(story: Story, r: Round) -> Html:
     """Pairs, length and its drift, ended share, agreement, in words."""
     told, words = r.told, [f"Trained on {r.told['pairs']:,} pairs, {r.pairs.count:,} of them new."]
+    passed = told["notes"].get(PASS_RATE)
+    if isinstance(passed, int | float):
+        words.append(f"{number(passed, share=True)} of the candidate pairs passed the filter.")
     length, ended = told["measures"].get("length"), told["measures"].get("ended")
     if length:
         drift = f"{number(length['gain'], signed=True)} {interval(length, 'gain_')} against the initial model"
@@ -66,17 +77,23 @@ def _sentence(story: Story, r: Round) -> Html:
     return tag("p", " ".join(words))
 
 
-def _funnels(notes: Mapping[str, Any]) -> list[Html]:
-    """A bar list for each group of counts the method noted."""
+def _notes(notes: Mapping[str, Any]) -> list[Html]:
+    """What the method noted: groups of counts as bars, other groups of numbers and single notes as tables."""
     charts: list[Html] = []
-    plain: dict[str, Any] = {}
-    for name, group in notes.items():
-        if isinstance(group, Mapping) and group:
-            counts = cast(Mapping[str, Any], group)
-            if all(isinstance(count, int | float) for count in counts.values()):
-                charts.append(figure(f"{name}: what became of them", bars(counts)))
-                continue
-        plain[name] = group
+    plain = {name: note for name, note in notes.items() if name != PASS_RATE}
+    for name, note in notes.items():
+        if not isinstance(note, Mapping) or not note:
+            continue
+        group = cast(Mapping[str, Any], note)
+        numbers = {key: value for key, value in group.items() if isinstance(value, int | float)}
+        counts = {key: value for key, value in numbers.items() if isinstance(value, int)}
+        if len(numbers) < len(group):
+            continue
+        del plain[name]
+        if counts:
+            charts.append(figure(f"{name}: what became of them", bars(counts)))
+        if others := [[key, f"{value:.4g}"] for key, value in numbers.items() if key not in counts]:
+            charts.append(figure(name, table(["", ""], others, (1,))))
     if plain:
         charts.append(figure("notes", table(["", ""], [[name, str(value)] for name, value in plain.items()])))
     return charts

@@ -9,6 +9,15 @@ from selfboost.records import Answer, Model, Verdict
 from selfboost.train import Trainer
 
 
+def pairwise(scorer: object) -> bool:
+    """Whether a scorer compares the answers of a prompt with each other (class attribute `pairwise = True`).
+
+    Its verdicts say nothing of an answer alone: the answers of one prompt must stand side by side. Of two, A and B, A
+    gets L_AB and B gets L_BA, so that their gap is L_AB - L_BA.
+    """
+    return bool(getattr(scorer, "pairwise", False))
+
+
 class Scorer(Protocol):
     """A component that scores. Higher is better; scores of different scorers are never compared."""
 

@@ -1,0 +1,62 @@
+"""Rows of a Hugging Face data set by its name, streamed: nothing is kept on disk, rows come in the data set's order.
+
+A name is "owner/name" or "owner/name:split". Needs the library `datasets` (extra `hub`), imported when a data set is
+read. Leaves out named configurations and revisions.
+"""
+
+from __future__ import annotations
+
+import importlib
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, cast
+
+NAME = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*(:[\w.-]+)?")
+FILE_ENDINGS = (".jsonl", ".json", ".gz", ".parquet", ".txt", ".csv", ".toml")
+"""What ends so is a file's name: a file that is missing is not looked for on the hub."""
+DEFAULT_SPLIT = "train"
+
+
+def is_hub_name(text: str) -> bool:
+    """Whether a text is the name of a data set: "owner/name" or "owner/name:split", and no file or folder here."""
+    if not NAME.fullmatch(text) or text.lower().endswith(FILE_ENDINGS):
+        return False
+    return not Path(text).exists() and not Path(text.partition(":")[0]).exists()
+
+
+def hub_rows(name: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Stream (where it stands, row) of a data set's split; a row is column → value.
+
+    Raises:
+        ValueError: the library is missing, or the hub does not give the data set, the split or a row.
+    """
+    dataset, _, split = name.partition(":")
+    rows = _opened(dataset, split or DEFAULT_SPLIT)
+    number = 0
+    try:
+        for number, row in enumerate(rows, start=1):
+            yield f"{name} row {number}", row
+    except Exception as error:  # what breaks while rows come has as many types as there are file formats
+        raise ValueError(f"{name}: cannot be read after row {number} ({_first_line(error)})") from error
+
+
+def _opened(dataset: str, split: str) -> Iterable[Mapping[str, Any]]:
+    try:
+        library = cast(Any, importlib.import_module("datasets"))
+    except ImportError as error:
+        raise ValueError(
+            f"{dataset} is neither a file nor a folder here, and to read it from the hub needs the library datasets, "
+            f"which cannot be imported ({error}); install it with: pip install 'selfboost[hub]'"
+        ) from error
+    try:
+        return cast("Iterable[Mapping[str, Any]]", library.load_dataset(dataset, split=split, streaming=True))
+    except Exception as error:  # a connection, a name, a split, a format: each raises its own type
+        raise ValueError(
+            f"{dataset}, split {split!r}, is neither a file or folder here nor a data set that the hub gives: "
+            f"{_first_line(error)}"
+        ) from error
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().partition("\n")[0] or type(error).__name__

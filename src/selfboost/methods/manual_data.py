@@ -1,0 +1,61 @@
+"""Manual data: preference optimisation on pairs that others made (SynPO's baseline, there UltraFeedback)."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated, ClassVar
+
+from pydantic import Field
+
+from selfboost.hub_data import is_hub_name
+from selfboost.novelty import NoveltyRule
+from selfboost.pairing import objection, pick
+from selfboost.preferences import read_preferences
+from selfboost.recipe import Recipe
+from selfboost.records import Model, Origin, Pair, Prompt
+from selfboost.run import Run
+from selfboost.seeds import Seed
+from selfboost.setting_types import PathOrName
+from selfboost.synthetic_preferences import SyntheticPreferences
+
+EXACT = NoveltyRule(similarity=1)
+"""Others' prompts may resemble each other; those near a measured prompt are dropped all the same."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ManualData(SyntheticPreferences):
+    """Pairs from a file or data set instead of self-made ones, with the recipe's loss, start and evaluation."""
+
+    once: ClassVar[bool] = True
+    data: PathOrName = ""
+    """Rows with prompt, chosen and rejected: JSONL, Parquet, a folder of them, or a hub data set by its name."""
+    data_limit: Annotated[int, Field(ge=0)] = 0
+    """Use this many of the pairs, drawn at random (0 = all)."""
+
+    def check(self, recipe: Recipe, seeds: Sequence[Seed]) -> None:
+        """Whether the data is there and reads."""
+        super().check(recipe, seeds)
+        if not self.data:
+            raise ValueError(
+                "method.data: is missing; name a file, folder or hub data set with prompt, chosen, rejected"
+            )
+        if not is_hub_name(self.data):
+            read_preferences(self.data)
+
+    def iterate(self, run: Run) -> Model:
+        """All pairs that are apart from the measured prompts."""
+        novelty = run.novelty(EXACT)
+        counts = Counter[str]()
+        pairs: list[Pair] = []
+        for row in read_preferences(self.data):
+            prompt = Prompt(messages=row.messages, origin=Origin(source="manual"))
+            chosen, rejected = run.given(prompt, row.chosen), run.given(prompt, row.rejected)
+            seen = novelty.objection(prompt.text)
+            reason = objection(chosen, rejected) or ("" if seen == "equals a seed prompt" else seen)
+            counts[reason or "kept"] += 1
+            if not reason:
+                pairs.append(run.pair(prompt, chosen, rejected))
+        run.count("pairs", counts)
+        return self.optimise(run, pick(pairs, self.data_limit or len(pairs), run.recipe.run.seed))

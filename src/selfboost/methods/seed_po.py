@@ -1,0 +1,24 @@
+"""Seed PO: preference optimisation on the seed alone, gold over the initial model's answer (arXiv 2410.06961, 4.2)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from selfboost.pairing import gold_pairs, pick
+from selfboost.records import Model
+from selfboost.run import Run
+from selfboost.synthetic_preferences import SyntheticPreferences
+
+
+@dataclass(frozen=True, kw_only=True)
+class SeedPO(SyntheticPreferences):
+    """Gold answers over the initial model's on the seed's own prompts, by the recipe's loss; no synthetic data."""
+
+    once: ClassVar[bool] = True
+
+    def iterate(self, run: Run) -> Model:
+        """One pair per seed, at most `pairs` of them."""
+        own = run.sample("initial-answers", run.initial, [seed.prompt for seed in run.seeds], self.sampling)
+        pairs = pick(gold_pairs(run, own), self.pairs, run.recipe.run.seed)
+        return self.optimise(run, pairs)

@@ -1,0 +1,101 @@
+"""Self-Rewarding (arXiv 2401.10020): the policy judges its own answers; the best is preferred to the worst.
+
+As SynPO's baseline (arXiv 2410.06961, 3.1): the same prompts, number of pairs, loss and start as SynPO; the original
+starts from the current model (`start = "previous"`, `window = "last"`). Left out: fine-tuning the judge on ratings.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from selfboost.pairing import answer_fault, ranked_pairs
+from selfboost.records import Answer, Model, Origin, Pair, Prompt, Sampling, Verdict, user_prompt
+from selfboost.run import Run
+from selfboost.scorers.likelihood import Likelihood
+from selfboost.synthetic_preferences import SyntheticPreferences
+from selfboost.templates import check_template
+
+JUDGE = """Judge how well the response answers the user's question, with 0 to {highest} points. Give a point for each \
+of these that holds: it is about the question; it covers much of it; it answers what matters; it is clear, \
+complete and written for the user; an expert could not do it better.
+
+Question: {prompt}
+
+Response: {answer}
+
+First give your reasons in a few words, then write as the last line:
+Score: the number of points"""
+SCORE = r"Score:\s*(\d+(?:\.\d+)?)"
+
+
+@dataclass(frozen=True, kw_only=True)
+class SelfRewarding(SyntheticPreferences):
+    """The policy is its own judge: its best answer by its own score over its worst."""
+
+    judge: Literal["prompt", "likelihood"] = "prompt"
+    """Ask for points; or, for models that cannot judge when asked, the mean log-probability of the answer."""
+    template: str = JUDGE
+    """The wish for a judgement, with the fields {prompt}, {answer} and {highest}."""
+    score: str = SCORE
+    """Regular expression whose first group is the points; the last match in the reply counts."""
+    highest: Annotated[int, Field(ge=1)] = 5
+    """Most points; more is no judgement."""
+    judging: Sampling = field(default_factory=lambda: Sampling(max_tokens=512, samples=3))
+    """How judgements are sampled; an answer's score is the mean of its judgements."""
+    least_gap: Annotated[float, Field(ge=0)] = 1e-6
+    """Least difference of best and worst, unless the filter has a threshold: any, but no ties."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_template("template", self.template, {"prompt", "answer", "highest"})
+        try:
+            groups = re.compile(self.score).groups
+        except re.error as error:
+            raise ValueError(f"score = {self.score!r}: is no regular expression ({error})") from error
+        if groups < 1:
+            raise ValueError(f"score = {self.score!r}: must have one group, the points")
+
+    def iterate(self, run: Run) -> Model:
+        """Sample, judge, prefer."""
+        return self.optimise(run, self.gather(run, lambda prompts: self._candidates(run, prompts), self.least_gap))
+
+    def _candidates(self, run: Run, prompts: Sequence[Prompt]) -> list[Pair]:
+        answers = run.sample("answers", run.previous, prompts, replace(self.sampling, samples=self.samples))
+        if self.judge == "likelihood":
+            verdicts = run.score("self-scores", answers, Likelihood(policy="previous", over="mean"))
+        else:
+            verdicts = self._judged(run, answers)
+        return ranked_pairs(run, prompts, answers, verdicts)
+
+    def _judged(self, run: Run, answers: Sequence[Answer]) -> list[Verdict]:
+        """Mean points of each answer; a reply without points is counted, never guessed."""
+        judgeable = [answer for answer in answers if not answer_fault(answer)]
+        replies = run.sample("judgements", run.previous, [self._request(a) for a in judgeable], self.judging)
+        points = [self._points(reply) for reply in replies]
+        n = self.judging.samples
+        known = [[p for p in points[i * n : (i + 1) * n] if p is not None] for i in range(len(judgeable))]
+        means = {answer.id: sum(own) / len(own) for answer, own in zip(judgeable, known, strict=True) if own}
+        run.count("judgements", {"replies": len(points), "without points": sum(p is None for p in points)})
+        name, why = f"self_rewarding({run.previous.name})", "no judgement could be read"
+        return [
+            Verdict(answer=a.id, scorer=name, value=means.get(a.id), reason="" if a.id in means else why)
+            for a in answers
+        ]
+
+    def _request(self, answer: Answer) -> Prompt:
+        origin = Origin(source="judgement", iteration=answer.prompt.origin.iteration, parent=answer.id)
+        text = self.template.format(prompt=answer.prompt.text, answer=answer.text, highest=self.highest)
+        return user_prompt(text, origin)
+
+    def _points(self, reply: Answer) -> float | None:
+        found = [match.group(1) for match in re.finditer(self.score, reply.text)]
+        try:
+            points = float(found[-1]) if found else None
+        except ValueError:
+            return None
+        return points if points is not None and points <= self.highest else None

@@ -1,0 +1,116 @@
+"""Prints a plan for 80 columns: stages, costs by kind of work, memory, what is assumed."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+from textwrap import fill
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from selfboost.cost import GPU, PEAK, SHARES, WORK, Cost
+
+if TYPE_CHECKING:
+    from selfboost.plan import Plan, PlannedStage
+
+DOMINANT = 3
+"""Kinds of stages named as the longest."""
+
+
+def show_plan(found: Plan) -> None:
+    """Print a plan."""
+    console = Console(highlight=False)
+    console.print(_stages(found.stages))
+    console.print()
+    console.print(_totals(found.stages))
+    for line in _explained(found):
+        console.print(escape(fill(line, console.width - 1, subsequent_indent="  ", break_on_hyphens=False)))
+    console.print("The recipe is complete and fits together.")
+
+
+def _stages(stages: Iterable[PlannedStage]) -> Table:
+    table = _table("stage", "verb", "rows", "tokens", "hours")
+    table.columns[0].overflow = "fold"
+    for stage in stages:
+        tokens = _short(stage.mean.tokens) if stage.mean.tokens else ""
+        hours = _hours([stage.mean]) if stage.verb in WORK else ""
+        table.add_row(escape(stage.name), stage.verb, f"{stage.rows:,}", tokens, hours)
+    return table
+
+
+def _totals(stages: Iterable[PlannedStage]) -> Table:
+    """Tokens and hours by kind of work, at the mean and at the bound."""
+    table = _table("work", "", "tokens", "at most", "GPU hours", "at most")
+    by_work = {work: [s for s in stages if WORK.get(s.verb) == work] for work in ("sampling", "training", "scoring")}
+    for work, some in (by_work | {"all": [stage for part in by_work.values() for stage in part]}).items():
+        mean, most = [s.mean for s in some], [s.most for s in some]
+        counted = [_short(sum(c.tokens for c in costs)) for costs in (mean, most)]
+        table.add_row(work, "", *(counted if work != "all" else ["", ""]), _hours(mean), _hours(most))
+    return table
+
+
+def _table(*columns: str) -> Table:
+    table = Table(box=None, pad_edge=False)
+    for i, column in enumerate(columns):
+        table.add_column(column, justify="left" if i < 2 else "right", no_wrap=i > 0)
+    return table
+
+
+def _explained(found: Plan) -> list[str]:
+    shares = ", ".join(f"{share:.0%} in {work}" for work, share in SHARES.items())
+    lines = _longest(found.stages)
+    held = ", ".join(f"{work} {_bytes(size)}" for work, size in found.memory.items() if size != 0)
+    lines += [f"Memory of one device, about: {held}.", f"Disk, about: {_bytes(found.disk)} of trained models.", ""]
+    lines += [f"- {note}" for note in found.notes]
+    lines += [
+        "- rows are the most there can be; tokens and hours are for sampled answers as long as the seed's, "
+        '"at most" for answers as long as they may be',
+        f"- hours are of one {GPU} ({PEAK / 1e12:.0f} TFLOP/s), of whose peak {shares} are assumed: rough, and too few "
+        "for a model below a billion parameters",
+        "- training memory is weights, masters, gradients, moments and a micro-batch's activations; sampling, weights "
+        "and a full batch's keys and values; scoring, weights alone",
+    ]
+    return lines
+
+
+def _longest(stages: Sequence[PlannedStage]) -> list[str]:
+    """Which stages take most of the hours, those of one name in all iterations together."""
+    hours, count = defaultdict[str, float](float), Counter[str]()
+    for stage in stages:
+        name = stage.name.rpartition("/")[2]
+        hours[name] += stage.mean.hours or 0
+        count[name] += 1
+    total = sum(hours.values())
+    if not total:
+        return []
+    longest = sorted(hours.items(), key=lambda item: -item[1])[:DOMINANT]
+    named = [f"{name} {part / total:.0%} ({count[name]} stages)" for name, part in longest]
+    return [f"Most of the hours: {', '.join(named)}."]
+
+
+def _hours(costs: Iterable[Cost]) -> str:
+    """The sum of what is known; `?` where nothing is."""
+    known = [cost.hours for cost in costs if cost.hours is not None]
+    if not known:
+        return "?"
+    hours = sum(known)
+    if not hours:
+        return ""
+    return f"{hours:,.0f}" if hours >= 100 else f"{hours:.1f}" if hours >= 0.05 else "<0.1"
+
+
+def _short(count: int) -> str:
+    """A number of tokens in few characters."""
+    for unit, name in ((10**9, "G"), (10**6, "M"), (10**3, "k")):
+        if count >= unit:
+            return f"{count / unit:.3g} {name}" if count < 1000 * unit else f"{count / unit:,.0f} {name}"
+    return str(count)
+
+
+def _bytes(size: int | None) -> str:
+    if size is None:
+        return "unknown"
+    return f"{size / 2**30:.1f} GiB" if size >= 2**30 else f"{size / 2**20:.0f} MiB"

@@ -1,0 +1,54 @@
+"""Reads preference data that others made: prompts with a chosen and a rejected answer, from the files seeds come in.
+
+Columns: prompt, chosen, rejected as texts, or chosen and rejected as whole conversations (messages), which share all
+but their last message. Other columns are ignored.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from selfboost.records import Message
+from selfboost.seeds import conversation, rows_of, text_of
+
+FORMS = "prompt, chosen and rejected as texts, or chosen and rejected as lists of messages"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Preference:
+    """A conversation up to where the assistant speaks, and two answers."""
+
+    messages: tuple[Message, ...]
+    chosen: str
+    rejected: str
+
+
+def read_preferences(source: str | Path) -> list[Preference]:
+    """All preferences of a file, a folder or a hub data set, in order.
+
+    Raises:
+        ValueError: says which file, row and field is wrong and what is allowed.
+    """
+    found = [_preference(row, where) for where, row in rows_of(source)]
+    if not found:
+        raise ValueError(f"{source}: holds no preferences")
+    return found
+
+
+def _preference(row: Mapping[str, Any], where: str) -> Preference:
+    missing = [column for column in ("chosen", "rejected") if row.get(column) is None]
+    if missing:
+        columns = ", ".join(map(str, row)) or "none"
+        raise ValueError(f"{where}: {missing[0]} is missing; the columns are {columns}; allowed: {FORMS}")
+    if isinstance(row["chosen"], str):
+        prompt = Message(role="user", content=text_of(row, "prompt", where))
+        chosen, rejected = text_of(row, "chosen", where), text_of(row, "rejected", where)
+        return Preference(messages=(prompt,), chosen=chosen, rejected=rejected)
+    better = conversation(row["chosen"], f"{where} chosen", need_response=True)
+    worse = conversation(row["rejected"], f"{where} rejected", need_response=True)
+    if better.messages != worse.messages:
+        raise ValueError(f"{where}: chosen and rejected answer different conversations")
+    return Preference(messages=better.messages, chosen=better.response, rejected=worse.response)

@@ -1,0 +1,130 @@
+"""What SynPO and its baselines share, so that a comparison differs in one line of the recipe: `method.kind`.
+
+New prompts, candidate pairs, the filter, more prompts where it leaves too few, and the policy's training. A method says
+where its candidate pairs come from.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from selfboost.beta_search import BetaSearch
+from selfboost.improver import ResponseImprover
+from selfboost.method import Method, ModelName, Window
+from selfboost.pairing import PairFilter, pick
+from selfboost.prompt_generator import PromptGenerator
+from selfboost.recipe import Recipe
+from selfboost.records import Model, Pair, Prompt, Sampling
+from selfboost.run import Run
+from selfboost.seeds import Seed, question_texts
+from selfboost.self_instruct import SelfInstruct
+from selfboost.setting_types import Count
+
+MARGIN = 1.2
+"""More prompts than the pass rate asks for, so that one further batch mostly suffices."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SyntheticPreferences(Method):
+    """Settings of SynPO and of the methods it is compared with; what a method has no use for, it leaves alone."""
+
+    start: ModelName = "initial"
+    """The policy is trained from the initial model in every iteration."""
+    reference: ModelName = "initial"
+    """The reference, for losses that need one (SimPO needs none)."""
+    window: Window = "all"
+    """The pairs of all iterations accumulate."""
+    prompts_from: Literal["generator", "seed"] = "generator"
+    """Write new prompts, or answer the seed's."""
+    prompts: Count = 50_000
+    """Keyword lists, so prompts, per iteration."""
+    more_prompts: Annotated[float, Field(ge=0)] = 1.0
+    """Where the filter leaves fewer pairs than wanted, write up to this many times `prompts` more."""
+    pairs: Count = 10_000
+    """Pairs of an iteration that survive the filter and are kept."""
+    samples: Annotated[int, Field(ge=2)] = 5
+    """Own answers per prompt, where the best is preferred to the worst (Sampling-Ranking, Self-Rewarding)."""
+    generator: PromptGenerator = field(default_factory=PromptGenerator)
+    """Writes new prompts from keywords."""
+    improver: ResponseImprover = field(default_factory=ResponseImprover)
+    """Rewrites drafts (SynPO)."""
+    sampling: Sampling = field(default_factory=Sampling)
+    """How drafts, own answers and the initial model's answers are sampled."""
+    filter: PairFilter = field(default_factory=PairFilter)
+    """Which pairs are kept."""
+    search: BetaSearch = field(default_factory=BetaSearch)
+    """The search for the loss's beta."""
+    self_instruct: SelfInstruct = field(default_factory=SelfInstruct)
+    """Prompts by plain self-instruct, for the report's comparison only."""
+
+    def __post_init__(self) -> None:
+        if self.sampling.samples != 1:
+            raise ValueError(f"sampling.samples = {self.sampling.samples}: must be 1; `samples` says how many to rank")
+
+    @property
+    def extra(self) -> int:
+        """Most keyword lists of an iteration beyond `prompts`."""
+        return math.floor(self.prompts * self.more_prompts)
+
+    def check(self, recipe: Recipe, seeds: Sequence[Seed]) -> None:
+        """Whether the keyword pool can give every list it must, and the loss has what is searched for."""
+        self.search.check(recipe)
+        if self.prompts_from == "generator" and not self.once:
+            wanted = (self.prompts + self.extra) * recipe.run.iterations
+            self.generator.check_pool(question_texts(seeds), wanted)
+
+    def gather(
+        self, run: Run, candidates: Callable[[Sequence[Prompt]], Sequence[Pair]], threshold: float | None = None
+    ) -> list[Pair]:
+        """This iteration's pairs: candidates for new prompts, filtered; more prompts until there are enough.
+
+        `threshold` is the least score gap where the filter names none, by default that of the recipe's scorer.
+        """
+        if self.self_instruct.prompts and run.iteration == 1:
+            self.self_instruct.write(run)
+        least = run.recipe.scorer.threshold if threshold is None else threshold
+        kept = self._kept(run, candidates(self._prompts(run, 0)), least)
+        used, batch = 0, 1
+        # Further lists lie behind the first ones of all iterations: those stay the same, whatever the pass rates.
+        behind = self.prompts * run.recipe.run.iterations + self.extra * (run.iteration - 1)
+        while len(kept) < self.pairs and used < self.extra and self.prompts_from == "generator":
+            rate = len(kept) / (self.prompts + used)
+            wanted = math.ceil(MARGIN * (self.pairs - len(kept)) / rate) if kept else self.extra
+            lists = min(wanted, self.extra - used)
+            batch += 1
+            with run.inside(f"batch-{batch}"):
+                kept += self._kept(run, candidates(self._prompts(run, behind + used, lists)), least)
+            used += lists
+        self._report(run, len(kept))
+        return pick(kept, self.pairs, run.recipe.run.seed + run.iteration)
+
+    def optimise(self, run: Run, pairs: Sequence[Pair]) -> Model:
+        """The policy, trained on these pairs and those of earlier iterations that the window includes."""
+        pairs = run.windowed(pairs, self.window)
+        start, reference = run.model(self.start), run.model(self.reference)
+        return self.search.prefer(run, pairs, start=start, reference=reference)
+
+    def _prompts(self, run: Run, first: int, count: int = 0) -> list[Prompt]:
+        if self.prompts_from == "seed":
+            return [seed.prompt for seed in run.seeds]
+        first = first or self.prompts * (run.iteration - 1)
+        return self.generator.new_prompts(run, first, count or self.prompts)
+
+    def _kept(self, run: Run, candidates: Sequence[Pair], threshold: float) -> list[Pair]:
+        kept, counts = self.filter.keep(candidates, threshold)
+        run.count("filter", counts)
+        return kept
+
+    def _report(self, run: Run, kept: int) -> None:
+        candidates = run.notes["filter"].get("candidates", 0)
+        run.notes["pass rate"] = round(kept / candidates, 4) if candidates else 0.0
+        if kept < self.pairs:
+            run.listener.say(
+                f"iteration {run.iteration}: {kept} of the {self.pairs} wanted pairs, {candidates} candidates and no "
+                "more prompts allowed (method.more_prompts); it trains on those"
+            )

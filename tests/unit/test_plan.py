@@ -1,0 +1,161 @@
+"""The plan: rows are exact, costs are arithmetic by hand, and what is assumed is said."""
+
+import json
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fake_recipes import write_recipe
+from selfboost import recipe
+from selfboost.cost import PEAK, SHARES
+from selfboost.model_size import from_parameters, model_size
+from selfboost.plan import Plan, PlannedStage, plan, print_plan
+from selfboost.recipe import EMBEDDED_MODEL, Recipe
+
+SMALL = ("seed.limit=100", "run.iterations=1", "method.search.betas=[]", "method.prompts=60", "method.pairs=10")
+
+
+def read(name: str, *settings: str) -> Recipe:
+    return recipe.read(recipe.find(name), settings)
+
+
+@cache
+def planned(name: str, *settings: str) -> Plan:
+    return plan(read(name, *settings))
+
+
+def stage(found: Plan, name: str) -> PlannedStage:
+    (one,) = [stage for stage in found.stages if stage.name == name]
+    return one
+
+
+def test_memory_of_full_fine_tuning_is_weights_masters_gradients_and_moments() -> None:
+    # bfloat16: 2 of the weight, 4 of its master, 4 of the gradient, 8 of AdamW; spread weights are float32 themselves.
+    one = planned("synpo-llama3-8b", "trainer.sharding=false", *SMALL).memory["training"]
+    many = planned("synpo-llama3-8b", *SMALL).memory["training"]
+    assert one is not None
+    assert many is not None
+    assert one - many == 2 * 8 * 10**9
+    assert 18 * 8e9 < one < 1.1 * 18 * 8e9
+
+
+def test_hours_are_operations_over_a_share_of_the_peak() -> None:
+    found = planned("synpo-lora-8b-one-gpu")
+    drafts = stage(found, "iteration-1/drafts")
+    # 200 and 350 tokens are assumed of a seed that is not here; answers are at most 1024 tokens.
+    for cost, new in ((drafts.mean, 350), (drafts.most, 1024)):
+        seconds = 2 * 8e9 * 5000 * (200 / SHARES["scoring"] + new / SHARES["sampling"]) / PEAK
+        assert cost.tokens == 5000 * new
+        assert cost.hours == pytest.approx(seconds / 3600)
+    policy = stage(found, "iteration-3/policy").mean
+    assert policy.tokens == 6000 * (200 + 2 * 350)
+    # Frozen weights have no gradient of their own: 2 forward, 2 backward, 2 of the recomputation.
+    assert policy.hours == pytest.approx(6 * 8e9 * policy.tokens / SHARES["training"] / PEAK / 3600)
+
+
+@pytest.mark.parametrize(
+    ("name", "billions"),
+    [
+        ("princeton-nlp/Llama-3-Base-8B-SFT", 8),
+        ("alignment-handbook/zephyr-7b-sft-full", 7),
+        ("Qwen/Qwen3-0.6B", 0.6),
+        ("Skywork/Skywork-Reward-V2-Qwen3-1.7B", 1.7),
+        ("RLHFlow/ArmoRM-Llama3-8B-v0.1", 8),
+        ("o/SmolLM2-135M-Instruct", 0.135),
+        ("Qwen/Qwen3-235B-A22B", 235),
+        ("o/model-8x7B", None),
+        ("o/model-8bit", None),
+        ("o/gpt2", None),
+        ("8B/model", None),
+    ],
+)
+def test_a_size_is_taken_from_a_name(name: str, billions: float | None) -> None:
+    size = model_size(name)
+    assert (size.parameters if size else None) == (billions and round(billions * 1e9))
+    assert size is None or not size.counted
+
+
+def test_the_shape_of_a_size_gives_the_size_back() -> None:
+    for parameters in (6 * 10**8, 8 * 10**9, 7 * 10**10):
+        shape = from_parameters(parameters)
+        assert 12 * shape.layers * shape.width**2 == pytest.approx(parameters, rel=0.01)
+
+
+@pytest.mark.skipif(not (EMBEDDED_MODEL / "model.safetensors").exists(), reason="the embedded model is not built here")
+def test_a_model_that_is_here_is_counted() -> None:
+    from transformers import AutoModelForCausalLM
+
+    size = model_size(str(EMBEDDED_MODEL))
+    assert size is not None
+    assert size.counted
+    model: Any = AutoModelForCausalLM.from_pretrained(EMBEDDED_MODEL)
+    assert size.parameters == model.num_parameters()
+    config = model.config
+    assert (size.layers, size.width) == (config.num_hidden_layers, config.hidden_size)
+
+
+def test_what_is_assumed_is_said(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    print_plan(read("synpo-lora-8b-one-gpu"))
+    written = capsys.readouterr().out
+    words = " ".join(written.split())
+    assert max(map(len, written.splitlines())) <= 80
+    for sentence in (
+        "HuggingFaceH4/ultrafeedback_binarized:train_sft is read from the hub when the run starts; rehearsed with",
+        "tiiuae/falcon-refinedweb (paragraphs) is read from the hub when the run starts; not looked at",
+        "meta-llama/Llama-3.1-8B-Instruct is not on this machine: taken for 8 billion parameters from its name",
+        "assumed: seeds of 200 tokens of prompt and 350 of answer",
+        "hours are of one A100 (312 TFLOP/s), of whose peak 40% in training, 30% in scoring, 10% in sampling",
+        "Most of the hours: ",
+        "2,000 seeds, 200 validation, 400 held out",
+    ):
+        assert sentence in words
+
+
+def test_a_model_of_unknown_size_has_no_costs_and_no_guess(tmp_path: Path) -> None:
+    path = write_recipe(tmp_path, "spin", model={"path": "some/model"}, engine={"kind": "local"})
+    found = plan(recipe.read(path))
+    assert found.memory["training"] is found.memory["sampling"] is found.disk is None
+    assert all(s.mean.hours is None for s in found.stages if s.verb in ("sample", "finetune", "prefer"))
+    assert any("its size is unknown" in note for note in found.notes)
+
+
+def test_rows_of_small_counts_are_exact(tmp_path: Path) -> None:
+    path = write_recipe(tmp_path, "synpo", method={"prompts": 700, "pairs": 130})
+    method: Any = recipe.read(path).method
+    found = plan(replace(recipe.read(path), method=replace(method, generator=_embedded(method.generator))))
+    rows = {stage.name: stage.rows for stage in found.stages}
+    assert (rows["iteration-1/prompts"], rows["iteration-1/policy"], rows["iteration-2/policy"]) == (700, 130, 260)
+    assert (rows["prepare/generator"], rows["iteration-0/held_out-sampled"]) == (10, 8)
+
+
+def _embedded(generator: Any) -> Any:
+    return replace(generator, paragraphs="embedded")
+
+
+@pytest.mark.parametrize("limit", [0, 150])
+def test_pairs_that_others_made_are_counted_or_assumed(tmp_path: Path, limit: int) -> None:
+    rows = ({"prompt": f"q{i}", "chosen": "good", "rejected": "poor"} for i in range(400))
+    (tmp_path / "pairs.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    for data, pairs in ((str(tmp_path / "pairs.jsonl"), limit or 400), ("owner/pairs:train", limit or 10_000)):
+        path = write_recipe(tmp_path, "seed_sft", method={"kind": "manual_data", "data": data, "data_limit": limit})
+        found = plan(recipe.read(path))
+        assert stage(found, "iteration-1/policy").rows == pairs
+        assert any("owner/pairs:train is read from the hub" in note for note in found.notes) == (data[0] == "o")
+
+
+@pytest.mark.parametrize(
+    ("settings", "sentence"),
+    [
+        (["model.path=/no/where"], "/no/where"),
+        (["seed.path=data/none.jsonl"], "data/none.jsonl: no such file or folder"),
+        (["method.search.betas=[2.0, 2.0]"], "betas = .* must differ from each other"),
+    ],
+)
+def test_what_is_wrong_is_one_sentence(settings: list[str], sentence: str) -> None:
+    with pytest.raises(ValueError, match=sentence) as raised:
+        plan(read("synpo-lora-8b-one-gpu", *settings))
+    assert "\n" not in str(raised.value)

@@ -1,0 +1,192 @@
+"""What SynPO and its baselines share: one line switches, too few pairs call for more prompts, nothing is silent."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pytest
+
+from fake_recipes import Heard, run, summary, write_recipe
+from selfboost import plugins, recipe, store
+from selfboost.engines.fake import is_good
+from selfboost.records import Answer, Example, Model, Pair, Verdict
+from selfboost.synthetic_preferences import SyntheticPreferences
+from selfboost.train import Trainer
+
+FAMILY = [kind for kind in plugins.kinds("method") if issubclass(plugins.load("method", kind), SyntheticPreferences)]
+STRICT: dict[str, Any] = {"method__filter": {"threshold": 6.0}}
+"""A gap that few pairs of the fake engine have."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Duel:
+    """A pairwise scorer: A over B by one where A is good and B is not; a lone answer has no value."""
+
+    pairwise: ClassVar[bool] = True
+    threshold: float = 2.0
+
+    def needs(self) -> Mapping[str, str]:
+        return {}
+
+    def score(self, answers: Sequence[Answer], models: Mapping[str, Model], trainer: Trainer) -> Iterator[Verdict]:
+        for i, answer in enumerate(answers):
+            others = [a for a in answers[max(0, i - 1) : i + 2] if a is not answer and a.prompt.id == answer.prompt.id]
+            wins = [_good(answer) - _good(other) for other in others]
+            value = sum(wins) / len(wins) if wins else None
+            yield Verdict(answer=answer.id, scorer="duel", value=value, reason="" if wins else "alone")
+
+
+def _good(answer: Answer) -> int:
+    return int(is_good("asked", answer.text) is not False)
+
+
+def told(tmp_path: Path, method: str = "synpo", /, **sections: Any) -> tuple[Path, Heard, list[dict[str, Any]]]:
+    root = tmp_path / "run"
+    heard = run(write_recipe(tmp_path, method, **sections), root)
+    return root, heard, summary(root)["iterations"]
+
+
+def rows(root: Path, stage: str, kind: type[Any]) -> list[Any]:
+    card = store.read_card(root / "stages" / stage)
+    assert card is not None, stage
+    return store.read_rows(root, card, kind)
+
+
+def test_the_family_is_what_the_paper_compares() -> None:
+    assert {"synpo", "sampling_ranking", "self_rewarding", "seed_sft", "seed_po", "seed_sft_po"} <= set(FAMILY)
+
+
+@pytest.mark.parametrize("kind", FAMILY)
+def test_one_line_switches_between_them(kind: str, tmp_path: Path) -> None:
+    """The demo's recipe, `improver`, `generator` and all, is every method's."""
+    path = recipe.shipped()["demo"]
+    changed = recipe.read(path, [f"method.kind={kind}"])
+    original = recipe.read(path)
+    assert type(changed.method).__name__.lower() == kind.replace("_", "")
+    for name in ("prompts", "pairs", "generator", "improver", "sampling", "filter", "search"):
+        assert getattr(changed.method, name) == getattr(original.method, name)
+    assert (changed.loss, changed.training, changed.scorer) == (original.loss, original.training, original.scorer)
+
+
+def test_the_methods_that_write_prompts_write_the_same_and_train_on_equally_many(tmp_path: Path) -> None:
+    made: dict[str, list[str]] = {}
+    for kind in ("synpo", "sampling_ranking", "self_rewarding"):
+        root, _, iterations = told(tmp_path / kind, kind, method={"prompts": 24, "pairs": 5, "samples": 3})
+        made[kind] = [answer.text for answer in rows(root, "iteration-1/prompts", Answer)]
+        assert [iteration["pairs"] for iteration in iterations] == [0, 5, 10]
+    assert made["synpo"] == made["sampling_ranking"] == made["self_rewarding"]
+
+
+def test_too_few_pairs_call_for_more_prompts(tmp_path: Path) -> None:
+    root, heard, iterations = told(tmp_path, method={"prompts": 8, "pairs": 6, "more_prompts": 4.0}, **STRICT)
+    lists: list[frozenset[str]] = []
+    for t in (1, 2):
+        stages = sorted((root / "stages" / f"iteration-{t}").rglob("prompts"))
+        assert len(stages) > 1
+        found = [rows(root, str(stage.relative_to(root / "stages")), Answer) for stage in stages]
+        lists += [frozenset(answer.prompt.origin.keywords) for answers in found for answer in answers]
+        notes = iterations[t]["notes"]
+        assert notes["prompts"]["keyword lists"] == sum(map(len, found)) <= 8 * 5
+        assert notes["filter"]["candidates"] == sum(n for why, n in notes["filter"].items() if why != "candidates")
+        assert notes["pass rate"] == pytest.approx(notes["filter"]["kept"] / notes["filter"]["candidates"], abs=1e-4)
+        assert iterations[t]["pairs"] == 6 * t
+    assert len(set(lists)) == len(lists), "further lists are new ones, in all iterations"
+    assert not [sentence for sentence in heard.said if "wanted pairs" in sentence]
+
+
+def test_first_prompts_do_not_depend_on_how_many_more_may_come(tmp_path: Path) -> None:
+    _, _, _ = told(tmp_path / "few", method={"prompts": 8, "pairs": 6, "more_prompts": 1.0})
+    _, _, _ = told(tmp_path / "many", method={"prompts": 8, "pairs": 6, "more_prompts": 3.0})
+    for t in (1, 2):
+        keywords = [
+            [a.prompt.origin.keywords for a in rows(tmp_path / name / "run", f"iteration-{t}/prompts", Answer)]
+            for name in ("few", "many")
+        ]
+        assert keywords[0] == keywords[1]
+
+
+def test_at_the_limit_it_says_so_and_trains_on_what_there_is(tmp_path: Path) -> None:
+    root, heard, iterations = told(tmp_path, method={"prompts": 8, "pairs": 60, "more_prompts": 0.5})
+    assert iterations[1]["notes"]["prompts"]["keyword lists"] == 12
+    kept = iterations[1]["notes"]["filter"]["kept"]
+    assert len(rows(root, "iteration-1/policy", Pair)) == kept < 60
+    assert [s for s in heard.said if s.startswith(f"iteration 1: {kept} of the 60 wanted pairs")]
+
+
+def test_no_more_prompts_where_none_are_allowed(tmp_path: Path) -> None:
+    _, _, iterations = told(tmp_path, method={"prompts": 8, "pairs": 60, "more_prompts": 0})
+    assert [i["notes"]["prompts"]["keyword lists"] for i in iterations[1:]] == [8, 8]
+
+
+@pytest.mark.parametrize("iterations", [1, 4])
+def test_a_method_without_iterations_goes_one_round(iterations: int, tmp_path: Path) -> None:
+    for kind in ("seed_sft", "seed_po", "seed_sft_po"):
+        _, _, rounds = told(tmp_path / kind, kind, run={"iterations": iterations})
+        assert [r["iteration"] for r in rounds] == [0, 1]
+
+
+def test_the_second_answer_and_the_draft_can_take_the_places_of_refined_and_initial(tmp_path: Path) -> None:
+    root, _, _ = told(tmp_path, method={"chosen": "resampled", "rejected": "draft"})
+    assert not (root / "stages" / "iteration-1" / "improver").exists()
+    drafts = {answer.id for answer in rows(root, "iteration-2/drafts", Answer)}
+    second = {answer.id for answer in rows(root, "iteration-2/resampled", Answer)}
+    for pair in rows(root, "iteration-2/policy", Pair):
+        if pair.iteration == 2:
+            assert (pair.chosen.id in second, pair.rejected.id in drafts) == (True, True)
+
+
+def test_prompts_can_be_the_seeds_own(tmp_path: Path) -> None:
+    root, _, _ = told(tmp_path, "sampling_ranking", method={"prompts_from": "seed"})
+    seeds = {e.prompt.text for e in rows(root, "prepare/seed_sft", Example)}
+    assert {pair.prompt.text for pair in rows(root, "iteration-2/policy", Pair)} <= seeds
+    assert not (root / "stages" / "prepare" / "generator").exists()
+
+
+@pytest.mark.parametrize("kind", ["synpo", "sampling_ranking"])
+def test_a_pairwise_scorer_judges_answers_beside_each_other(kind: str, tmp_path: Path) -> None:
+    root, _, _ = told(
+        tmp_path, kind, scorer={"kind": "test_synthetic_preferences:Duel", "threshold": 2.0}, method={"samples": 2}
+    )
+    pairs: list[Pair] = rows(root, "iteration-2/policy", Pair)
+    assert pairs
+    for pair in pairs:
+        assert (_good(pair.chosen), _good(pair.rejected)) == (1, 0)
+        assert (pair.chosen_score, pair.rejected_score, pair.gap) == (1.0, -1.0, 2.0)
+    if kind == "synpo":  # gold is compared with the policy's own answer, seed by seed
+        scored = rows(root, "iteration-1/seed-scores", Verdict)
+        assert [v.value for v in scored[::2]] == [-v.value for v in scored[1::2]]
+
+
+def test_a_pairwise_scorer_cannot_rate_a_model(tmp_path: Path) -> None:
+    path = write_recipe(tmp_path, benchmark__scorer={"kind": "test_synthetic_preferences:Duel"})
+    with pytest.raises(ValueError, match="Duel: compares answers with each other, so it cannot rate one model"):
+        recipe.read(path, ["benchmark.scorer={kind='test_synthetic_preferences:Duel'}"])
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ("method.sampling.samples=3", r"sampling.samples = 3: must be 1; `samples` says how many to rank"),
+        ("method.samples=1", r"method.samples = 1"),
+        ("method.more_prompts=-1", r"method.more_prompts = -1"),
+        ("method.generator.novelty.similarity=0", r"novelty.similarity = 0"),
+    ],
+)
+def test_wrong_settings_are_named(change: str, sentence: str, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=sentence):
+        recipe.read(write_recipe(tmp_path), [change])
+
+
+def test_prompts_of_a_benchmark_are_kept_away_from(tmp_path: Path) -> None:
+    """What the generator would write is given as a benchmark's prompts: none of it is kept."""
+    root, _, _ = told(tmp_path / "free")
+    kept = [answer.prompt.text for answer in rows(root, "iteration-1/drafts", Answer)]
+    away = tmp_path / "away"
+    away.mkdir()
+    (away / "benchmark.jsonl").write_text("".join(f'{{"prompt": "{text}"}}\n' for text in kept[:10]))
+    path = write_recipe(away, method__generator__novelty={"keep_away": [str(away / "benchmark.jsonl")]})
+    run(path, away / "run")
+    left = [answer.prompt.text for answer in rows(away / "run", "iteration-1/drafts", Answer)]
+    assert not set(left) & set(kept[:10])
+    assert summary(away / "run")["iterations"][1]["notes"]["prompts"]["equals a kept-away prompt"] == 10
