@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.laboratory_figures import dots, lines
+from benchmarks.laboratory_pairs import over_runs, pair_quality
 
 from selfboost import store
 from selfboost.records import Rated
@@ -234,6 +235,25 @@ def table(rows: Sequence[Row], over: Mapping[str, Interval], cells: Sequence[Cel
     return "\n".join(lines_)
 
 
+def pairs_table(into: Path, cells: Sequence[Cell], seeds: Sequence[int]) -> str:
+    """A Markdown table of what the new pairs are made of, means over the seeds, iterations side by side."""
+    told = [
+        "| | own answers pass | chosen candidates pass | pairs right | pairs wrong | prompts valid |",
+        "|---|" + "---|" * 5,
+    ]
+    for cell in cells:
+        rounds = range(1, 1 + min(len(_rounds(into / cell.name / f"seed-{seed}")) - 1 for seed in seeds))
+        found = [over_runs([pair_quality(into / cell.name / f"seed-{seed}", t) for seed in seeds]) for t in rounds]
+        columns = ("drafts", "improved", "right", "wrong", "valid")
+        shown = [" ".join(_percent(getattr(quality, column)) for quality in found) for column in columns]
+        told.append(f"| {cell.title} | " + " | ".join(shown) + " |")
+    return "\n".join(told)
+
+
+def _percent(share: float | None) -> str:
+    return "" if share is None else f"{100 * share:.0f}"
+
+
 def main() -> None:
     """Run, collect, write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -257,6 +277,8 @@ def main() -> None:
     over = gains(options.into, there, options.seeds, "synpo") if any(c.name == "synpo" for c in there) else {}
     for group in dict.fromkeys(cell.group for cell in there):
         print(f"\n{group}\n\n" + table(rows, over, [cell for cell in there if cell.group == group]))
+    with_pairs = [cell for cell in there if not cell.name.startswith("seed-sft")]
+    print("\nthe new pairs, %, iterations side by side\n\n" + pairs_table(options.into, with_pairs, options.seeds))
     write(rows, there)
 
 

@@ -108,6 +108,15 @@ def against_beside(told: Mapping[str, Any], entry: Mapping[str, Any]) -> str:
     return f"The policy stands {gap}{points} [{ends}] against {entry['name']} (held-out {told['gate_measure']})."
 
 
+def choices(told: Mapping[str, Any]) -> list[str]:
+    """What the filter let pass and which beta the search chose, by iteration, in sentences."""
+    notes = [entry.get("notes", {}) for entry in told["iterations"]]
+    rates = [number(note["pass rate"], share=True) for note in notes if "pass rate" in note]
+    betas = [f"{note['beta search']['chosen']:g}" for note in notes if "beta search" in note]
+    sentences = [f"{', '.join(rates)} of the candidate pairs passed the filter, by iteration."] if rates else []
+    return sentences + ([f"The search chose beta {', '.join(betas)}, by iteration."] if betas else [])
+
+
 def duration(seconds: float) -> str:
     """Seconds for people."""
     whole = round(seconds)
@@ -195,8 +204,8 @@ def print_summary(root: Path) -> None:
     console.print()
     for entry in told["iterations"][1:]:
         console.print(visible(f"{entry['iteration']} {entry['decision']}: {entry['why']}"))
-    for entry in told["beside"]:
-        console.print(visible(against_beside(told, entry)))
+    for sentence in [*choices(told), *(against_beside(told, entry) for entry in told["beside"])]:
+        console.print(visible(sentence))
     console.print("Brackets are 95 % intervals over prompts; one run with one seed.", style="dim")
 
 

@@ -11,7 +11,7 @@ import pytest
 from small_run import finished_run
 
 from selfboost import store
-from selfboost.summary import duration, interval, is_share, number, print_summary, summary, summary_table
+from selfboost.summary import choices, duration, interval, is_share, number, print_summary, summary, summary_table
 
 
 @pytest.fixture
@@ -143,3 +143,13 @@ def test_nothing_heavy_is_loaded_to_look_at_a_run() -> None:
         "assert not {'torch', 'transformers', 'scipy', 'numpy', 'pyarrow'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code, str(finished_run())], check=True, capture_output=True)
+
+
+def test_the_filter_s_and_the_search_s_choices_are_told_by_iteration() -> None:
+    entries = [{}, {"notes": {"pass rate": 0.25, "beta search": {"beta 2": 0.5, "chosen": 2.0}}}]
+    entries += [{"notes": {"pass rate": 0.5, "beta search": {"chosen": 10.0}}}]
+    assert choices({"iterations": entries}) == [
+        "25.0 %, 50.0 % of the candidate pairs passed the filter, by iteration.",
+        "The search chose beta 2, 10, by iteration.",
+    ]
+    assert choices({"iterations": [{}, {"notes": {"pairs": {"kept": 3}}}]}) == []
