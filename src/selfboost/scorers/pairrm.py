@@ -17,8 +17,7 @@ from pydantic import Field
 
 from selfboost.engines.checkpoint import DeviceName, DTypeName
 from selfboost.records import Answer, Model, Prompt, Verdict
-from selfboost.scorers.reasoned import reasoned_verdicts
-from selfboost.scorers.verdicts import fault
+from selfboost.scorers.verdicts import fault, reasoned_verdicts
 from selfboost.setting_types import PathOrName
 from selfboost.train import Trainer
 from selfboost.train.local import SPEED_ONLY

@@ -22,11 +22,17 @@ def judgeable(answers: Sequence[Answer]) -> list[Answer]:
 
 def verdicts(answers: Sequence[Answer], scorer: str, values: Iterable[float]) -> Iterator[Verdict]:
     """One verdict per answer; `values` are those of the judgeable ones, in order."""
+    return reasoned_verdicts(answers, scorer, [fault(answer) for answer in answers], values)
+
+
+def reasoned_verdicts(
+    answers: Sequence[Answer], scorer: str, reasons: Sequence[str], values: Iterable[float]
+) -> Iterator[Verdict]:
+    """One verdict per answer, in order; `values` are, in order, those of the answers whose reason is empty."""
     source = iter(values)
-    for answer in answers:
-        reason = fault(answer)
-        value = None if reason else next(source)
+    for answer, reason in zip(answers, reasons, strict=True):
+        why, value = reason, None if reason else next(source)
         if value is not None and not math.isfinite(value):
-            reason, value = f"the score is not finite ({value})", None
-        yield Verdict(answer=answer.id, scorer=scorer, value=value, reason=reason)
-    assert next(source, None) is None, "a value for each judgeable answer, and no more"
+            why, value = f"the score is not finite ({value})", None
+        yield Verdict(answer=answer.id, scorer=scorer, value=value, reason=why)
+    assert next(source, None) is None, "a value for each answer without a reason, and no more"
