@@ -24,7 +24,9 @@ class PairFilter:
     threshold: float | None = None
     """Least score gap between chosen and rejected; left out, the scorer's own."""
     max_repetition: Annotated[float, Field(ge=0, le=1)] = 0.5
-    """Most share of repeated word 4-grams in either answer (the paper gives 50 % and no metric)."""
+    """Most share of word n-grams in either answer that occurred before in it (the paper gives 50 % and no metric)."""
+    repetition_words: Annotated[int, Field(ge=1)] = 4
+    """Words of those n-grams."""
     keep_cut: bool = False
     """Keep pairs whose chosen answer was cut at the token limit: they teach not to stop."""
 
@@ -47,11 +49,14 @@ class PairFilter:
             return fault
         if chosen.finish == "length" and not self.keep_cut:
             return "chosen answer cut at the token limit"
-        if max(repeated_share(chosen.text.split()), repeated_share(rejected.text.split())) > self.max_repetition:
+        if any(self._repetition(side) > self.max_repetition for side in (chosen, rejected)):
             return "repetitive"
         if pair.gap is None:
             return "without a score"
         return "score gap below the threshold" if pair.gap < least else ""
+
+    def _repetition(self, answer: Answer) -> float:
+        return repeated_share(answer.text.split(), self.repetition_words)
 
 
 def answer_fault(answer: Answer) -> str:

@@ -1,7 +1,7 @@
 """Reads preference data that others made: prompts with a chosen and a rejected answer, from the files seeds come in.
 
-Columns: prompt, chosen, rejected as texts, or chosen and rejected as whole conversations (messages), which share all
-but their last message. Other columns are ignored.
+Columns: chosen and rejected as texts beside prompt or instruction/input, or as whole conversations (messages), which
+share all but their last message. Other columns are ignored.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from selfboost.records import Message
-from selfboost.seeds import conversation, rows_of, text_of
+from selfboost.seeds import conversation, prompt_of, rows_of, text_of
 
-FORMS = "prompt, chosen and rejected as texts, or chosen and rejected as lists of messages"
+FORMS = "prompt/chosen/rejected, instruction/input/chosen/rejected, or chosen/rejected as lists of messages"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,7 +44,8 @@ def _preference(row: Mapping[str, Any], where: str) -> Preference:
         columns = ", ".join(map(str, row)) or "none"
         raise ValueError(f"{where}: {missing[0]} is missing; the columns are {columns}; allowed: {FORMS}")
     if isinstance(row["chosen"], str):
-        prompt = Message(role="user", content=text_of(row, "prompt", where))
+        column = "prompt" if row.get("instruction") is None else "instruction"
+        prompt = Message(role="user", content=prompt_of(row, column, where))
         chosen, rejected = text_of(row, "chosen", where), text_of(row, "rejected", where)
         return Preference(messages=(prompt,), chosen=chosen, rejected=rejected)
     better = conversation(row["chosen"], f"{where} chosen", need_response=True)

@@ -195,12 +195,19 @@ def _seed(row: Mapping[str, Any], where: str, need_response: bool) -> tuple[Seed
     ignored = [str(column) for column in row if column not in form]
     if form[0] == "messages":
         return conversation(row["messages"], where, need_response), ignored
-    prompt = text_of(row, form[0], where)
-    extra = text_of(row, "input", where, required=False) if "input" in form else ""
-    if extra.strip():
-        prompt = f"{prompt}\n\n{extra}"
     response = text_of(row, form[-1], where, required=need_response)
-    return Seed(messages=(Message(role="user", content=prompt),), response=response), ignored
+    return Seed(messages=(Message(role="user", content=prompt_of(row, form[0], where)),), response=response), ignored
+
+
+def prompt_of(row: Mapping[str, Any], column: str, where: str) -> str:
+    """The prompt of a row: the text of its column `prompt`, or of `instruction` and `input`.
+
+    Raises:
+        ValueError: it is missing, empty or no text; says where.
+    """
+    prompt = text_of(row, column, where)
+    extra = text_of(row, "input", where, required=False) if column == "instruction" else ""
+    return f"{prompt}\n\n{extra}" if extra.strip() else prompt
 
 
 def text_of(row: Mapping[str, Any], key: str, where: str, *, required: bool = True) -> str:

@@ -25,8 +25,9 @@ def turns(*contents: str) -> list[dict[str, str]]:
 def test_texts_and_conversations_read_the_same(tmp_path: Path) -> None:
     plain = {"prompt": "Why?", "chosen": "So.", "rejected": "No.", "score": 3}
     long = {"prompt": "x", "chosen": turns("Why?", "So."), "rejected": turns("Why?", "No.")}
-    first, second = read_preferences(written(tmp_path, plain, long))
-    assert first == second
+    split = {"instruction": "Why?", "input": "", "chosen": "So.", "rejected": "No.", "output": "x"}
+    first, second, third = read_preferences(written(tmp_path, plain, long, split))
+    assert first == second == third
     assert first.messages == (Message(role="user", content="Why?"),)
     assert (first.chosen, first.rejected) == ("So.", "No.")
 

@@ -14,7 +14,7 @@ from selfboost.loop import boost
 from selfboost.records import Answer, Example, Pair
 
 DATA = Path(os.environ.get("SELFBOOST_DATA", Path(__file__).parents[2].parent / "shared" / "data"))
-SEED, CORPUS = DATA / "seed" / "raschka_instruction_1100.jsonl.gz", DATA / "corpus" / "wiki_demo.jsonl.gz"
+SEED, CORPUS = DATA / "seed" / "raschka_instruction_1100.jsonl.gz", DATA / "corpus" / "t0_source_paragraphs.jsonl.gz"
 CONTEXT = 512
 """Positions of both models."""
 pytestmark = pytest.mark.skipif(not SEED.exists(), reason=f"the real models and seeds are not here: {DATA}")
@@ -65,8 +65,12 @@ prompts = 24
 pairs = 12
 sampling = {{max_tokens = 24}}
 filter = {{keep_cut = true, max_repetition = 1.0}}
+search = {{betas = [2, 10], pairs = 6}}
+self_instruct = {{prompts = 8, shown = 2, sampling = {{max_tokens = 24}}}}
 [method.generator]
 paragraphs = "{corpus}"
+paragraphs_limit = 400
+keywords = {{most = 10}}
 template = "Write a question with: {{keywords}}"
 target = "{{question}} = {{solution}}"
 prefix = ""
@@ -79,7 +83,7 @@ template = "{{prompt}} Improve: {{answer}}"
 sampling = {{max_tokens = 24}}
 training = {{learning_rate = 1e-3, epochs = 1}}
 """
-OPTIONS = {"synpo": SYNPO.replace("{corpus}", str(CORPUS)).replace("{{", "{").replace("}}", "}"), "spin": ""}
+SYNPO_OPTIONS = SYNPO.replace("{corpus}", str(CORPUS)).replace("{{", "{").replace("}}", "}")
 
 
 @cache
@@ -95,8 +99,8 @@ def boosted(model: str, method: str) -> tuple[Path, Heard, dict[str, Any]]:
         model=DATA / "model" / model,
         seed=SEED,
         method=method,
-        loss="simpo" if method == "synpo" else "dpo",
-        options=OPTIONS[method] if method == "synpo" else "sampling = {max_tokens = 24}",
+        loss="dpo" if method == "spin" else "simpo",
+        options="sampling = {max_tokens = 24}" if method == "spin" else SYNPO_OPTIONS,
     )
     (folder / "recipe.toml").write_text(text)
     heard = Heard()
@@ -231,3 +235,25 @@ def test_prompts_too_long_for_the_model_are_counted_not_lost() -> None:
     assert str(CONTEXT) in long.reason
     assert stage.card is not None
     assert stage.card.notes["failed"] == 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "method", ["sampling_ranking", "self_rewarding", "seed_sft", "seed_po", "seed_sft_po", "manual_data"]
+)
+def test_one_line_makes_it_a_baseline(method: str, tmp_path: Path) -> None:
+    """The recipe of the real run, another `method.kind`: the same prompts, and it comes to its end."""
+    root, _, first = boosted("stories260K-hf", "synpo")
+    recipe_file = root.parent / "recipe.toml"
+    changes = [f"method.kind={method}"]
+    if method == "self_rewarding":
+        changes.append("method.judge=likelihood")
+    if method == "manual_data":
+        changes += [f"method.data={DATA / 'pref' / 'raschka_preference_1100.jsonl.gz'}", "method.data_limit=16"]
+    boost(recipe.read(recipe_file, changes), tmp_path / "run", Heard())
+    summary = store.read_json(tmp_path / "run" / "run.json")
+    assert summary["status"] == "finished"
+    assert len(summary["iterations"]) == len(first["iterations"]) == 2
+    if method in ("sampling_ranking", "self_rewarding"):
+        written = [[a.text for a in rows(made, "iteration-1/prompts", Answer)] for made in (root, tmp_path / "run")]
+        assert written[0] == written[1]
