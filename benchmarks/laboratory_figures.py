@@ -11,9 +11,9 @@ COLOURS = ("#0b6e99", "#c2410c", "#6d28d9", "#15803d", "#a16207", "#475569")
 STYLE = "text{font:12px system-ui,sans-serif;fill:#334155}.grid{stroke:#e2e8f0}.frame{fill:#fff}"
 
 
-def lines(series: Mapping[str, Sequence[Point]], width: int = 720, height: int = 360) -> str:
+def lines(series: Mapping[str, Sequence[Point]], width: int = 760, height: int = 360) -> str:
     """Shares by iteration, one line per name, with an interval at every point; a single round is a dashed level."""
-    left, right, top, bottom = 48, 236, 14, 36
+    left, right, top, bottom = 48, 284, 14, 36
     points = [point for line in series.values() for point in line]
     low, high = min(p[2] for p in points) - 0.01, max(p[3] for p in points) + 0.01
     last = max(p[0] for p in points)
