@@ -84,18 +84,13 @@ class Row:
     seeds: Sequence[int] = ()
 
 
-def rows_of(into: Path, cells: Sequence[Cell], seeds: Sequence[int]) -> Iterator[Row]:
-    """Every figure of the cells that are finished for all seeds; intervals are 95 % BCa over held-out prompts."""
-    for cell in cells:
-        roots = [into / cell.name / f"seed-{seed}" for seed in seeds]
-        summaries = [finished(root) for root in roots]
-        if any(summary is None for summary in summaries):
-            print(f"{cell.name}: not finished for all seeds, left out", file=sys.stderr)
-            continue
-        rounds = len(summaries[0]["iterations"]) if summaries[0] else 0
-        for t, measure in product(range(rounds), MEASURES):
+def rows_of(into: Path, seeds_of: Mapping[str, Sequence[int]]) -> Iterator[Row]:
+    """Every figure of the finished runs; intervals are 95 % BCa over held-out prompts."""
+    for cell, seeds in seeds_of.items():
+        roots = [into / cell / f"seed-{seed}" for seed in seeds]
+        for t, measure in product(range(len(_rounds(roots[0]))), MEASURES):
             each = [values(root, t, measure) for root in roots]
-            make = partial(Row, cell=cell.name, iteration=t, measure=measure)
+            make = partial(Row, cell=cell, iteration=t, measure=measure)
             for seed, found in zip(seeds, each, strict=True):
                 yield make(seed=seed, **_estimate(mean_interval(list(found.values()))))
             yield make(seed="all", seeds=tuple(seeds), **_estimate(mean_interval(list(_over_seeds(each).values()))))
@@ -109,16 +104,20 @@ def _estimate(interval: Interval) -> dict[str, float]:
     return {"value": interval.value, "low": interval.low, "high": interval.high}
 
 
-def gains(into: Path, cells: Sequence[Cell], seeds: Sequence[int], against: str) -> dict[str, Interval]:
-    """Paired gain of each cell's last iteration over another cell's, each prompt averaged over the seeds."""
+def gains(into: Path, seeds_of: Mapping[str, Sequence[int]], against: str) -> dict[str, Interval]:
+    """Paired gain of each cell's last iteration over another cell's, each prompt averaged over the seeds both have."""
 
-    def last(name: str) -> dict[str, float]:
+    def last(name: str, seeds: Sequence[int]) -> dict[str, float]:
         roots = [into / name / f"seed-{seed}" for seed in seeds]
         return _over_seeds([values(root, len(_rounds(root)) - 1, SHOWN) for root in roots])
 
-    base = last(against)
-    found = {cell.name: last(cell.name) for cell in cells}
-    return {name: paired_gain([own[p] for p in base], list(base.values())) for name, own in found.items()}
+    found: dict[str, Interval] = {}
+    for name, own in seeds_of.items():
+        both = [seed for seed in own if seed in seeds_of.get(against, ())]
+        if both and name != against:
+            new, old = last(name, both), last(against, both)
+            found[name] = paired_gain([new[prompt] for prompt in old], list(old.values()))
+    return found
 
 
 def _rounds(root: Path) -> list[Any]:
@@ -148,15 +147,16 @@ def table(rows: Sequence[Row], over: Mapping[str, Interval], cells: Sequence[Cel
     return "\n".join(lines_)
 
 
-def pairs_table(into: Path, cells: Sequence[Cell], seeds: Sequence[int]) -> str:
+def pairs_table(into: Path, cells: Sequence[Cell], seeds_of: Mapping[str, Sequence[int]]) -> str:
     """A Markdown table of what the new pairs are made of, means over the seeds, iterations side by side."""
     told = [
         "| | own answers pass | chosen candidates pass | pairs right | pairs wrong | prompts valid |",
         "|---|" + "---|" * 5,
     ]
     for cell in cells:
-        rounds = range(1, 1 + min(len(_rounds(into / cell.name / f"seed-{seed}")) - 1 for seed in seeds))
-        found = [over_runs([pair_quality(into / cell.name / f"seed-{seed}", t) for seed in seeds]) for t in rounds]
+        roots = [into / cell.name / f"seed-{seed}" for seed in seeds_of[cell.name]]
+        rounds = range(1, len(_rounds(roots[0])))
+        found = [over_runs([pair_quality(root, t) for root in roots]) for t in rounds]
         columns = ("drafts", "improved", "right", "wrong", "valid")
         shown = [" ".join(_percent(getattr(quality, column)) for quality in found) for column in columns]
         told.append(f"| {cell.title} | " + " | ".join(shown) + " |")
@@ -180,18 +180,20 @@ def main() -> None:
     if not cells:
         parser.error(f"--only {options.only}: no such cell; allowed: {', '.join(cell.name for cell in CELLS)}")
     if not options.show:
-        todo = [(cell, seed) for seed, cell in product(options.seeds, cells)]
+        todo = sorted(product(cells, options.seeds), key=lambda job: (job[0].group != "methods", job[1]))
         with ThreadPoolExecutor(options.jobs) as pool:
             failed = [said for said in pool.map(lambda job: run_cell(options.into, *job), todo) if said]
         if failed:
             sys.exit("; ".join(failed))
-    rows = list(rows_of(options.into, CELLS, options.seeds))
-    there = [cell for cell in CELLS if any(row.cell == cell.name for row in rows)]
-    over = gains(options.into, there, options.seeds, "synpo") if any(c.name == "synpo" for c in there) else {}
+    runs = {c.name: [s for s in options.seeds if finished(options.into / c.name / f"seed-{s}")] for c in CELLS}
+    seeds_of = {name: seeds for name, seeds in runs.items() if seeds}
+    there = [cell for cell in CELLS if cell.name in seeds_of]
+    rows = list(rows_of(options.into, seeds_of))
+    over = gains(options.into, seeds_of, "synpo")
     for group in dict.fromkeys(cell.group for cell in there):
         print(f"\n{group}\n\n" + table(rows, over, [cell for cell in there if cell.group == group]))
     with_pairs = [cell for cell in there if not cell.name.startswith("seed-sft")]
-    print("\nthe new pairs, %, iterations side by side\n\n" + pairs_table(options.into, with_pairs, options.seeds))
+    print("\nthe new pairs, %, iterations side by side\n\n" + pairs_table(options.into, with_pairs, seeds_of))
     write(rows, there)
 
 

@@ -36,7 +36,7 @@ METHODS: dict[str, dict[str, Any]] = {
     "self_rewarding": {"method": {"prompts": 24, "pairs": 5, "samples": 3}, "method.sampling": {"max_tokens": 200}},
     "seed_po": {},
     "seed_sft_po": {},
-    "manual_data": {"method": {"data": "manual.jsonl"}},
+    "manual_data": {"method": {"data": "manual.jsonl", "pairs": 100}},
     "spin": {"loss": {"kind": "dpo"}, "scorer": {"policy": "previous"}},
     "seed_sft": {},
 }

@@ -38,13 +38,24 @@ class BetaSearch:
     """Search in every iteration, as the paper does, or in the first alone and keep its choice."""
 
     def __post_init__(self) -> None:
-        if len(set(self.betas)) < len(self.betas):
+        if len({f"{beta:g}" for beta in self.betas}) < len(self.betas):
             raise ValueError(f"betas = {list(self.betas)}: must differ from each other")
 
     def check(self, recipe: Recipe) -> None:
         """Whether the loss has a beta to search for."""
         if self.betas and "beta" not in {f.name for f in fields(cast(Any, recipe.loss))}:
             raise ValueError(f"method.search.betas: the loss {kind_of(recipe.loss)} has no beta; leave betas out")
+
+    def check_measure(self, run: Run) -> None:
+        """Whether the benchmark has the measure that decides; it has rated the initial model by now.
+
+        Raises:
+            ValueError: it has not.
+        """
+        measure = self.measure or run.recipe.gate.measure
+        if self.betas and run.measured and measure not in run.measured:
+            allowed = ", ".join(run.measured)
+            raise ValueError(f"method.search.measure = {measure!r}: the benchmark measures {allowed}")
 
     def prefer(self, run: Run, pairs: Sequence[Pair], *, start: Model, reference: Model) -> Model:
         """The policy trained with the best beta; the search and its figures are in the run's notes."""

@@ -44,12 +44,20 @@ class ResponseImprover:
 
     def __post_init__(self) -> None:
         check_template("template", self.template, {"prompt", "answer"})
+        if self.sampling.samples != 1:
+            raise ValueError(f"sampling.samples = {self.sampling.samples}: must be 1, one rewrite of a draft")
 
     def train(self, run: Run, own_sampling: Sampling) -> Model:
         """Fine-tune the initial model on (seed prompt, the policy's own answer) → gold answer."""
         own = run.sample("seed-answers", run.previous, [seed.prompt for seed in run.seeds], own_sampling)
         worse = self._where_gold_wins(run, own)
         run.notes["improver"] = {"seeds": len(run.seeds), "kept": len(worse)}
+        if not worse:
+            raise ValueError(
+                f"iteration {run.iteration}: on none of the {len(run.seeds)} seeds does gold beat the policy's own "
+                f"answer by more than {self.threshold:g}; lower method.improver.threshold, or end the run before this "
+                f"iteration (run.iterations = {run.iteration - 1})"
+            )
         examples = [run.example(self.request(seed.prompt, answer), seed.answer) for seed, answer in worse]
         return run.finetune("improver", examples, self.training, start=run.initial)
 

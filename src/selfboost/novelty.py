@@ -46,9 +46,9 @@ def words_of(text: str) -> tuple[str, ...]:
     return tuple(WORD.findall(text.lower()))
 
 
-def runs(words: Sequence[str], length: int) -> set[tuple[str, ...]]:
-    """All runs of `length` words; the whole text where it is shorter."""
-    return {tuple(words[i : i + length]) for i in range(max(1, len(words) - length + 1))}
+def runs(words: Sequence[str], length: int) -> list[tuple[str, ...]]:
+    """All runs of `length` words, each once, in order; the whole text where it is shorter."""
+    return list(dict.fromkeys(tuple(words[i : i + length]) for i in range(max(1, len(words) - length + 1))))
 
 
 class Novelty:
@@ -72,13 +72,14 @@ class Novelty:
         """Why a text is not new, or nothing."""
         if text in self._reasons:
             return self._reasons[text]
-        words = words_of(text)
-        for run in runs(words, self._rule.shared_words) if self._guarded else ():
-            if run in self._guarded:
-                return self._guarded[run]
-        if self._rule.similarity < 1 and self._resembles(words):
-            return "near-duplicate"
-        return ""
+        if near := self.nearness(text):
+            return near
+        return "near-duplicate" if self._rule.similarity < 1 and self._resembles(words_of(text)) else ""
+
+    def nearness(self, text: str) -> str:
+        """Which prompt to keep away from a text shares words with, or nothing."""
+        found = runs(words_of(text), self._rule.shared_words) if self._guarded else []
+        return next((self._guarded[run] for run in found if run in self._guarded), "")
 
     def remember(self, text: str, reason: str = "duplicate") -> None:
         """Take a text into those that no later one may repeat."""
@@ -94,9 +95,9 @@ class Novelty:
     def _resembles(self, words: Sequence[str]) -> bool:
         if self._near is None:
             return False
-        own = runs(words, SHINGLE)
+        own = set(runs(words, SHINGLE))
         found = cast("list[int]", self._near.query(_min_hash(words)))
-        return any(jaccard(own, runs(words_of(self._texts[i]), SHINGLE)) >= self._rule.similarity for i in found)
+        return any(jaccard(own, set(runs(words_of(self._texts[i]), SHINGLE))) >= self._rule.similarity for i in found)
 
 
 def jaccard(one: set[tuple[str, ...]], other: set[tuple[str, ...]]) -> float:
@@ -122,4 +123,4 @@ def copied(text: str, template: str, length: int) -> bool:
     """Whether a text is nothing but words of the template, or has `length` of its words in a row."""
     words, source = words_of(text), words_of(template)
     whole = bool(words) and words in runs(source, len(words))
-    return whole or (len(words) >= length and bool(runs(words, length) & runs(source, length)))
+    return whole or (len(words) >= length and not set(runs(words, length)).isdisjoint(runs(source, length)))

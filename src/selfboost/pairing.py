@@ -102,12 +102,13 @@ def gold_pairs(run: Run, own: Sequence[Answer]) -> list[Pair]:
 
 def best_and_worst(
     answers: Sequence[Answer], verdicts: Sequence[Verdict]
-) -> tuple[tuple[Answer, float], tuple[Answer, float]] | None:
+) -> tuple[tuple[Answer, Verdict], tuple[Answer, Verdict]] | None:
     """The best and the worst scored answer of one prompt; None where fewer than two have a score."""
-    scored = [(a, v.value) for a, v in zip(answers, verdicts, strict=True) if v.value is not None]
+    scored = [(v.value, a, v) for a, v in zip(answers, verdicts, strict=True) if v.value is not None]
     if len(scored) < 2:
         return None
-    return max(scored, key=lambda item: item[1]), min(scored, key=lambda item: item[1])
+    best, worst = max(scored, key=lambda item: item[0]), min(scored, key=lambda item: item[0])
+    return best[1:], worst[1:]
 
 
 def scored_pairs(
@@ -120,9 +121,9 @@ def scored_pairs(
         for pair in pairs
         for side in (pair.chosen, pair.rejected)
     ]
-    values = [verdict.value for verdict in run.score("pair-scores", replies)]
+    verdicts = run.score("pair-scores", replies)
     return [
-        run.pair(pair.prompt, pair.chosen, pair.rejected, (values[2 * i], values[2 * i + 1]))
+        run.pair(pair.prompt, pair.chosen, pair.rejected, (verdicts[2 * i], verdicts[2 * i + 1]))
         for i, pair in enumerate(pairs)
     ]
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from selfboost.hub_data import is_hub_name
 from selfboost.records import Message
 from selfboost.seeds import conversation, prompt_of, rows_of, text_of
 
@@ -26,16 +27,26 @@ class Preference:
     rejected: str
 
 
-def read_preferences(source: str | Path) -> list[Preference]:
-    """All preferences of a file, a folder or a hub data set, in order.
+def read_preferences(source: str | Path) -> tuple[list[Preference], int]:
+    """All preferences of a file, a folder or a hub data set, in order, and how many wrong rows were left out.
+
+    Only a hub data set's are left out, after a first good one: nobody can mend them.
 
     Raises:
         ValueError: says which file, row and field is wrong and what is allowed.
     """
-    found = [_preference(row, where) for where, row in rows_of(source)]
+    found: list[Preference] = []
+    wrong = 0
+    for where, row in rows_of(source):
+        try:
+            found.append(_preference(row, where))
+        except ValueError:
+            if not (found and is_hub_name(str(source))):
+                raise
+            wrong += 1
     if not found:
         raise ValueError(f"{source}: holds no preferences")
-    return found
+    return found, wrong
 
 
 def _preference(row: Mapping[str, Any], where: str) -> Preference:
@@ -43,6 +54,8 @@ def _preference(row: Mapping[str, Any], where: str) -> Preference:
     if missing:
         columns = ", ".join(map(str, row)) or "none"
         raise ValueError(f"{where}: {missing[0]} is missing; the columns are {columns}; allowed: {FORMS}")
+    if isinstance(row["chosen"], str) and row.get("prompt") is None and row.get("instruction") is None:
+        raise ValueError(f"{where}: prompt is missing; the columns are {', '.join(map(str, row))}; allowed: {FORMS}")
     if isinstance(row["chosen"], str):
         column = "prompt" if row.get("instruction") is None else "instruction"
         prompt = Message(role="user", content=prompt_of(row, column, where))

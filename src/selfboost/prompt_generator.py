@@ -31,6 +31,7 @@ from selfboost.recipe import EMBEDDED
 from selfboost.records import Answer, Example, Model, Origin, Prompt, Sampling, user_prompt
 from selfboost.run import Run
 from selfboost.seed_data import EMBEDDED_FILES
+from selfboost.seeds import read_prompts
 from selfboost.setting_types import PathOrName
 from selfboost.templates import check_template
 from selfboost.train import Training
@@ -111,15 +112,17 @@ class PromptGenerator:
             for i, seed in enumerate(run.seeds)
             if len(words[i]) >= self.seed_keywords
         ]
+        if len(examples) < len(run.seeds):
+            run.notes["generator"] = {"seeds": len(run.seeds), "with enough keywords": len(examples)}
         return run.finetune("prepare/generator", examples, self.training, start=run.initial)
 
-    def new_prompts(self, run: Run, first: int, count: int) -> list[Prompt]:
-        """New prompts from the lists `first` to `first + count` of the pool; every other output is counted by reason.
+    def new_prompts(self, run: Run, first: int, count: int, of: int) -> list[Prompt]:
+        """New prompts from the lists `first` to `first + count`; every other output is counted by its reason.
 
-        Lists are drawn in one order for the whole run, so that none is ever used twice.
+        Lists are drawn in one order for the whole run, `of` in all, so that none is ever used twice.
         """
         pool = self.pool([seed.prompt.text for seed in run.seeds], run.root / "cache")
-        lists = pool.draw(first + count, seed=run.recipe.run.seed)[first:]
+        lists = pool.draw(of, seed=run.recipe.run.seed)[first : first + count]
         requests = [self._request(list(words), run.iteration) for words in lists]
         outputs = run.sample("prompts", self.train(run), requests, self.sampling)
         novelty = run.novelty(self.novelty)
@@ -152,22 +155,26 @@ class PromptGenerator:
         known_by = [str(source), self.paragraphs_column, self.paragraphs_limit, looks]
         return cached_pool(self._texts, self.keywords, self._words, cache, known_by)
 
-    def check_pool(self, seed_prompts: Sequence[str], count: int) -> KeywordPool | None:
-        """A pool that gives `count` lists, of no more text than that takes; None where it is not on this machine.
+    def check(self, seed_prompts: Sequence[str], count: int) -> None:
+        """Whether there are `count` keyword lists, and prompts to keep away from; the hub is not asked.
 
         Raises:
-            ValueError: there are not so many lists, or the paragraphs cannot be read.
+            ValueError: there are not so many lists, or a file cannot be read.
         """
-        if is_hub_name(self.paragraphs):
-            return None
-        return has_lists(self._texts() if self.paragraphs else seed_prompts, self.keywords, self._words, count)
+        for source in self.novelty.keep_away:
+            if not is_hub_name(source):
+                read_prompts(source)
+        if not is_hub_name(self.paragraphs):
+            has_lists(self._texts() if self.paragraphs else seed_prompts, self.keywords, self._words, count)
 
     @property
     def _words(self) -> int:
         return self.seed_keywords + self.noise_keywords
 
     def _source(self) -> Path:
-        return EMBEDDED_FILES / "paragraphs.jsonl" if self.paragraphs == EMBEDDED else Path(self.paragraphs)
+        return (
+            EMBEDDED_FILES / "paragraphs.jsonl" if self.paragraphs == EMBEDDED else Path(self.paragraphs).expanduser()
+        )
 
     def _texts(self) -> Iterator[str]:
         return read_paragraphs(self._source(), self.paragraphs_column, self.paragraphs_limit)

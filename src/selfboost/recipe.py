@@ -212,9 +212,10 @@ def _value(hint: Any, value: Any, where: str, folder: Path | None, default: Any)
             allowed = ", ".join(plugins.kinds(role))
             raise ValueError(f"{where}.kind: is missing; allowed: {allowed}, or 'package.module:Class'")
         return build(plugins.load(role, table.pop("kind")), table, f"{where}.", folder)
-    if folder is not None and isinstance(value, str) and BESIDE_RECIPE in getattr(hint, "__metadata__", ()):
-        # Absolute, so that the run's own copy of the recipe finds it too.
-        value = str(folder / value) if value and (folder / value).exists() else value
+    if folder is not None and BESIDE_RECIPE in getattr(hint, "__metadata__", ()):
+        value = _beside(value, folder)
+    if folder is not None and hint == tuple[PathOrName, ...] and isinstance(value, list):
+        value = [_beside(item, folder) for item in cast("list[Any]", value)]
     if isinstance(value, float) and math.isnan(value):
         raise ValueError(f"{where} = nan: must be a number")
     try:
@@ -223,6 +224,11 @@ def _value(hint: Any, value: Any, where: str, folder: Path | None, default: Any)
         )
     except ValidationError as error:
         raise ValueError(f"{where} = {value!r}: {error.errors()[0]['msg'].lower()}") from error
+
+
+def _beside(value: Any, folder: Path) -> Any:
+    """The path of what lies beside the recipe: absolute, so that the run's own copy of the recipe finds it too."""
+    return str(folder / value) if isinstance(value, str) and value and (folder / value).exists() else value
 
 
 def _override(table: dict[str, Any], setting: str) -> None:

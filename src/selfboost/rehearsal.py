@@ -99,7 +99,7 @@ def rehearse(recipe: Recipe, data: SeedData) -> list[Rehearsed]:
         played = _on_fakes(recipe, scale, _written(few, root / "seed"))
         if isinstance(played.method, ManualData):
             pairs = _write_pairs(root / "pairs.jsonl", math.ceil(manual / scale))
-            played = replace(played, method=replace(played.method, data=pairs, data_limit=0))
+            played = replace(played, method=replace(played.method, data=pairs))
         boost(played, root / "run", Silent())
         found = [_rehearsed(root / "run", card) for card in store.cards(root / "run")]
     true_rows = {
@@ -164,11 +164,8 @@ def _manual_pairs(recipe: Recipe) -> int:
     """How many pairs that others made are trained on; assumed where they are on the hub."""
     if not isinstance(recipe.method, ManualData):
         return 0
-    limit, data = recipe.method.data_limit, recipe.method.data
-    if is_hub_name(data):
-        return limit or ASSUMED_SEEDS
-    found = len(read_preferences(data))
-    return min(limit, found) if limit else found
+    most, data = recipe.method.pairs, recipe.method.data
+    return min(most, ASSUMED_SEEDS if is_hub_name(data) else len(read_preferences(data)[0]))
 
 
 def _write_pairs(path: Path, count: int) -> str:

@@ -18,12 +18,12 @@ from selfboost.losses import Loss
 from selfboost.method import Window
 from selfboost.novelty import Novelty, NoveltyRule
 from selfboost.recipe import Recipe
-from selfboost.recipe_text import kind_of, known_by
+from selfboost.recipe_text import known_by
 from selfboost.records import Answer, Example, Model, Origin, Pair, Prompt, Rated, Sampling, Verdict
 from selfboost.sampling import draw_answers
 from selfboost.scorers import Scorer, pairwise
 from selfboost.seed_data import SeedData, load_seed_data
-from selfboost.seeds import Seed, question_texts, read_seeds
+from selfboost.seeds import Seed, read_prompts
 from selfboost.stages import WEIGHTS, Listener, Stages
 from selfboost.train import Training, TrainingResult
 
@@ -60,6 +60,8 @@ class Run:
         self._novelty: dict[NoveltyRule, Novelty] = {}
         self.memory: dict[str, Any] = {}
         """What a method keeps for later iterations; found again by a resumed run, which goes through all of them."""
+        self.measured: tuple[str, ...] = ()
+        """Names of the benchmark's measures, once it has rated a model."""
         self.trained_pairs = 0
         """Pairs of the last policy training of this iteration."""
 
@@ -165,6 +167,7 @@ class Run:
         # Its own stages come first and are found again: what they hold determines this one.
         rated = self.recipe.benchmark.rate(self, model, examples, split)
         parts["rated"] = store.hash_records(rated)
+        self.measured = tuple(rated[0].values)
         with self.stages.open(self._place(f"measure-{split}"), "measure", parts, len(examples)) as stage:
             if stage.card is None:
                 stage.replace_rows(rated)
@@ -199,20 +202,19 @@ class Run:
         )
 
     def pair(
-        self, prompt: Prompt, chosen: Answer, rejected: Answer, scores: tuple[float | None, float | None] | None = None
+        self, prompt: Prompt, chosen: Answer, rejected: Answer, verdicts: tuple[Verdict, Verdict] | None = None
     ) -> Pair:
         """A preference between two answers to this prompt, whatever prompt each was written for."""
         ids = self.tokenizer.prompt_ids(prompt.messages, prompt.prefix)
-        better, worse = scores or (None, None)
         return Pair(
             iteration=self.iteration,
             prompt=prompt,
             prompt_ids=ids,
             chosen=chosen,
             rejected=rejected,
-            chosen_score=better,
-            rejected_score=worse,
-            scorer=kind_of(self.recipe.scorer) if scores else "",
+            chosen_score=verdicts[0].value if verdicts else None,
+            rejected_score=verdicts[1].value if verdicts else None,
+            scorer=verdicts[0].scorer if verdicts else "",
         )
 
     def windowed(self, pairs: Sequence[Pair], window: Window) -> list[Pair]:
@@ -225,10 +227,13 @@ class Run:
         """What tells new prompts from the seed's, the measured ones and those remembered before, by one rule."""
         if rule not in self._novelty:
             measured = {e.prompt.text: e.prompt.origin.source for e in (*self.validation, *self.held_out)}
-            others = [read_seeds(source, need_response=False)[0] for source in rule.keep_away]
-            away = {text: "kept-away" for prompts in others for text in question_texts(prompts)}
-            seeds = ((seed.prompt.text, "equals a seed prompt") for seed in self.seeds)
-            self._novelty[rule] = Novelty(rule, seeds, away | measured)
+            away = {text: "kept-away" for source in rule.keep_away for text in read_prompts(source)}
+            texts = [seed.prompt.text for seed in self.seeds]
+            found = Novelty(rule, ((text, "equals a seed prompt") for text in texts), away | measured)
+            if near := sum(bool(found.nearness(text)) for text in texts):
+                told = "seeds share words with measured or kept-away prompts; they are used all the same"
+                self.listener.say(f"{near} of {len(texts)} {told}")
+            self._novelty[rule] = found
         return self._novelty[rule]
 
     def recent(self, model: Model) -> list[Answer]:

@@ -27,6 +27,8 @@ COLUMNS: Mapping[str, tuple[str, ...]] = {
     "prompt": ("prompt", "response"),
 }
 """The column that tells the form → all columns of the form."""
+ASKED = ("question", "query", "turns", "ctx")
+"""Columns in which benchmarks have what they ask, as a text or a list of texts, beside the forms of seeds."""
 ROLES = ("system", "user", "assistant")
 
 
@@ -51,6 +53,25 @@ def read_seeds(source: str | Path, *, need_response: bool = True) -> tuple[list[
     """
     hub = isinstance(source, str) and is_hub_name(source)
     return gather_seeds(rows_of(source), source, need_response=need_response, drop_wrong=hub)
+
+
+def read_prompts(source: str | Path) -> list[str]:
+    """What is asked in every row of a file, a folder or a hub data set: of a seed, or of a benchmark without answers.
+
+    Raises:
+        ValueError: says which file and row is wrong and what is allowed.
+    """
+    found: list[str] = []
+    for where, row in rows_of(source):
+        column = next((name for name in ASKED if isinstance(row.get(name), str | list)), None)
+        if column is None:
+            found += question_texts([_seed(row, where, need_response=False)[0]])
+        else:
+            turns = [row[column]] if isinstance(row[column], str) else cast("list[Any]", row[column])
+            found += [turn for turn in turns if isinstance(turn, str)]
+    if not found:
+        raise ValueError(f"{source}: holds no prompts")
+    return found
 
 
 def gather_seeds(

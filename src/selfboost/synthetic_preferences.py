@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
@@ -75,8 +76,7 @@ class SyntheticPreferences(Method):
         """Whether the keyword pool can give every list it must, and the loss has what is searched for."""
         self.search.check(recipe)
         if self.prompts_from == "generator" and not self.once:
-            wanted = (self.prompts + self.extra) * recipe.run.iterations
-            self.generator.check_pool(question_texts(seeds), wanted)
+            self.generator.check(question_texts(seeds), self._lists(recipe))
 
     def gather(
         self, run: Run, candidates: Callable[[Sequence[Prompt]], Sequence[Pair]], threshold: float | None = None
@@ -87,33 +87,43 @@ class SyntheticPreferences(Method):
         """
         if self.self_instruct.prompts and run.iteration == 1:
             self.self_instruct.write(run)
+        self.search.check_measure(run)
         least = run.recipe.scorer.threshold if threshold is None else threshold
-        kept = self._kept(run, candidates(self._prompts(run, 0)), least)
-        used, batch = 0, 1
-        # Further lists lie behind the first ones of all iterations: those stay the same, whatever the pass rates.
-        behind = self.prompts * run.recipe.run.iterations + self.extra * (run.iteration - 1)
-        while len(kept) < self.pairs and used < self.extra and self.prompts_from == "generator":
-            rate = len(kept) / (self.prompts + used)
-            wanted = math.ceil(MARGIN * (self.pairs - len(kept)) / rate) if kept else self.extra
-            lists = min(wanted, self.extra - used)
-            batch += 1
-            with run.inside(f"batch-{batch}"):
-                kept += self._kept(run, candidates(self._prompts(run, behind + used, lists)), least)
-            used += lists
+        first = (self.prompts + self.extra) * (run.iteration - 1)
+        kept: list[Pair] = []
+        used, lists, batch = 0, self.prompts, 1
+        while lists:
+            with run.inside(f"batch-{batch}") if batch > 1 else nullcontext():
+                kept += self._kept(run, candidates(self._prompts(run, first + used, lists)), least)
+            used, batch = used + lists, batch + 1
+            lists = self._lists_to_come(len(kept), used)
         self._report(run, len(kept))
         return pick(kept, self.pairs, run.recipe.run.seed + run.iteration)
 
-    def optimise(self, run: Run, pairs: Sequence[Pair]) -> Model:
-        """The policy, trained on these pairs and those of earlier iterations that the window includes."""
-        pairs = run.windowed(pairs, self.window)
-        start, reference = run.model(self.start), run.model(self.reference)
-        return self.search.prefer(run, pairs, start=start, reference=reference)
+    def _lists_to_come(self, kept: int, used: int) -> int:
+        """Keyword lists of the next batch: none where there are pairs enough, or where more of the same is no help."""
+        if kept >= self.pairs or not kept or self.prompts_from == "seed":
+            return 0
+        wanted = math.ceil(MARGIN * (self.pairs - kept) * used / kept)
+        return min(wanted, self.prompts + self.extra - used)
 
-    def _prompts(self, run: Run, first: int, count: int = 0) -> list[Prompt]:
+    def optimise(self, run: Run, pairs: Sequence[Pair], start: ModelName | None = None) -> Model:
+        """The policy, trained on these pairs and those of earlier iterations that the window includes.
+
+        `start` is what a method's own definition begins with, whatever the shared settings say.
+        """
+        pairs = run.windowed(pairs, self.window)
+        first, reference = run.model(start or self.start), run.model(start or self.reference)
+        return self.search.prefer(run, pairs, start=first, reference=reference)
+
+    def _prompts(self, run: Run, first: int, count: int) -> list[Prompt]:
         if self.prompts_from == "seed":
             return [seed.prompt for seed in run.seeds]
-        first = first or self.prompts * (run.iteration - 1)
-        return self.generator.new_prompts(run, first, count or self.prompts)
+        return self.generator.new_prompts(run, first, count, self._lists(run.recipe))
+
+    def _lists(self, recipe: Recipe) -> int:
+        """Keyword lists of the whole run at most. Each iteration has a block of its own, so that a run can go on."""
+        return (self.prompts + self.extra) * recipe.run.iterations
 
     def _kept(self, run: Run, candidates: Sequence[Pair], threshold: float) -> list[Pair]:
         kept, counts = self.filter.keep(candidates, threshold)
@@ -124,7 +134,9 @@ class SyntheticPreferences(Method):
         candidates = run.notes["filter"].get("candidates", 0)
         run.notes["pass rate"] = round(kept / candidates, 4) if candidates else 0.0
         if kept < self.pairs:
+            why = "the seed has no more prompts" if self.prompts_from == "seed" else "no more prompts are allowed"
+            hint = "" if self.prompts_from == "seed" else " (method.more_prompts)"
             run.listener.say(
-                f"iteration {run.iteration}: {kept} of the {self.pairs} wanted pairs, {candidates} candidates and no "
-                "more prompts allowed (method.more_prompts); it trains on those"
+                f"iteration {run.iteration}: {kept} of the {self.pairs} wanted pairs, out of {candidates} candidates; "
+                f"{why}{hint}, so it trains on those"
             )

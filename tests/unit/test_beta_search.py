@@ -72,8 +72,9 @@ def test_a_search_in_the_first_iteration_alone_keeps_its_choice(tmp_path: Path) 
 def test_the_measure_that_decides_has_a_name(tmp_path: Path) -> None:
     _, _, notes = searched(tmp_path, measure="length")
     assert all(note[f"beta {note['chosen']:g}"] == max(note[f"beta {beta:g}"] for beta in BETAS) for note in notes)
-    with pytest.raises(ValueError, match=r"measure 'luck': the benchmark measures .*sampled"):
+    with pytest.raises(ValueError, match=r"method.search.measure = 'luck': the benchmark measures .*sampled"):
         searched(tmp_path / "other", measure="luck")
+    assert not (tmp_path / "other" / "run" / "stages" / "iteration-1" / "prompts").exists()
 
 
 def test_what_cannot_be_searched_is_said(tmp_path: Path) -> None:

@@ -41,7 +41,7 @@ def test_near_duplicates_are_those_whose_jaccard_similarity_reaches_the_threshol
     """The similarity is worked out by hand; the threshold just below it drops, just above keeps."""
     assert len(TEXT.split()) == 19 + 1 - 1 + 1
     other = changed(TEXT, words)
-    own, others = runs(words_of(TEXT), 3), runs(words_of(other), 3)
+    own, others = set(runs(words_of(TEXT), 3)), set(runs(words_of(other), 3))
     assert jaccard(own, others) == pytest.approx((18 - words) / (18 + words))
     exact = jaccard(own, others)
     for threshold, expected in ((exact - 0.01, "near-duplicate"), (exact + 0.01, "")):

@@ -121,8 +121,8 @@ def test_best_and_worst_are_the_extremes(values: list[float | None]) -> None:
         return
     assert found is not None
     (best, high), (worst, low) = found
-    assert (high, low) == (max(known), min(known))
-    assert (values[best.index], values[worst.index]) == (high, low)
+    assert (high.value, low.value) == (max(known), min(known))
+    assert (values[best.index], values[worst.index]) == (high.value, low.value)
 
 
 def test_answers_and_verdicts_must_belong_together() -> None:

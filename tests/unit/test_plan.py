@@ -136,12 +136,12 @@ def _embedded(generator: Any) -> Any:
     return replace(generator, paragraphs="embedded")
 
 
-@pytest.mark.parametrize("limit", [0, 150])
-def test_pairs_that_others_made_are_counted_or_assumed(tmp_path: Path, limit: int) -> None:
+@pytest.mark.parametrize("most", [20_000, 150])
+def test_pairs_that_others_made_are_counted_or_assumed(tmp_path: Path, most: int) -> None:
     rows = ({"prompt": f"q{i}", "chosen": "good", "rejected": "poor"} for i in range(400))
     (tmp_path / "pairs.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    for data, pairs in ((str(tmp_path / "pairs.jsonl"), limit or 400), ("owner/pairs:train", limit or 10_000)):
-        path = write_recipe(tmp_path, "seed_sft", method={"kind": "manual_data", "data": data, "data_limit": limit})
+    for data, pairs in ((str(tmp_path / "pairs.jsonl"), min(most, 400)), ("owner/pairs:train", min(most, 10_000))):
+        path = write_recipe(tmp_path, "seed_sft", method={"kind": "manual_data", "data": data, "pairs": most})
         found = plan(recipe.read(path))
         assert stage(found, "iteration-1/policy").rows == pairs
         assert any("owner/pairs:train is read from the hub" in note for note in found.notes) == (data[0] == "o")

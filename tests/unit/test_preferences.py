@@ -26,7 +26,8 @@ def test_texts_and_conversations_read_the_same(tmp_path: Path) -> None:
     plain = {"prompt": "Why?", "chosen": "So.", "rejected": "No.", "score": 3}
     long = {"prompt": "x", "chosen": turns("Why?", "So."), "rejected": turns("Why?", "No.")}
     split = {"instruction": "Why?", "input": "", "chosen": "So.", "rejected": "No.", "output": "x"}
-    first, second, third = read_preferences(written(tmp_path, plain, long, split))
+    (first, second, third), wrong = read_preferences(written(tmp_path, plain, long, split))
+    assert wrong == 0
     assert first == second == third
     assert first.messages == (Message(role="user", content="Why?"),)
     assert (first.chosen, first.rejected) == ("So.", "No.")
@@ -70,7 +71,7 @@ def test_what_is_no_pair_or_measured_is_left_out_and_counted(tmp_path: Path) -> 
     card = store.read_card(root / "stages" / "iteration-1" / "policy")
     assert card is not None
     assert len(store.read_rows(root, card, Pair)) == 14
-    run(tmp_path / "recipe.toml", root, "method.data_limit=5")
+    run(tmp_path / "recipe.toml", root, "method.pairs=5")
     assert summary(root)["iterations"][1]["pairs"] == 5
 
 

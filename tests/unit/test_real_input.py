@@ -249,7 +249,7 @@ def test_one_line_makes_it_a_baseline(method: str, tmp_path: Path) -> None:
     if method == "self_rewarding":
         changes.append("method.judge=likelihood")
     if method == "manual_data":
-        changes += [f"method.data={DATA / 'pref' / 'raschka_preference_1100.jsonl.gz'}", "method.data_limit=16"]
+        changes += [f"method.data={DATA / 'pref' / 'raschka_preference_1100.jsonl.gz'}", "method.pairs=16"]
     boost(recipe.read(recipe_file, changes), tmp_path / "run", Heard())
     summary = store.read_json(tmp_path / "run" / "run.json")
     assert summary["status"] == "finished"

@@ -7,10 +7,10 @@ from typing import Any, ClassVar
 
 import pytest
 
-from fake_recipes import Heard, run, summary, write_recipe
+from fake_recipes import PROMPTS, Heard, run, summary, write_recipe
 from selfboost import plugins, recipe, store
 from selfboost.engines.fake import is_good
-from selfboost.records import Answer, Example, Model, Pair, Verdict
+from selfboost.records import Answer, Example, Model, Pair, Verdict, content_hash
 from selfboost.synthetic_preferences import SyntheticPreferences
 from selfboost.train import Trainer
 
@@ -95,23 +95,28 @@ def test_too_few_pairs_call_for_more_prompts(tmp_path: Path) -> None:
     assert not [sentence for sentence in heard.said if "wanted pairs" in sentence]
 
 
-def test_first_prompts_do_not_depend_on_how_many_more_may_come(tmp_path: Path) -> None:
-    _, _, _ = told(tmp_path / "few", method={"prompts": 8, "pairs": 6, "more_prompts": 1.0})
-    _, _, _ = told(tmp_path / "many", method={"prompts": 8, "pairs": 6, "more_prompts": 3.0})
-    for t in (1, 2):
-        keywords = [
-            [a.prompt.origin.keywords for a in rows(tmp_path / name / "run", f"iteration-{t}/prompts", Answer)]
-            for name in ("few", "many")
-        ]
-        assert keywords[0] == keywords[1]
+def test_a_run_with_further_batches_can_be_made_longer(tmp_path: Path) -> None:
+    """Nothing that was made is made again: each iteration has keyword lists of its own, however many there will be."""
+    root, first, _ = told(tmp_path, method={"prompts": 8, "pairs": 6, "more_prompts": 2.0}, **STRICT)
+    assert [stage for stage in first.started_stages if "batch-2/prompts" in stage]
+    again = run(tmp_path / "recipe.toml", root, "run.iterations=3")
+    made = [stage for stage in again.started_stages if not stage.startswith("iteration-3/")]
+    assert made == []
 
 
 def test_at_the_limit_it_says_so_and_trains_on_what_there_is(tmp_path: Path) -> None:
     root, heard, iterations = told(tmp_path, method={"prompts": 8, "pairs": 60, "more_prompts": 0.5})
     assert iterations[1]["notes"]["prompts"]["keyword lists"] == 12
+    assert [s for s in heard.said if "no more prompts are allowed (method.more_prompts)" in s]
     kept = iterations[1]["notes"]["filter"]["kept"]
     assert len(rows(root, "iteration-1/policy", Pair)) == kept < 60
     assert [s for s in heard.said if s.startswith(f"iteration 1: {kept} of the 60 wanted pairs")]
+
+
+def test_where_nothing_passes_no_more_is_asked_for(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"iteration-1/policy: there is nothing to train on .*below the threshold"):
+        told(tmp_path, method={"prompts": 8, "pairs": 6, "more_prompts": 4.0}, method__filter={"threshold": 1e6})
+    assert not (tmp_path / "run" / "stages" / "iteration-1" / "batch-2").exists()
 
 
 def test_no_more_prompts_where_none_are_allowed(tmp_path: Path) -> None:
@@ -137,10 +142,11 @@ def test_the_second_answer_and_the_draft_can_take_the_places_of_refined_and_init
 
 
 def test_prompts_can_be_the_seeds_own(tmp_path: Path) -> None:
-    root, _, _ = told(tmp_path, "sampling_ranking", method={"prompts_from": "seed"})
+    root, heard, _ = told(tmp_path, "sampling_ranking", method={"prompts_from": "seed", "pairs": 100})
     seeds = {e.prompt.text for e in rows(root, "prepare/seed_sft", Example)}
     assert {pair.prompt.text for pair in rows(root, "iteration-2/policy", Pair)} <= seeds
     assert not (root / "stages" / "prepare" / "generator").exists()
+    assert not [sentence for sentence in heard.said if "more_prompts" in sentence]
 
 
 @pytest.mark.parametrize("kind", ["synpo", "sampling_ranking"])
@@ -169,6 +175,7 @@ def test_a_pairwise_scorer_cannot_rate_a_model(tmp_path: Path) -> None:
     [
         ("method.sampling.samples=3", r"sampling.samples = 3: must be 1; `samples` says how many to rank"),
         ("method.samples=1", r"method.samples = 1"),
+        ("method.improver.sampling.samples=2", r"improver: sampling.samples = 2: must be 1, one rewrite of a draft"),
         ("method.more_prompts=-1", r"method.more_prompts = -1"),
         ("method.generator.novelty.similarity=0", r"novelty.similarity = 0"),
     ],
@@ -185,8 +192,60 @@ def test_prompts_of_a_benchmark_are_kept_away_from(tmp_path: Path) -> None:
     away = tmp_path / "away"
     away.mkdir()
     (away / "benchmark.jsonl").write_text("".join(f'{{"prompt": "{text}"}}\n' for text in kept[:10]))
-    path = write_recipe(away, method__generator__novelty={"keep_away": [str(away / "benchmark.jsonl")]})
+    path = write_recipe(away, method__generator__novelty={"keep_away": ["benchmark.jsonl"]})
     run(path, away / "run")
     left = [answer.prompt.text for answer in rows(away / "run", "iteration-1/drafts", Answer)]
     assert not set(left) & set(kept[:10])
     assert summary(away / "run")["iterations"][1]["notes"]["prompts"]["equals a kept-away prompt"] == 10
+
+
+@pytest.mark.parametrize(
+    ("line", "sentence"),
+    [("", "absent.jsonl: no such file"), ("not json", "line 1: is not valid JSON"), ("{}", "row 1|line 1")],
+)
+def test_wrong_files_to_keep_away_from_are_found_before_any_work(line: str, sentence: str, tmp_path: Path) -> None:
+    name = "away.jsonl" if line else "absent.jsonl"
+    if line:
+        (tmp_path / name).write_text(line + "\n")
+    path = write_recipe(tmp_path, method__generator__novelty={"keep_away": [name]})
+    with pytest.raises(ValueError, match=sentence):
+        run(path, tmp_path / "run")
+    assert not (tmp_path / "run" / "stages").exists()
+
+
+def test_others_pairs_are_kept_away_from_a_benchmark_too(tmp_path: Path) -> None:
+    path = write_recipe(tmp_path, "manual_data")
+    (tmp_path / "away.jsonl").write_text(
+        '{"question": "What of item 3?"}\n{"turns": ["What of item 4?", "And then?"]}\n'
+    )
+    run(path, tmp_path / "run", "method.generator.novelty.keep_away=['away.jsonl']")
+    counts = summary(tmp_path / "run")["iterations"][1]["notes"]["pairs"]
+    assert counts == {"kept": 5, "equals a kept-away prompt": 2}
+
+
+def test_seeds_near_a_measured_prompt_are_said(tmp_path: Path) -> None:
+    path = write_recipe(tmp_path)
+    seeds = [f'{{"prompt": "{prompt}"}}' for prompt in PROMPTS]
+    (tmp_path / "away.jsonl").write_text("\n".join(seeds) + "\n")
+    heard = run(path, tmp_path / "run", "method.generator.novelty.keep_away=['away.jsonl']")
+    assert [s for s in heard.said if s.startswith("10 of 10 seeds share words with measured or kept-away prompts")]
+
+
+def test_seed_sft_po_starts_from_the_tuned_model_whatever_the_shared_settings_say(tmp_path: Path) -> None:
+    root, _, _ = told(tmp_path, "seed_sft_po", method={"start": "initial", "reference": "initial"})
+    card = store.read_card(root / "stages" / "iteration-1" / "policy")
+    tuned = store.read_card(root / "stages" / "prepare" / "seed_sft")
+    assert card is not None
+    assert tuned is not None
+    assert card.parts["start"] == content_hash([tuned.fingerprint, {k: list(v) for k, v in tuned.files.items()}])
+
+
+def test_pairs_name_who_scored_them(tmp_path: Path) -> None:
+    for kind, scorer in (("synpo", "implicit(seed_sft/initial)"), ("self_rewarding", "self_rewarding(initial)")):
+        root, _, _ = told(tmp_path / kind, kind)
+        assert {pair.scorer for pair in rows(root, "iteration-1/policy", Pair)} == {scorer}
+
+
+def test_an_improver_without_seeds_says_what_to_do(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"iteration 1: on none of the 10 seeds .* lower method.improver.threshold"):
+        told(tmp_path, method__improver={"threshold": 1e6})

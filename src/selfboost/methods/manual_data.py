@@ -4,13 +4,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Annotated, ClassVar
-
-from pydantic import Field
+from dataclasses import dataclass, replace
+from typing import ClassVar
 
 from selfboost.hub_data import is_hub_name
-from selfboost.novelty import NoveltyRule
 from selfboost.pairing import objection, pick
 from selfboost.preferences import read_preferences
 from selfboost.recipe import Recipe
@@ -20,9 +17,6 @@ from selfboost.seeds import Seed
 from selfboost.setting_types import PathOrName
 from selfboost.synthetic_preferences import SyntheticPreferences
 
-EXACT = NoveltyRule(similarity=1)
-"""Others' prompts may resemble each other; those near a measured prompt are dropped all the same."""
-
 
 @dataclass(frozen=True, kw_only=True)
 class ManualData(SyntheticPreferences):
@@ -31,8 +25,6 @@ class ManualData(SyntheticPreferences):
     once: ClassVar[bool] = True
     data: PathOrName = ""
     """Rows with prompt, chosen and rejected: JSONL, Parquet, a folder of them, or a hub data set by its name."""
-    data_limit: Annotated[int, Field(ge=0)] = 0
-    """Use this many of the pairs, drawn at random (0 = all)."""
 
     def check(self, recipe: Recipe, seeds: Sequence[Seed]) -> None:
         """Whether the data is there and reads."""
@@ -45,11 +37,13 @@ class ManualData(SyntheticPreferences):
             read_preferences(self.data)
 
     def iterate(self, run: Run) -> Model:
-        """All pairs that are apart from the measured prompts."""
-        novelty = run.novelty(EXACT)
+        """At most `pairs` of the pairs, at random, all apart from the measured and kept-away prompts."""
+        novelty = run.novelty(replace(self.generator.novelty, similarity=1))  # others' prompts may resemble each other
         counts = Counter[str]()
         pairs: list[Pair] = []
-        for row in read_preferences(self.data):
+        rows, wrong = read_preferences(self.data)
+        counts["wrong rows"] = wrong
+        for row in rows:
             prompt = Prompt(messages=row.messages, origin=Origin(source="manual"))
             chosen, rejected = run.given(prompt, row.chosen), run.given(prompt, row.rejected)
             seen = novelty.objection(prompt.text)
@@ -58,4 +52,4 @@ class ManualData(SyntheticPreferences):
             if not reason:
                 pairs.append(run.pair(prompt, chosen, rejected))
         run.count("pairs", counts)
-        return self.optimise(run, pick(pairs, self.data_limit or len(pairs), run.recipe.run.seed))
+        return self.optimise(run, pick(pairs, self.pairs, run.recipe.run.seed))

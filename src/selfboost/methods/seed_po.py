@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
+from selfboost.method import ModelName
 from selfboost.pairing import gold_pairs, pick
 from selfboost.records import Model
 from selfboost.run import Run
@@ -16,9 +17,10 @@ class SeedPO(SyntheticPreferences):
     """Gold answers over the initial model's on the seed's own prompts, by the recipe's loss; no synthetic data."""
 
     once: ClassVar[bool] = True
+    begins_with: ClassVar[ModelName | None] = None
 
     def iterate(self, run: Run) -> Model:
         """One pair per seed, at most `pairs` of them."""
         own = run.sample("initial-answers", run.initial, [seed.prompt for seed in run.seeds], self.sampling)
         pairs = pick(gold_pairs(run, own), self.pairs, run.recipe.run.seed)
-        return self.optimise(run, pairs)
+        return self.optimise(run, pairs, self.begins_with)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from selfboost.method import ModelName
 from selfboost.methods.seed_po import SeedPO
@@ -10,9 +11,6 @@ from selfboost.methods.seed_po import SeedPO
 
 @dataclass(frozen=True, kw_only=True)
 class SeedSFTPO(SeedPO):
-    """Seed PO that starts from the model fine-tuned on the seed."""
+    """Seed PO from the model fine-tuned on the seed (settings: `seed_models.sft`), whatever `start` says."""
 
-    start: ModelName = "seed_sft"
-    """The initial model fine-tuned on the seed (settings: `seed_models.sft`)."""
-    reference: ModelName = "seed_sft"
-    """The reference, for losses that need one."""
+    begins_with: ClassVar[ModelName | None] = "seed_sft"
