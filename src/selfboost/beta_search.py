@@ -76,6 +76,7 @@ class BetaSearch:
         best = max(found, key=lambda beta: found[beta][0])
         run.memory[FOUND] = best
         run.notes["beta search"] = {f"beta {beta:g}": found[beta][0] for beta in found} | {"chosen": best}
+        run.notes["beta searched by"] = f"mean validation {measure}"
         if len(tried_on) == len(pairs):
             return found[best][1]
         return run.prefer("policy", pairs, start=start, reference=reference, loss=_with(run.recipe.loss, best))

@@ -29,8 +29,8 @@ TEMPLATES: Mapping[str, str] = {
     "shown": "self_instruct.template",
 }
 """Source of a request → the method's setting that holds its own words."""
-SHOWN = 8
-"""Seed prompts in a request of plain self-instruct."""
+NO_ANSWERS = ("keywords", "shown", "judgement")
+"""Sources of requests that ask for something else than an answer to a prompt."""
 WORK: Mapping[str, str] = {"sample": "sampling", "score": "scoring", "finetune": "training", "prefer": "training"}
 """Verb → kind of work; what is not here costs nothing worth naming."""
 MOMENT_BYTES: Mapping[str, int] = {"adamw": 8, "adamw_8bit": 2, "rmsprop": 4}
@@ -97,7 +97,7 @@ class Costs:
             reading, writing = _hours(2 * stage.rows * asked, size, "scoring"), _hours(2 * stage.rows * new, size, work)
             return Cost(tokens=round(stage.rows * new), hours=_sum(reading, writing))
         if work == "scoring":
-            scorer = self.scorers[stage.measured]
+            scorer = self._self_size() if stage.self_scored else self.scorers[stage.measured]
             tokens = stage.rows * (asked + new * (2 if scorer and scorer.pairwise else 1))
             return Cost(tokens=round(tokens), hours=_hours(2 * tokens, scorer.parameters if scorer else None, work))
         if work == "training":
@@ -139,9 +139,11 @@ class Costs:
     def _row(self, stage: Rehearsed, at: Lengths) -> tuple[float, float]:
         """Tokens of a row's prompt and of its completions."""
         draft = self._sampled(self._longest(stage.measured), at)
-        held = {"keywords": 0.0, "shown": SHOWN * self.lengths.prompt}.get(stage.source, self.lengths.prompt)
+        shown = int(getattr(getattr(self.recipe.method, "self_instruct", None), "shown", 0))
+        held = {"keywords": 0.0, "shown": shown * self.lengths.prompt}.get(stage.source, self.lengths.prompt)
         asked = self._own_words(stage.source) + held + (draft if stage.source in ("rewrite", "judgement") else 0)
         whole = self.lengths.answer + (self.lengths.prompt if stage.source == "keywords" else 0)
+        whole = self.lengths.prompt if stage.source == "shown" else whole
         if stage.sampling is not None:
             return asked, stage.sampling["max_tokens"] if at == "most" else min(stage.sampling["max_tokens"], whole)
         new = whole if stage.given else draft
@@ -162,13 +164,15 @@ class Costs:
 
     def _longest(self, measured: bool) -> int:
         """The token limit of sampled answers, of a benchmark's or of the method's."""
-        limits = [s.sampling["max_tokens"] for s in self.stages if s.sampling and s.source != "keywords"]
-        own = [
-            s.sampling["max_tokens"]
-            for s in self.stages
-            if s.sampling and s.source != "keywords" and s.measured == measured
-        ]
-        return max(own or limits or [0])
+        answering = [s for s in self.stages if s.sampling and s.source not in NO_ANSWERS]
+        own = [s for s in answering if s.measured == measured]
+        return max((s.sampling["max_tokens"] for s in own or answering if s.sampling), default=0)
+
+    def _self_size(self) -> ScorerSize | None:
+        """Of the policy as a scorer of its own answers."""
+        if self.model is None:
+            return None
+        return ScorerSize(parameters=self.model.parameters, weight_bytes=weight_bytes(self.recipe.trainer))
 
     def _per_weight(self, training: Mapping[str, Any]) -> int:
         """Operations per parameter and trained token."""

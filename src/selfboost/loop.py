@@ -139,7 +139,9 @@ class Loop:
     def _measure_beside(self, policy: Rating) -> None:
         for name in self.recipe.run.beside:
             self.run.begin(0, self.run.initial, place=beside_place(name))
-            rating = self._rate(self.run.model(name))
+            model = self.run.model(name)
+            # The policy itself is not measured again: another draw of samples would make a difference of nothing.
+            rating = policy if model.fingerprint == policy.model.fingerprint else self._rate(model)
             measures, _ = self._measures(rating, None)
             over = gain_of(policy.held_out, rating.held_out, self.recipe.gate.measure, self.recipe.run.seed)
             self.beside.append(

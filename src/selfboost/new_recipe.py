@@ -52,7 +52,7 @@ def _words_for_prompts(recipe: Recipe, method: SyntheticPreferences) -> dict[str
     if is_hub_name(recipe.seed.path):
         return {}
     if recipe.seed.path == EMBEDDED:
-        return {"generator": {"paragraphs": EMBEDDED}}
+        return {"generator": {"paragraphs": EMBEDDED}, "prompts": 10_000, "pairs": 2_000}
     seeds, _ = read_seeds(Path(recipe.seed.path))
     lists = keyword_pool(question_texts(seeds)).capacity // 4  # well below all, since prompts share words
     share = 1 + method.more_prompts

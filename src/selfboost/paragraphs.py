@@ -118,7 +118,7 @@ def _parquet_batches(file: Path, column: str) -> Iterator[list[Any]]:
                 return
     except (ValueError, OSError) as error:  # pyarrow.ArrowInvalid is a ValueError
         raise ValueError(f"{file}: cannot be read as Parquet ({error})") from error
-    raise ValueError(f"{file}: has no column {column}; its columns are {', '.join(columns) or 'none'}")
+    raise ValueError(f"{file}: has no column {column}; allowed as paragraphs_column: {', '.join(columns) or 'none'}")
 
 
 def _text(row: object, column: str, where: str) -> str:
@@ -126,7 +126,7 @@ def _text(row: object, column: str, where: str) -> str:
         raise ValueError(f"{where}: must be an object with a text in the column {column}")
     row = cast(Mapping[str, Any], row)
     if column not in row:
-        raise ValueError(f"{where}: has no column {column}; its columns are {', '.join(row) or 'none'}")
+        raise ValueError(f"{where}: has no column {column}; allowed as paragraphs_column: {', '.join(row) or 'none'}")
     if not isinstance(row[column], str):
         raise ValueError(f"{where}: the column {column} is {type(row[column]).__name__}, must be text")
     return row[column]

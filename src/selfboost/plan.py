@@ -19,6 +19,7 @@ from selfboost.records import Model
 from selfboost.rehearsal import NAMED, REHEARSED, rehearse, scorers_of, with_stand_ins
 from selfboost.scorers import Scorer, pairwise
 from selfboost.seed_data import SeedData
+from selfboost.synthetic_preferences import SyntheticPreferences
 
 ASSUMED_PROMPT, ASSUMED_ANSWER = 200, 350
 """Tokens of a seed that is not on this machine: of the order of UltraFeedback's."""
@@ -86,18 +87,27 @@ def print_plan(recipe: Recipe) -> None:
 
 
 def _seed_notes(recipe: Recipe, data: SeedData) -> list[str]:
-    counts = f"{len(data.train):,} seeds, {len(data.validation):,} validation, {len(data.held_out):,} held out"
+    assumed = "assumed: " if is_hub_name(recipe.seed.path) and not recipe.seed.limit else ""
+    counts = f"{assumed}{len(data.train):,} seeds, {len(data.validation):,} validation, {len(data.held_out):,} held out"
     source = recipe.seed
     texts = (source.path, source.validation, source.held_out, getattr(recipe.method, "data", ""))
     named = {text for text in texts if isinstance(text, str) and is_hub_name(text)}
     notes = [f"{name} is read from the hub when the run starts; rehearsed with stand-ins" for name in sorted(named)]
-    generator = getattr(recipe.method, "generator", None)
-    paragraphs = getattr(generator, "paragraphs", "")
-    if is_hub_name(paragraphs):
-        notes.append(f"{paragraphs} (paragraphs) is read from the hub when the run starts; not looked at")
-    if more := getattr(recipe.method, "more_prompts", 0):
-        notes.append(f"where the filter leaves too few pairs, up to {more:.0%} more prompts are written than listed")
+    method = recipe.method
+    if isinstance(method, SyntheticPreferences) and not method.once and method.prompts_from == "generator":
+        for use, name in _prompt_sources(method, recipe.seed.path):
+            notes.append(f"{name} ({use}) is read from the hub when the run starts; not looked at")
+        if method.more_prompts:
+            notes.append(f"where the filter leaves too few pairs, up to {method.more_prompts:.0%} more prompts come")
     return [counts, *notes]
+
+
+def _prompt_sources(method: SyntheticPreferences, seed: str) -> list[tuple[str, str]]:
+    """(use, name) of the hub data sets that new prompts come from or keep away from."""
+    generator = method.generator
+    keywords = ("paragraphs", generator.paragraphs) if generator.paragraphs else ("keywords of its prompts", seed)
+    found = [keywords, *(("keep_away", name) for name in generator.novelty.keep_away)]
+    return [(use, name) for use, name in found if is_hub_name(name)]
 
 
 def _look_at_model(recipe: Recipe, data: SeedData) -> tuple[ModelSize | None, SeedLengths, list[str]]:
@@ -161,10 +171,18 @@ def _look_at_other_models(recipe: Recipe) -> list[str]:
         if is_model_name(name) and local_folder(name) is None:
             notes.append(f"{name} ({use}) is not on this machine; it is downloaded when it is needed")
         else:
-            recipe.engine.fingerprint(name)
+            _find(recipe, name, use)
         if use == "run.beside":
             notes.append(f"{name} is measured beside the policy at the end; its stages are not in the list")
     return notes
+
+
+def _find(recipe: Recipe, name: str, use: str) -> None:
+    try:
+        recipe.engine.fingerprint(name)
+    except ValueError as error:
+        allowed = f"allowed: {', '.join(NAMED)}, a folder or a hub name"
+        raise ValueError(f"{use}: {name!r} is no model that is here; {allowed} ({error})") from error
 
 
 def _parameters(size: ModelSize) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from textwrap import fill
@@ -34,28 +35,37 @@ def show_plan(found: Plan) -> None:
 def _stages(stages: Iterable[PlannedStage]) -> Table:
     table = _table("stage", "verb", "rows", "tokens", "hours")
     table.columns[0].overflow = "fold"
-    for stage in stages:
-        tokens = _short(stage.mean.tokens) if stage.mean.tokens else ""
-        hours = _hours([stage.mean]) if stage.verb in WORK else ""
-        table.add_row(escape(stage.name), stage.verb, f"{stage.rows:,}", tokens, hours)
+    for name, some in _folded(stages).items():
+        total = sum(stage.mean.tokens for stage in some)
+        hours = _hours(stage.mean for stage in some) if some[0].verb in WORK else ""
+        rows = f"{f'{len(some)} x ' if len(some) > 1 else ''}{some[0].rows:,}"
+        table.add_row(escape(name), some[0].verb, rows, _short(total) if total else "", hours)
     return table
+
+
+def _folded(stages: Iterable[PlannedStage]) -> dict[str, list[PlannedStage]]:
+    """Stages by name, those of a search for beta together."""
+    found: dict[str, list[PlannedStage]] = {}
+    for stage in stages:
+        found.setdefault(re.sub(r"/beta-[^/]+/", "/beta-*/", stage.name), []).append(stage)
+    return found
 
 
 def _totals(stages: Iterable[PlannedStage]) -> Table:
     """Tokens and hours by kind of work, at the mean and at the bound."""
-    table = _table("work", "", "tokens", "at most", "GPU hours", "at most")
+    table = _table("work", "tokens", "at most", "GPU hours", "at most")
     by_work = {work: [s for s in stages if WORK.get(s.verb) == work] for work in ("sampling", "training", "scoring")}
     for work, some in (by_work | {"all": [stage for part in by_work.values() for stage in part]}).items():
         mean, most = [s.mean for s in some], [s.most for s in some]
         counted = [_short(sum(c.tokens for c in costs)) for costs in (mean, most)]
-        table.add_row(work, "", *(counted if work != "all" else ["", ""]), _hours(mean), _hours(most))
+        table.add_row(work, *(counted if work != "all" else ["", ""]), _hours(mean), _hours(most))
     return table
 
 
 def _table(*columns: str) -> Table:
     table = Table(box=None, pad_edge=False)
     for i, column in enumerate(columns):
-        table.add_column(column, justify="left" if i < 2 else "right", no_wrap=i > 0)
+        table.add_column(column, justify="left" if column in ("stage", "verb", "work") else "right", no_wrap=i > 0)
     return table
 
 

@@ -164,8 +164,13 @@ class PromptGenerator:
         for source in self.novelty.keep_away:
             if not is_hub_name(source):
                 read_prompts(source)
-        if not is_hub_name(self.paragraphs):
-            has_lists(self._texts() if self.paragraphs else seed_prompts, self.keywords, self._words, count)
+        if is_hub_name(self.paragraphs):
+            return
+        texts = self._texts() if self.paragraphs else seed_prompts
+        try:
+            has_lists(texts, self.keywords, self._words, count)
+        except ValueError as error:
+            raise ValueError(f"keywords of {self.paragraphs or 'the seed prompts'}: {error}") from error
 
     @property
     def _words(self) -> int:

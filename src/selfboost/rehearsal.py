@@ -70,6 +70,8 @@ class Rehearsed:
     training: Mapping[str, Any] | None = None
     reference: bool = False
     """Its loss needs a reference model."""
+    self_scored: bool = False
+    """It scores by the policy's own likelihood, not by the recipe's scorer."""
 
     @property
     def measured(self) -> bool:
@@ -268,6 +270,7 @@ def _rehearsed(root: Path, card: store.StageCard) -> Rehearsed:
     kind = RECORDS.get(card.verb)
     first = store.read_rows(root, card, kind)[0] if kind and card.rows else None
     answer = getattr(first, "answer", None) or getattr(first, "chosen", None)
+    scorer: Mapping[str, Any] = card.parts.get("scorer", {})
     return Rehearsed(
         name=card.name,
         verb=card.verb,
@@ -277,4 +280,5 @@ def _rehearsed(root: Path, card: store.StageCard) -> Rehearsed:
         sampling=card.parts.get("sampling"),
         training=card.parts.get("training"),
         reference=bool(card.parts.get("reference")),
+        self_scored=(scorer.get("kind"), scorer.get("policy")) == ("likelihood", "previous"),
     )

@@ -134,6 +134,7 @@ class SyntheticPreferences(Method):
         candidates = run.notes["filter"].get("candidates", 0)
         run.notes["pass rate"] = round(kept / candidates, 4) if candidates else 0.0
         if kept < self.pairs:
+            run.notes["missing pairs"] = self.pairs - kept
             why = "the seed has no more prompts" if self.prompts_from == "seed" else "no more prompts are allowed"
             hint = "" if self.prompts_from == "seed" else " (method.more_prompts)"
             run.listener.say(

@@ -17,4 +17,4 @@ def check_template(name: str, template: str, wanted: set[str]) -> None:
         raise ValueError(f"{name}: {error}; write a literal brace twice") from error
     if found != wanted:
         fields = ", ".join(f"{{{field}}}" for field in sorted(wanted))
-        raise ValueError(f"{name}: has the fields {sorted(found)}; it must have exactly {fields}")
+        raise ValueError(f"{name}: has the fields {', '.join(sorted(found)) or 'none'}; it must have exactly {fields}")

@@ -209,3 +209,12 @@ def test_a_users_own_check_that_changes_is_measured_again(tmp_path: Path, monkey
     linecache.clearcache()
     run(path, tmp_path / "run", setting)
     assert summary(tmp_path / "run")["iterations"][0]["measures"]["sampled"]["value"] == 0
+
+
+def test_the_policy_itself_beside_the_policy_makes_no_difference(tmp_path: Path) -> None:
+    """Another draw of samples would show a gain of nothing."""
+    run(write_recipe(tmp_path, "seed_sft", run={"beside": ["seed_sft"]}), tmp_path / "run")
+    told = summary(tmp_path / "run")
+    assert told["beside"][0]["policy"] == told["iterations"][1]["policy"]
+    assert told["beside"][0]["measures"]["sampled"] == told["iterations"][1]["measures"]["sampled"]
+    assert told["beside"][0]["policy_over_it"] == {"value": 0, "low": 0, "high": 0}

@@ -77,8 +77,12 @@ def test_large_parquet_files_and_limits_are_streamed(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "content", "sentence"),
     [
-        ("p.jsonl", b'{"text": "a"}\n{"texts": "b"}', " line 2: has no column text; its columns are texts"),
-        ("p.jsonl", b"{}", " line 1: has no column text; its columns are none"),
+        (
+            "p.jsonl",
+            b'{"text": "a"}\n{"texts": "b"}',
+            " line 2: has no column text; allowed as paragraphs_column: texts",
+        ),
+        ("p.jsonl", b"{}", " line 1: has no column text; allowed as paragraphs_column: none"),
         ("p.jsonl", b'\n{"text": 3}', " line 2: the column text is int, must be text"),
         ("p.jsonl", b'{"text": null}', " line 1: the column text is NoneType, must be text"),
         ("p.jsonl", b"[1]", " line 1: must be an object with a text in the column text"),
@@ -101,7 +105,9 @@ def test_broken_paragraphs_are_named(tmp_path: Path, name: str, content: bytes, 
 def test_broken_parquet_columns_are_named(tmp_path: Path) -> None:
     file = tmp_path / "p.parquet"
     write_parquet(file, {"body": ["a"], "id": [1]})
-    with pytest.raises(ValueError, match=re.escape(f"{file}: has no column text; its columns are body, id")):
+    with pytest.raises(
+        ValueError, match=re.escape(f"{file}: has no column text; allowed as paragraphs_column: body, id")
+    ):
         list(read_paragraphs(file))
     with pytest.raises(ValueError, match=re.escape(f"{file} row 1: the column id is int, must be text")):
         list(read_paragraphs(file, column="id"))

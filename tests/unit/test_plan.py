@@ -18,6 +18,9 @@ from selfboost.recipe import EMBEDDED_MODEL, Recipe
 SMALL = ("seed.limit=100", "run.iterations=1", "method.search.betas=[]", "method.prompts=60", "method.pairs=10")
 
 
+SELF_SCORES = "iteration-1/self-scores"
+
+
 def read(name: str, *settings: str) -> Recipe:
     return recipe.read(recipe.find(name), settings)
 
@@ -159,3 +162,31 @@ def test_what_is_wrong_is_one_sentence(settings: list[str], sentence: str) -> No
     with pytest.raises(ValueError, match=sentence) as raised:
         plan(read("synpo-lora-8b-one-gpu", *settings))
     assert "\n" not in str(raised.value)
+
+
+def test_a_policy_that_judges_itself_is_priced_as_the_policy() -> None:
+    """Not as the recipe's scorer, which reads nothing then: a judge of 7 billion parameters is no small one."""
+    own = stage(planned("synpo-mistral-7b", "method.kind=self_rewarding", "method.judge=likelihood"), SELF_SCORES)
+    other = stage(planned("synpo-mistral-7b", "method.kind=sampling_ranking"), "iteration-1/answer-scores")
+    assert own.rows == other.rows
+    assert own.mean.hours is not None
+    assert other.mean.hours is not None
+    assert own.mean.hours > 5 * other.mean.hours
+
+
+def test_prompts_for_comparison_make_no_answer_longer() -> None:
+    plain, compared = planned("smoke"), planned("smoke", "method.self_instruct.prompts=10")
+    assert stage(compared, "prepare/self-instruct").rows == 10
+    for one in plain.stages:
+        assert stage(compared, one.name) == one
+
+
+@pytest.mark.parametrize("kind", ["seed_sft", "seed_po", "seed_sft_po"])
+def test_a_method_without_new_prompts_has_no_notes_on_them(kind: str) -> None:
+    notes = planned("synpo-qwen3-0.6b-one-gpu", f"method.kind={kind}").notes
+    assert not [note for note in notes if "more prompts" in note or "paragraphs" in note]
+
+
+def test_how_many_seeds_are_assumed_is_said() -> None:
+    notes = planned("synpo-qwen3-0.6b-one-gpu", "seed.limit=0", "method.kind=seed_sft").notes
+    assert [note for note in notes if note.startswith("assumed: 10,000 seeds")]

@@ -68,7 +68,7 @@ def _compared(groups: Mapping[str, Prompts], drawn: Mapping[str, Sequence[str]],
     columns: list[list[str]] = []
     for name, texts in drawn.items():
         topics = Counter(next(labels) for _ in texts)
-        cells = _likeness_cells(alike[name], drawn.get(prompts.seed_name, ())) + _spread_cells(texts, topics)
+        cells = _likeness_cells(alike[name], list(prompts.seed)) + _spread_cells(texts, topics)
         columns.append([f"{len(groups[name]):,}", *cells, *_keyword_cells([groups[name][text] for text in texts])])
     rows = [[name, *cells, meaning] for (name, meaning), *cells in zip(MEASURES.items(), *columns, strict=True)]
     size = len(next(iter(drawn.values())))

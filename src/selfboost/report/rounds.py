@@ -61,7 +61,8 @@ def _iteration(story: Story, r: Round, newest: bool) -> Html:
 
 def _sentence(story: Story, r: Round) -> Html:
     """Pairs, length and its drift, ended share, agreement, in words."""
-    told, words = r.told, [f"Trained on {r.told['pairs']:,} pairs, {r.pairs.count:,} of them new."]
+    told, words = r.told, list[str]()
+    words += [f"Trained on {told['pairs']:,} pairs, {r.pairs.count:,} of them new."] if told["pairs"] else []
     passed = told["notes"].get(PASS_RATE)
     if isinstance(passed, int | float):
         words.append(f"{number(passed, share=True)} of the candidate pairs passed the filter.")
