@@ -47,7 +47,7 @@ def lines(series: Mapping[str, Sequence[Point]], width: int = 760, height: int =
 
 def dots(rows: Mapping[str, tuple[float, float, float]], width: int = 720) -> str:
     """A share with its interval in each row; the first row's value is a line through all of them."""
-    left, right, top, step = 330, 60, 12, 24
+    left, right, top, step = 370, 60, 12, 24
     height = top + step * len(rows) + 30
     low = min(row[1] for row in rows.values()) - 0.01
     high = max(row[2] for row in rows.values()) + 0.01
