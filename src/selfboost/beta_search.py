@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal, cast
 from pydantic import Field
 
 from selfboost.losses import Loss
-from selfboost.measures import mean_of
+from selfboost.measures import check_measure, mean_of
 from selfboost.pairing import pick
 from selfboost.recipe import Recipe
 from selfboost.recipe_text import kind_of
@@ -52,10 +52,8 @@ class BetaSearch:
         Raises:
             ValueError: it has not.
         """
-        measure = self.measure or run.recipe.gate.measure
-        if self.betas and run.measured and measure not in run.measured:
-            allowed = ", ".join(run.measured)
-            raise ValueError(f"method.search.measure = {measure!r}: the benchmark measures {allowed}")
+        if self.betas and run.measured:
+            check_measure(run.measured, self.measure or run.recipe.gate.measure, "method.search.measure")
 
     def prefer(self, run: Run, pairs: Sequence[Pair], *, start: Model, reference: Model) -> Model:
         """The policy trained with the best beta; the search and its figures are in the run's notes."""

@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from itertools import chain
 from typing import Any, cast
 
+from selfboost.statistics import words_of
+
 MOST = 2000
 """Prompts of a group that are compared at most."""
 LEAST = 20
@@ -56,11 +58,6 @@ class Likeness:
     """Mean cosine similarity to the other prompts of its own group: lower is more varied."""
     to_reference: Sequence[float]
     """Mean cosine similarity to the prompts of the reference group: lower is newer. Empty for that group itself."""
-
-
-def words_of(text: str) -> list[str]:
-    """The words of a text, lower-cased; punctuation is none."""
-    return re.findall(r"\w+", text.lower())
 
 
 def draw(texts: Iterable[str], count: int) -> list[str]:

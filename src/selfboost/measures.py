@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from selfboost.records import Rated
 from selfboost.statistics import Interval, mean_interval, paired_gain, win_rate
@@ -17,8 +17,7 @@ def measures_of(
     """Every measure of a rating, its gain over the first model, and the win rate of `compared` against another."""
     measures: dict[str, dict[str, float | None]] = {}
     for name in ratings[0].values:
-        if all(mean is None for mean in _means(ratings, name)):
-            raise ValueError(f"{ratings[0].split}: the measure {name!r} has no value for any prompt (see its stage)")
+        mean_of(ratings, name)
         own = mean_interval(_means(ratings, name), seed=seed)
         gain = gain_of(ratings, first, name, seed)
         measures[name] = _row(own) | {"gain": gain.value, "gain_low": gain.low, "gain_high": gain.high}
@@ -34,7 +33,7 @@ def gain_of(new: Sequence[Rated], old: Sequence[Rated], measure: str, seed: int)
     Raises:
         ValueError: the benchmark has no such measure.
     """
-    _check(new, measure)
+    check_measure(new[0].values, measure, "gate.measure")
     return paired_gain(_means(new, measure), _means(old, measure), seed=seed)
 
 
@@ -42,18 +41,18 @@ def mean_of(ratings: Sequence[Rated], measure: str) -> float:
     """Mean over the prompts that have a value.
 
     Raises:
-        ValueError: the benchmark has no such measure, or it has no value at all.
+        ValueError: it has no value at all.
     """
-    _check(ratings, measure)
     known = [mean for mean in _means(ratings, measure) if mean is not None]
     if not known:
         raise ValueError(f"{ratings[0].split}: the measure {measure!r} has no value for any prompt (see its stage)")
     return sum(known) / len(known)
 
 
-def _check(ratings: Sequence[Rated], measure: str) -> None:
-    if measure not in ratings[0].values:
-        raise ValueError(f"measure {measure!r}: the benchmark measures {', '.join(ratings[0].values)}")
+def check_measure(names: Collection[str], measure: str, setting: str) -> None:
+    """Whether a benchmark that measures `names` has the measure that a setting asks for; ValueError where not."""
+    if measure not in names:
+        raise ValueError(f"{setting} = {measure!r}: the benchmark measures {', '.join(names)}")
 
 
 def _samples(ratings: Sequence[Rated], name: str) -> list[tuple[float | None, ...]]:

@@ -7,20 +7,19 @@ and languages written without spaces.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from typing import TYPE_CHECKING, Annotated, cast
 
 from pydantic import Field
 
 from selfboost.setting_types import PathOrName
+from selfboost.statistics import words_of
 
 if TYPE_CHECKING:
     from datasketch import MinHash, MinHashLSH
 
-WORD = re.compile(r"\w+")
 SHINGLE = 3
 """Words of the n-grams that two prompts are compared by."""
 PERMUTATIONS = 128
@@ -39,11 +38,6 @@ class NoveltyRule:
     """Drop a prompt with so many words in a row of a validation, held-out or kept-away prompt (0 = only equal ones)."""
     keep_away: tuple[PathOrName, ...] = ()
     """Files (or hub data sets) of more prompts that none may come near: those of the benchmarks you report."""
-
-
-def words_of(text: str) -> tuple[str, ...]:
-    """The words of a text, lower-cased: spacing, case and punctuation make no difference."""
-    return tuple(WORD.findall(text.lower()))
 
 
 def runs(words: Sequence[str], length: int) -> list[tuple[str, ...]]:
@@ -74,7 +68,7 @@ class Novelty:
             return self._reasons[text]
         if near := self.nearness(text):
             return near
-        return "near-duplicate" if self._rule.similarity < 1 and self._resembles(words_of(text)) else ""
+        return "near-duplicate" if self._rule.similarity < 1 and self._resembles(tuple(words_of(text))) else ""
 
     def nearness(self, text: str) -> str:
         """Which prompt to keep away from a text shares words with, or nothing."""
@@ -89,10 +83,10 @@ class Novelty:
                 from datasketch import MinHashLSH
 
                 self._near = MinHashLSH(threshold=LOOSER * self._rule.similarity, num_perm=PERMUTATIONS)
-            self._near.insert(len(self._texts), _min_hash(words_of(text)), check_duplication=False)
+            self._near.insert(len(self._texts), _min_hash(tuple(words_of(text))), check_duplication=False)
             self._texts.append(text)
 
-    def _resembles(self, words: Sequence[str]) -> bool:
+    def _resembles(self, words: tuple[str, ...]) -> bool:
         if self._near is None:
             return False
         own = set(runs(words, SHINGLE))
@@ -113,7 +107,8 @@ def _empty() -> MinHash:
     return MinHash(num_perm=PERMUTATIONS)
 
 
-def _min_hash(words: Sequence[str]) -> MinHash:
+@lru_cache(maxsize=1)  # a prompt that is looked for and then remembered is hashed once
+def _min_hash(words: tuple[str, ...]) -> MinHash:
     found = _empty().copy()
     found.update_batch([" ".join(run).encode() for run in runs(words, SHINGLE)])
     return found
@@ -121,6 +116,6 @@ def _min_hash(words: Sequence[str]) -> MinHash:
 
 def copied(text: str, template: str, length: int) -> bool:
     """Whether a text is nothing but words of the template, or has `length` of its words in a row."""
-    words, source = words_of(text), words_of(template)
+    words, source = tuple(words_of(text)), words_of(template)
     whole = bool(words) and words in runs(source, len(words))
     return whole or (len(words) >= length and not set(runs(words, length)).isdisjoint(runs(source, length)))

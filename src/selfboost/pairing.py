@@ -123,8 +123,8 @@ def scored_pairs(
     ]
     verdicts = run.score("pair-scores", replies)
     return [
-        run.pair(pair.prompt, pair.chosen, pair.rejected, (verdicts[2 * i], verdicts[2 * i + 1]))
-        for i, pair in enumerate(pairs)
+        replace(pair, chosen_score=better.value, rejected_score=worse.value, scorer=better.scorer)
+        for pair, better, worse in zip(pairs, verdicts[::2], verdicts[1::2], strict=True)
     ]
 
 

@@ -33,7 +33,7 @@ from selfboost.run import Run
 from selfboost.seed_data import EMBEDDED_FILES
 from selfboost.seeds import read_prompts
 from selfboost.setting_types import PathOrName
-from selfboost.templates import check_template
+from selfboost.templates import check_pattern, check_template
 from selfboost.train import Training
 
 TEMPLATE = """Design one question together with its solution, starting from the given keywords.
@@ -94,12 +94,7 @@ class PromptGenerator:
     def __post_init__(self) -> None:
         check_template("template", self.template, {"keywords"})
         check_template("target", self.target, {"question", "solution"})
-        try:
-            groups = re.compile(self.question, re.DOTALL).groups
-        except re.error as error:
-            raise ValueError(f"question = {self.question!r}: is no regular expression ({error})") from error
-        if groups < 1:
-            raise ValueError(f"question = {self.question!r}: must have one group, the question's text")
+        check_pattern("question", self.question, "the question's text")
 
     def train(self, run: Run) -> Model:
         """Fine-tune the initial model on keywords → (question, solution) of the seed."""

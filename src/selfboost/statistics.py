@@ -8,6 +8,7 @@ left out: the spread over training seeds.
 from __future__ import annotations
 
 import math
+import re
 from collections import Counter
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
@@ -169,6 +170,11 @@ def holm(p_values: Sequence[float]) -> list[float]:
         running = max(running, min(1.0, (len(p_values) - rank) * p_values[i]))
         adjusted[i] = running
     return adjusted
+
+
+def words_of(text: str) -> list[str]:
+    """The words of a text, lower-cased: spacing, case and punctuation make no difference."""
+    return re.findall(r"\w+", text.lower())
 
 
 def repeated_share(items: Sequence[Hashable], n: int = 4) -> float:

@@ -2,7 +2,22 @@
 
 from __future__ import annotations
 
+import re
 from string import Formatter
+
+
+def check_pattern(name: str, pattern: str, group: str) -> None:
+    """Make sure that a regular expression has a group, which is to hold what `group` says.
+
+    Raises:
+        ValueError: it is none, or has no group.
+    """
+    try:
+        groups = re.compile(pattern).groups
+    except re.error as error:
+        raise ValueError(f"{name} = {pattern!r}: is no regular expression ({error})") from error
+    if groups < 1:
+        raise ValueError(f"{name} = {pattern!r}: must have one group, {group}")
 
 
 def check_template(name: str, template: str, wanted: set[str]) -> None:

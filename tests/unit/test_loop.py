@@ -64,7 +64,7 @@ def test_a_prompt_without_a_value_counts_on_neither_side() -> None:
 
 
 def test_an_unknown_measure_is_named_with_those_there_are() -> None:
-    with pytest.raises(ValueError, match=r"measure 'luck': the benchmark measures sampled"):
+    with pytest.raises(ValueError, match=r"gate.measure = 'luck': the benchmark measures sampled"):
         decide(Gate(measure="luck"), rated(*UP), rated(*BASE), seed=0)
 
 

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from selfboost.novelty import Novelty, NoveltyRule, copied, jaccard, runs, words_of
+from selfboost.novelty import Novelty, NoveltyRule, copied, jaccard, runs
+from selfboost.statistics import words_of
 
 WORDS = [f"word{i}" for i in range(400)]
 TEXT = "Write a short letter to a neighbour who keeps bees and ask how many jars of honey one hive gives"

@@ -18,7 +18,7 @@ from selfboost.records import Answer, Model, Origin, Pair, Prompt, Sampling, Ver
 from selfboost.run import Run
 from selfboost.scorers.likelihood import Likelihood
 from selfboost.synthetic_preferences import SyntheticPreferences
-from selfboost.templates import check_template
+from selfboost.templates import check_pattern, check_template
 
 JUDGE = """Judge how well the response answers the user's question, with 0 to {highest} points. Give a point for each \
 of these that holds: it is about the question; it covers much of it; it answers what matters; it is clear, \
@@ -53,12 +53,7 @@ class SelfRewarding(SyntheticPreferences):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_template("template", self.template, {"prompt", "answer", "highest"})
-        try:
-            groups = re.compile(self.score).groups
-        except re.error as error:
-            raise ValueError(f"score = {self.score!r}: is no regular expression ({error})") from error
-        if groups < 1:
-            raise ValueError(f"score = {self.score!r}: must have one group, the points")
+        check_pattern("score", self.score, "the points")
 
     def iterate(self, run: Run) -> Model:
         """Sample, judge, prefer."""
