@@ -103,10 +103,15 @@ class Run:
         self._recent[model.fingerprint] = [a for a in answers if a.logps][:4] or self._recent.get(model.fingerprint, [])
         return answers
 
-    def score(self, name: str, answers: Sequence[Answer], scorer: Scorer | None = None) -> list[Verdict]:
-        """A verdict on each answer, in order; by the recipe's scorer unless another is given."""
+    def score(
+        self, name: str, answers: Sequence[Answer], scorer: Scorer | None = None, **given: Model
+    ) -> list[Verdict]:
+        """A verdict on each answer, in order; by the recipe's scorer unless another is given.
+
+        `given` models, by role, take the place of those that the scorer names.
+        """
         scorer = scorer or self.recipe.scorer
-        models = {role: self.model(wanted) for role, wanted in scorer.needs().items()}
+        models = {role: given.get(role) or self.model(wanted) for role, wanted in scorer.needs().items()}
         parts = self._parts(
             "score", scorer=scorer, trainer=self.trainer, models={r: m.fingerprint for r, m in models.items()}
         )
@@ -280,9 +285,9 @@ class Run:
                 into = stage.result_folder()
                 result = train(into=into, seed=seed, progress=stage.progress)
                 self.tokenizer.save(into)  # with the chat template that the run uses
-                history = [dict(row) for row in result.history]
-                notes = {"steps": result.steps, "truncated": result.truncated, "history": history}
-                stage.finish(tokens=result.tokens, notes=notes, result=WEIGHTS)
+                stage.finish(tokens=result.tokens, notes=result.notes, result=WEIGHTS)
+            for sentence in stage.notes.get("warnings", ()):
+                self.listener.say(f"{self._place(name)}: {sentence}")
             return stage.model(model_name)
 
 

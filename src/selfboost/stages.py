@@ -53,6 +53,12 @@ class OpenStage:
         """Records an earlier try left, or this one has written."""
         return self._stage.rows_so_far(kind)
 
+    @property
+    def notes(self) -> Mapping[str, Any]:
+        """What the finished stage says of itself."""
+        assert self.card is not None, f"{self._stage.name} is not finished"
+        return self.card.notes
+
     def append(self, records: Iterable[object]) -> None:
         """Add records; they survive a kill."""
         self._stage.append(records)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
@@ -61,7 +62,7 @@ def load_causal_model(
     folder = resolve(path)
     where = choose_device(device)
     kind = choose_dtype(dtype, where)
-    with quiet():
+    with loading():
         try:
             loaded = cast(Any, AutoModelForCausalLM).from_pretrained(
                 folder,
@@ -202,3 +203,19 @@ def quiet() -> Generator[None]:
         logging.set_verbosity(level)
         if bars:
             logging.enable_progress_bar()
+
+
+@contextmanager
+def loading() -> Generator[None]:
+    """Quiet, and one weight after the other: transformers' loading threads can break PyTorch's own at their start."""
+    name = "HF_DEACTIVATE_ASYNC_LOAD"
+    before = os.environ.get(name)
+    os.environ[name] = "1"
+    try:
+        with quiet():
+            yield
+    finally:
+        if before is None:
+            del os.environ[name]
+        else:
+            os.environ[name] = before

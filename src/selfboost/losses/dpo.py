@@ -46,7 +46,11 @@ class DPO:
     def losses(self, scores: PairScores) -> Tensor:
         """Loss of each pair."""
         chosen_B, rejected_B = self._rewards(scores)
-        return margin_losses(chosen_B - rejected_B, self.shape, self.label_smoothing)
+        return self.curve(chosen_B - rejected_B)
+
+    def curve(self, margins_B: Tensor) -> Tensor:
+        """Loss of each pair from β times its margin."""
+        return margin_losses(margins_B, self.shape, self.label_smoothing)
 
     def rewards(self, scores: PairScores) -> tuple[Tensor, Tensor]:
         """β·(log-probability − the reference's), detached (equation 5 without its constant)."""

@@ -10,7 +10,7 @@ from typing import Any, TypeVar, cast
 
 from transformers import PreTrainedModel
 
-from selfboost.engines.checkpoint import DeviceName, DTypeName, choose_device, choose_dtype, quiet, resolve
+from selfboost.engines.checkpoint import DeviceName, DTypeName, choose_device, choose_dtype, loading, resolve
 
 Architecture = TypeVar("Architecture", bound=PreTrainedModel)
 COMPUTED = ("position_ids", "rotary_emb.inv_freq")
@@ -30,7 +30,7 @@ def open_published(
     found = json.loads((folder / "config.json").read_text(encoding="utf-8")).get("model_type")
     if found != wanted:
         raise ValueError(f"the checkpoint {path!r} is no {name}: its model_type is {found!r}, wanted is {wanted!r}")
-    with quiet():  # what it would report of weights is refused below
+    with loading():  # what it would report of weights is refused below
         try:
             loaded = cast(Any, architecture).from_pretrained(
                 folder,

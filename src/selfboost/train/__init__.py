@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Literal, Protocol
+from typing import Annotated, Any, Literal, Protocol
 
 from pydantic import Field
 
@@ -36,6 +36,8 @@ class Training:
     """Gradients are scaled down to this norm."""
     max_length: Annotated[int, Field(ge=2)] = 2048
     """Most tokens of prompt and completion; beyond it the prompt's end and the completion's start are kept."""
+    max_prompt_length: Annotated[int, Field(ge=0)] = 0
+    """Most tokens of the prompt, of which the end is kept (0 = as many as `max_length` leaves room for)."""
     ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """The model becomes a moving average of the weights that keeps this share at each step (0 = the last weights)."""
     lora_rank: Annotated[int, Field(ge=0)] = 0
@@ -45,7 +47,16 @@ class Training:
     lora_targets: str | tuple[str, ...] = "all-linear"
     """Layers with an adapter: all linear ones below the head, or a list of names such as "q_proj"."""
 
+    stop_after: Annotated[float, Field(ge=0)] = 0.0
+    """End after this many passes of a schedule made for `epochs` (0 = go through all of it)."""
+    collapse: Literal["warn", "stop", "ignore"] = "warn"
+    """What to do when the policy loses the chosen answers: say so, end the training with an error, or nothing."""
+    collapse_bound: Annotated[float, Field(gt=0)] = 1.0
+    """By how much the chosen answers' log-probability may fall below its start, in nats per token (preferences)."""
+
     def __post_init__(self) -> None:
+        if self.stop_after > self.epochs:
+            raise ValueError(f"stop_after = {self.stop_after}: must be at most epochs = {self.epochs}")
         if self.optimizer == "rmsprop" and self.weight_decay:
             raise ValueError(f"weight_decay = {self.weight_decay} with optimizer = 'rmsprop': only AdamW has it")
         if not self.lora_targets or (isinstance(self.lora_targets, str) and self.lora_targets != "all-linear"):
@@ -65,7 +76,21 @@ class TrainingResult:
     history: Sequence[Mapping[str, float]]
     """One row per logged step: step, loss, learning_rate, gradient_norm; for pairs also margin and accuracy, and for
     those of language models chosen_logp, rejected_logp (means per token), chosen_logp_sum, rejected_logp_sum. What
-    differs from machine to machine: seconds, tokens_per_second, utilisation, memory_mb (`telemetry.StepMeter`)."""
+    differs from machine to machine: seconds, tokens_per_second, utilisation, memory_mb (`telemetry.StepMeter`).
+    With noise on the reference also noise_loss, noise_sigma (mean σ; noise_sigma_first, _middle and _last: at those
+    tokens of the rejected answer), noise_shift (reference's summed log-probability with noise, less that without)."""
+    facts: Mapping[str, float] = field(default_factory=dict[str, float])
+    """What was found out before the first step: noise_scale (c), noise_start (mean of β·m)."""
+    warnings: Sequence[str] = ()
+    """Sentences that the user must read."""
+
+    @property
+    def notes(self) -> dict[str, Any]:
+        """What its stage remembers."""
+        told: dict[str, Any] = {"steps": self.steps, "truncated": self.truncated}
+        told |= {"history": [dict(row) for row in self.history]}
+        found = {"facts": dict(self.facts), "warnings": list(self.warnings)}
+        return told | {name: value for name, value in found.items() if value}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -18,7 +18,7 @@ from torch import Tensor
 from transformers import AutoConfig, AutoModelForSequenceClassification, PreTrainedModel
 
 from selfboost.engines.chat import open_tokenizer
-from selfboost.engines.checkpoint import choose_device, choose_dtype, quiet, resolve
+from selfboost.engines.checkpoint import choose_device, choose_dtype, loading, resolve
 from selfboost.train.batches import in_order
 from selfboost.train.hidden import Body, open_body
 from selfboost.train.local import Local
@@ -77,7 +77,7 @@ def open_reward_model(path: str, settings: Local, *, new_head: bool) -> RewardHe
     wanted: dict[str, Any] = {"dtype": choose_dtype(settings.dtype, where), "trust_remote_code": trust}
     if new_head:
         wanted |= {"num_labels": 1, "pad_token_id": _padding(folder, trust)}
-    with quiet():  # what it would report of missing weights is refused below
+    with loading():  # what it would report of missing weights is refused below
         try:
             loaded = cast(Any, AutoModelForSequenceClassification).from_pretrained(
                 folder, use_safetensors=True, local_files_only=True, output_loading_info=True, **wanted
