@@ -52,11 +52,11 @@ from selfboost.losses.ipo import IPO
 from selfboost.losses.simpo import SimPO
 from selfboost.train.attention import register
 from selfboost.train.batches import micro_batches
-from selfboost.train.jobs import recompute_activations
 from selfboost.train.local import Local
 from selfboost.train.logits import Head, head_of
 from selfboost.train.logprobs import language_model
 from selfboost.train.objectives import Likelihood, Preference, reference_logps
+from selfboost.train.recomputation import recompute_activations
 from selfboost.train.rows import example_items, pair_items
 
 torch.set_num_threads(1)

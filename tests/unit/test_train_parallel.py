@@ -17,7 +17,9 @@ from safetensors.torch import load_file
 from train_records import examples, model, pairs, silent
 
 from selfboost.losses.dpo import DPO
+from selfboost.losses.noise_preference import NoisePreference
 from selfboost.losses.simpo import SimPO
+from selfboost.noise import Noise
 from selfboost.train import Training
 from selfboost.train.checkpoints import STATE
 from selfboost.train.local import Local
@@ -52,14 +54,15 @@ def weights(folder):
     return load_file(folder / "model.safetensors")
 
 
+@pytest.mark.parametrize("loss", [DPO(), NoisePreference(noise=Noise(scale="auto"))], ids=["dpo", "noise"])
 @pytest.mark.parametrize("local", [COPIED, SHARDED], ids=["copied", "sharded"])
-def test_two_processes_give_the_curve_and_the_model_of_one(start, local, tmp_path):
+def test_two_processes_give_the_curve_and_the_model_of_one(start, local, loss, tmp_path):
     results, cache = [], tmp_path / "cache"
     for at, trainer in enumerate((ONE, local)):
         into = tmp_path / str(at)
         into.mkdir()
         kept = {"into": into, "seed": 0, "progress": silent, "cache": cache / str(at)}
-        results.append(trainer.prefer(start, start, pairs(), DPO(), TRAINING, **kept))
+        results.append(trainer.prefer(start, start, pairs(), loss, TRAINING, **kept))
     one, two = results
     same(curve(two), curve(one), 1e-4)
     assert (two.steps, two.tokens) == (one.steps, one.tokens)
@@ -111,6 +114,7 @@ CONDUCTOR = """
 import sys, time
 from pathlib import Path
 from train_records import examples, model
+from selfboost.noise import Noise
 from selfboost.train import Training
 from selfboost.train.local import Local
 local = Local(device="cpu", dtype="float32", devices=2)

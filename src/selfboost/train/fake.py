@@ -10,7 +10,7 @@ import hashlib
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated
 
@@ -19,6 +19,7 @@ from pydantic import Field
 from selfboost.engines import Progress
 from selfboost.engines.fake import FakeModel, FakeTokenizer, fake_logps, is_good, read_fake, write_fake
 from selfboost.losses import Loss
+from selfboost.losses.noise_preference import NoisePreference
 from selfboost.records import Answer, Example, Model, Pair, content_hash
 from selfboost.train import Sequenced, Training, TrainingResult
 from selfboost.train.batches import steps_of
@@ -50,7 +51,7 @@ class Fake:
         progress: Progress,
     ) -> TrainingResult:
         """Skill moves towards the mean worth of the answers."""
-        items = example_items(examples, training.max_length)
+        items = example_items(examples, training.max_length, training.max_prompt_length)
         model = read_fake(start.path)
         quality = sum(WORTH[_goodness(example.answer)] for example in examples) / len(examples)
         told = _sentence("fine-tuned on", items, training, seed, examples)
@@ -73,7 +74,7 @@ class Fake:
         """Skill rises with the mean worth of chosen over rejected answers, and falls where they are the wrong way."""
         if loss.needs_reference and reference is None:
             raise ValueError(f"{type(loss).__name__} compares with a reference model, and none was given")
-        items = pair_items(pairs, training.max_length)
+        items = pair_items(pairs, training.max_length, training.max_prompt_length)
         model = read_fake(start.path)
         gaps = [WORTH[_goodness(pair.chosen)] - WORTH[_goodness(pair.rejected)] for pair in pairs]
         lead = sum(gaps) / len(gaps)
@@ -88,9 +89,10 @@ class Fake:
             margin = lead * share
             found = {"loss": math.log1p(math.exp(-margin)), "margin": margin, "accuracy": right}
             likely = {"chosen_logp": -0.5 + 0.1 * margin, "rejected_logp": -0.5 - 0.1 * margin}
-            return found if loss.head == "reward" else found | likely
+            return found if loss.head == "reward" else found | likely | noise
 
-        return self._train(items, training, progress, after, into, row)
+        noise, facts = _noise(loss)
+        return replace(self._train(items, training, progress, after, into, row), facts=facts)
 
     def logps(self, model: Model, sequences: Sequence[Sequenced]) -> Iterator[tuple[float, ...]]:
         """The fake engine's own log-probabilities: a skilled model finds good answers likelier."""
@@ -114,8 +116,9 @@ class Fake:
         row: Callable[[float], Mapping[str, float]],
     ) -> TrainingResult:
         """The steps, as a real training would report them, then the checkpoint."""
-        steps = steps_of(len(items), training.batch_size, training.epochs)
-        tokens = round(sum(item.tokens for item in items) * training.epochs)
+        epochs = training.stop_after or training.epochs
+        steps = steps_of(len(items), training.batch_size, epochs)
+        tokens = round(sum(item.tokens for item in items) * epochs)
         history: list[dict[str, float]] = []
         for step in range(1, steps + 1):
             time.sleep(self.seconds_per_step)
@@ -140,6 +143,16 @@ def _trained(model: FakeModel, change: float, sentence: str) -> FakeModel:
     root = model.name.partition(".")[0]
     skill = round(min(0.98, max(0.02, model.skill + change)), 6)
     return FakeModel(name=f"{root}.{len(model.lineage) + 1}", skill=skill, lineage=(*model.lineage, sentence))
+
+
+def _noise(loss: Loss) -> tuple[dict[str, float], dict[str, float]]:
+    """Columns of the history and facts of a training with noise, which does nothing here."""
+    if not isinstance(loss, NoisePreference) or not loss.noise.scale:
+        return {}, {}
+    scale = 1.0 if loss.noise.scale == "auto" else loss.noise.scale
+    tokens = dict.fromkeys(("noise_sigma", "noise_sigma_first", "noise_sigma_middle", "noise_sigma_last"), scale)
+    facts = {"noise_scale": scale, "noise_start": -loss.noise.start}
+    return {"noise_loss": -math.log(2.0) + scale, "noise_shift": -scale, **tokens}, facts
 
 
 def _reward(model: FakeModel, sequence: Sequenced) -> float:

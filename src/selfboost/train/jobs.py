@@ -5,9 +5,9 @@ run the loop, merge, write the folder.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -17,17 +17,21 @@ from transformers import PreTrainedModel
 from selfboost.engines import Progress
 from selfboost.engines.checkpoint import choose_device, choose_dtype, load_causal_model
 from selfboost.losses import Loss
+from selfboost.losses.noise_preference import NoisePreference
 from selfboost.records import Example, Model, Pair, content_hash
 from selfboost.train import Sequenced, Training, TrainingResult, adapters
-from selfboost.train.batches import micro_batches
+from selfboost.train.batches import micro_batches, step_batches
 from selfboost.train.checkpoints import State, StateFolder, save_model
+from selfboost.train.kept_states import StatesFile, states_file
 from selfboost.train.launched import launched
 from selfboost.train.local import Local
 from selfboost.train.logprobs import LanguageModel, language_model, logps_in_order
+from selfboost.train.noise_objective import FIRST_PAIRS, NoisyPreference, frozen
 from selfboost.train.objectives import Likelihood, Objective, Preference, RewardPreference, reference_logps
 from selfboost.train.optimization import Loop, Pace, Processes
 from selfboost.train.optimizers import require_bitsandbytes
 from selfboost.train.parallel import ALONE, World, conduct
+from selfboost.train.recomputation import recompute_activations
 from selfboost.train.references import ReferenceCache, References
 from selfboost.train.reward_models import open_reward_model, rewards_in_order
 from selfboost.train.rows import Item, Row, example_items, hash_items, pair_items
@@ -64,6 +68,11 @@ class Job:
             require_tracker(name)
 
     @property
+    def device(self) -> torch.device:
+        """Where this process trains."""
+        return choose_device(self.local.device)
+
+    @property
     def sharded(self) -> bool:
         """Whether weights are spread over the processes."""
         return self.local.sharding and self.world.size > 1
@@ -81,9 +90,9 @@ class Job:
         items: Sequence[Item],
         states: StateFolder,
         state: State | None,
-        references: References | None = None,
+        extra_state: Mapping[str, Any] | None = None,
     ) -> TrainingResult:
-        """The loop, from a state if there is one, then the finished folder."""
+        """The loop, from a state if there is one, then the finished folder; `extra_state` is kept with the state."""
         local, training = self.local, self.training
         if local.gradient_checkpointing:
             recompute_activations(model)
@@ -92,11 +101,12 @@ class Job:
             adapter = adapters.put_on(model, training, self.seed, train_head=isinstance(objective, RewardPreference))
         kind = choose_dtype(local.dtype, model.device)
         processes = Processes(world=self.world, sharded=self.sharded, computed_in=kind)
-        loop = Loop(model, objective, items, training, _pace(local), states, self.seed, processes)
+        companion = objective if isinstance(objective, NoisyPreference) else None
+        loop = Loop(model, objective, items, training, _pace(local), states, self.seed, processes, companion)
         loop.resume(state)
         names = local.trackers if self.world.conducts else ()
         with tracking(names, self._tracked(states, loop.done)) as trackers:
-            result = loop.run(self.progress, trackers, {"references": references})
+            result = loop.run(self.progress, trackers, extra_state or {})
         weights = whole_weights(model, kind) if self.sharded else None
         if self.world.conducts:
             if adapter is not None:
@@ -150,7 +160,7 @@ def _unheard(_done: int, _total: int, _tokens: int) -> None:
 def finetune(job: Job, examples: Sequence[Example]) -> TrainingResult:
     """Supervised fine-tuning."""
     opened = _open_to_train(job)
-    items = example_items(examples, _longest(opened.model, job.training))
+    items = example_items(examples, _longest(opened.model, job.training), job.training.max_prompt_length)
     states = job.states("finetune", items)
     return job.run(opened.model, Likelihood(opened), items, states, states.read())
 
@@ -160,36 +170,72 @@ def prefer(job: Job, reference: Model | None, pairs: Sequence[Pair], loss: Loss)
     if loss.needs_reference and reference is None:
         raise ValueError(f"{type(loss).__name__} compares with a reference model, and none was given")
     opened = _open_to_train(job)
-    items = pair_items(pairs, _longest(opened.model, job.training))
+    items = pair_items(pairs, _longest(opened.model, job.training), job.training.max_prompt_length)
     states = job.states("prefer", items, type(loss).__qualname__, loss, reference and reference.fingerprint)
     state = states.read()
-    references: References | None = None
-    if state is not None:
-        references = cast("References | None", state["references"])
-    elif loss.needs_reference and reference is not None:
-        references = _references(job, opened, reference, items)
-    return job.run(opened.model, Preference(opened, loss, references), items, states, state, references)
+    if not loss.needs_reference or reference is None:
+        return job.run(opened.model, Preference(opened, loss, None), items, states, state)
+    open_reference = cache(partial(_open_reference, job, opened, reference))
+    known = state["references"] if state else _references(job, reference, items, open_reference)
+    if not isinstance(loss, NoisePreference) or not loss.noise.scale:
+        return job.run(opened.model, Preference(opened, loss, known), items, states, state, {"references": known})
+    noisy = _noisy(job, opened, reference, items, loss, known, open_reference())
+    facts = noisy.settle(_first(job, items), state["facts"] if state else None)
+    open_reference.cache_clear()
+    result = job.run(opened.model, noisy, items, states, state, {"references": known, "facts": facts})
+    if job.world.conducts:
+        StatesFile.remove_from(job.into)
+    return replace(result, facts=facts)
 
 
-def _references(job: Job, opened: LanguageModel, reference: Model, items: Sequence[Item]) -> References:
-    """The reference's log-probabilities of all pairs; the start model serves where it is the reference."""
-    cache = ReferenceCache.of(job.cache, reference.fingerprint, str(choose_dtype(job.local.dtype, opened.model.device)))
+OpenReference = Callable[[], LanguageModel]
+
+
+def _open_reference(job: Job, opened: LanguageModel, reference: Model) -> LanguageModel:
+    """The reference model; the start model serves where it is the reference."""
     same = reference.fingerprint == job.start.fingerprint
-    other: list[LanguageModel] = [opened] if same else []
+    return opened if same else _open_to_train(replace(job, start=reference))
+
+
+def _first(job: Job, items: Sequence[Item]) -> list[Item]:
+    """The items in the order of the training's first steps."""
+    batches = step_batches(len(items), job.training.batch_size, job.training.epochs, job.seed)
+    return [items[at] for batch in batches[:FIRST_PAIRS] for at in batch][:FIRST_PAIRS]
+
+
+def _noisy(
+    job: Job,
+    policy: LanguageModel,
+    reference: Model,
+    items: Sequence[Item],
+    loss: NoisePreference,
+    known: References,
+    opened: LanguageModel,
+) -> NoisyPreference:
+    """The objective with noise: the opened reference's head as it is now, its hidden states of all rejected answers."""
+    head = frozen(opened.head, copied=not job.training.lora_rank, kind=choose_dtype(job.local.dtype, job.device))
+    file = states_file(job.into, items, reference.fingerprint, str(head.weight_VD.dtype))
+    states = file.open(items, head.weight_VD, job.world, torch.no_grad()(opened.states))
+    noisy = NoisyPreference(policy, loss, known, states, head, job.training, job.seed)
+    noisy.share = 1 / job.world.size if job.sharded else 1.0
+    return noisy
+
+
+def _references(job: Job, reference: Model, items: Sequence[Item], opened: OpenReference) -> References:
+    """The reference's log-probabilities of all pairs."""
+    kept = ReferenceCache.of(job.cache, reference.fingerprint, str(choose_dtype(job.local.dtype, job.device)))
 
     def compute(block: Sequence[Item]) -> Sequence[tuple[float, float]]:
-        if not other:
-            other.append(_open_to_train(replace(job, start=reference)))
         found: dict[str, tuple[float, float]] = {}
         numbered = [replace(item, id=str(at)) for at, item in enumerate(block)]
         packs = micro_batches(numbered, job.local.micro_batch_tokens, at_least=job.world.size)
         for pack, counts in job.world.share(packs):
-            values = reference_logps(other[0], pack)
+            values = reference_logps(opened(), pack)
             found |= dict(zip((item.id for item in pack), values, strict=True)) if counts else {}
         known = {name: value for part in job.world.gather(found) for name, value in part.items()}
         return [known[item.id] for item in numbered]
 
-    return cache.complete(items, compute, keep=job.world.conducts)
+    return kept.complete(items, compute, keep=job.world.conducts)
 
 
 def train_reward(job: Job, pairs: Sequence[Pair], loss: Loss) -> TrainingResult:
@@ -198,7 +244,7 @@ def train_reward(job: Job, pairs: Sequence[Pair], loss: Loss) -> TrainingResult:
         raise ValueError("trainer.sharding = true is for language models: a reward model is copied to each device")
     torch.manual_seed(job.seed)  # the head's first weights
     head = open_reward_model(job.start.path, job.local, new_head=True)
-    items = pair_items(pairs, _longest(head.model, job.training))
+    items = pair_items(pairs, _longest(head.model, job.training), job.training.max_prompt_length)
     states = job.states("reward", items, type(loss).__qualname__, loss)
     return job.run(head.model, RewardPreference(head, loss), items, states, states.read())
 
@@ -244,24 +290,3 @@ def _longest(model: PreTrainedModel, training: Training) -> int:
     """Tokens a row may have: the setting, or what the model can attend to if that is less."""
     context = getattr(model.config.get_text_config(), "max_position_embeddings", None)
     return min(training.max_length, cast(int, context)) if context else training.max_length
-
-
-def recompute_activations(model: PreTrainedModel) -> None:
-    """Layers recompute in training mode alone; what is inside them stays in evaluation mode, so dropout stays off."""
-    from transformers.modeling_layers import GradientCheckpointingLayer
-
-    untyped = cast(Any, model)
-    getattr(untyped, "activation_checkpointing_enable", untyped.gradient_checkpointing_enable)()
-    for module in model.modules():
-        if isinstance(module, GradientCheckpointingLayer):
-            module.training = True
-            module.forward = partial(_evaluated, module, module.forward)
-
-
-def _evaluated(layer: torch.nn.Module, forward: Callable[..., Any], *given: Any, **named: Any) -> Any:
-    """A layer's forward pass in evaluation mode: some drop out by their own mode, not by that of a part."""
-    layer.training = False
-    try:
-        return forward(*given, **named)
-    finally:
-        layer.training = True

@@ -51,10 +51,18 @@ class LanguageModel(torch.nn.Module):
         """The losses of items, differentiable."""
         return cast(Losses, self(items, losses_of))
 
-    def forward(self, items: Sequence[Item], losses_of: LossesOf | None) -> list[Tensor] | Losses:
-        """What `logps` and `losses` give: one door, for modules that are sharded over devices."""
+    def states(self, items: Sequence[Item]) -> list[Tensor]:
+        """For each row, the last hidden state that every completion token is predicted from."""
+        return cast("list[Tensor]", self(items, None, states=True))
+
+    def forward(
+        self, items: Sequence[Item], losses_of: LossesOf | None, *, states: bool = False
+    ) -> list[Tensor] | Losses:
+        """What `logps`, `states` and `losses` give: one door, for modules that are sharded over devices."""
         pack = Pack(tuple(items), self.head.weight_VD.device)
         hidden_ND = self.body.hidden_TD(pack).index_select(0, pack.sources_N)
+        if states:
+            return list(torch.split(hidden_ND, pack.lengths))
         if losses_of is None:
             return list(torch.split(self.head.logps(hidden_ND, pack.targets_N), pack.lengths))
         blocks = list(self._blocks(items))

@@ -73,13 +73,15 @@ class Preference:
             "chosen_logp": scores.chosen_B / scores.chosen_tokens_B,
             "rejected_logp": scores.rejected_B / scores.rejected_tokens_B,
         }
+        if scores.reference_chosen_B is not None:
+            means["chosen_shift"] = (scores.chosen_B - scores.reference_chosen_B) / scores.chosen_tokens_B
         return found.total, found.each_B, means | sums | _separation(self.loss, scores)
 
     def _losses(self, items: Sequence[Item], logps_N: Tensor) -> Tensor:
         return self.loss.losses(self._scores(items, row_sums(items, logps_N)))
 
     def _scores(self, items: Sequence[Item], sums_2B: Tensor) -> PairScores:
-        return _pair_scores(sums_2B, items, self.references)
+        return pair_scores(sums_2B, items, self.references)
 
 
 @dataclass(frozen=True)
@@ -95,7 +97,7 @@ class RewardPreference:
 
     def losses(self, items: Sequence[Item]) -> tuple[Tensor, Tensor, Measures]:
         """The loss of each pair."""
-        scores = _pair_scores(self.reward_head.rewards(items), items, None)
+        scores = pair_scores(self.reward_head.rewards(items), items, None)
         losses_B = self.loss.losses(scores)
         return losses_B.sum(), losses_B.detach(), _separation(self.loss, scores)
 
@@ -113,8 +115,8 @@ def reference_logps(language_model: LanguageModel, items: Sequence[Item]) -> lis
     return list(zip(sums[::2], sums[1::2], strict=True))
 
 
-def _pair_scores(values_2B: Tensor, items: Sequence[Item], references: References | None) -> PairScores:
-    """Of a value for each row, chosen and rejected in turn."""
+def pair_scores(values_2B: Tensor, items: Sequence[Item], references: References | None) -> PairScores:
+    """What a loss sees, of a value for each row, chosen and rejected in turn."""
     lengths = [[len(item.rows[side].token_ids) for item in items] for side in (0, 1)]
     known = None if references is None else [[references[item.id][side] for item in items] for side in (0, 1)]
     return PairScores(

@@ -8,11 +8,12 @@ from __future__ import annotations
 import math
 import time
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any, Protocol, cast
 
 import torch
+from torch import Tensor
 from transformers import PreTrainedModel
 
 from selfboost.engines import Progress
@@ -20,6 +21,7 @@ from selfboost.train import Training, TrainingResult
 from selfboost.train.averaging import Average
 from selfboost.train.batches import micro_batches, step_batches
 from selfboost.train.checkpoints import StateFolder, random_state, restore_random_state
+from selfboost.train.collapse import Watch
 from selfboost.train.objectives import Objective
 from selfboost.train.optimizers import Optimizer, learning_rate
 from selfboost.train.parallel import ALONE, World
@@ -53,6 +55,18 @@ class Processes:
     """Number type of the matrix products where it is not that of the weights."""
 
 
+class Companion(Protocol):
+    """Parameters that are trained beside the model's, by an optimiser of their own."""
+
+    training: Training
+
+    def parameters(self) -> Iterable[Tensor]: ...
+
+    def begin(self, step: int) -> tuple[bool, bool]:
+        """Begin a step (counted from 0); returns whether the model and the companion are trained in it."""
+        ...
+
+
 class Loop:
     """One training, or this process's part in it: every process takes its packs of each step, all take each step."""
 
@@ -66,13 +80,18 @@ class Loop:
         states: StateFolder,
         seed: int,
         processes: Processes = Processes(),
+        companion: Companion | None = None,
     ) -> None:
         self.objective, self.items, self.training, self.pace, self.states = objective, items, training, pace, states
         self.processes = processes
         self.optimizer = Optimizer(model.parameters(), training)
+        self.companion = companion
+        self.companion_optimizer = Optimizer(companion.parameters(), companion.training) if companion else None
+        self.watch = Watch(training)
         self.average = Average(self.optimizer.masters, training.ema_decay)
         self.meter = StepMeter(model, processes.world.size, processes.computed_in)
         self.batches = step_batches(len(items), training.batch_size, training.epochs, seed)
+        self.last = math.ceil(len(self.batches) * (training.stop_after or training.epochs) / training.epochs)
         self.done, self.tokens = 0, 0
         self.history: list[dict[str, float]] = []
 
@@ -82,6 +101,9 @@ class Loop:
             return
         self.optimizer.restore(state["optimizer"])
         self.average.restore(state["average"])
+        self.watch.restore(state["watch"])
+        if self.companion_optimizer is not None:
+            self.companion_optimizer.restore(state["companion"])
         self.done, self.tokens, self.history = state["done"], state["tokens"], state["history"]
         restore_random_state(state["random"])
 
@@ -92,8 +114,9 @@ class Loop:
             FloatingPointError: a loss or gradient is not finite; names the step, the rows and where the state is.
         """
         saved = time.monotonic()
-        while self.done < len(self.batches):
+        while self.done < self.last:
             row = self._step()
+            self.watch.see(row, self.last, self._kept)
             if self._logged():
                 self.history.append(row)
                 for tracker in trackers:
@@ -103,14 +126,16 @@ class Loop:
                 if self.processes.world.conducts:
                     self.states.write(self.done, state)
                 saved = time.monotonic()
-            progress(self.done, len(self.batches), self.tokens)
+            progress(self.done, self.last, self.tokens)
         self.average.take_place()
         self.optimizer.copy_back()
         cut = sum(item.cuts for item in self.items)
-        return TrainingResult(steps=len(self.batches), tokens=self.tokens, truncated=cut, history=self.history)
+        return TrainingResult(
+            steps=self.last, tokens=self.tokens, truncated=cut, history=self.history, warnings=self.watch.warnings
+        )
 
     def _logged(self) -> bool:
-        return self.done % self.pace.log_every == 0 or self.done == len(self.batches)
+        return self.done % self.pace.log_every == 0 or self.done == self.last
 
     def _state_is_due(self, seconds: float) -> bool:
         by_time = bool(self.pace.checkpoint_seconds) and seconds >= self.pace.checkpoint_seconds
@@ -121,6 +146,8 @@ class Loop:
         return {
             "optimizer": self.optimizer.state(),
             "average": self.average.state(),
+            "watch": self.watch.state(),
+            "companion": self.companion_optimizer.state() if self.companion_optimizer else None,
             "random": random_state(),
             "done": self.done,
             "tokens": self.tokens,
@@ -131,20 +158,30 @@ class Loop:
         """One step; returns its row of the history."""
         start = time.monotonic()
         batch = [self.items[at] for at in self.batches[self.done]]
+        policy_turn, companion_turn = self.companion.begin(self.done) if self.companion else (True, False)
         row = self._gradients(batch)
-        if not self.processes.sharded:
-            world = self.processes.world
-            world.sum_tensors(self.optimizer.gradients(complete=world.size > 1))
-        norm = self.optimizer.clip()
-        if not math.isfinite(norm):
-            self._stop("gradient", [item.id for item in batch])
         rate = learning_rate(self.done, len(self.batches), self.training)
-        self.optimizer.step(rate)
-        self.average.update()
+        row |= {"learning_rate": rate, "gradient_norm": 0.0}
+        if policy_turn:
+            row["gradient_norm"] = self._update(self.optimizer, rate, batch, summed=self.processes.sharded)
+            self.average.update()
+        if companion_turn and self.companion and self.companion_optimizer:
+            rate = learning_rate(self.done, len(self.batches), self.companion.training)
+            row["noise_gradient_norm"] = self._update(self.companion_optimizer, rate, batch)
         self.done += 1
         self.tokens += sum(item.tokens for item in batch)
-        row |= {"learning_rate": rate, "gradient_norm": norm}
         return {"step": self.done} | row | self.meter.row(batch, time.monotonic() - start)
+
+    def _update(self, optimizer: Optimizer, rate: float, batch: Sequence[Item], *, summed: bool = False) -> float:
+        """One optimiser's step, from its share of the gradient or all of it; returns the gradient's norm."""
+        if not summed:
+            world = self.processes.world
+            world.sum_tensors(optimizer.gradients(complete=world.size > 1))
+        norm = optimizer.clip()
+        if not math.isfinite(norm):
+            self._stop("gradient", [item.id for item in batch])
+        optimizer.step(rate)
+        return norm
 
     def _gradients(self, batch: Sequence[Item]) -> dict[str, float]:
         """Accumulate the gradient of the batch's loss; returns the loss and the means of what else is measured."""
@@ -171,9 +208,11 @@ class Loop:
     def _stop(self, what: str, rows: Sequence[str]) -> None:
         rows = list(dict.fromkeys(rows))  # a batch across two epochs may hold a row twice
         more = f" and {len(rows) - 5} more" if len(rows) > 5 else ""
-        states = self.states.paths()
-        kept = f"the last state before it is kept in {states[-1]}" if states else "nothing was written"
         raise FloatingPointError(
-            f"step {self.done + 1} of {len(self.batches)}: the {what} is not finite for {', '.join(rows[:5])}{more}; "
-            f"{kept}. A smaller learning rate, or float32, may help"
+            f"step {self.done + 1} of {self.last}: the {what} is not finite for {', '.join(rows[:5])}{more}; "
+            f"{self._kept()}. A smaller learning rate, or float32, may help"
         )
+
+    def _kept(self) -> str:
+        states = self.states.paths()
+        return f"the last state before it is kept in {states[-1]}" if states else "nothing was written"

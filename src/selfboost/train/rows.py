@@ -67,19 +67,19 @@ def hash_items(items: Iterable[Item]) -> str:
     return digest.hexdigest()
 
 
-def example_items(examples: Sequence[Example], max_length: int) -> list[Item]:
-    """Items of one row each.
+def example_items(examples: Sequence[Example], max_length: int, max_prompt: int = 0) -> list[Item]:
+    """Items of one row each; `max_prompt` tokens of the prompt at most (0 = no limit of its own).
 
     Raises:
         ValueError: there are none, or a prompt or a completion is empty; names the record.
     """
     if not examples:
         raise ValueError("there is no example to train on")
-    return [_item(e.id, e.prompt_ids, {"answer": e.answer.token_ids}, max_length) for e in examples]
+    return [_item(e.id, e.prompt_ids, {"answer": e.answer.token_ids}, max_length, max_prompt) for e in examples]
 
 
-def pair_items(pairs: Sequence[Pair], max_length: int) -> list[Item]:
-    """Items of two rows each, chosen first.
+def pair_items(pairs: Sequence[Pair], max_length: int, max_prompt: int = 0) -> list[Item]:
+    """Items of two rows each, chosen first; `max_prompt` tokens of the prompt at most (0 = no limit of its own).
 
     Raises:
         ValueError: there are none, or a prompt or a completion is empty; names the record.
@@ -87,12 +87,16 @@ def pair_items(pairs: Sequence[Pair], max_length: int) -> list[Item]:
     if not pairs:
         raise ValueError("there is no pair to train on")
     return [
-        _item(p.id, p.prompt_ids, {"chosen": p.chosen.token_ids, "rejected": p.rejected.token_ids}, max_length)
+        _item(
+            p.id, p.prompt_ids, {"chosen": p.chosen.token_ids, "rejected": p.rejected.token_ids}, max_length, max_prompt
+        )
         for p in pairs
     ]
 
 
-def _item(name: str, prompt_ids: Sequence[int], completions: dict[str, tuple[int, ...]], max_length: int) -> Item:
+def _item(
+    name: str, prompt_ids: Sequence[int], completions: dict[str, tuple[int, ...]], max_length: int, max_prompt: int
+) -> Item:
     for side, token_ids in completions.items():
         if not token_ids:
             raise ValueError(f"{name}: its {side} completion has no tokens, so there is nothing to learn from")
@@ -100,7 +104,8 @@ def _item(name: str, prompt_ids: Sequence[int], completions: dict[str, tuple[int
         raise ValueError(f"{name}: its prompt has no tokens; a completion needs at least one before it")
     longest = max(len(token_ids) for token_ids in completions.values())
     # Where both are too long each gets half; where only one is, it alone is cut.
-    kept = min(len(prompt_ids), max(max_length - longest, max_length // 2))
+    room = max(max_length - longest, max_length // 2)
+    kept = min(len(prompt_ids), room, max_prompt or room)
     prompt = tuple(prompt_ids[len(prompt_ids) - kept :])
     rows = tuple(Row(prompt, token_ids[: max_length - kept]) for token_ids in completions.values())
     cuts = sum(len(row.token_ids) < len(whole) for row, whole in zip(rows, completions.values(), strict=True))

@@ -1,0 +1,59 @@
+"""Tells when a preference training loses the chosen answers: both log-probabilities fall, and the margin still grows.
+
+DNPO's published setting did so (chosen −600 → −1140 nats, two nats per token), and nothing in its loss showed it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from selfboost.train import Training
+
+STEPS = 8
+"""Steps whose mean is looked at."""
+
+
+class Watch:
+    """Follows the chosen answers' mean log-probability per token against where it began."""
+
+    def __init__(self, training: Training) -> None:
+        self.what, self.bound = training.collapse, training.collapse_bound
+        self.first: list[float] = []
+        self.recent: list[float] = []
+        self.warnings: list[str] = []
+
+    def see(self, row: Mapping[str, float], steps: int, kept: Callable[[], str]) -> None:
+        """Look at a step, of so many; `kept` says what is left of the training if it is stopped.
+
+        Raises:
+            ValueError: the answers have fallen too far, and the setting is to stop.
+        """
+        against_reference = "chosen_shift" in row
+        value = row.get("chosen_shift", row.get("chosen_logp"))
+        if value is None or self.what == "ignore":
+            return
+        # Against the reference each batch is compared with itself; without one, batches must be averaged.
+        if len(self.first) < (1 if against_reference else STEPS):
+            self.first.append(value)
+        self.recent = [*self.recent[1 - STEPS :], value]
+        fallen = sum(self.first) / len(self.first) - sum(self.recent) / len(self.recent)
+        if fallen <= self.bound or self.warnings:
+            return
+        told = (
+            f"at step {row['step']:.0f} of {steps} the chosen answers have lost {fallen:.2g} nats per token "
+            f"(training.collapse_bound = {self.bound:g}): the policy unlearns them"
+        )
+        if self.what == "stop":
+            raise ValueError(
+                f"{told}; {kept()}. A smaller learning rate or noise.scale may help; collapse = 'warn' goes on"
+            )
+        self.warnings.append(told)
+
+    def state(self) -> dict[str, Any]:
+        """What a resumed training needs."""
+        return {"first": self.first, "recent": self.recent, "warnings": self.warnings}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go on from `state()`."""
+        self.first, self.recent, self.warnings = state["first"], state["recent"], state["warnings"]
