@@ -1,4 +1,4 @@
-"""The laboratory's two figures as SVG files: lines with intervals by iteration, and values with intervals in rows."""
+"""The laboratory's two figures as SVG files: lines with intervals over an axis, and values with intervals in rows."""
 
 from __future__ import annotations
 
@@ -7,16 +7,35 @@ from html import escape
 
 Point = tuple[float, float, float, float]
 """(x, value, low, high)"""
-COLOURS = ("#0b6e99", "#c2410c", "#6d28d9", "#15803d", "#a16207", "#475569")
+COLOURS = (
+    "#0b6e99",
+    "#c2410c",
+    "#6d28d9",
+    "#15803d",
+    "#a16207",
+    "#475569",
+    "#be185d",
+    "#0891b2",
+    "#65a30d",
+    "#7f1d1d",
+    "#1e1b4b",
+)
 STYLE = "text{font:12px system-ui,sans-serif;fill:#334155}.grid{stroke:#e2e8f0}.frame{fill:#fff}"
 
 
-def lines(series: Mapping[str, Sequence[Point]], width: int = 760, height: int = 360) -> str:
-    """Shares by iteration, one line per name, with an interval at every point; a single round is a dashed level."""
+def lines(
+    series: Mapping[str, Sequence[Point]], axis: str, ticks: Sequence[str], first: int = 0, width: int = 760
+) -> str:
+    """Shares over an axis, one line per name, with an interval at every point from `first` on.
+
+    Points stand at 0, 1, … of the axis, whose names are `ticks`; where a line ends early it goes on dashed, and a
+    single point is a level, its interval at the right end.
+    """
     left, right, top, bottom = 48, 284, 14, 36
+    height = max(360, top + bottom + 20 * len(series) + 20)
     points = [point for line in series.values() for point in line]
     low, high = min(p[2] for p in points) - 0.01, max(p[3] for p in points) + 0.01
-    last = max(p[0] for p in points)
+    last = len(ticks) - 1
 
     def x(value: float) -> float:
         return round(left + value / last * (width - left - right), 1)
@@ -25,18 +44,17 @@ def lines(series: Mapping[str, Sequence[Point]], width: int = 760, height: int =
         return round(top + (high - value) / (high - low) * (height - top - bottom), 1)
 
     parts = [_level(left, width - right, y(at / 100), f"{at} %") for at in _rounds(100 * low, 100 * high)]
-    parts += [_text(x(t), height - bottom + 18, f"{t:g}", "middle") for t in range(int(last) + 1)]
-    parts.append(_text((left + width - right) / 2, height - 4, "iteration (0: the initial model)", "middle"))
+    parts += [_text(x(t), height - bottom + 18, name, "middle") for t, name in enumerate(ticks)]
+    parts.append(_text((left + width - right) / 2, height - 4, axis, "middle"))
     for i, (name, line) in enumerate(series.items()):
         colour, shift = COLOURS[i % len(COLOURS)], 3.0 * (i - (len(series) - 1) / 2)
-        once = line[-1][0] < last
         way = [(x(at), y(value)) for at, value, _, _ in line]
-        way += [(x(last), y(line[-1][1]))] if once else []
+        way += [(x(last), y(line[-1][1]))] if line[-1][0] < last else []
         places = " ".join(f"{across},{down}" for across, down in way)
-        dashes = ' stroke-dasharray="5 4"' if once else ""
+        dashes = ' stroke-dasharray="5 4"' if line[-1][0] < last else ""
         parts.append(f'<polyline points="{places}" fill="none" stroke="{colour}" stroke-width="2"{dashes}/>')
-        for at, value, below, above in line[1:]:
-            across = x(at) + shift
+        for at, value, below, above in line[first:]:
+            across = x(at if len(line) > 1 else last) + shift
             parts.append(f'<path d="M{across} {y(below)}V{y(above)}" stroke="{colour}"/>')
             parts.append(f'<circle cx="{across}" cy="{y(value)}" r="3.5" fill="{colour}"/>')
         down = top + 16 + 20 * i

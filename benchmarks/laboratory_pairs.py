@@ -5,7 +5,7 @@ Prompts that the checks cannot judge (the generator wrote no task of the world) 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -15,7 +15,7 @@ from selfboost.demo.checks import check
 from selfboost.records import Answer, Pair
 
 Record = TypeVar("Record")
-DRAFTS, CHOSEN = ("drafts", "answers"), ("refined", "resampled")
+DRAFTS, CHOSEN = ("drafts", "answers", "own-answers"), ("refined", "resampled")
 """Stages that hold the policy's own answers; those that hold what may become the chosen one."""
 
 
@@ -38,9 +38,9 @@ class PairQuality:
 def pair_quality(root: Path, iteration: int) -> PairQuality:
     """Judge the new pairs of an iteration and what they were made from."""
     place = f"iteration-{iteration}"
-    own = _rows(root, [f"{place}/{name}" for name in DRAFTS], Answer)
-    better = _rows(root, [f"{place}/{name}" for name in CHOSEN], Answer)
-    pairs = [pair for pair in _rows(root, [f"{place}/policy"], Pair) if pair.iteration == iteration]
+    own = read_stages(root, [f"{place}/{name}" for name in DRAFTS], Answer)
+    better = read_stages(root, [f"{place}/{name}" for name in CHOSEN], Answer)
+    pairs = [pair for pair in read_stages(root, [f"{place}/policy"], Pair) if pair.iteration == iteration]
     verdicts = [(_passes(pair, pair.chosen), _passes(pair, pair.rejected)) for pair in pairs]
     valid = [(bool(chosen), bool(rejected)) for chosen, rejected in verdicts if None not in (chosen, rejected)]
     asked = [answer.prompt.text for answer in own] if len(own) == len(better) else []
@@ -53,22 +53,6 @@ def pair_quality(root: Path, iteration: int) -> PairQuality:
     )
 
 
-def over_runs(found: Sequence[PairQuality]) -> PairQuality:
-    """Means over runs."""
-
-    def mean(of: Callable[[PairQuality], float | None]) -> float | None:
-        known = [value for value in map(of, found) if value is not None]
-        return sum(known) / len(known) if known else None
-
-    return PairQuality(
-        valid=mean(lambda q: q.valid),
-        drafts=mean(lambda q: q.drafts),
-        improved=mean(lambda q: q.improved),
-        right=mean(lambda q: q.right),
-        wrong=mean(lambda q: q.wrong),
-    )
-
-
 def _passes(pair: Pair, answer: Answer) -> bool | None:
     return check(pair.prompt.text, answer.text)
 
@@ -78,9 +62,11 @@ def _share(verdicts: Iterable[bool | None]) -> float | None:
     return sum(known) / len(known) if known else None
 
 
-def _rows(root: Path, stages: Sequence[str], kind: type[Record]) -> list[Record]:
+def read_stages(root: Path, stages: Sequence[str], kind: type[Record]) -> list[Record]:
+    """The records of those of a run's stages that are there; a fine-tuning holds no pairs."""
+    cards = [store.read_card(root / store.STAGES / stage) for stage in stages]
     found: list[Any] = []
-    for stage in stages:
-        card = store.read_card(root / store.STAGES / stage)
-        found += store.read_rows(root, card, kind) if card is not None else []
+    for card in cards:
+        if card is not None and (kind is not Pair or card.verb == "prefer"):
+            found += store.read_rows(root, card, kind)
     return found

@@ -37,7 +37,12 @@ METHODS: dict[str, dict[str, Any]] = {
     "seed_po": {},
     "seed_sft_po": {},
     "manual_data": {"method": {"data": "manual.jsonl", "pairs": 100}},
-    "spin": {"loss": {"kind": "dpo"}, "scorer": {"policy": "previous"}},
+    "spin": {
+        "loss": {"kind": "dpo"},
+        "scorer": {"policy": "previous"},
+        "method.distributions": {"pairs": 0, "prompts": 0},
+    },
+    "dnpo": {"loss": {"kind": "noise_preference"}, "method.distributions": {"pairs": 6, "prompts": 4}},
     "seed_sft": {},
 }
 """By method: what its recipe sets beside `SETTINGS`."""

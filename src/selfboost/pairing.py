@@ -6,15 +6,17 @@ import random
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, TypeVar
 
 from pydantic import Field
 
-from selfboost.records import Answer, Pair, Prompt, Verdict
+from selfboost.records import Answer, Example, Pair, Prompt, Verdict
 from selfboost.statistics import repeated_share
 
 if TYPE_CHECKING:
     from selfboost.run import Run
+
+Item = TypeVar("Item")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,11 +89,17 @@ def ranked_pairs(
     return pairs
 
 
+def gold_of(run: Run, own: Sequence[Answer]) -> list[Example]:
+    """The seed with the gold answer to the prompt of each own answer, in order."""
+    seeds = {seed.prompt.id: seed for seed in run.seeds}
+    return [seeds[answer.prompt.id] for answer in own]
+
+
 def gold_pairs(run: Run, own: Sequence[Answer]) -> list[Pair]:
-    """Gold over a model's own answer, one pair per seed of the run; what gives none is counted by its reason."""
+    """Gold over a model's own answer, one pair per answer to a seed; what gives none is counted by its reason."""
     counts = Counter[str]()
     pairs: list[Pair] = []
-    for seed, answer in zip(run.seeds, own, strict=True):
+    for seed, answer in zip(gold_of(run, own), own, strict=True):
         reason = objection(seed.answer, answer)
         counts[reason or "kept"] += 1
         if not reason:
@@ -128,8 +136,8 @@ def scored_pairs(
     ]
 
 
-def pick(pairs: Sequence[Pair], count: int, seed: int) -> list[Pair]:
-    """`count` pairs at random (all, where there are no more), in their order."""
-    if len(pairs) <= count:
-        return list(pairs)
-    return [pairs[i] for i in sorted(random.Random(seed).sample(range(len(pairs)), count))]
+def pick(items: Sequence[Item], count: int, seed: int) -> list[Item]:
+    """`count` items at random (all, where there are no more), in their order."""
+    if len(items) <= count:
+        return list(items)
+    return [items[i] for i in sorted(random.Random(seed).sample(range(len(items)), count))]

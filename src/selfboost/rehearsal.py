@@ -24,6 +24,7 @@ from selfboost.prompt_generator import PromptGenerator
 from selfboost.recipe import EMBEDDED, ROLES, ModelSource, Recipe, SeedSource
 from selfboost.records import Answer, Example, Pair
 from selfboost.scorers import Scorer, pairwise
+from selfboost.scorers.judge import Judge
 from selfboost.scorers.likelihood import Likelihood
 from selfboost.seed_data import EMBEDDED_FILES, SeedData, load_seed_data
 from selfboost.seed_models import MAKERS
@@ -65,7 +66,7 @@ class Rehearsed:
     source: str = ""
     """Where its prompts come from: `keywords`, `rewrite`, `seed` …"""
     given: bool = False
-    """It trains on answers that people gave; of a pair, on the chosen one."""
+    """It trains on answers that people gave; of a pair, one is at least."""
     sampling: Mapping[str, Any] | None = None
     training: Mapping[str, Any] | None = None
     reference: bool = False
@@ -84,6 +85,11 @@ class FreePairwise(Likelihood):
     """In the place of a scorer that compares answers: the stages are the same."""
 
     pairwise: ClassVar[bool] = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class FreeJudge(Likelihood):
+    """In the place of a judge, whose prompts a fake does not understand: the stages are the same."""
 
 
 def rehearse(recipe: Recipe, data: SeedData) -> list[Rehearsed]:
@@ -259,6 +265,8 @@ def _opened(component: Any, scale: float) -> Any:
 
 def _opened_scorer(scorer: Scorer) -> Scorer:
     """The scorer itself where the run makes its models, so that their training is in the plan; else a free one."""
+    if isinstance(scorer, Judge):
+        return FreeJudge(policy=scorer.path if scorer.path in NAMED else "initial", threshold=OPEN)
     if scorer.needs() and all(name in NAMED for name in scorer.needs().values()):
         return _opened(scorer, 1)
     free = FreePairwise if pairwise(scorer) else Likelihood
@@ -269,14 +277,14 @@ def _rehearsed(root: Path, card: store.StageCard) -> Rehearsed:
     """What the plan needs of a stage of the rehearsal; its rows are the rehearsal's."""
     kind = RECORDS.get(card.verb)
     first = store.read_rows(root, card, kind)[0] if kind and card.rows else None
-    answer = getattr(first, "answer", None) or getattr(first, "chosen", None)
+    sides = [getattr(first, name) for name in ("answer", "chosen", "rejected") if hasattr(first, name)]
     scorer: Mapping[str, Any] = card.parts.get("scorer", {})
     return Rehearsed(
         name=card.name,
         verb=card.verb,
         rows=card.rows,
         source=first.prompt.origin.source if first else "",
-        given=answer is not None and answer.finish == "given",
+        given=any(side.finish == "given" for side in sides),
         sampling=card.parts.get("sampling"),
         training=card.parts.get("training"),
         reference=bool(card.parts.get("reference")),

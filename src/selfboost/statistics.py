@@ -11,12 +11,14 @@ import math
 import re
 from collections import Counter
 from collections.abc import Hashable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 from typing import Any, cast
 
 RESAMPLES = 9999
 """Bootstrap samples, and random sign patterns."""
+SWAPS = 400
+"""Random exchanges of two models' values, for the distance that chance alone makes."""
 EXACT = 13
 """Up to this many values every sign pattern is tried."""
 BLOCK = 500
@@ -53,6 +55,23 @@ def mean_interval(values: Sequence[float | None], *, seed: int = 0, level: float
     return Interval(
         value=sum(known) / len(known), low=low, high=high, count=len(known), missing=len(values) - len(known)
     )
+
+
+def ratio_interval(
+    totals: Sequence[float], counts: Sequence[float], *, seed: int = 0, level: float = LEVEL
+) -> Interval:
+    """Sum of totals over sum of counts, one of each per prompt, with its interval: nats per token, say.
+
+    The interval is that of the ratio's linearisation, whose mean is the ratio itself (Cochran 1977, section 6.3).
+
+    Raises:
+        ValueError: there is no value at all.
+    """
+    size = sum(counts)
+    assert size > 0 or not totals, "a ratio needs something to divide by"
+    ratio = sum(totals) / size if totals else 0.0
+    around = [ratio + (total - ratio * count) * len(counts) / size for total, count in zip(totals, counts, strict=True)]
+    return replace(mean_interval(around, seed=seed, level=level), value=ratio)
 
 
 def paired_gain(
@@ -153,6 +172,32 @@ def _bca(values: Sequence[float], seed: int, level: float) -> tuple[float, float
     if not (math.isfinite(low) and math.isfinite(high)):  # values equal but for rounding: plain percentiles
         low, high = np.quantile(result.bootstrap_distribution, ((1 - level) / 2, (1 + level) / 2))
     return float(low), float(high)
+
+
+def wasserstein(one: Sequence[float], other: Sequence[float]) -> float:
+    """Wasserstein-1 distance of two samples: how far values must move, on average, to turn one into the other."""
+    import scipy.stats
+
+    return float(cast(Any, scipy.stats).wasserstein_distance(one, other))
+
+
+def wasserstein_by_chance(one: Sequence[float], other: Sequence[float], *, seed: int = 0) -> float:
+    """The distance that 95 % of pairs of samples stay below which differ by chance alone.
+
+    `one` and `other` hold a value of each model for the same prompts, in order; if the models are alike, the two of a
+    prompt can be exchanged, as is done here at random.
+    """
+    import numpy as np
+
+    pairs_N2 = np.asarray([one, other], dtype=float).T
+    generator = np.random.default_rng(seed)
+    distances: list[float] = []
+    for _ in range(SWAPS):
+        swapped_N = generator.integers(2, size=len(pairs_N2))
+        rows_N = np.arange(len(pairs_N2))
+        left_N, right_N = np.sort(pairs_N2[rows_N, swapped_N]), np.sort(pairs_N2[rows_N, 1 - swapped_N])
+        distances.append(float(np.abs(left_N - right_N).mean()))
+    return quantiles(distances, (LEVEL,))[0]
 
 
 def mcnemar_p(gained: int, lost: int) -> float:

@@ -25,6 +25,8 @@ from selfboost.visible import visible
 RECIPE = "recipe.toml"
 WIDE = 116
 """From this many columns on an interval stands beside its value, below that it stands under it."""
+SIDES = ("gold chosen", "generated chosen")
+"""The two kinds of labels, in the notes of a method that labels."""
 Row = Mapping[str, Any]
 
 
@@ -36,7 +38,8 @@ def summary(root: Path) -> dict[str, Any]:
     """
     told = _told(root)
     places: dict[str, list[dict[str, Any]]] = {}
-    for card in store.cards(root):
+    cards = store.cards(root)
+    for card in cards:
         places.setdefault(card.name.partition("/")[0], []).append(_stage(card))
     iterations = [
         _entry(root, entry, places.pop(f"iteration-{entry['iteration']}", [])) for entry in told.get("iterations", [])
@@ -52,6 +55,7 @@ def summary(root: Path) -> dict[str, Any]:
         "gate_measure": told.get("gate_measure", ""),
         "seeds": told.get("seeds", []),
         "said": told.get("said", []),
+        "warnings": [f"{card.name}: {warning}" for card in cards for warning in card.notes.get("warnings", ())],
         "iterations": iterations,
         "beside": beside,
         # Stages of iterations that are not over, or of a longer run with an earlier recipe.
@@ -114,7 +118,27 @@ def choices(told: Mapping[str, Any]) -> list[str]:
     rates = [number(note["pass rate"], share=True) for note in notes if "pass rate" in note]
     betas = [f"{note['beta search']['chosen']:g}" for note in notes if "beta search" in note]
     sentences = [f"{', '.join(rates)} of the candidate pairs passed the filter, by iteration."] if rates else []
-    return sentences + ([f"The search chose beta {', '.join(betas)}, by iteration."] if betas else [])
+    sentences += [f"The search chose beta {', '.join(betas)}, by iteration."] if betas else []
+    return sentences + _self_play(notes)
+
+
+def _self_play(notes: Sequence[Mapping[str, Any]]) -> list[str]:
+    """How labels fell and how far the policy moved, where a method noted it."""
+    labels = [found for note in notes if "generated chosen" in (found := _numbers(note.get("labels")))]
+    counts = [f"{own['generated chosen']:,} of {sum(own.get(side, 0) for side in SIDES):,}" for own in labels]
+    told = [found for note in notes if "kl to previous" in (found := _numbers(note.get("distributions")))]
+    moves = [f"{found['kl to previous']:.3g}" for found in told]
+    sentences = [f"The generated answer is chosen in {', '.join(counts)} pairs, by iteration."] if counts else []
+    far = f"The new policy is {', '.join(moves)} nats per answer from the one before it (KL), by iteration."
+    return sentences + ([far] if moves else [])
+
+
+def _numbers(note: object) -> dict[str, float]:
+    """The numbers of a note, whatever a method wrote there."""
+    if not isinstance(note, Mapping):
+        return {}
+    group = cast(Mapping[str, object], note)
+    return {name: value for name, value in group.items() if isinstance(value, int | float)}
 
 
 def duration(seconds: float) -> str:
@@ -193,7 +217,7 @@ def print_summary(root: Path) -> None:
     memory = f"{told['peak_memory_bytes'] / 2**20:,.0f} MB at most"
     facts = [told["method"], told["status"], duration(told["seconds"]), memory]
     console.print(Text("  ·  ".join(fact for fact in facts if fact), style="bold"))
-    for sentence in told["said"]:
+    for sentence in [*told["warnings"], *told["said"]]:
         console.print(visible(sentence))
     if not told["iterations"]:
         count = len(told["prepare"]) + len(told["further"])

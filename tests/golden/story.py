@@ -152,5 +152,6 @@ def _tally(values: Any) -> str:
     return _counts(Counter(values))
 
 
-def _counts(counts: dict[Any, int]) -> str:
-    return ", ".join(f"{key}: {value}" for key, value in counts.items())
+def _counts(counts: dict[Any, Any]) -> str:
+    known = {key: round(value, 4) if isinstance(value, float) else value for key, value in counts.items()}
+    return ", ".join(f"{key}: {value}" for key, value in known.items())

@@ -12,7 +12,7 @@ from story import Story
 
 from fake_recipes import METHODS, run, summary, write_recipe
 from selfboost import plugins
-from selfboost.records import Answer, Example, Pair, Prompt
+from selfboost.records import Answer, Example, Pair, Prompt, Verdict
 
 HERE = Path(__file__).parent
 ITERATIONS = 4
@@ -134,6 +134,59 @@ def test_spin_plays_against_its_former_self(t: int) -> None:
     assert (story.start(policy(t)), story.reference(policy(t))) == (policy(t - 1), policy(t - 1))
     gold = {example.prompt.id: example.answer.token_ids for example in story.rows("prepare/seed_sft", Example)}
     assert all(pair.chosen.token_ids == gold[pair.prompt.id] for pair in pairs)
+
+
+@pytest.mark.parametrize("t", range(1, ITERATIONS + 1))
+def test_dnpo_plays_against_its_newest_self_and_accumulates_nothing(t: int) -> None:
+    story = told("dnpo")
+    pairs: list[Pair] = story.rows(policy(t), Pair)
+    assert story.answered(f"iteration-{t}/own-answers") == policy(t - 1)
+    assert (story.start(policy(t)), story.reference(policy(t))) == (policy(t - 1), policy(t - 1))
+    assert Counter(pair.iteration for pair in pairs) == {t: 10}
+    assert len({pair.prompt.id for pair in pairs}) == 10
+    loss = story.cards[policy(t)].parts["loss"]
+    assert loss["kind"] == "noise_preference"
+    assert (loss["noise"]["scale"], loss["noise"]["trained"]) == (0.0 if t == 1 else 1.0, True)
+
+
+def test_dnpo_begins_with_an_iteration_of_spin() -> None:
+    story, spin = told("dnpo"), told("spin")
+    pairs: list[Pair] = story.rows(policy(1), Pair)
+    assert makers(story, pairs, "chosen") == {"given": 10}
+    assert pairs == spin.rows(policy(1), Pair)
+    assert not [name for name in story.order if name.startswith("iteration-1/") and name.endswith("own-scores")]
+
+
+@pytest.mark.parametrize("t", range(2, ITERATIONS + 1))
+def test_dnpo_chooses_the_generated_answer_where_it_scores_at_least_as_much_as_gold(t: int) -> None:
+    story = told("dnpo")
+    scores: dict[str, float | None] = {
+        verdict.answer: verdict.value
+        for stage in ("prepare/gold-scores", f"iteration-{t}/own-scores")
+        for verdict in story.rows(stage, Verdict)
+    }
+    own = {answer.prompt.id: answer for answer in story.rows(f"iteration-{t}/own-answers", Answer)}
+    pairs: list[Pair] = story.rows(policy(t), Pair)
+    for pair in pairs:
+        generated = own[pair.prompt.id]
+        gold = pair.chosen if pair.rejected == generated else pair.rejected
+        assert {pair.chosen.id, pair.rejected.id} == {gold.id, generated.id}
+        assert (gold.model, gold.prompt) == ("given", pair.prompt)
+        high, low = scores[generated.id], scores[gold.id]
+        assert high is not None
+        assert low is not None
+        assert pair.chosen == (generated if high - low >= 0 else gold)
+        assert pair.gap == abs(high - low)
+    by = makers(story, pairs, "chosen")
+    assert set(by) == {"given", policy(t - 1)}, "the golden run has labels of both kinds in every iteration"
+    labels = story.summary["iterations"][t]["notes"]["labels"]
+    assert (labels["gold chosen"], labels["generated chosen"]) == (by["given"], by[policy(t - 1)])
+
+
+def test_dnpo_scores_gold_once_and_its_own_answers_in_every_labelled_iteration() -> None:
+    found = [name for name in told("dnpo").order if name.endswith(("gold-scores", "own-scores"))]
+    assert found.count("prepare/gold-scores") == 1
+    assert sorted(found) == [*(f"iteration-{t}/own-scores" for t in range(2, ITERATIONS + 1)), "prepare/gold-scores"]
 
 
 @pytest.mark.parametrize("t", range(1, ITERATIONS + 1))

@@ -27,6 +27,8 @@ SPECIAL: Mapping[str, int] = {"begin": 256, "system": 257, "user": 258, "assista
 """Control tokens, above the 256 bytes."""
 ENDLESS, MALFORMED = 0.03, 0.05
 """Shares of answers that run into the token limit, and of tagged answers that lack a closing tag."""
+JUDGING = re.compile(r"\bone number from (-?\d+) to (-?\d+)\b")
+"""How the wish for a judgement asks for nothing but a number."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -192,6 +194,8 @@ def _answer(model: FakeModel, request: Request, limit: int) -> str:
     chance = _Chance(model.fingerprint, request.prompt_ids, draw)
     asked, prefix = _conversation(request.prompt_ids)
     words = re.findall(r"\w+", re.sub(r"</?\w+>", " ", asked)) or ["nothing"]
+    if scale := JUDGING.search(asked):
+        return _judgement(int(scale[1]), int(scale[2]), is_good("asked", asked), chance)
     tags = list(dict.fromkeys(re.findall(r"<(\w+)>.*?</\1>", asked, flags=re.DOTALL)))
     if tags:
         return _tagged(tags, words, chance, prefix)
@@ -203,6 +207,12 @@ def _answer(model: FakeModel, request: Request, limit: int) -> str:
         count = limit // 3  # words enough to run into the limit, whose tokens are bytes
     said = " ".join(chance.pick(f"word {place}", words) for place in range(count))
     return f"{model.name} answers: {quality} {said}."
+
+
+def _judgement(lowest: int, highest: int, good: bool | None, chance: _Chance) -> str:
+    """A number from the upper half of a scale for a good answer, from the lower for a poor one, else the middle."""
+    share = ({True: 1.0, False: 0.0, None: 0.5}[good] + chance.number("judgement")) / 2
+    return str(round(lowest + (highest - lowest) * share))
 
 
 def _tagged(tags: Sequence[str], words: Sequence[str], chance: _Chance, prefix: str) -> str:

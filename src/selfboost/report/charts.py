@@ -110,8 +110,17 @@ def _reference(frame: Frame, value: float) -> Html:
     return tag("line", x1=LEFT, x2=WIDTH - RIGHT, y1=y, y2=y, class_="line c dashed")
 
 
-def curves(series: Mapping[str, Sequence[tuple[float, float]]], *, share: bool = False, x_label: str = "step") -> Html:
-    """Lines over steps, one per name, in the order of the classes a, b, c …; the legend stands below."""
+def curves(
+    series: Mapping[str, Sequence[tuple[float, float]]],
+    *,
+    share: bool = False,
+    x_label: str = "step",
+    marks: Sequence[float] = (),
+) -> Html:
+    """Lines over steps, one per name, in the order of the classes a, b, c …; the legend stands below.
+
+    `marks` are places on the x axis with an upright line: where something else begins.
+    """
     points = [point for line in series.values() for point in line if _drawable(point[1])]
     if not points:
         return tag("p", "nothing finite to draw", class_="muted")
@@ -119,9 +128,15 @@ def curves(series: Mapping[str, Sequence[tuple[float, float]]], *, share: bool =
     width = (max(xs) - min(xs)) or 1
     frame = Frame(min(xs) - 0.03 * width, max(xs) + 0.03 * width, *spread([y for _, y in points]), share)
     lines = [_curve(frame, line, "abcd"[i % 4]) for i, line in enumerate(series.values())]
+    uprights = [_upright(frame, mark) for mark in marks if frame.x_low < mark < frame.x_high]
     steps = [at for at in ticks(min(xs), max(xs) or 1, 6) if at == int(at)] if len(set(xs)) > 1 else sorted(set(xs))
-    drawing = _drawing(_axes(frame, x_label, steps), *lines)
+    drawing = _drawing(_axes(frame, x_label, steps), *uprights, *lines)
     return join([drawing, legend(list(series))]) if len(series) > 1 else drawing
+
+
+def _upright(frame: Frame, value: float) -> Html:
+    x = frame.x(value)
+    return tag("line", x1=x, x2=x, y1=TOP, y2=HEIGHT - BOTTOM, class_="line grey dashed")
 
 
 def _curve(frame: Frame, points: Sequence[tuple[float, float]], colour: str) -> Html:
@@ -131,13 +146,26 @@ def _curve(frame: Frame, points: Sequence[tuple[float, float]], colour: str) -> 
     return _line(frame, finite, colour)
 
 
-def histogram(groups: Mapping[str, Sequence[float]], *, x_label: str, bins: int = 24) -> Html:
-    """Counts of values in bins: bars for one group, outlines for several, which bars would hide."""
+def histogram(
+    groups: Mapping[str, Sequence[float]],
+    *,
+    x_label: str,
+    bins: int = 24,
+    within: tuple[float, float] | None = None,
+    share: bool = False,
+) -> Html:
+    """Counts of values in bins: bars for one group, outlines for several, which bars would hide.
+
+    `within` fixes the axis: what lies outside is counted in the first or the last bin. With `share` the bins hold
+    shares of their group, so that groups of other sizes compare.
+    """
     values = [value for group in groups.values() for value in group if _drawable(value)]
-    low, high, bins = _edges(values, bins)
+    low, high, bins = (*within, bins) if within else _edges(values, bins)
     counts = {name: _binned(group, low, high, bins) for name, group in groups.items()}
+    if share:
+        counts = {name: [count / (sum(column) or 1) for count in column] for name, column in counts.items()}
     most = max((count for column in counts.values() for count in column), default=1) or 1
-    frame = Frame(low, high, 0, most * 1.05)
+    frame = Frame(low, high, 0, most * 1.05, share)
     draw = _bars if len(groups) == 1 else _outline
     shapes = [draw(frame, column, low, high, "abcd"[i % 4]) for i, column in enumerate(counts.values())]
     drawing = _drawing(_axes(frame, x_label, ticks(low, high, 6)), *shapes)
@@ -154,27 +182,31 @@ def _edges(values: Sequence[float], most: int) -> tuple[float, float, int]:
     return (low, high, most) if high - low > NARROWEST else (low - 0.5, high + 0.5, most)
 
 
-def _binned(values: Sequence[float], low: float, high: float, bins: int) -> list[int]:
-    counts = [0] * bins
+def _binned(values: Sequence[float], low: float, high: float, bins: int) -> list[float]:
+    counts = [0.0] * bins
     for value in values:
         if _drawable(value):
-            counts[min(bins - 1, int((value - low) / (high - low) * bins))] += 1
+            counts[min(bins - 1, max(0, int((value - low) / (high - low) * bins)))] += 1
     return counts
 
 
-def _bars(frame: Frame, counts: Sequence[int], low: float, high: float, colour: str) -> Html:
+def _bars(frame: Frame, counts: Sequence[float], low: float, high: float, colour: str) -> Html:
     step = (high - low) / len(counts)
     rects: list[str] = []
     for i, count in enumerate(counts):
         if count:
             x1, x2, y = frame.x(low + i * step), frame.x(low + (i + 1) * step), frame.y(count)
-            title = tag("title", f"{number(low + i * step)} to {number(low + (i + 1) * step)}: {count:,}")
+            title = tag("title", f"{number(low + i * step)} to {number(low + (i + 1) * step)}: {_height(count, frame)}")
             size = {"width": round(max(x2 - x1 - 1, 0.5), 1), "height": round(frame.y(0) - y, 1)}
             rects.append(tag("rect", title, x=x1, y=y, class_=f"area {colour}", **size))
     return tag("g", *rects)
 
 
-def _outline(frame: Frame, counts: Sequence[int], low: float, high: float, colour: str) -> Html:
+def _height(count: float, frame: Frame) -> str:
+    return number(count, share=True) if frame.share else f"{count:,.0f}"
+
+
+def _outline(frame: Frame, counts: Sequence[float], low: float, high: float, colour: str) -> Html:
     step = (high - low) / len(counts)
     corners = [(low + (i + side) * step, count) for i, count in enumerate(counts) for side in (0, 1)]
     return _line(frame, [(low, 0), *corners, (high, 0)], f"{colour} thin")
@@ -194,6 +226,23 @@ def bars(counts: Mapping[str, float], *, highlighted: str = "kept") -> Html:
         for name, count in ordered
     ]
     return tag("table", tag("tbody", *rows), class_="bars")
+
+
+OUTCOMES = {"won": "a", "tied": "grey", "lost": "b"}
+"""Colours of the parts of a comparison."""
+
+
+def outcomes(rows: Mapping[str, tuple[float, float, float]]) -> Html:
+    """Comparisons won, tied and lost as parts of a bar, in percent, a row for each opponent."""
+    lines: list[Html] = []
+    for name, counts in rows.items():
+        parts = dict(zip(OUTCOMES, (count / (sum(counts) or 1) for count in counts), strict=True))
+        told = " / ".join(number(part, share=True, unit=False) for part in parts.values())
+        spans = [tag("span", class_=f"bar {OUTCOMES[side]}", style=_width(part, 1)) for side, part in parts.items()]
+        shown = tag("td", tag("div", *spans, class_="stacked"))
+        lines.append(tag("tr", tag("th", name, scope="row"), tag("td", told, class_="number"), shown))
+    keys = [tag("span", tag("i", class_=f"key {colour}"), f"{side} %") for side, colour in OUTCOMES.items()]
+    return join([tag("table", tag("tbody", *lines), class_="bars"), tag("p", *keys, class_="legend")])
 
 
 def legend(names: Sequence[str]) -> Html:

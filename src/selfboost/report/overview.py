@@ -77,7 +77,7 @@ def top(story: Story) -> Html:
         "finished stages": f"{len(story.cards):,}",
     }
     shown = [tag("div", tag("dt", name), tag("dd", value)) for name, value in facts.items()]
-    warnings = [*story.problems, *told["said"]]
+    warnings = [*told["warnings"], *story.problems, *told["said"]]
     if told["status"] != "finished":
         warnings.insert(0, f"The run is {told['status']}: this page shows what is finished so far.")
     return join(

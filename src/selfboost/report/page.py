@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from selfboost import store
@@ -9,6 +10,7 @@ from selfboost.report import answers, health, overview, rounds
 from selfboost.report.diversity import diversity_section
 from selfboost.report.markup import Html, folded, join, table, tag
 from selfboost.report.material import Story, read_story
+from selfboost.report.self_play import self_play_section
 from selfboost.summary import duration
 
 NAME = "report.html"
@@ -28,10 +30,11 @@ def write_report(root: Path) -> Path:
 
 def page(story: Story) -> str:
     """The whole page as text."""
-    told = story.summary
+    told, self_play = story.summary, self_play_section(story)
     sections = [
         overview.measures(told),
         overview.iterations_table(told),
+        self_play,
         *rounds.iteration_sections(story),
         health.health(story),
         diversity_section(story.prompts),
@@ -47,12 +50,17 @@ def page(story: Story) -> str:
         tag("title", f"selfboost: {told['method'] or 'run'} in {story.root.resolve().name}"),
         tag("style", Html(STYLE.read_text(encoding="utf-8"))),
     )
-    body = tag("body", _navigation(story), tag("main", overview.top(story), *sections))
+    body = tag(
+        "body",
+        _navigation(story, {"self-play": "self-play"} if self_play else {}),
+        tag("main", overview.top(story), *sections),
+    )
     return join([Html("<!doctype html>\n"), tag("html", head, body, lang="en"), Html("\n")])
 
 
-def _navigation(story: Story) -> Html:
+def _navigation(story: Story, played: Mapping[str, str]) -> Html:
     names = {"measures": "measures", "iterations": "iterations"} if story.rounds else {}
+    names |= played
     names |= {f"iteration-{r.number}": str(r.number) for r in story.rounds if r.number > 0}
     names |= {"health": "health"} if len(story.rounds) > 1 else {}
     names |= {"prompts": "prompts"} if story.prompts.iterations or story.prompts.self_instruct else {}

@@ -20,13 +20,21 @@ NO_CURVE = (
     "tokens_per_second",
     "utilisation",
     "memory_mb",
+    "noise_gradient_norm",
+    "noise_sigma_first",
+    "noise_sigma_middle",
+    "noise_sigma_last",
 )
-"""Columns of a training's history that say nothing about what is learned."""
+"""Columns of a training's history that say nothing about what is learned, or that the section on self-play shows."""
 TOGETHER = {"logp": "log-probability per token", "logp_sum": "log-probability of an answer"}
 """Columns, after `chosen_` and `rejected_`, whose two sides share a chart."""
-NO_FAULT = ("steps", "history")
+NO_FAULT = ("steps", "history", "facts", "warnings")
 PASS_RATE = "pass rate"
 """The note that says which share of the candidate pairs passed the filter."""
+
+
+ELSEWHERE = (PASS_RATE, "distributions")
+"""Notes that another part of the page tells."""
 
 
 def iteration_sections(story: Story) -> list[Html]:
@@ -81,8 +89,8 @@ def _sentence(story: Story, r: Round) -> Html:
 def _notes(notes: Mapping[str, Any]) -> list[Html]:
     """What the method noted: groups of counts as bars, other groups of numbers and single notes as tables."""
     charts: list[Html] = []
-    plain = {name: note for name, note in notes.items() if name != PASS_RATE}
-    for name, note in notes.items():
+    plain = {name: note for name, note in notes.items() if name not in ELSEWHERE}
+    for name, note in tuple(plain.items()):
         if not isinstance(note, Mapping) or not note:
             continue
         group = cast(Mapping[str, Any], note)

@@ -1,0 +1,295 @@
+"""Self-play over its iterations: what the new policy finds likely, how labels fell, what the noise did, does it move.
+
+The plots of DNPO's paper (arXiv 2502.05400), from the stages of `selfboost.distributions`, the iterations' notes and
+the histories of their trainings. Every part is shown where what it needs was kept.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, cast
+
+from selfboost import store
+from selfboost.distributions import FOLDER, INITIAL, SIDES, reply, reward
+from selfboost.records import Pair, Verdict
+from selfboost.report.charts import curves, figure, histogram, outcomes
+from selfboost.report.markup import Html, table, tag
+from selfboost.report.material import Round, Story
+from selfboost.report.stage_rows import rows
+from selfboost.summary import number
+
+LIKELY = (-2.0, 0.0)
+"""Mean log-probabilities per token that the histograms show, as the paper's do."""
+OUTLINES = 4
+"""Most groups in one histogram."""
+SIGMAS = {
+    "noise_sigma": "mean",
+    "noise_sigma_first": "first token",
+    "noise_sigma_middle": "middle token",
+    "noise_sigma_last": "last token",
+}
+FACTS = {"noise_scale": "noise scale c", "noise_start": "mean of β·m before the first step"}
+READING = (
+    "How to read it: self-play stands still where the divergence is near 0 and generated answers are no further apart "
+    "than chance makes them, for then the new policy writes what the one before it wrote."
+)
+UNITS = (
+    "Divergence: KL(new policy ‖ the one before it) by its own samples at temperature 1, in nats, 95 % intervals over "
+    "prompts. Distances: Wasserstein-1 between mean log-probabilities per token, each model on its own answers to the "
+    "same prompts (by chance: what 95 % of alike models stay below), both models on the gold answers. Shifts: change "
+    "of the mean log-probability per token. Reward margin: β·(change of the summed log-probability), chosen less "
+    "rejected."
+)
+Values = list[float]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Moves:
+    """What one iteration kept of its log-probabilities."""
+
+    likely: Mapping[str, Values] = field(default_factory=dict[str, Values])
+    """`chosen`, `rejected` and `generated` → mean log-probability per token under the new policy."""
+    rewards: Mapping[str, Values] = field(default_factory=dict[str, Values])
+    """`chosen` and `rejected` → implicit rewards."""
+
+
+def self_play_section(story: Story) -> Html:
+    """The section; empty where no iteration kept anything that it shows."""
+    played = [r for r in story.rounds if r.number > 0]
+    kept = any(_noted(played, note) for note in (FOLDER, "labels", "scores"))
+    if not (kept or any("noise_loss" in row for r in played for row in _history(r))):
+        return Html("")
+    try:
+        moves = _moves(story.root, played, story.cards)
+        told = Html("")
+    except (OSError, ValueError) as error:
+        moves, told = {}, tag("p", f"Not all can be shown ({str(error).partition(chr(10))[0]}).", class_="warning")
+    groups = {
+        "Does it still move?": [_stagnation(played)],
+        "Against former policies and gold": [_grid(_games(story, played) + _scores(played)), _labels(played)],
+        "What is likely": [_grid(_likely(moves) + _rewards(moves))],
+        "Losses and noise": [_grid(_losses(played)), _facts(played)],
+    }
+    parts = [tag("div", tag("h3", title), *found) for title, found in groups.items() if any(found)]
+    return tag("section", tag("h2", "Self-play"), told, *parts, id="self-play")
+
+
+def _grid(charts: Sequence[Html]) -> Html:
+    return tag("div", *charts, class_="grid") if charts else Html("")
+
+
+# What the stages hold.
+
+
+def _moves(root: Path, played: Sequence[Round], cards: Sequence[store.StageCard]) -> dict[str, Moves]:
+    """By the name of the model, the initial one last."""
+    found: dict[str, Moves] = {}
+    for r in played:
+        kept = {card.name.rpartition("/")[2]: card for card in r.cards if f"/{FOLDER}/" in card.name}
+        names = {"chosen": "chosen-after", "rejected": "rejected-after", "generated": "samples-after"}
+        likely = {name: _known(root, kept[stage]) for name, stage in names.items() if stage in kept}
+        found[r.name] = Moves(likely=likely, rewards=_side_rewards(root, r, kept))
+    initial = next((card for card in cards if card.name == f"{INITIAL}-logps"), None)
+    return found | ({"initial model": Moves(likely={"generated": _known(root, initial)})} if initial else {})
+
+
+def _known(root: Path, card: store.StageCard) -> Values:
+    return [verdict.value for verdict in rows(root, card, Verdict) if verdict.value is not None]
+
+
+def _side_rewards(root: Path, r: Round, kept: Mapping[str, store.StageCard]) -> dict[str, Values]:
+    """Means per token become sums by the length of the answers, which the pairs of the training tell."""
+    beta = next((note.get("beta") for _, note in _noted([r], FOLDER)), None)
+    if beta is None or not {f"{side}-{when}" for side in SIDES for when in ("before", "after")} <= kept.keys():
+        return {}
+    changes: dict[str, dict[str, float]] = {}
+    for side in SIDES:
+        both = zip(*(rows(root, kept[f"{side}-{when}"], Verdict) for when in ("before", "after")), strict=True)
+        changes[side] = {o.answer: n.value - o.value for o, n in both if o.value is not None and n.value is not None}
+    found: dict[str, dict[str, float]] = {side: {} for side in SIDES}
+    for card in r.policy_trainings:
+        for pair in rows(root, card, Pair):
+            for side in SIDES:
+                answer = reply(pair, side)
+                if (change := changes[side].get(answer.id)) is not None:
+                    found[side][answer.id] = reward(beta, answer, change)
+    return {side: list(values.values()) for side, values in found.items()}
+
+
+# Histograms.
+
+
+def _likely(moves: Mapping[str, Moves]) -> list[Html]:
+    charts: list[Html] = []
+    for kind, title in {
+        "chosen": "chosen answers under the new policy",
+        "rejected": "rejected answers under the new policy",
+        "generated": "each policy's own answers under itself",
+    }.items():
+        groups = {name: moves[name].likely[kind] for name in _shown([n for n in moves if moves[n].likely.get(kind)])}
+        if groups:
+            drawing = histogram(groups, x_label="mean log-probability per token", within=LIKELY, share=True)
+            charts.append(figure(title, drawing, _below(groups)))
+    return charts
+
+
+def _shown(names: Sequence[str]) -> list[str]:
+    """The first and the last ones, where there are more than a chart has colours for."""
+    return list(names) if len(names) <= OUTLINES else [names[0], *names[1 - OUTLINES :]]
+
+
+def _below(groups: Mapping[str, Values]) -> Html:
+    outside = {name: sum(value < LIKELY[0] for value in values) for name, values in groups.items()}
+    told = ", ".join(f"{count:,} of {len(groups[name]):,} ({name})" for name, count in outside.items() if count)
+    first = f"Counted in the first bin, being below {LIKELY[0]:g}: {told}."
+    return tag("p", first if told else f"No value is below {LIKELY[0]:g}.", class_="remark")
+
+
+def _rewards(moves: Mapping[str, Moves]) -> list[Html]:
+    return [
+        figure(f"implicit rewards, {name}", histogram(moves[name].rewards, x_label="reward", share=True))
+        for name in _shown([name for name, each in moves.items() if any(each.rewards.values())])
+    ]
+
+
+# Trainings.
+
+
+def _history(r: Round) -> list[Mapping[str, float]]:
+    return [row for card in r.policy_trainings for row in card.notes.get("history", ())]
+
+
+def _losses(played: Sequence[Round]) -> list[Html]:
+    """Over the steps of all iterations, one after another."""
+    steps, begins = _steps(played)
+    marks = begins[1:]
+    charts: list[Html] = []
+    for title, names in {
+        "loss by step": {"loss": "policy", "noise_loss": "noise"},
+        "strength σ of the noise by step": SIGMAS,
+        "what the noise adds to the reference's log-probability": {"noise_shift": "nats per rejected answer"},
+    }.items():
+        lines = {told: [(step, row[name]) for step, row in steps if name in row] for name, told in names.items()}
+        lines = {name: line for name, line in lines.items() if line}
+        if lines:
+            charts.append(figure(title, curves(lines, x_label="step, all iterations in a row", marks=marks)))
+    return charts
+
+
+def _steps(played: Sequence[Round]) -> tuple[list[tuple[float, Mapping[str, float]]], list[float]]:
+    """Every logged step with its number over all iterations; where each iteration begins."""
+    steps: list[tuple[float, Mapping[str, float]]] = []
+    begins: list[float] = []
+    for r in played:
+        begins.append(steps[-1][0] if steps else 0.0)
+        steps += [(begins[-1] + row["step"], row) for row in _history(r)]
+    return steps, begins
+
+
+def _facts(played: Sequence[Round]) -> Html:
+    facts: dict[str, dict[str, float]] = {r.name: {} for r in played}
+    for r in played:
+        for card in r.policy_trainings:
+            facts[r.name] |= card.notes.get("facts", {})
+    names = [name for name in FACTS if any(name in each for each in facts.values())]
+    cells = [[told, *(_cell(each.get(name)) for name in names)] for told, each in facts.items() if each]
+    headings = ["training", *(FACTS[name] for name in names)]
+    return table(headings, cells, tuple(range(1, len(headings)))) if names else Html("")
+
+
+# Comparisons and labels.
+
+
+def _games(story: Story, played: Sequence[Round]) -> list[Html]:
+    """Of the new policy against the one before it and the initial model, by the gate's measure."""
+    initial = next((r for r in story.rounds if r.number == 0), None)
+    if initial is None or not initial.ratings:
+        return []
+    results: dict[str, tuple[float, float, float]] = {}
+    before = initial
+    for r in (r for r in played if r.ratings):
+        if before is not initial:
+            results[f"{r.number} against {before.number}"] = _outcome(r.ratings, before.ratings)
+        results[f"{r.number} against 0"] = _outcome(r.ratings, initial.ratings)
+        before = r if r.told["decision"] == "promoted" else before
+    title = f"policies on held-out prompts ({story.summary['gate_measure']}); 0 is the initial model"
+    return [figure(title, outcomes(results))] if results else []
+
+
+def _outcome(new: Mapping[str, float], old: Mapping[str, float]) -> tuple[float, float, float]:
+    """Prompts won, tied, lost."""
+    gaps = [new[prompt] - old[prompt] for prompt in new.keys() & old.keys()]
+    won, lost = sum(gap > 0 for gap in gaps), sum(gap < 0 for gap in gaps)
+    return won, len(gaps) - won - lost, lost
+
+
+def _noted(played: Sequence[Round], note: str) -> list[tuple[Round, Mapping[str, float]]]:
+    """The iterations that have a note, with the numbers in it."""
+    notes = [(r, r.told["notes"].get(note)) for r in played]
+    known = [(r, cast(Mapping[str, Any], found)) for r, found in notes if isinstance(found, Mapping)]
+    return [(r, {name: n for name, n in found.items() if isinstance(n, int | float)}) for r, found in known]
+
+
+def _scores(played: Sequence[Round]) -> list[Html]:
+    """Own answers against gold ones by the scorer of the labels: how many win, and mean scores."""
+    noted = _noted(played, "scores")
+    shares = {r.number: (note.get("generated beats gold"), note.get("ties")) for r, note in noted}
+    wins = {
+        str(at): (won, tied, max(0.0, 1 - won - tied))
+        for at, (won, tied) in shares.items()
+        if won is not None and tied is not None
+    }
+    means = {
+        name: [(float(r.number), note[f"{name} mean"]) for r, note in noted if f"{name} mean" in note]
+        for name in ("generated", "gold")
+    }
+    if not wins:
+        return []
+    return [
+        figure("generated answers against gold by iteration and the labels' scores", outcomes(wins)),
+        figure("mean score by iteration; generated by the policy before it", curves(means, x_label="iteration")),
+    ]
+
+
+def _labels(played: Sequence[Round]) -> Html:
+    """What became of the labels, by iteration."""
+    noted, scores = _noted(played, "labels"), {r.name: note for r, note in _noted(played, "scores")}
+    names = list(dict.fromkeys(name for _, note in noted for name in note))
+    share = "generated beats gold"
+    cells = [
+        [r.name, *(f"{note.get(name, 0):,}" for name in names), number(scores.get(r.name, {}).get(share), share=True)]
+        for r, note in noted
+    ]
+    headings = ["labels", *names, share]
+    return table(headings, cells, tuple(range(1, len(headings)))) if cells else Html("")
+
+
+def _stagnation(played: Sequence[Round]) -> Html:
+    """A row per iteration: how far the new policy has gone."""
+    columns = {
+        "divergence per answer": "kl to previous",
+        "per token": "kl per token",
+        "distance of generated": "distance of generated",
+        "by chance": "distance of generated by chance",
+        "distance of gold": "distance of gold",
+        "chosen shift": "chosen shift",
+        "rejected shift": "rejected shift",
+        "reward margin": "reward margin",
+    }
+    cells = [[r.name, *(_with_interval(note, name) for name in columns.values())] for r, note in _noted(played, FOLDER)]
+    if not cells:
+        return Html("")
+    grid = table(["", *columns], cells, tuple(range(1, len(columns) + 1)))
+    return tag("div", tag("p", READING), grid, tag("p", UNITS, class_="muted"))
+
+
+def _with_interval(note: Mapping[str, float], name: str) -> Html:
+    low, high = (note.get(f"{name}, {end}") for end in ("low", "high"))
+    around = tag("small", f" [{_cell(low)}, {_cell(high)}]") if low is not None else Html("")
+    return tag("span", _cell(note.get(name)), around)
+
+
+def _cell(value: float | None) -> str:
+    return "" if value is None else f"{value:.3g}"

@@ -1,0 +1,165 @@
+"""A language model as the judge: asked for an absolute score of each answer, as DNPO does (arXiv 2502.05400).
+
+The paper's scale and criteria (0 to 100; relevance, clarity, accuracy, completeness; the number alone); the words of
+the prompt are our own. A reply without such a number is no score, never a guess. Leaves out comparisons of two answers.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import cast
+
+from selfboost.engines import Engine, Generation, Request, Tokenizer
+from selfboost.engines.local import Local
+from selfboost.records import Answer, Message, Model, Sampling, Verdict, content_hash
+from selfboost.scorers.verdicts import fault, judgeable
+from selfboost.setting_types import PathOrName
+from selfboost.templates import check_pattern, check_template
+from selfboost.train import Trainer
+
+PROMPT = Path(__file__).with_name("judge_prompt.txt").read_text(encoding="utf-8").rstrip("\n")
+NUMBER = r"\A\s*([-+]?[0-9]+(?:\.[0-9]+)?)\.?\s*\Z"
+"""A reply that is one number; a sign is read, so that -5 is known for what it is."""
+QUOTED = 80
+"""Characters of a reply that a reason quotes."""
+HASH_LENGTH = 8
+
+
+@dataclass(frozen=True, kw_only=True)
+class Judge:
+    """A language model that is asked, in words, for a score of each answer alone."""
+
+    path: PathOrName = "initial"
+    """The judging model: `initial`, `previous`, `seed_sft`, or a folder or hub name."""
+    engine: Engine = field(default_factory=lambda: cast("Engine", Local()))
+    """What the judging model replies through."""
+    judging: Sampling = field(default_factory=lambda: Sampling(temperature=0.0, max_tokens=16))
+    """How replies are sampled; of several samples the mean counts, and each must give a score."""
+    template: str = PROMPT
+    """The wish for a score, with the fields {prompt}, {answer}, {lowest} and {highest}."""
+    template_file: PathOrName = ""
+    """A text file whose content becomes `template`."""
+    number: str = NUMBER
+    """Regular expression whose first group is the score; it must match exactly once in a reply."""
+    lowest: float = 0.0
+    """Least score; a number below it is no score."""
+    highest: float = 100.0
+    """Most score; a number above it is no score."""
+    threshold: float = 0.0
+    """Gap from which a pair is kept, in points."""
+
+    def __post_init__(self) -> None:
+        if self.template_file:
+            self._take_template()
+        check_template("template", self.template, {"prompt", "answer", "lowest", "highest"})
+        check_pattern("number", self.number, "the score")
+        if not -math.inf < self.lowest < self.highest < math.inf:
+            raise ValueError(f"lowest = {self.lowest}: must be below highest = {self.highest}, both finite")
+        if self.judging.samples > 1 and not self.judging.temperature:
+            raise ValueError(
+                f"judging.samples = {self.judging.samples}: at temperature 0 all replies are the same; allowed: 1, or "
+                "a temperature above 0"
+            )
+
+    def needs(self) -> Mapping[str, str]:
+        """The judging model."""
+        return {"judge": self.path}
+
+    def score(self, answers: Sequence[Answer], models: Mapping[str, Model], trainer: Trainer) -> Iterator[Verdict]:
+        """The judge's score of each answer, from `lowest` to `highest`; none, with a reason, where it gave none."""
+        del trainer
+        name = self._name(models["judge"])
+        judgements = self._judgements(judgeable(answers), models["judge"])
+        for answer in answers:
+            found = fault(answer) or next(judgements)
+            value, reason = (None, found) if isinstance(found, str) else (found, "")
+            yield Verdict(answer=answer.id, scorer=name, value=value, reason=reason)
+        assert next(judgements, None) is None, "a judgement for each judgeable answer, and no more"
+
+    def read(self, reply: str) -> float | str:
+        """The score that a reply gives, or why it gives none."""
+        found = [match[1] for match in re.finditer(self.number, reply)]
+        start = repr(reply[:QUOTED] + ("…" if len(reply) > QUOTED else ""))
+        if len(found) != 1:
+            return f"the judge gave {len(found) or 'no'} score{'s' if found else ''}: {start}"
+        try:
+            value = float(found[0] or "")
+        except ValueError:
+            return f"the judge gave no number: {start}"
+        if self.lowest <= value <= self.highest:
+            return value
+        return f"the judge gave {value:g}, which is not from {self.lowest:g} to {self.highest:g}: {start}"
+
+    def _name(self, model: Model) -> str:
+        """Who judges: a judge may change under the same name, so its content and its prompt's are named too."""
+        asked = content_hash([self.template, self.lowest, self.highest])[:HASH_LENGTH]
+        return f"judge({self.path}@{model.fingerprint[:HASH_LENGTH]}, prompt {asked})"
+
+    def _judgements(self, answers: Sequence[Answer], model: Model) -> Iterator[float | str]:
+        """Of each answer in order, its score or the reason that there is none; the model is opened once."""
+        if not answers:
+            return
+        samples = self.judging.samples
+        with self.engine.open(model) as sampler:
+            step = max(1, sampler.chunk // samples)
+            for start in range(0, len(answers), step):
+                asked = [self._requests(sampler.tokenizer, answer) for answer in answers[start : start + step]]
+                replies = dict(sampler.sample([request for requests in asked for request in requests]))
+                read = [self._reading(sampler.tokenizer, replies[i]) for i in range(len(replies))]
+                yield from (_mean(read[i : i + samples]) for i in range(0, len(read), samples))
+
+    def _requests(self, tokenizer: Tokenizer, answer: Answer) -> list[Request]:
+        """One per sample, with seeds of the answer's own: no other answer changes them."""
+        wish = self.template.format(
+            prompt=_as_text(answer.prompt.messages),
+            answer=answer.prompt.prefix + answer.text,
+            lowest=f"{self.lowest:g}",
+            highest=f"{self.highest:g}",
+        )
+        ids = tokenizer.prompt_ids([Message(role="user", content=wish)])
+        seeds = [int(content_hash(["judge", answer.id, index])[:15], 16) for index in range(self.judging.samples)]
+        return [Request(prompt_ids=ids, sampling=self.judging, seed=seed) for seed in seeds]
+
+    def _reading(self, tokenizer: Tokenizer, reply: Generation) -> float | str:
+        if reply.finish == "failed":
+            return f"the judge failed: {reply.reason or 'no reason given'}"
+        text = tokenizer.text(reply.token_ids)
+        if reply.finish == "length":  # its last digit may be missing
+            return f"the judge's reply was cut at {len(reply.token_ids)} tokens: {text[:QUOTED]!r}"
+        for stop in self.judging.stop:
+            text = text.partition(stop)[0]
+        return self.read(text)
+
+    def _take_template(self) -> None:
+        """The file's text itself becomes the setting, so that a run is known by it and its own recipe needs no file."""
+        if self.template != PROMPT:
+            raise ValueError(f"template_file = {self.template_file!r}: give it or template, not both")
+        try:
+            text = Path(self.template_file).expanduser().read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise ValueError(
+                f"template_file = {self.template_file!r}: must be a readable text file ({error})"
+            ) from error
+        object.__setattr__(self, "template", text.rstrip("\n"))
+        object.__setattr__(self, "template_file", "")
+
+
+def _mean(readings: Sequence[float | str]) -> float | str:
+    """Of all samples of one answer; the first reason where one of them gives no score."""
+    values = [reading for reading in readings if not isinstance(reading, str)]
+    reasons = [reading for reading in readings if isinstance(reading, str)]
+    if not reasons:
+        return sum(values) / len(values)
+    share = f"{len(reasons)} of {len(readings)} replies: " if len(readings) > 1 else ""
+    return share + reasons[0]
+
+
+def _as_text(messages: Sequence[Message]) -> str:
+    """What was asked: the one message itself, of a conversation each turn behind its role."""
+    if len(messages) == 1:
+        return messages[0].content
+    return "\n\n".join(f"{message.role.capitalize()}: {message.content}" for message in messages)

@@ -1,0 +1,94 @@
+"""The laboratory: its recipes are recipes, its sloppy golds and its judges are what they say, and no row gets lost."""
+
+import json
+from pathlib import Path
+
+import pytest
+from benchmarks import laboratory_judges
+from benchmarks.laboratory import CELLS, GROUPS, settings_of
+from benchmarks.laboratory_golds import seed_file, spoilt
+from benchmarks.laboratory_rows import ALL, Row, merged, read, write
+from benchmarks.laboratory_self_play import SELF_PLAY_GROUPS
+
+from selfboost.demo.checks import check
+from selfboost.recipe import Recipe, shipped
+from selfboost.recipe import read as read_recipe
+from selfboost.seed_data import EMBEDDED_FILES
+from selfboost.seeds import read_seeds
+from selfboost.self_play import SelfPlay
+
+LINES = [json.loads(line) for line in (EMBEDDED_FILES / "seed.jsonl").read_text().splitlines()]
+GOLDS = [(line["prompt"], line["response"]) for line in LINES]
+SEEDS, _ = read_seeds(EMBEDDED_FILES / "seed.jsonl")
+
+
+def test_every_cell_of_self_play_is_a_recipe_and_one_name_is_one_recipe(tmp_path: Path) -> None:
+    found: dict[str, Recipe] = {}
+    for cell in (cell for group in SELF_PLAY_GROUPS for cell in group.cells):
+        recipe = read_recipe(shipped()["demo"], settings_of(tmp_path, cell, 0))
+        if isinstance(recipe.method, SelfPlay):
+            recipe.method.check(recipe, SEEDS)
+        assert found.setdefault(cell.name, recipe) == recipe, cell.name
+
+
+def test_cells_are_compared_with_cells() -> None:
+    assert {cell.against or group.against for group in GROUPS for cell in group.cells} <= CELLS.keys()
+
+
+def test_no_title_breaks_a_table() -> None:
+    assert not [cell.title for group in GROUPS for cell in group.cells if "|" in cell.title]
+
+
+@pytest.mark.parametrize("share", [0.0, 0.3, 0.6, 1.0])
+def test_a_stated_share_of_golds_fails_and_the_others_are_untouched(share: float) -> None:
+    found = list(spoilt(GOLDS, share))
+    failing = [gold for gold in found if not check(*gold)]
+    assert [prompt for prompt, _ in found] == [prompt for prompt, _ in GOLDS]
+    assert len(failing) == round(share * len(GOLDS))
+    assert {gold for gold in found if gold not in failing} <= set(GOLDS)
+
+
+def test_more_sloppiness_keeps_what_there_was() -> None:
+    some, more = (
+        {prompt: answer for prompt, answer in spoilt(GOLDS, share) if not check(prompt, answer)} for share in (0.3, 0.6)
+    )
+    assert some.items() <= more.items()
+
+
+def test_the_seed_file_is_the_same_every_time(tmp_path: Path) -> None:
+    first, again = (seed_file(tmp_path / name, 50, 0.3).read_bytes() for name in ("a", "b"))
+    assert first == again
+    assert len(first.splitlines()) == 50
+
+
+@pytest.mark.parametrize(("golds", "share"), [(0, 0.3), (1021, 0.3), (50, 1.1)])
+def test_impossible_seeds_are_refused(tmp_path: Path, golds: int, share: float) -> None:
+    with pytest.raises(ValueError, match="must be"):
+        seed_file(tmp_path, golds, share)
+
+
+def test_judges_err_about_as_many_answers_as_they_say() -> None:
+    answers = [*GOLDS, *spoilt(GOLDS, 1.0)]
+    wrong_before: set[tuple[str, str]] = set()
+    for percent in (100, 90, 75, 60):
+        judge = getattr(laboratory_judges, f"right_in_{percent}")
+        wrong = {gold for gold in answers if judge(*gold) is not check(*gold)}
+        share = percent / 100
+        assert abs(1 - len(wrong) / len(answers) - share) <= 3 * (share * (1 - share) / len(answers)) ** 0.5
+        assert wrong_before <= wrong
+        wrong_before = wrong
+
+
+def test_a_judge_says_nothing_of_what_is_no_task() -> None:
+    assert laboratory_judges.right_in_75("sing me a song", "la la") is None
+
+
+def row(cell: str, value: float, seed: int | str = ALL) -> Row:
+    return Row(cell=cell, iteration=1, seed=seed, measure="sampled", value=value, low=0.0, high=1.0)
+
+
+def test_a_run_of_some_cells_keeps_the_rows_of_the_others(tmp_path: Path) -> None:
+    old = [row("gone", 0.1), row("kept", 0.2), row("again", 0.3), row("again", 0.4, seed=7)]
+    write(tmp_path / "rows.json", old)
+    found = merged(read(tmp_path / "rows.json"), [row("again", 0.5), row("new", 0.6)], ["new", "kept", "again"])
+    assert found == [row("new", 0.6), row("kept", 0.2), row("again", 0.5), row("gone", 0.1)]
