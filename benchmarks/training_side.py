@@ -37,6 +37,8 @@ from benchmarks.training_task import (
 )
 
 MEBIBYTE = 2**20
+METHODS = ("simpo", "dpo", "noise", "affine-noise")
+"""The last two: DPO with trainable noise on the reference, not for TRL, which has none."""
 
 
 @dataclass
@@ -145,7 +147,9 @@ def read_pairs(case: argparse.Namespace) -> tuple[list[TokenPair], list[int]]:
 def train_ours(case: argparse.Namespace, meter: Meter) -> list[float]:
     """Train with this package; the losses of the steps."""
     from selfboost.losses.dpo import DPO
+    from selfboost.losses.noise_preference import NoisePreference
     from selfboost.losses.simpo import SimPO
+    from selfboost.noise import Noise
     from selfboost.records import Answer, Model, Origin, Pair, user_prompt
     from selfboost.train import Training
     from selfboost.train.local import Local
@@ -163,11 +167,17 @@ def train_ours(case: argparse.Namespace, meter: Meter) -> list[float]:
     into = case.folder / "ours"
     into.mkdir(exist_ok=True)
     local = Local(dtype=case.precision, device="cpu", checkpoint_seconds=0)
+    loss = {
+        "simpo": SimPO(beta=SIMPO_BETA, gamma=SIMPO_GAMMA),
+        "dpo": DPO(beta=DPO_BETA),
+        "noise": NoisePreference(beta=DPO_BETA, noise=Noise()),
+        "affine-noise": NoisePreference(beta=DPO_BETA, noise=Noise(module="affine", largest_variance=10.0)),
+    }[case.method]
     result = local.prefer(
         model,
-        model if case.method == "dpo" else None,
+        model if loss.needs_reference else None,
         pairs,
-        DPO(beta=DPO_BETA) if case.method == "dpo" else SimPO(beta=SIMPO_BETA, gamma=SIMPO_GAMMA),
+        loss,
         Training(
             learning_rate=LEARNING_RATE,
             batch_size=BATCH_SIZE,
@@ -235,7 +245,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("side", choices=("prepare", "ours", "trl"))
     parser.add_argument("--folder", type=Path, required=True, help="folder with the model and the pairs")
     parser.add_argument("--model", choices=tuple(SHAPES), required=True)
-    parser.add_argument("--method", choices=("simpo", "dpo"), default="simpo")
+    parser.add_argument("--method", choices=METHODS, default="simpo")
     parser.add_argument("--precision", choices=("float32", "bfloat16"), default="float32")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--steps", type=int, nargs="+", required=True, help="optimiser steps; prepare: all that occur")

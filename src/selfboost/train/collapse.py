@@ -1,6 +1,6 @@
 """Tells when a preference training loses the chosen answers: both log-probabilities fall, and the margin still grows.
 
-DNPO's published setting did so (chosen −600 → −1140 nats, two nats per token), and nothing in its loss showed it.
+DNPO's published setting did so (chosen −600 → −1140 nats an answer), and nothing in its loss showed it.
 """
 
 from __future__ import annotations

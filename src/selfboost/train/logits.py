@@ -94,7 +94,7 @@ class Head:
 
     def logits(self, hidden_BD: Tensor) -> Tensor:
         """Logits as the model makes them, (B, V), at least in float32."""
-        return self._shaped(torch.nn.functional.linear(hidden_BD, self.weight_VD, self.bias_V))[0]
+        return self.shaped(torch.nn.functional.linear(hidden_BD, self.weight_VD, self.bias_V))[0]
 
     def exponentials(self, hidden_BD: Tensor, targets_B: Tensor) -> Exponentials:
         """A block's logits, reduced; at least float32, where a bfloat16 log-softmax would lose two digits.
@@ -104,15 +104,13 @@ class Head:
         spare = -len(targets_B) % ROUND
         hidden_BD = torch.nn.functional.pad(hidden_BD, (0, 0, 0, spare))
         targets_B = torch.nn.functional.pad(targets_B, (0, spare))
-        raw_VB = self.weight_VD @ hidden_BD.T
-        if self.bias_V is not None:
-            raw_VB += self.bias_V[:, None]
+        raw_VB = self.raw(hidden_BD)
         parts = _parts(raw_VB)
-        largest_B, _ = self._shaped(torch.stack([raw_vB.amax(0) for raw_vB in parts]).amax(0))  # the rest is monotone
-        target_B, target_slopes_B = self._shaped(raw_VB.gather(0, targets_B[None])[0])
+        largest_B, _ = self.shaped(torch.stack([raw_vB.amax(0) for raw_vB in parts]).amax(0))  # the rest is monotone
+        target_B, target_slopes_B = self.shaped(raw_VB.gather(0, targets_B[None])[0])
         sums_B = torch.zeros_like(largest_B)
         for raw_vB in parts:
-            logits_vB, slopes = self._shaped(raw_vB)
+            logits_vB, slopes = self.shaped(raw_vB)
             exponentials_vB = logits_vB.sub_(largest_B).exp_()
             sums_B += exponentials_vB.sum(0)
             raw_vB.copy_(exponentials_vB if slopes is None else exponentials_vB.mul_(slopes))
@@ -120,7 +118,12 @@ class Head:
         slope = 1.0 if target_slopes_B is None else target_slopes_B
         return Exponentials(hidden_BD, targets_B, raw_VB, slope, sums_B, logps_B)
 
-    def _shaped(self, raw: Tensor) -> tuple[Tensor, Tensor | float | None]:
+    def raw(self, hidden_BD: Tensor) -> Tensor:
+        """h·Wᵀ + b with the vocabulary first, (V, B), in the number type of the weights."""
+        raw_VB = self.weight_VD @ hidden_BD.T
+        return raw_VB if self.bias_V is None else raw_VB.add_(self.bias_V[:, None])
+
+    def shaped(self, raw: Tensor) -> tuple[Tensor, Tensor | float | None]:
         """h·Wᵀ + b with scale and soft-capping, and the slope of that (None: 1); may be `raw` itself."""
         logits = raw.to(torch.promote_types(raw.dtype, torch.float32))
         if self.scale != 1.0:

@@ -4,14 +4,15 @@ Logits become z + σ·ε: z = W·h those of a frozen head, σ = c·exp(g(h)) of 
 are made for a block of positions and reduced to log-probabilities; the backward pass makes them again, the noise from
 its seed. Noise depends on seed, step, answer and position alone, not on what else is in a batch.
 
-Shapes: N tokens of rejected answers, B of them in a block, D hidden size, V vocabulary.
+Shapes: N tokens of rejected answers, B of them in a block, D hidden size, V vocabulary, v neighbouring entries of it.
+A block's numbers lie with the vocabulary first, (V, B), as in `logits.py`, and are gone over in slices (v, B).
 """
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from math import log
 from typing import Any, NamedTuple, cast
 
 import torch
@@ -19,51 +20,14 @@ from torch import Tensor
 from torch.nn import functional
 
 from selfboost.noise import Noise
-from selfboost.train.logits import Head
+from selfboost.train.draws import NOISE, POLICY, Block, Draws, Source
+from selfboost.train.logits import ADDED_ROWS, Head
+from selfboost.train.packs import ROUND
 
-BLOCK_ELEMENTS = 2**21
-"""Numbers of a block of (positions × vocabulary): 8 MB in float32, of which a handful are held at once."""
-POLICY, NOISE = 1, 2
-"""The two independent draws of a step: what the policy sees, and what the noise learns from."""
-
-
-@dataclass(frozen=True)
-class Draws:
-    """The noise of the answers of a micro-batch, drawn anew whenever it is asked for, always the same."""
-
-    seed: int
-    step: int
-    names: Sequence[str]
-    lengths: Sequence[int]
-    """Tokens of each answer; N is their sum."""
-
-    def parts(self, rows: int) -> Iterator[list[tuple[slice, str]]]:
-        """Blocks of at most `rows` positions, each as (positions, name of its noise).
-
-        An answer is cut at multiples of `rows`, so that its noise does not depend on its neighbours.
-        """
-        block: list[tuple[slice, str]] = []
-        end = 0
-        for name, length in zip(self.names, self.lengths, strict=True):
-            for first in range(0, length, rows):
-                count = min(rows, length - first)
-                if block and end + count - block[0][0].start > rows:
-                    yield block
-                    block = []
-                block.append((slice(end, end + count), f"{name}/{first}"))
-                end += count
-        if block:
-            yield block
-
-    def fill(self, epsilon_BV: Tensor, block: Sequence[tuple[slice, str]], draw: int) -> Tensor:
-        """Standard normal numbers for a block, in place."""
-        generator = torch.Generator(epsilon_BV.device)
-        begin = block[0][0].start
-        for here, name in block:
-            digest = hashlib.sha256(f"{self.seed}/{self.step}/{name}/{draw}".encode()).digest()
-            generator.manual_seed(int.from_bytes(digest[:8], "little"))
-            epsilon_BV[here.start - begin : here.stop - begin].normal_(generator=generator)
-        return epsilon_BV
+BLOCK_ELEMENTS = 2**23
+"""Numbers of a block of (vocabulary × positions): 32 MB in float32; two such are held at once."""
+SLICE = 1024
+"""Vocabulary entries that elementwise operations go over at a time: few enough to stay in a CPU's cache."""
 
 
 class NoiseModule(torch.nn.Module):
@@ -104,11 +68,11 @@ class Strength:
 
     def sigma(self, logarithm: Tensor) -> Tensor:
         """σ from g's output; works in place."""
-        variance_log = logarithm.add_(_log(self.scale)).mul_(self._power)
+        variance_log = logarithm.add_(log(self.scale)).mul_(self._power)
         if not (bound := self.settings.largest_variance):
             return variance_log.mul_(0.5).exp_()
         # v·b / (v + b) = b·sigmoid(log v − log b)
-        return variance_log.sub_(_log(bound)).sigmoid_().mul_(bound).sqrt_()
+        return variance_log.sub_(log(bound)).sigmoid_().mul_(bound).sqrt_()
 
     def size(self, sigma: Tensor) -> Tensor:
         """What the penalty is the mean of: σ or σ²."""
@@ -121,10 +85,6 @@ class Strength:
         if bound := self.settings.largest_variance:
             by_sigma.mul_(1 - sigma.square() / bound)
         return by_sigma
-
-
-def _log(value: float) -> float:
-    return float(torch.tensor(value, dtype=torch.float64).log())
 
 
 class Noisy(NamedTuple):
@@ -150,7 +110,7 @@ class NoisyHead:
     block_elements: int = BLOCK_ELEMENTS
 
     @property
-    def rows(self) -> int:
+    def positions(self) -> int:
         """Positions of a block."""
         return max(1, self.block_elements // self.head.weight_VD.shape[0])
 
@@ -169,34 +129,78 @@ class NoisyHead:
         """
         strength, total = Strength(self.strength.settings, scale), 0.0
         features_ND = self.module.features(hidden_ND)
-        for block in draws.parts(self.rows):
+        for block in draws.blocks(self.positions):
             here = _covered(block)
-            logits_BV, sigma_BV = self._made(hidden_ND[here], features_ND[here], strength)
-            noise_BV = draws.fill(torch.empty_like(logits_BV), block, POLICY).mul_(sigma_BV)
-            targets_B = targets_N[here]
-            clean = _reduced(logits_BV, targets_B).sum()
-            both = _reduced(logits_BV + noise_BV, targets_B).sum() + _reduced(logits_BV - noise_BV, targets_B).sum()
-            total += float(both / 2 - clean)
+            source = draws.source(block, POLICY, hidden_ND.device)
+            clean, plus, minus = (_Reduction(targets_N[here]) for _ in range(3))
+            for start, logits_vB, raw_vB in self.slices(hidden_ND[here], features_ND[here]):
+                noise_vB = source.take(len(logits_vB), logits_vB.dtype).mul_(strength.sigma(raw_vB))
+                clean.add(start, logits_vB)
+                plus.add(start, logits_vB + noise_vB)
+                minus.add(start, logits_vB - noise_vB)
+            total += float(((plus.logps_B + minus.logps_B) / 2 - clean.logps_B).sum())
         return total / len(draws.names)
 
-    def made(self, hidden_BD: Tensor, features_BD: Tensor) -> tuple[Tensor, Tensor]:
-        """Logits and σ of a block."""
-        return self._made(hidden_BD, features_BD, self.strength)
+    def slices(self, hidden_BD: Tensor, features_BD: Tensor) -> Iterator[tuple[int, Tensor, Tensor]]:
+        """First vocabulary entry, logits and g's output of each slice, (v, B), in float32 at least."""
+        logits_VB, raw_VB = self.products(hidden_BD, features_BD)
+        count = len(hidden_BD)
+        for start in range(0, len(raw_VB), SLICE):
+            here = slice(start, start + SLICE)
+            logits_vB = self.head.shaped(logits_VB[here, :count])[0]
+            yield start, logits_vB, raw_VB[here, :count].to(logits_vB.dtype)
 
-    def _made(self, hidden_BD: Tensor, features_BD: Tensor, strength: Strength) -> tuple[Tensor, Tensor]:
-        logits_BV = self.head.logits(hidden_BD)
+    def products(self, hidden_BD: Tensor, features_BD: Tensor) -> tuple[Tensor, Tensor]:
+        """Both matrix products of a block, (V, B), B filled up: products of a size not met before start slowly."""
         linear = self.module.linear
-        raw_BV = functional.linear(features_BD, linear.weight, linear.bias)
-        return logits_BV, strength.sigma(raw_BV.to(logits_BV.dtype))
+        raw_VB = linear.weight @ _filled(features_BD).T
+        if linear.bias is not None:  # pyright: ignore[reportUnnecessaryComparison] - torch does not say so
+            raw_VB += linear.bias[:, None]
+        return self.head.raw(_filled(hidden_BD)), raw_VB
 
 
-def _covered(block: Sequence[tuple[slice, str]]) -> slice:
+class _Reduction:
+    """Log-probabilities of targets, from logits that come slice by slice."""
+
+    def __init__(self, targets_B: Tensor) -> None:
+        self.targets_B = targets_B
+        self.largest_B = self.sums_B = self.target_B = torch.zeros((), device=targets_B.device)
+
+    def add(self, start: int, logits_vB: Tensor) -> None:
+        """The logits of the vocabulary from `start` on; they are used up."""
+        if start == 0:
+            self.largest_B = logits_vB.new_full((len(self.targets_B),), -torch.inf)
+            self.sums_B, self.target_B = (torch.zeros_like(self.largest_B) for _ in range(2))
+        entries_B, inside_B = _inside(self.targets_B, start, len(logits_vB))
+        self.target_B = torch.where(inside_B, logits_vB.gather(0, entries_B[None])[0], self.target_B)
+        largest_B = torch.maximum(self.largest_B, logits_vB.amax(0))
+        self.sums_B = self.sums_B * (self.largest_B - largest_B).exp() + (logits_vB - largest_B).exp_().sum(0)
+        self.largest_B = largest_B
+
+    @property
+    def normaliser_B(self) -> Tensor:
+        """log Σ exp(logit)."""
+        return self.largest_B + self.sums_B.log()
+
+    @property
+    def logps_B(self) -> Tensor:
+        """log softmax at the targets."""
+        return self.target_B - self.normaliser_B
+
+
+def _inside(targets_B: Tensor, start: int, entries: int) -> tuple[Tensor, Tensor]:
+    """Where each target lies in a slice, clamped, and whether it lies there."""
+    places_B = targets_B - start
+    return places_B.clamp(0, entries - 1), (places_B >= 0) & (places_B < entries)
+
+
+def _covered(block: Block) -> slice:
     return slice(block[0][0].start, block[-1][0].stop)
 
 
-def _reduced(logits_BV: Tensor, targets_B: Tensor) -> Tensor:
-    """Log-probabilities of the targets."""
-    return logits_BV.gather(1, targets_B[:, None])[:, 0] - logits_BV.logsumexp(1)
+def _filled(x_BD: Tensor) -> Tensor:
+    """With rows of zeros up to a round number."""
+    return functional.pad(x_BD, (0, 0, 0, -len(x_BD) % ROUND))
 
 
 class _NoisyLogps(torch.autograd.Function):
@@ -213,56 +217,70 @@ class _NoisyLogps(torch.autograd.Function):
         draws: Draws,
         noisy: NoisyHead,
     ) -> tuple[Tensor, ...]:
-        ctx.save_for_backward(features_ND, weight_VD, hidden_ND, targets_N)
-        ctx.draws, ctx.noisy = draws, noisy
         exact = torch.promote_types(noisy.head.weight_VD.dtype, torch.float32)
-        found_4N = torch.empty(4, len(targets_N), dtype=exact, device=hidden_ND.device)
-        for block in draws.parts(noisy.rows):
+        found_5N = torch.zeros(5, len(targets_N), dtype=exact, device=hidden_ND.device)
+        for block in draws.blocks(noisy.positions):
             here = _covered(block)
-            logits_BV, sigma_BV = noisy.made(hidden_ND[here], features_ND[here])
-            epsilon_BV = torch.empty_like(logits_BV)
-            for row, draw in ((0, POLICY), (1, NOISE)):
-                draws.fill(epsilon_BV, block, draw).mul_(sigma_BV).add_(logits_BV)
-                found_4N[row, here] = _reduced(epsilon_BV, targets_N[here])
-            found_4N[2, here] = noisy.strength.size(sigma_BV).mean(1)
-            found_4N[3, here] = sigma_BV.mean(1)
-        found = tuple(found_4N.unbind())
+            seen, learned = _Reduction(targets_N[here]), _Reduction(targets_N[here])
+            sources = [draws.source(block, draw, hidden_ND.device) for draw in (POLICY, NOISE)]
+            for start, logits_vB, raw_vB in noisy.slices(hidden_ND[here], features_ND[here]):
+                sigma_vB = noisy.strength.sigma(raw_vB)
+                for reduction, source in zip((seen, learned), sources, strict=True):
+                    noise_vB = source.take(len(sigma_vB), exact).mul_(sigma_vB)
+                    reduction.add(start, noise_vB.add_(logits_vB))
+                found_5N[2, here] += noisy.strength.size(sigma_vB).sum(0) / len(weight_VD)
+                found_5N[3, here] += sigma_vB.sum(0) / len(weight_VD)
+            found_5N[:2, here] = torch.stack([seen.logps_B, learned.logps_B])
+            found_5N[4, here] = learned.normaliser_B
+        ctx.save_for_backward(features_ND, weight_VD, hidden_ND, targets_N, found_5N[4])
+        ctx.draws, ctx.noisy = draws, noisy
+        found = tuple(found_5N[:4].unbind())
         ctx.mark_non_differentiable(found[0], found[3])
         return found
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        features_ND, weight_VD, hidden_ND, targets_N = cast("tuple[Tensor, ...]", ctx.saved_tensors)
+        features_ND, weight_VD, hidden_ND, targets_N, normaliser_N = cast("tuple[Tensor, ...]", ctx.saved_tensors)
         draws, noisy = cast(Draws, ctx.draws), cast(NoisyHead, ctx.noisy)
         _, by_logp_N, by_size_N, _ = gradients
         of_features_ND = torch.empty_like(features_ND) if ctx.needs_input_grad[0] else None
         of_weight_VD = torch.zeros_like(weight_VD, dtype=by_logp_N.dtype)
         of_bias_V = torch.zeros_like(of_weight_VD[:, 0]) if ctx.needs_input_grad[2] else None
-        for block in draws.parts(noisy.rows):
+        for block in draws.blocks(noisy.positions):
             here = _covered(block)
-            features_BD = features_ND[here]
-            of_g_BV = _gradient(
-                noisy, draws, block, (hidden_ND[here], features_BD, targets_N[here], by_logp_N[here], by_size_N[here])
-            ).to(weight_VD.dtype)
+            given = (hidden_ND, features_ND, targets_N, by_logp_N, by_size_N, normaliser_N)
+            of_g_VB = _gradient(noisy, draws.source(block, NOISE, hidden_ND.device), [x[here] for x in given])
             if of_features_ND is not None:
-                of_features_ND[here] = of_g_BV @ weight_VD
-            if of_weight_VD.dtype == weight_VD.dtype:
-                of_weight_VD.addmm_(of_g_BV.T, features_BD)
-            else:
-                of_weight_VD += of_g_BV.T @ features_BD
+                of_features_ND[here] = (of_g_VB.T @ weight_VD)[: here.stop - here.start]
+            _add_product(of_weight_VD, of_g_VB, _filled(features_ND[here]))
             if of_bias_V is not None:
-                of_bias_V += of_g_BV.sum(0, dtype=of_bias_V.dtype)
+                of_bias_V += of_g_VB[:, : here.stop - here.start].sum(1, dtype=of_bias_V.dtype)
         kind = weight_VD.dtype
         return of_features_ND, of_weight_VD.to(kind), None if of_bias_V is None else of_bias_V.to(kind), *[None] * 4
 
 
-def _gradient(noisy: NoisyHead, draws: Draws, block: Sequence[tuple[slice, str]], of: tuple[Tensor, ...]) -> Tensor:
-    """Gradient of g's output on a block: (one-hot − softmax)·ε by the log-probability, and the penalty's share."""
-    hidden_BD, features_BD, targets_B, by_logp_B, by_size_B = of
-    logits_BV, sigma_BV = noisy.made(hidden_BD, features_BD)
-    epsilon_BV = draws.fill(torch.empty_like(logits_BV), block, NOISE)
-    noisy_BV = logits_BV.addcmul_(sigma_BV, epsilon_BV)
-    by_logits_BV = torch.softmax(noisy_BV, 1).mul_(-by_logp_B[:, None])
-    by_logits_BV.scatter_add_(1, targets_B[:, None], by_logp_B[:, None])
-    by_size_B1 = by_size_B[:, None] / sigma_BV.shape[1]
-    return noisy.strength.slope(by_logits_BV.mul_(epsilon_BV), by_size_B1, sigma_BV)
+def _gradient(noisy: NoisyHead, source: Source, given: Sequence[Tensor]) -> Tensor:
+    """Gradient of g's output on a block, (V, B), B filled up: (one-hot − softmax)·ε by the log-probability, and the
+    penalty's share. It takes the place of that output."""
+    hidden_BD, features_BD, targets_B, by_logp_B, by_size_B, normaliser_B = given
+    logits_VB, raw_VB = noisy.products(hidden_BD, features_BD)
+    count, by_size_B = len(targets_B), by_size_B / len(raw_VB)
+    for start in range(0, len(raw_VB), SLICE):
+        raw_vB = raw_VB[start : start + SLICE, :count]
+        logits_vB = noisy.head.shaped(logits_VB[start : start + SLICE, :count])[0]
+        sigma_vB = noisy.strength.sigma(raw_vB.to(logits_vB.dtype, copy=True))
+        epsilon_vB = source.take(len(sigma_vB), logits_vB.dtype)
+        by_logits_vB = torch.addcmul(logits_vB, sigma_vB, epsilon_vB).sub_(normaliser_B).exp_().mul_(-by_logp_B)
+        entries_B, inside_B = _inside(targets_B, start, len(sigma_vB))
+        by_logits_vB.scatter_add_(0, entries_B[None], (by_logp_B * inside_B)[None])
+        raw_vB.copy_(noisy.strength.slope(by_logits_vB.mul_(epsilon_vB), by_size_B, sigma_vB))
+    return raw_VB
+
+
+def _add_product(sums_VD: Tensor, x_VB: Tensor, y_BD: Tensor) -> None:
+    """Add x·y; a bfloat16 product is widened, a few rows at a time, before it is added."""
+    if sums_VD.dtype == x_VB.dtype:
+        sums_VD.addmm_(x_VB, y_BD)
+        return
+    for start in range(0, len(sums_VD), ADDED_ROWS):
+        sums_VD[start : start + ADDED_ROWS] += x_VB[start : start + ADDED_ROWS] @ y_BD

@@ -1,0 +1,75 @@
+"""Standard normal numbers for the answers of a micro-batch, made anew from their seed whenever they are asked for.
+
+They depend on seed, step, answer and position alone, not on what else is in a batch. They come as (v, B), slices of v
+vocabulary entries for a block of B positions.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+POLICY, NOISE = 1, 2
+"""The two independent draws of a step: what the policy sees, and what the noise learns from."""
+
+Block = Sequence[tuple[slice, str]]
+"""Neighbouring positions, answer by answer: where they lie among all N, and the name of their noise."""
+
+
+@dataclass(frozen=True)
+class Draws:
+    """The noise of the answers of a micro-batch, drawn anew whenever it is asked for, always the same."""
+
+    seed: int
+    step: int
+    names: Sequence[str]
+    lengths: Sequence[int]
+    """Tokens of each answer; N is their sum."""
+
+    def blocks(self, positions: int) -> Iterator[Block]:
+        """Blocks of at most so many positions.
+
+        An answer is cut at multiples of that, so that its noise does not depend on its neighbours.
+        """
+        block: list[tuple[slice, str]] = []
+        end = 0
+        for name, length in zip(self.names, self.lengths, strict=True):
+            for first in range(0, length, positions):
+                count = min(positions, length - first)
+                if block and end + count - block[0][0].start > positions:
+                    yield block
+                    block = []
+                block.append((slice(end, end + count), f"{name}/{first}"))
+                end += count
+        if block:
+            yield block
+
+    def source(self, block: Block, draw: int, device: torch.device) -> Source:
+        """The noise of a block, from its first vocabulary entries on."""
+        generators: list[tuple[int, torch.Generator]] = []
+        for here, name in block:
+            digest = hashlib.sha256(f"{self.seed}/{self.step}/{name}/{draw}".encode()).digest()
+            generator = torch.Generator(device)
+            generator.manual_seed(int.from_bytes(digest[:8], "little"))
+            generators.append((here.stop - here.start, generator))
+        return Source(generators, device)
+
+
+@dataclass(frozen=True)
+class Source:
+    """Standard normal numbers of a block, slice by slice of the vocabulary; each answer has a generator of its own."""
+
+    generators: Sequence[tuple[int, torch.Generator]]
+    device: torch.device
+
+    def take(self, entries: int, kind: torch.dtype) -> Tensor:
+        """The next ones, (v, B)."""
+        drawn = [
+            torch.randn(entries, count, generator=generator, dtype=kind, device=self.device)
+            for count, generator in self.generators
+        ]
+        return drawn[0] if len(drawn) == 1 else torch.cat(drawn, 1)
