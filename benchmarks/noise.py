@@ -7,11 +7,15 @@ turn, each in a process of its own, on one thread. Not timed: the reference's lo
 from __future__ import annotations
 
 import argparse
+import json
+import statistics
 import tempfile
+import time
+from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks.training import MEMORY_STEPS, PRECISIONS, WARM_UP, Bench, Row, memory_mib, rate
-from benchmarks.training_task import SHAPES, VOCABULARY
+from benchmarks.training import MEMORY_STEPS, PRECISIONS, WARM_UP, Bench, Row, memory_mib, rate, seconds
+from benchmarks.training_task import BATCH_SIZE, SHAPES, VOCABULARY
 
 MOMENTS = 8
 """Bytes of AdamW's moments of a weight."""
@@ -39,6 +43,41 @@ def table(bench: Bench, rows: list[Row]) -> str:
     return "\n".join(lines)
 
 
+def states_cost(folder: Path, precision: str) -> tuple[float, float]:
+    """Seconds to run the reference over a step's rejected answers, and to read the states kept of them."""
+    import torch
+
+    from selfboost.engines.checkpoint import load_causal_model
+    from selfboost.train.kept_states import states_file
+    from selfboost.train.local import Local
+    from selfboost.train.logprobs import language_model
+    from selfboost.train.parallel import ALONE
+    from selfboost.train.rows import Item, Row
+
+    torch.set_num_threads(1)
+    pairs = json.loads((folder / "pairs.json").read_text(encoding="utf-8"))["pairs"][:BATCH_SIZE]
+    items = [
+        Item(str(at), tuple(Row(tuple(pair["prompt"]), tuple(pair[side])) for side in ("chosen", "rejected")))
+        for at, pair in enumerate(pairs)
+    ]
+    local = Local(dtype=precision, device="cpu")
+    model = language_model(load_causal_model(str(folder), local.dtype, local.device), local)
+    run = torch.no_grad()(model.states)
+    rejected = [Item(item.id, item.rows[1:]) for item in items]
+    kept = states_file(folder, items, precision).open(items, model.head.weight_VD, ALONE, run)
+    return _seconds(lambda: run(rejected)), _seconds(lambda: kept.of(items, torch.device("cpu")))
+
+
+def _seconds(work: Callable[[], object]) -> float:
+    """Processor time, the median of five after a first."""
+    times: list[float] = []
+    for _ in range(6):
+        start = time.process_time()
+        work()
+        times.append(time.process_time() - start)
+    return statistics.median(times[1:])
+
+
 def main() -> None:
     """Measure in turn, print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -59,6 +98,14 @@ def main() -> None:
             for row in rows:
                 bench.measure(row, "ours", memory=memory)
         print(table(bench, rows))
+        for precision in arguments.precision:
+            ran, read = states_cost(Path(folder) / arguments.model, PRECISIONS[precision])
+            noisy = next(row for row in rows if row.method == "noise" and row.precision == precision)
+            step = statistics.median(seconds(noisy, bench.runs(noisy, "ours", memory=False)[0]))
+            print(
+                f"{precision}: a step of {step:.2f} s has the reference's hidden states of its rejected answers in "
+                f"{1000 * read:.1f} ms from the file; running the reference takes {ran:.2f} s"
+            )
     print(f"MiB: peak resident memory less what was resident when the model was loaded, {MEMORY_STEPS} steps of AdamW.")
     print("less g: without the noise module's own weights, gradients and moments.")
 

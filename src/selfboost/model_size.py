@@ -1,7 +1,7 @@
 """How large a model is: counted where it is on this machine, else taken from its name ("8B", "0.6B"), else unknown.
 
-What a name does not tell (layers, width, keys and values) is estimated from its parameters. Loads no weights and
-downloads nothing.
+What a name does not tell (layers, width, keys and values) is estimated from its parameters, the vocabulary from its
+family. Loads no weights and downloads nothing.
 """
 
 from __future__ import annotations
@@ -24,11 +24,15 @@ ASPECT = 128
 """Width over layers, as in Llama-7B: with 12 · layers · width² parameters, the number of parameters gives both."""
 KEY_WIDTH = 1024
 """Width of a token's keys in a layer where it is unknown: 8 heads of 128, as in Llama-3-8B, Mistral-7B, Qwen3."""
+VOCABULARIES = {"mistral": 32_000, "zephyr": 32_000, "llama-3": 128_256, "qwen": 151_936, "gemma": 256_000}
+"""Entries of a vocabulary by the family that the model's name holds."""
+VOCABULARY = 128_000
+"""Where the name tells nothing."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ModelSize:
-    """A model's parameters, and what its activations and its cache depend on."""
+    """A model's parameters, and what its activations, its cache and its head depend on."""
 
     parameters: int
     layers: int
@@ -36,6 +40,8 @@ class ModelSize:
     """Of the residual stream."""
     key_width: int
     """Of the keys of a token in a layer, all heads together; its values have the same."""
+    vocabulary: int
+    """Entries."""
     counted: bool
     """From the files themselves; else from the name."""
 
@@ -68,16 +74,24 @@ def model_size(path: str) -> ModelSize | None:
         if name in UNTOLD:
             return from_parameters(UNTOLD[name])
         found = IN_NAME.search(name)
-        return from_parameters(round(float(found[1]) * UNITS[found[2].lower()])) if found else None
+        vocabulary = next((count for family, count in VOCABULARIES.items() if family in name.lower()), VOCABULARY)
+        return from_parameters(round(float(found[1]) * UNITS[found[2].lower()]), vocabulary) if found else None
     parameters = _count(folder)
     return _from_config(folder, parameters) if parameters else None
 
 
-def from_parameters(parameters: int) -> ModelSize:
+def from_parameters(parameters: int, vocabulary: int = VOCABULARY) -> ModelSize:
     """The shape of a usual decoder with so many parameters."""
     layers = max(1, round((parameters / 12 / ASPECT**2) ** (1 / 3)))
     width = round(math.sqrt(parameters / 12 / layers))
-    return ModelSize(parameters=parameters, layers=layers, width=width, key_width=KEY_WIDTH, counted=False)
+    return ModelSize(
+        parameters=parameters,
+        layers=layers,
+        width=width,
+        key_width=KEY_WIDTH,
+        vocabulary=vocabulary,
+        counted=False,
+    )
 
 
 def _count(folder: Path) -> int:
@@ -102,5 +116,6 @@ def _from_config(folder: Path, parameters: int) -> ModelSize:
         layers=int(config.get("num_hidden_layers") or usual.layers),
         width=width,
         key_width=int(config.get("num_key_value_heads") or heads) * each,
+        vocabulary=int(config.get("vocab_size") or usual.vocabulary),
         counted=True,
     )

@@ -8,6 +8,7 @@ from typing import Any
 from selfboost import plugins
 from selfboost.hub_data import is_hub_name
 from selfboost.keywords import keyword_pool
+from selfboost.methods.dnpo import DNPO
 from selfboost.recipe import EMBEDDED, Recipe, build
 from selfboost.recipe_text import recipe_text
 from selfboost.seeds import question_texts, read_seeds
@@ -32,7 +33,7 @@ def write_new_recipe(folder: Path, model: str, seed: str, method: str) -> Path:
         "model": {"path": _absolute(model)},
         "seed": {"path": _absolute(seed)},
         "method": {"kind": method},
-        "loss": {"kind": "simpo" if issubclass(kind, SyntheticPreferences) else "dpo"},
+        "loss": _loss(kind),
         "scorer": {"kind": "implicit"},
         "benchmark": {"kind": "held_out", "scorer": {"kind": "implicit"}},
         "engine": {"kind": "local"},
@@ -45,6 +46,13 @@ def write_new_recipe(folder: Path, model: str, seed: str, method: str) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     path.write_text(text, encoding="utf-8")
     return path
+
+
+def _loss(method: type) -> dict[str, Any]:
+    """The loss of a method's paper; of noise not the published strength, which suits no other model."""
+    if issubclass(method, DNPO):
+        return {"kind": "noise_preference", "noise": {"scale": "auto"}}
+    return {"kind": "simpo" if issubclass(method, SyntheticPreferences) else "dpo"}
 
 
 def _words_for_prompts(recipe: Recipe, method: SyntheticPreferences) -> dict[str, Any]:

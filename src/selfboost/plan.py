@@ -10,10 +10,11 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from selfboost.cost import CHARACTERS, Cost, Costs, ScorerSize, SeedLengths, weight_bytes
+from selfboost.cost import CHARACTERS, Cost, Costs, ScorerSize, SeedLengths
 from selfboost.hub_data import is_hub_name
+from selfboost.memory import weight_bytes
 from selfboost.model_size import ModelSize, is_model_name, local_folder, model_size
-from selfboost.plan_text import show_plan
+from selfboost.plan_text import show_plan, size_text
 from selfboost.recipe import Recipe
 from selfboost.records import Model
 from selfboost.rehearsal import NAMED, REHEARSED, rehearse, scorers_of, with_stand_ins
@@ -50,6 +51,8 @@ class Plan:
     """Kind of work → bytes it holds at its peak, estimated; None where a model's size is unknown."""
     disk: int | None
     """Bytes of the models that are trained; None where their size is unknown."""
+    disk_while_training: int | None
+    """Bytes that a training with noise needs beside them until it ends; None where they are unknown."""
 
 
 def plan(recipe: Recipe) -> Plan:
@@ -72,18 +75,30 @@ def plan(recipe: Recipe) -> Plan:
         "sampling": costs.sampling_memory(),
         "scoring": costs.scoring_memory(),
     }
-    if getattr(recipe.trainer, "sharding", False):
-        notes.append("trainer.sharding spreads weights, gradients and optimiser over the GPUs: divide by their number")
+    notes += _memory_notes(recipe, costs.noise_memory())
     planned = [
         PlannedStage(name=s.name, verb=s.verb, rows=s.rows, mean=costs.of(s, "mean"), most=costs.of(s, "most"))
         for s in stages
     ]
-    return Plan(stages=planned, notes=notes, memory=memory, disk=costs.disk())
+    kept = costs.disk_while_training()
+    return Plan(stages=planned, notes=notes, memory=memory, disk=costs.disk(), disk_while_training=kept)
 
 
 def print_plan(recipe: Recipe) -> None:
     """Print the plan of a recipe."""
     show_plan(plan(recipe))
+
+
+def _memory_notes(recipe: Recipe, noise: int | None) -> list[str]:
+    """On what several GPUs share, and on what noise on the reference takes of the memory."""
+    notes: list[str] = []
+    if getattr(recipe.trainer, "sharding", False):
+        whole = " (all but the noise's)" if noise else ""
+        spread = f"trainer.sharding spreads weights, gradients and optimiser{whole} over the GPUs"
+        notes.append(f"{spread}: divide by their number")
+    if noise:
+        notes.append(f"{size_text(noise)} of the training memory are noise's, whose module is as large as the head")
+    return notes
 
 
 def _seed_notes(recipe: Recipe, data: SeedData) -> list[str]:

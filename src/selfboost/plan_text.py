@@ -72,16 +72,19 @@ def _table(*columns: str) -> Table:
 def _explained(found: Plan) -> list[str]:
     shares = ", ".join(f"{share:.0%} in {work}" for work, share in SHARES.items())
     lines = _longest(found.stages)
-    held = ", ".join(f"{work} {_bytes(size)}" for work, size in found.memory.items() if size != 0)
-    lines += [f"Memory of one device, about: {held}.", f"Disk, about: {_bytes(found.disk)} of trained models.", ""]
-    lines += [f"- {note}" for note in found.notes]
+    held = ", ".join(f"{work} {size_text(size)}" for work, size in found.memory.items() if size != 0)
+    lines += [f"Memory of one device, about: {held}.", f"Disk, about: {size_text(found.disk)} of trained models."]
+    if kept := found.disk_while_training:
+        lines.append(f"Disk while training, about: {size_text(kept)} of the reference's states at rejected answers.")
     lines += [
+        "",
+        *(f"- {note}" for note in found.notes),
         "- rows are the most there can be; tokens and hours are for sampled answers as long as the seed's, "
         '"at most" for answers as long as they may be',
         f"- hours are of one {GPU} ({PEAK / 1e12:.0f} TFLOP/s), of whose peak {shares} are assumed: rough, and too few "
         "for a model below a billion parameters",
         "- training memory is weights, masters, gradients, moments and a micro-batch's activations; sampling, weights "
-        "and a full batch's keys and values; scoring, weights alone",
+        "and a full batch's keys and values, and so of a judge; of other scorers weights alone",
     ]
     return lines
 
@@ -120,7 +123,8 @@ def _short(count: int) -> str:
     return str(count)
 
 
-def _bytes(size: int | None) -> str:
+def size_text(size: int | None) -> str:
+    """A number of bytes in few characters."""
     if size is None:
         return "unknown"
     return f"{size / 2**30:.1f} GiB" if size >= 2**30 else f"{size / 2**20:.0f} MiB"

@@ -24,6 +24,7 @@ from selfboost.engines import Engine
 from selfboost.losses import Loss
 from selfboost.method import Method
 from selfboost.scorers import Scorer
+from selfboost.seeds import Turns
 from selfboost.setting_types import BESIDE_RECIPE, PathOrName
 from selfboost.train import Trainer, Training
 
@@ -79,6 +80,8 @@ class SeedSource:
     path: PathOrName
     """JSONL or Parquet, file or folder: prompt/response, instruction/input/output or messages; a hub data set by its
     name (owner/name or owner/name:split); or `embedded`."""
+    turns: Turns = "last"
+    """Of messages: the conversation up to the assistant's last answer, or its first request and answer alone."""
     limit: Annotated[int, Field(ge=0)] = 0
     """Use this many of the training seeds, at random by the run's seed, of the embedded ones the first (0 = all)."""
     validation: Annotated[str | Annotated[int, Field(ge=1)], BESIDE_RECIPE] = 200

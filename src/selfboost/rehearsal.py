@@ -71,8 +71,9 @@ class Rehearsed:
     training: Mapping[str, Any] | None = None
     reference: bool = False
     """Its loss needs a reference model."""
+    loss: Mapping[str, Any] | None = None
     self_scored: bool = False
-    """It scores by the policy's own likelihood, not by the recipe's scorer."""
+    """It scores by the likelihood under a policy, not by another model that the recipe's scorer has."""
 
     @property
     def measured(self) -> bool:
@@ -81,22 +82,24 @@ class Rehearsed:
 
 
 @dataclass(frozen=True, kw_only=True)
-class FreePairwise(Likelihood):
-    """In the place of a scorer that compares answers: the stages are the same."""
-
-    pairwise: ClassVar[bool] = True
+class FreeScorer(Likelihood):
+    """In the place of a scorer whose model is not looked at or whose prompts a fake does not understand."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class FreeJudge(Likelihood):
-    """In the place of a judge, whose prompts a fake does not understand: the stages are the same."""
+class FreePairwise(FreeScorer):
+    """In the place of one that compares answers."""
+
+    pairwise: ClassVar[bool] = True
 
 
 def rehearse(recipe: Recipe, data: SeedData) -> list[Rehearsed]:
     """All stages of a run of the recipe, in order, with the rows of the true counts."""
     manual = _manual_pairs(recipe)
     counts = [len(data.train), *([manual] if manual else _counts(recipe.method))]
-    scale = max(1.0, max(counts) / REHEARSED)
+    scales = [max(1.0, max(counts) / (REHEARSED * times)) for times in (1, 2, 4)]
+    # The coarsest that keeps different counts apart: rows are told by them.
+    scale = next((s for s in scales if len({math.ceil(c / s) for c in counts}) == len(set(counts))), scales[0])
     few = SeedData(
         train=data.train[: math.ceil(len(data.train) / scale)],
         validation=data.validation[:MEASURED],
@@ -266,10 +269,10 @@ def _opened(component: Any, scale: float) -> Any:
 def _opened_scorer(scorer: Scorer) -> Scorer:
     """The scorer itself where the run makes its models, so that their training is in the plan; else a free one."""
     if isinstance(scorer, Judge):
-        return FreeJudge(policy=scorer.path if scorer.path in NAMED else "initial", threshold=OPEN)
+        return FreeScorer(policy=scorer.path if scorer.path in NAMED else "initial", threshold=OPEN)
     if scorer.needs() and all(name in NAMED for name in scorer.needs().values()):
         return _opened(scorer, 1)
-    free = FreePairwise if pairwise(scorer) else Likelihood
+    free = FreePairwise if pairwise(scorer) else FreeScorer
     return free(policy="initial", threshold=-math.inf)
 
 
@@ -288,5 +291,6 @@ def _rehearsed(root: Path, card: store.StageCard) -> Rehearsed:
         sampling=card.parts.get("sampling"),
         training=card.parts.get("training"),
         reference=bool(card.parts.get("reference")),
-        self_scored=(scorer.get("kind"), scorer.get("policy")) == ("likelihood", "previous"),
+        loss=card.parts.get("loss"),
+        self_scored=scorer.get("kind") == "likelihood",
     )

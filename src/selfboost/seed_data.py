@@ -34,7 +34,7 @@ def load_seed_data(source: SeedSource, seed: int) -> SeedData:
     Raises:
         ValueError: a file is wrong, or there are too few prompts.
     """
-    train, notes = read_seeds(_place(source.path, "seed"))
+    train, notes = read_seeds(_place(source.path, "seed"), turns=source.turns)
     counts = [value if isinstance(value, int) else 0 for value in (source.validation, source.held_out)]
     apart: list[list[Seed]] = [[], []]
     if any(counts):
@@ -43,7 +43,7 @@ def load_seed_data(source: SeedSource, seed: int) -> SeedData:
         train = shuffled(train, seed)
     for i, (name, value) in enumerate((("validation", source.validation), ("held_out", source.held_out))):
         if isinstance(value, str):
-            apart[i], more = read_seeds(_place(value, name), need_response=False)
+            apart[i], more = read_seeds(_place(value, name), need_response=False, turns=source.turns)
             notes += more
     validation, held_out = apart
     measured = {s.messages for s in validation} | {s.messages for s in held_out}

@@ -14,7 +14,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 from selfboost.hub_data import hub_rows, is_hub_name
 from selfboost.records import Message, content_hash
@@ -30,6 +30,8 @@ COLUMNS: Mapping[str, tuple[str, ...]] = {
 ASKED = ("question", "query", "turns", "ctx")
 """Columns in which benchmarks have what they ask, as a text or a list of texts, beside the forms of seeds."""
 ROLES = ("system", "user", "assistant")
+Turns = Literal["last", "first"]
+"""Which of the assistant's answers in a conversation is the seed's."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,14 +47,19 @@ def question_texts(seeds: Sequence[Seed]) -> list[str]:
     return [seed.messages[-1].content for seed in seeds]
 
 
-def read_seeds(source: str | Path, *, need_response: bool = True) -> tuple[list[Seed], list[str]]:
+def read_seeds(
+    source: str | Path, *, need_response: bool = True, turns: Turns = "last"
+) -> tuple[list[Seed], list[str]]:
     """All seeds of a file, a folder or a hub data set, each prompt once, and sentences on what was dropped or ignored.
+
+    `turns`: whether a seed of messages is all of them or ends with the assistant's first answer.
 
     Raises:
         ValueError: says which file, line and field is wrong and what is allowed.
     """
     hub = isinstance(source, str) and is_hub_name(source)
-    return gather_seeds(rows_of(source), source, need_response=need_response, drop_wrong=hub)
+    rows = ((where, _to_first_answer(row) if turns == "first" else row) for where, row in rows_of(source))
+    return gather_seeds(rows, source, need_response=need_response, drop_wrong=hub)
 
 
 def read_prompts(source: str | Path) -> list[str]:
@@ -102,6 +109,16 @@ def gather_seeds(
     if not seeds:
         raise ValueError(f"{source}: holds no seeds")
     return list(seeds.values()), _notes(source, counts, fault)
+
+
+def _to_first_answer(row: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The same row; what comes after the assistant's first answer is cut off, unread."""
+    turns = row.get("messages")
+    if not isinstance(turns, list):
+        return row
+    turns = cast("list[Any]", turns)
+    speakers = [cast(Any, turn).get("role") if isinstance(turn, Mapping) else None for turn in turns]
+    return {**row, "messages": turns[: speakers.index("assistant") + 1] if "assistant" in speakers else turns}
 
 
 def _notes(source: str | Path, counts: Mapping[str, int], fault: str) -> list[str]:

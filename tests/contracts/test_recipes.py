@@ -1,5 +1,6 @@
 """What holds for every shipped recipe, and how a recipe says no."""
 
+import tomllib
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -7,8 +8,16 @@ from typing import Any
 import pytest
 
 from selfboost import recipe
+from selfboost.labelling import Labelling
+from selfboost.losses.dpo import DPO
+from selfboost.losses.noise_preference import NoisePreference
+from selfboost.methods.dnpo import DNPO
+from selfboost.methods.spin import SPIN
+from selfboost.noise import Noise
 from selfboost.plan import Plan, plan
 from selfboost.recipe_text import recipe_text
+from selfboost.scorers.judge import Judge
+from selfboost.scorers.pairrm import PairRM
 
 SHIPPED = recipe.shipped()
 SMALL = """
@@ -33,6 +42,8 @@ kind = "fake"
 
 
 PAPERS = ("synpo-llama3-8b", "synpo-mistral-7b")
+SELF_PLAY = ("dnpo-zephyr-7b", "dnpo-llama3.2-3b", "spin-zephyr-7b")
+ONE_GPU = ("synpo-qwen3-0.6b-one-gpu", "dnpo-qwen3-0.6b-one-gpu", "spin-qwen3-0.6b-one-gpu", "dnpo-llama3.2-1b-one-gpu")
 GIB = 2**30
 
 
@@ -49,8 +60,7 @@ def small(tmp_path: Path) -> Path:
 
 
 def test_the_promised_recipes_are_shipped() -> None:
-    papers = {"synpo-mistral-7b", "synpo-llama3-8b"}
-    assert {"demo", "smoke", "synpo-qwen3-0.6b-one-gpu", "synpo-lora-8b-one-gpu", *papers} <= SHIPPED.keys()
+    assert {"demo", "smoke", "synpo-lora-8b-one-gpu", *ONE_GPU, *PAPERS, *SELF_PLAY} <= SHIPPED.keys()
 
 
 @pytest.mark.parametrize("name", SHIPPED)
@@ -112,10 +122,64 @@ def test_the_papers_recipes_have_the_papers_settings(name: str, rate: float, thr
     assert (getattr(found.loss, "gamma", None), found.scorer.threshold) == (1.6, threshold)
 
 
-def test_the_one_gpu_recipes_fit_their_gpus() -> None:
-    for name, limit in (("synpo-qwen3-0.6b-one-gpu", 24), ("synpo-lora-8b-one-gpu", 48)):
-        held = planned(name).memory
-        assert all(size is not None and size < 0.9 * limit * GIB for size in held.values()), held
+@pytest.mark.parametrize("name", SELF_PLAY[:2])
+def test_dnpos_recipes_have_the_published_settings(name: str) -> None:
+    found = recipe.read(SHIPPED[name])
+    method, training, loss = found.method, found.training, found.loss
+    assert isinstance(method, DNPO)
+    assert isinstance(loss, NoisePreference)
+    assert (found.run.iterations, found.seed.limit, found.seed.turns, method.prompts) == (4, 20_000, "first", 0)
+    assert (method.start, method.reference, method.window) == ("previous", "previous", "last")
+    assert (method.plain_iterations, method.labels, method.noise, method.stop_after) == (
+        1,
+        "scored",
+        "trained",
+        (0, 0, 1, 0),
+    )
+    assert (method.sampling.max_tokens, method.labelling) == (256, Labelling(threshold=0.0, ties="generated"))
+    assert (training.optimizer, training.learning_rate, training.schedule) == ("rmsprop", 5e-7, "linear")
+    assert (training.warmup, training.batch_size, training.epochs) == (0.1, 12, 3)
+    assert (training.max_length, training.max_prompt_length, training.collapse) == (1024, 512, "warn")
+    assert (loss.beta, loss.noise) == (0.1, Noise())
+    written = tomllib.loads(SHIPPED[name].read_text())["loss"]["noise"]
+    assert (written["scale"], written["penalty_weight"]) == (1.0, 1.0), "in full, so that a user sees them"
+    assert type(found.scorer) is (Judge if name == "dnpo-zephyr-7b" else PairRM)
+
+
+def test_spins_recipe_has_the_published_settings() -> None:
+    found = recipe.read(SHIPPED["spin-zephyr-7b"])
+    method, training = found.method, found.training
+    assert isinstance(method, SPIN)
+    assert (found.run.iterations, found.seed.limit, found.seed.turns, method.prompts) == (4, 50_000, "first", 0)
+    assert (method.start, method.reference, method.window) == ("previous", "previous", "last_two")
+    assert method.betas == (0.1, 0.1, 0.1, 5.0)
+    assert method.learning_rates == (5e-7, 5e-7, 1e-7), "the last one goes on"
+    assert (training.optimizer, training.schedule, training.warmup) == ("rmsprop", "linear", 0.1)
+    assert (training.batch_size, training.max_length, type(found.loss)) == (64, 2048, DPO)
+
+
+@pytest.mark.parametrize("place", ["zephyr-7b", "qwen3-0.6b-one-gpu"])
+def test_dnpo_and_spin_differ_in_what_the_papers_differ_in(place: str) -> None:
+    found = [recipe.read(SHIPPED[f"{method}-{place}"]) for method in ("dnpo", "spin")]
+    same = ["model", "scorer", "benchmark", "gate", "seed_models", "engine", "trainer"]
+    for section in same if place == "zephyr-7b" else [*same, "run", "seed"]:
+        assert getattr(found[0], section) == getattr(found[1], section)
+
+
+@pytest.mark.parametrize("line", ["method.kind=spin", "method.noise=none", "method.labels=gold", "method.noise=fixed"])
+def test_an_ablation_of_dnpo_is_one_line(line: str) -> None:
+    path = SHIPPED["dnpo-qwen3-0.6b-one-gpu"]
+    assert line in " ".join(path.read_text().split())
+    found = plan(recipe.read(path, [line, "seed.limit=100", "run.iterations=2"]))
+    priced = {stage.name: stage for stage in found.stages}
+    assert bool(found.disk_while_training) == (line not in ("method.kind=spin", "method.noise=none"))
+    assert "iteration-1/policy" in priced
+
+
+@pytest.mark.parametrize(("name", "limit"), [("synpo-lora-8b-one-gpu", 48), *((name, 24) for name in ONE_GPU)])
+def test_the_one_gpu_recipes_fit_their_gpus(name: str, limit: int) -> None:
+    held = planned(name).memory
+    assert all(size is not None and size < 0.9 * limit * GIB for size in held.values()), held
 
 
 def test_a_setting_can_be_changed_from_outside(small: Path) -> None:

@@ -98,6 +98,7 @@ def test_a_model_that_is_here_is_counted() -> None:
     assert size.parameters == model.num_parameters()
     config = model.config
     assert (size.layers, size.width) == (config.num_hidden_layers, config.hidden_size)
+    assert size.vocabulary == config.vocab_size
 
 
 def test_what_is_assumed_is_said(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -190,3 +191,44 @@ def test_a_method_without_new_prompts_has_no_notes_on_them(kind: str) -> None:
 def test_how_many_seeds_are_assumed_is_said() -> None:
     notes = planned("synpo-qwen3-0.6b-one-gpu", "seed.limit=0", "method.kind=seed_sft").notes
     assert [note for note in notes if note.startswith("assumed: 10,000 seeds")]
+
+
+def test_log_probabilities_for_the_record_are_priced_as_the_policy() -> None:
+    """Not as the recipe's judge of 14 billion parameters, which has no part in them."""
+    found = planned("dnpo-zephyr-7b")
+    for name, rows in (("chosen-after", 500), ("gold-before", 200), ("samples-before", 200)):
+        one = stage(found, f"iteration-2/distributions/{name}")
+        assert one.rows == rows
+        assert one.mean.hours == pytest.approx(2 * 7e9 * rows * (200 + 256) / SHARES["scoring"] / PEAK / 3600)
+    own = stage(found, "iteration-2/own-scores").mean
+    assert own.hours is not None
+    assert own.hours > 2 * 14e9 * 20_000 * (200 + 256) / SHARES["scoring"] / PEAK / 3600
+
+
+def test_a_scorer_that_nobody_asks_takes_no_memory() -> None:
+    unasked = planned("spin-zephyr-7b").memory["scoring"]
+    asked = planned("spin-zephyr-7b", "method.score_generations=true").memory["scoring"]
+    assert asked is not None
+    assert unasked == 2 * 8 * 10**9 < 2 * 14 * 10**9 < asked
+
+
+def test_counts_that_differ_much_stay_apart() -> None:
+    rows = {stage.name: stage.rows for stage in planned("spin-zephyr-7b").stages}
+    assert rows["iteration-2/own-answers"] == 50_000
+    assert rows["iteration-2/policy"] == rows["iteration-4/policy"] == 100_000
+    assert (rows["iteration-2/distributions/chosen-after"], rows["iteration-2/distributions/samples"]) == (500, 200)
+
+
+@pytest.mark.parametrize(
+    ("name", "vocabulary"),
+    [
+        ("alignment-handbook/zephyr-7b-sft-full", 32_000),
+        ("meta-llama/Llama-3.2-3B-Instruct", 128_256),
+        ("Qwen/Qwen3-0.6B", 151_936),
+        ("o/model-1B", 128_000),
+    ],
+)
+def test_a_vocabulary_is_taken_from_the_family_in_a_name(name: str, vocabulary: int) -> None:
+    size = model_size(name)
+    assert size is not None
+    assert size.vocabulary == vocabulary

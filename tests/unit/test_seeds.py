@@ -83,6 +83,21 @@ def test_a_conversation_is_kept_whole_in_jsonl_and_parquet(tmp_path: Path) -> No
     assert read_seeds(tmp_path / "s.parquet")[0] == [expected]
 
 
+def test_a_conversation_can_end_with_its_first_answer(tmp_path: Path) -> None:
+    turns = [("system", "be brief"), ("user", "hi"), ("assistant", "hello"), ("user", "who?"), ("tool", "unread")]
+    row = {"messages": [{"role": role, "content": content} for role, content in turns]}
+    path = write(tmp_path / "s.jsonl", row, {"prompt": "a", "response": "1"})
+    first = Seed(messages=tuple(Message(role=r, content=c) for r, c in turns[:2]), response="hello")
+    assert read_seeds(path, turns="first")[0] == [first, seed("a", "1")]
+    with pytest.raises(ValueError, match="line 1 message 5: role 'tool'"):
+        read_seeds(path)
+    unanswered = write(tmp_path / "u.jsonl", {"messages": row["messages"][:2]}, {"messages": "hi"})
+    with pytest.raises(ValueError, match="line 1: the last message must be the assistant's"):
+        read_seeds(unanswered, turns="first")
+    with pytest.raises(ValueError, match="line 2: messages must be a list"):
+        read_seeds(unanswered, need_response=False, turns="first")
+
+
 def test_the_files_of_a_folder_follow_each_other_by_name(tmp_path: Path) -> None:
     write(tmp_path / "b.jsonl", {"prompt": "2", "response": "x"})
     write(tmp_path / "a.jsonl", {"prompt": "1", "response": "x"})

@@ -25,12 +25,12 @@ from selfboost.train import Training
 from selfboost.train import noise as arithmetic
 from selfboost.train.batches import step_batches
 from selfboost.train.collapse import STEPS, Watch
-from selfboost.train.draws import NOISE, POLICY, Draws
 from selfboost.train.kept_states import states_file
 from selfboost.train.local import Local
 from selfboost.train.logits import Head
 from selfboost.train.logprobs import language_model
 from selfboost.train.noise import NoiseModule, NoisyHead, Strength
+from selfboost.train.noise_draws import NOISE, POLICY, Draws
 from selfboost.train.noise_objective import NoisyPreference, frozen
 from selfboost.train.objectives import Preference, reference_logps
 from selfboost.train.parallel import ALONE

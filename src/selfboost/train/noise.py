@@ -20,8 +20,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from selfboost.noise import Noise
-from selfboost.train.draws import NOISE, POLICY, Block, Draws, Source
 from selfboost.train.logits import ADDED_ROWS, Head
+from selfboost.train.noise_draws import NOISE, POLICY, Block, Draws, Source
 from selfboost.train.packs import ROUND
 
 BLOCK_ELEMENTS = 2**23

@@ -19,11 +19,11 @@ from torch import Tensor
 
 from selfboost.losses.noise_preference import NoisePreference
 from selfboost.train import Training
-from selfboost.train.draws import Draws
 from selfboost.train.kept_states import ReferenceStates
 from selfboost.train.logits import Head
 from selfboost.train.logprobs import LanguageModel
 from selfboost.train.noise import NoiseModule, Noisy, NoisyHead, Strength
+from selfboost.train.noise_draws import Draws
 from selfboost.train.objectives import Measures, Preference, pair_scores
 from selfboost.train.references import References
 from selfboost.train.rows import Item
