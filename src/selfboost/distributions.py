@@ -39,29 +39,39 @@ class Distributions:
     max_tokens: Annotated[int, Field(ge=1)] = 256
     """Longest of these answers; the divergence is that of answers cut there."""
 
-    def record(self, run: Run, before: Model, after: Model, pairs: Sequence[Pair], beta: float) -> None:
+    def record(
+        self,
+        run: Run,
+        before: Model,
+        after: Model,
+        pairs: Sequence[Pair],
+        beta: float,
+        reference: Model | None = None,
+    ) -> None:
         """Keep the iteration's log-probabilities; what they come to is the run's note `distributions`.
 
-        `before` is the reference that `after` was trained against with `beta`, on `pairs`: in self-play, the policy
-        that the iteration began with.
+        `before` is the policy that the iteration began with; `reference` the model that `after` was trained against
+        with `beta`, on `pairs`: the same one, unless it is given.
         """
         found: dict[str, float] = {}
         with run.inside(FOLDER):
             if self.pairs and pairs:
-                found |= self._of_pairs(run, before, after, pairs, beta)
+                found |= self._of_pairs(run, reference or before, after, pairs, beta)
             if self.prompts:
                 found |= self._of_samples(run, before, after)
         if found:
             run.notes[FOLDER] = found
 
-    def _of_pairs(self, run: Run, before: Model, after: Model, pairs: Sequence[Pair], beta: float) -> dict[str, float]:
-        """Both sides under both models: how far each moved, and DPO's implicit rewards β·(lp_after − lp_before)."""
+    def _of_pairs(
+        self, run: Run, reference: Model, after: Model, pairs: Sequence[Pair], beta: float
+    ) -> dict[str, float]:
+        """Both sides under policy and reference: how far apart they are, and DPO's implicit rewards β·(lp − ref)."""
         drawn = pick(pairs, self.pairs, run.recipe.run.seed + run.iteration)
         found: dict[str, float] = {"beta": beta}
         rewards: dict[str, Logps] = {}
         for side in SIDES:
             answers = [reply(pair, side) for pair in drawn]
-            old = logps(run, f"{side}-before", answers, before)
+            old = logps(run, f"{side}-before", answers, reference)
             new = logps(run, f"{side}-after", answers, after)
             changes = [None if o is None or n is None else n - o for o, n in zip(old, new, strict=True)]
             found |= _mean(f"{side} shift", changes)

@@ -6,6 +6,7 @@ iteration; a scorer that compares sees a prompt's two answers side by side. The 
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,6 +21,10 @@ CHANGED = "changed since the last iteration"
 """Labels that are another than the prompt's last one; before its first, a prompt's label is gold."""
 COUNTED = ("gold chosen", "generated chosen", "ties", "unscored", CHANGED)
 """What the note `labels` always has, zeros too."""
+LOUD = 0.1
+"""Share of pairs without a score from which it is said aloud."""
+EQUAL = 1e-9
+"""Scores as near as this are equal."""
 DIGITS = 6
 """Of a mean or a share in the notes."""
 
@@ -60,10 +65,12 @@ class Labelling:
         counts = Counter[str](dict.fromkeys(COUNTED, 0))
         last: dict[str, str] = run.memory.setdefault("labels", {})
         pairs: list[Pair] = []
+        contested = 0
         for duel in duels(run, own):
             reason, winner = objection(duel.gold.answer, duel.generated), self._winner(duel.gap)
             if not reason:
-                counts["ties"] += duel.gap == self.threshold
+                contested += 1
+                counts["ties"] += duel.gap is not None and self._is_tie(duel.gap)
                 counts["unscored"] += duel.gap is None
                 reason = _dropped(duel.gap) if winner == "drop" else ""
             counts[reason or f"{winner} chosen"] += 1
@@ -73,14 +80,36 @@ class Labelling:
                 last[prompt] = winner
                 pairs.append(_pair(run, duel, generated_wins=winner == "generated"))
         run.notes["labels"] = dict(counts)
+        _tell_unscored(run, counts["unscored"], contested)
         return pairs
+
+    def _is_tie(self, gap: float) -> bool:
+        return math.isclose(gap, self.threshold, rel_tol=EQUAL, abs_tol=EQUAL)  # 0.3 − 0.2 is not quite 0.1
 
     def _winner(self, gap: float | None) -> Literal["generated", "gold", "drop"]:
         if gap is None:
             return self.unscored
-        if gap == self.threshold:
+        if self._is_tie(gap):
             return self.ties
         return "generated" if gap > self.threshold else "gold"
+
+
+def _tell_unscored(run: Run, unscored: int, pairs: int) -> None:
+    """Say aloud that many labels are not the scorer's.
+
+    Raises:
+        ValueError: none of them is.
+    """
+    if unscored and unscored == pairs:
+        raise ValueError(
+            f"iteration {run.iteration}: the scorer gave no score to any of {pairs} pairs, so no label is "
+            "its own; the stages own-scores and gold-scores (or label-scores) have each reason"
+        )
+    if unscored > LOUD * pairs:
+        run.listener.say(
+            f"iteration {run.iteration}: {unscored} of {pairs} pairs have no score for gold or own answer; "
+            "method.labelling.unscored decides their labels"
+        )
 
 
 def _dropped(gap: float | None) -> str:

@@ -19,17 +19,17 @@ Spread = Literal["deviation", "variance"]
 class Noise:
     """Noise on the reference's logits of rejected answers: σ = c·exp(g(h)), h the reference's last hidden state."""
 
-    scale: Annotated[float, Field(ge=0)] | Literal["auto"] = 1.0
+    scale: Annotated[float, Field(ge=0, allow_inf_nan=False)] | Literal["auto"] = 1.0
     """c. 0 is no noise; "auto" makes |mean of β·m| equal to `start` before the first step."""
-    start: Annotated[float, Field(gt=0)] = 1.0
+    start: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1.0
     """With scale = "auto": |mean of β·m| aimed at, m being the margin that the noise takes from the chosen answer."""
     module: Literal["layer_norm_gelu", "affine"] = "layer_norm_gelu"
     """g: LayerNorm, GELU, a linear layer without bias (the authors' code), or a linear layer with bias (the paper)."""
     exponential_of: Spread = "deviation"
     """What c·exp(g(h)) is: σ (the authors' code), or σ²."""
-    largest_variance: Annotated[float, Field(ge=0)] = 0.0
+    largest_variance: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
     """Bound b of σ² (the paper has one, the authors' code none): v becomes v·b / (v + b); 0 = no bound."""
-    penalty_weight: Annotated[float, Field(ge=0)] = 1.0
+    penalty_weight: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 1.0
     """α: weight of the noise's mean size in its loss."""
     penalty_on: Spread = "deviation"
     """Mean of σ (the authors' code) or of σ² (the paper), over the vocabulary and the answer's positions."""

@@ -9,7 +9,7 @@ import sys
 from dataclasses import asdict, fields, is_dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from selfboost import plugins
 from selfboost.recipe import Recipe
@@ -32,9 +32,18 @@ def known_by(component: Any) -> dict[str, Any]:
     if outside:  # a user's own code: ours is known by the versions of the verbs
         values["code"] = content_hash([inspect.getsource(module) for module in outside])
     for f in fields(component):
+        inner = getattr(component, f.name)
         if f.metadata.get("speed_only"):
             del values[f.name]
+        elif is_dataclass(inner):  # a component inside has a kind, speed and perhaps a user's code of its own
+            values[f.name] = known_by(inner) if _is_component(inner) else asdict(cast(Any, inner))
     return values
+
+
+def _is_component(value: object) -> bool:
+    module = value.__class__.__module__
+    ours = any(module.startswith(f"selfboost.{folder}.") for folder in plugins.FOLDERS.values())
+    return ours or not module.startswith("selfboost.")
 
 
 def recipe_text(recipe: Recipe, title: str = "") -> str:
@@ -49,9 +58,7 @@ def _section(name: str, value: Any, comment: str) -> list[str]:
     cls: type[Any] = value.__class__
     doc = (inspect.getdoc(cls) or "").partition("\n")[0]
     lines = [f"# {text}" for text in (comment, doc) if text] + [f"[{name}]"]
-    if any(cls.__module__.startswith(f"selfboost.{folder}.") for folder in plugins.FOLDERS.values()) or (
-        not cls.__module__.startswith("selfboost.")
-    ):
+    if _is_component(value):
         lines.append(f"kind = {json.dumps(kind_of(value))}")
     docs = field_docs(cls)
     inner: list[str] = []

@@ -17,6 +17,7 @@ from selfboost.labelling import Labelling, duels
 from selfboost.losses import Loss
 from selfboost.losses.noise_preference import NoisePreference
 from selfboost.method import Method
+from selfboost.noise import Noise
 from selfboost.pairing import gold_pairs, pick
 from selfboost.recipe import Recipe
 from selfboost.recipe_text import kind_of
@@ -25,6 +26,8 @@ from selfboost.run import Run
 from selfboost.seeds import Seed
 from selfboost.train import Training
 
+DRAWS = 10_000
+"""More than a run has iterations."""
 NoiseUse = Literal["trained", "fixed", "none"]
 """Noise on the reference as the loss has it, the same without learning, or none."""
 
@@ -71,7 +74,9 @@ class SelfPlay(Method):
 
     def own_answers(self, run: Run) -> list[Answer]:
         """What the policy answers to this iteration's seeds."""
-        seeds = pick(run.seeds, self.prompts, run.recipe.run.seed + run.iteration) if self.prompts else run.seeds
+        # No two runs' iterations share a draw, as seed + iteration would.
+        seed = DRAWS * run.recipe.run.seed + run.iteration
+        seeds = pick(run.seeds, self.prompts, seed) if self.prompts else run.seeds
         return run.sample("own-answers", run.previous, [seed.prompt for seed in seeds], self.sampling)
 
     def gold_over_own(self, run: Run, own: Sequence[Answer]) -> list[Pair]:
@@ -87,14 +92,15 @@ class SelfPlay(Method):
         windowed = run.windowed(pairs, self.window)
         policy = run.prefer("policy", windowed, start=start, reference=reference, loss=loss, training=training)
         # A loss without a beta has no rewards of that size: theirs are in nats.
-        self.distributions.record(run, run.previous, policy, pairs, getattr(loss, "beta", 1.0))
+        self.distributions.record(run, run.previous, policy, pairs, getattr(loss, "beta", 1.0), reference)
         return policy
 
     def _loss(self, recipe: Recipe, iteration: int, noise: NoiseUse) -> Loss:
         loss = recipe.loss
         if isinstance(loss, NoisePreference):
-            changes: dict[NoiseUse, dict[str, Any]] = {"none": {"scale": 0.0}, "fixed": {"trained": False}}
-            loss = replace(loss, noise=replace(loss.noise, **changes.get(noise, {})))
+            # Without noise its other settings say nothing, so that a change of theirs repeats no training.
+            other = {"none": Noise(scale=0.0), "fixed": replace(loss.noise, trained=False), "trained": loss.noise}
+            loss = replace(loss, noise=other[noise])
         return replace(cast(Any, loss), beta=_at(self.betas, iteration)) if self.betas else loss
 
     def _training(self, recipe: Recipe, iteration: int) -> Training:

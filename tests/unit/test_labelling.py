@@ -245,7 +245,32 @@ def test_how_gold_and_generated_answers_compare_is_in_the_record() -> None:
     assert scores["without a value"] == 0.25
 
 
+def test_a_scorer_that_says_nothing_at_all_is_no_labeller() -> None:
+    run = begun()
+    with pytest.raises(ValueError, match=r"iteration 1: the scorer gave no score to any of 2 pairs, so no label is"):
+        Labelling().label(run, own(run, ["nothing", "at all"]))
+    assert run.notes["labels"]["unscored"] == 2
+
+
+@pytest.mark.parametrize(("unscored", "loud"), [(0, False), (1, False), (2, True)])
+def test_many_labels_that_are_not_the_scorers_are_said_aloud(unscored: int, loud: bool) -> None:
+    run = begun()
+    Labelling().label(run, own(run, ["none"] * unscored + [1000.0 + i for i in range(10 - unscored)]))
+    told = f"iteration 1: {unscored} of 10 pairs have no score for gold or own answer; method.labelling.unscored"
+    assert any(told in sentence for sentence in run.listener.said) == loud  # type: ignore[attr-defined]
+
+
+def test_scores_that_differ_by_rounding_alone_are_a_tie() -> None:
+    run = begun()
+    answers = above_gold(run, (0.1, 0.1, 0.2))
+    run.seeds[:] = run.seeds[:3]
+    gaps = [number(a) - g for a, g in zip(answers, gold_values(run), strict=True)]  # type: ignore[operator]
+    assert gaps[0] != 0.1 or gaps[1] != 0.1
+    assert generated(Labelling(threshold=0.1, ties="gold").label(run, answers)) == [False, False, True]
+
+
 def test_where_nothing_has_a_value_nothing_is_averaged() -> None:
     run = begun()
-    Labelling().label(run, own(run, ["nothing", "at all"]))
+    with pytest.raises(ValueError, match="no score"):
+        Labelling().label(run, own(run, ["nothing", "at all"]))
     assert run.notes["scores"] == {"gold mean": sum(gold_values(run)[:2]) / 2, "without a value": 1.0}

@@ -124,6 +124,11 @@ def test_without_schedules_loss_and_training_are_the_recipes(tmp_path: Path) -> 
         ),
         ("dnpo", {"loss": {"kind": "dpo"}, "method": {"noise": "fixed"}}, 'method.noise = "fixed" needs loss.kind'),
         (
+            "dnpo",
+            {"loss__noise": {"scale": 0.0}},
+            'method.noise = "trained" with loss.noise.scale = 0, which is no noise: set a scale above 0, or',
+        ),
+        (
             "spin",
             {"loss": {"kind": "ipo"}, "method": {"betas": [0.1]}},
             "method.betas: the loss ipo has no beta; leave betas out",

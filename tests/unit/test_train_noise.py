@@ -21,6 +21,7 @@ from selfboost.losses.dpo import DPO
 from selfboost.losses.noise_preference import NoisePreference
 from selfboost.losses.simpo import SimPO
 from selfboost.noise import Noise
+from selfboost.recipe import build
 from selfboost.train import Training
 from selfboost.train import noise as arithmetic
 from selfboost.train.batches import step_batches
@@ -31,7 +32,7 @@ from selfboost.train.logits import Head
 from selfboost.train.logprobs import language_model
 from selfboost.train.noise import NoiseModule, NoisyHead, Strength
 from selfboost.train.noise_draws import NOISE, POLICY, Draws
-from selfboost.train.noise_objective import NoisyPreference, frozen
+from selfboost.train.noise_objective import NoisyPreference, _scale_for, frozen
 from selfboost.train.objectives import Preference, reference_logps
 from selfboost.train.parallel import ALONE
 from selfboost.train.rows import pair_items
@@ -311,8 +312,10 @@ def test_the_hinge_is_mirrored_too(llama, reference, tmp_path):
 def test_an_automatic_scale_takes_as_much_of_the_margin_as_is_wished(start, llama, reference, tmp_path):
     loss = NoisePreference(beta=0.5, noise=Noise(scale="auto", start=start))
     made, items = objective(llama, reference, loss, tmp_path)
-    facts = made.settle(items, None)
+    facts = made.found(items)
+    made.settle(facts)
     assert facts["noise_start"] == pytest.approx(-start, rel=0.02)
+    assert made.found(items) == facts  # whatever the scale is now
     # The same by many draws, one after the other.
     shifts = []
     for step in range(300):
@@ -321,7 +324,25 @@ def test_an_automatic_scale_takes_as_much_of_the_margin_as_is_wished(start, llam
             shifts += made.losses(items)[2]["noise_shift"].tolist()
     mean, error = np.mean(shifts), np.std(shifts) / math.sqrt(len(shifts))
     assert abs(0.5 * mean + start) < 5 * 0.5 * error + 0.15 * start  # the scale was found on one draw and its negative
-    assert made.settle(items, facts) == facts
+
+
+@pytest.mark.parametrize(("wanted", "needed"), [(1.0, 5e5), (1.0, 1e-5), (3.0, 1.0)])
+def test_a_scale_is_found_wherever_it_is(wanted, needed):
+    found = _scale_for(lambda scale: -wanted * (scale / needed) ** 2, wanted)
+    assert found == pytest.approx(needed, rel=0.01)
+
+
+@pytest.mark.parametrize("start", [lambda scale: -0.5, lambda scale: math.nan, lambda scale: -scale / 1e7])
+def test_a_scale_that_is_nowhere_is_said(start):
+    with pytest.raises(ValueError, match=r"noise\.scale = 'auto': (no scale up to 1e\+06|the reference)"):
+        _scale_for(start, 1.0)
+
+
+@pytest.mark.parametrize("setting", ["scale", "start", "largest_variance", "penalty_weight"])
+@pytest.mark.parametrize("value", [-1.0, math.inf, math.nan, "automatic"])
+def test_a_noise_that_is_no_number_is_refused(setting, value):
+    with pytest.raises(ValueError, match=rf"noise\.{setting} = {value!r}: "):
+        build(NoisePreference, {"noise": {setting: value}})
 
 
 # The training as a whole.
@@ -415,7 +436,7 @@ def test_an_interrupted_training_ends_with_the_same_bits(begin, noise, tmp_path)
     whole = prefer(begin, tmp_path / "whole", NoisePreference(noise=noise), local=local)
     with pytest.raises(Interrupted):
         prefer(begin, tmp_path / "cut", NoisePreference(noise=noise), local=local, progress=interrupt)
-    assert list((tmp_path / "cut").glob("reference-states*"))
+    assert list((tmp_path / "cut").glob("reference-states*"))  # where there is no cache
     resumed = prefer(begin, tmp_path / "cut", NoisePreference(noise=noise), local=local)
     assert untimed(whole) == untimed(resumed)
     assert whole.facts == resumed.facts
@@ -471,6 +492,64 @@ def test_states_of_another_training_are_not_taken(begin, tmp_path):
     torch.testing.assert_close(first.of(items[:1], torch.device("cpu")), plain_TD[len(row.prompt_ids) - 1 : -1])
 
 
+def test_a_kill_while_states_are_computed_leaves_none_that_are_taken(begin, tmp_path):
+    items = pair_items(pairs(), 64)
+    opened = language_model(loaded(begin.path), Local())
+    compute = torch.no_grad()(opened.states)
+
+    class Killed(BaseException):
+        pass
+
+    def dies(pack):
+        raise Killed
+
+    with pytest.raises(Killed):
+        states_file(tmp_path, items).open(items, opened.head.weight_VD, ALONE, dies)
+    assert list(tmp_path.iterdir())
+    found = states_file(tmp_path, items).open(items, opened.head.weight_VD, ALONE, compute)
+    whole = states_file(tmp_path / "other", items).open(items, opened.head.weight_VD, ALONE, compute)
+    assert torch.equal(found.states_SD, whole.states_SD)
+    assert found.states_SD.abs().sum(1).min() > 0
+
+
+def test_other_settings_find_the_states_of_a_training_that_was_stopped(begin, tmp_path):
+    """A first look at a published scale, then an automatic one: the same reference, computed once."""
+
+    class Stopped(BaseException):
+        pass
+
+    def stop(done, total, tokens):
+        raise Stopped
+
+    cache = tmp_path / "cache"
+    given = {"seed": 0, "cache": cache}
+    into = tmp_path / "into"
+    into.mkdir()
+    with pytest.raises(Stopped):
+        Local().prefer(begin, begin, pairs(), NoisePreference(), TRAINING, into=into, progress=stop, **given)
+    (states,) = cache.glob("reference-states*.bin")
+    before = states.stat().st_mtime_ns, states.read_bytes()
+    auto = NoisePreference(noise=Noise(scale="auto"))
+    with pytest.raises(Stopped):
+        Local().prefer(begin, begin, pairs(), auto, TRAINING, into=into, progress=stop, **given)
+    assert (states.stat().st_mtime_ns, states.read_bytes()) == before
+    Local().prefer(begin, begin, pairs(), auto, TRAINING, into=into, progress=silent, **given)
+    assert not list(cache.glob("reference-states*"))
+
+
+@pytest.mark.parametrize("settings", [{"lora_rank": 4, "lora_alpha": 8.0}, {}], ids=["lora", "bfloat16"])
+def test_adapters_and_bfloat16_see_the_noise_of_a_whole_training(begin, settings, tmp_path):
+    if "lora_rank" in settings:
+        pytest.importorskip("peft")
+    loss = NoisePreference(noise=Noise(trained=False))
+    local = Local() if settings else Local(dtype="bfloat16")
+    other = prefer(begin, tmp_path / "other", loss, replace(TRAINING, **settings), local=local)
+    whole = prefer(begin, tmp_path / "whole", loss)
+    close = {"rel": 1e-5} if settings else {"rel": 0.05, "abs": 0.1}
+    found, expected = ([row["noise_shift"] for row in result.history] for result in (other, whole))
+    assert found == pytest.approx(expected, **close)
+
+
 def test_a_full_disk_is_a_sentence(tmp_path, monkeypatch):
     def full(*_):
         raise OSError(28, "No space left on device")
@@ -502,7 +581,7 @@ def test_lost_chosen_answers_are_told_of_or_stop_the_training(certain, loss, tmp
     assert "the chosen answers have lost" in told
     assert "training.collapse_bound = 0.5" in told
     with pytest.raises(
-        ValueError, match=r"at step \d+ of 23 the chosen answers have lost .* collapse = 'warn' goes on"
+        ValueError, match=r"at step \d+ of 23 the chosen answers have lost .* with collapse = 'warn' it goes on"
     ):
         prefer(certain, tmp_path / "stopped", loss, replace(wild, collapse="stop"))
     assert not prefer(certain, tmp_path / "ignored", loss, replace(wild, collapse="ignore")).warnings
@@ -511,6 +590,7 @@ def test_lost_chosen_answers_are_told_of_or_stop_the_training(certain, loss, tmp
 @given(st.lists(st.floats(-5, 5), min_size=1, max_size=30))
 def test_the_watch_compares_the_last_steps_with_the_first(shifts):
     watch = Watch(Training(collapse_bound=0.5))
+    shifts = [0.0, *shifts]  # policy and reference are one model at first
     for step, shift in enumerate(shifts, 1):
         watch.see({"step": step, "chosen_shift": shift}, len(shifts), str)
         recent = shifts[max(0, step - STEPS) : step]
@@ -520,6 +600,36 @@ def test_the_watch_compares_the_last_steps_with_the_first(shifts):
             )
             break
         assert not watch.warnings
+
+
+def test_a_policy_that_begins_elsewhere_than_its_reference_raises_no_alarm(begin, certain, tmp_path):
+    """The distance of two models differs from batch to batch; nothing is lost where nothing is learned."""
+    still = replace(TRAINING, learning_rate=1e-12, batch_size=1, epochs=3, collapse="stop", collapse_bound=0.8)
+    for seed in range(4):
+        into = tmp_path / str(seed)
+        into.mkdir()
+        Local().prefer(certain, begin, pairs(), DPO(), still, into=into, seed=seed, progress=silent)
+
+
+def test_a_stopped_training_goes_on_when_it_shall_only_warn(certain, tmp_path):
+    steps = []
+    wild = replace(TRAINING, learning_rate=0.02, epochs=10, warmup=0.0, collapse="stop", collapse_bound=0.5)
+    local = Local(checkpoint_steps=1)
+    with pytest.raises(ValueError, match=r"the last state before it is kept in .*step-"):
+        prefer(certain, tmp_path / "out", DPO(), wild, local=local)
+    into = tmp_path / "out"
+    result = local.prefer(
+        certain,
+        certain,
+        pairs(),
+        DPO(),
+        replace(wild, collapse="warn"),
+        into=into,
+        seed=0,
+        progress=lambda done, total, tokens: steps.append(done),
+    )
+    assert steps[0] > 1
+    assert len(result.warnings) == 1
 
 
 def test_a_calm_training_warns_of_nothing(begin, tmp_path):

@@ -30,6 +30,11 @@ torch.set_num_threads(1)
 ONE = Local(device="cpu", dtype="float32", micro_batch_tokens=60, checkpoint_seconds=0)
 COPIED = replace(ONE, devices=2)
 SHARDED = replace(ONE, devices=2, sharding=True)
+LOSSES = [
+    DPO(),
+    NoisePreference(noise=Noise(scale="auto")),
+    NoisePreference(noise=Noise(schedule="alternating", module="affine")),
+]
 TRAINING = Training(learning_rate=1e-3, batch_size=4, epochs=2.5, warmup=0.2, ema_decay=0.5)
 
 
@@ -54,7 +59,7 @@ def weights(folder):
     return load_file(folder / "model.safetensors")
 
 
-@pytest.mark.parametrize("loss", [DPO(), NoisePreference(noise=Noise(scale="auto"))], ids=["dpo", "noise"])
+@pytest.mark.parametrize("loss", LOSSES, ids=["dpo", "noise", "turns"])
 @pytest.mark.parametrize("local", [COPIED, SHARDED], ids=["copied", "sharded"])
 def test_two_processes_give_the_curve_and_the_model_of_one(start, local, loss, tmp_path):
     results, cache = [], tmp_path / "cache"

@@ -30,6 +30,11 @@ class DNPO(SelfPlay):
     def check(self, recipe: Recipe, seeds: Sequence[Seed]) -> None:
         """Whether the loss has the noise that is asked for, beside what all self-play needs."""
         super().check(recipe, seeds)
+        if self.noise != "none" and isinstance(recipe.loss, NoisePreference) and not recipe.loss.noise.scale:
+            raise ValueError(
+                f'method.noise = "{self.noise}" with loss.noise.scale = 0, which is no noise: '
+                'set a scale above 0, or method.noise = "none"'
+            )
         if self.noise != "none" and not isinstance(recipe.loss, NoisePreference):
             raise ValueError(
                 f'method.noise = "{self.noise}" needs loss.kind = "noise_preference"; '

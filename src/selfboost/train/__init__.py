@@ -13,6 +13,9 @@ from selfboost.engines import Progress
 from selfboost.losses import Loss
 from selfboost.records import Example, Model, Pair
 
+NO_RESULT = {"speed_only": True}
+"""Marks settings that change no result, as those of speed alone do not."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Training:
@@ -49,9 +52,9 @@ class Training:
 
     stop_after: Annotated[float, Field(ge=0)] = 0.0
     """End after this many passes of a schedule made for `epochs` (0 = go through all of it)."""
-    collapse: Literal["warn", "stop", "ignore"] = "warn"
+    collapse: Literal["warn", "stop", "ignore"] = field(default="warn", metadata=NO_RESULT)
     """What to do when the policy loses the chosen answers: say so, end the training with an error, or nothing."""
-    collapse_bound: Annotated[float, Field(gt=0)] = 1.0
+    collapse_bound: Annotated[float, Field(gt=0)] = field(default=1.0, metadata=NO_RESULT)
     """By how much the chosen answers' log-probability may fall below its start, in nats per token (preferences)."""
 
     def __post_init__(self) -> None:

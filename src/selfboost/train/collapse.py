@@ -12,6 +12,8 @@ from selfboost.train import Training
 
 STEPS = 8
 """Steps whose mean is looked at."""
+ALIKE = 0.01
+"""Nats per token by which the first batch differs at most from its reference where both are one model."""
 
 
 class Watch:
@@ -29,12 +31,12 @@ class Watch:
         Raises:
             ValueError: the answers have fallen too far, and the setting is to stop.
         """
-        against_reference = "chosen_shift" in row
         value = row.get("chosen_shift", row.get("chosen_logp"))
         if value is None or self.what == "ignore":
             return
-        # Against the reference each batch is compared with itself; without one, batches must be averaged.
-        if len(self.first) < (1 if against_reference else STEPS):
+        # Where the policy begins as its reference, each batch is compared with itself; else batches are averaged.
+        alike = "chosen_shift" in row and bool(self.first) and abs(self.first[0]) < ALIKE
+        if len(self.first) < (1 if alike else STEPS):
             self.first.append(value)
         self.recent = [*self.recent[1 - STEPS :], value]
         fallen = sum(self.first) / len(self.first) - sum(self.recent) / len(self.recent)
@@ -46,7 +48,7 @@ class Watch:
         )
         if self.what == "stop":
             raise ValueError(
-                f"{told}; {kept()}. A smaller learning rate or noise.scale may help; collapse = 'warn' goes on"
+                f"{told}; {kept()}. A smaller learning rate or noise.scale may help; with collapse = 'warn' it goes on"
             )
         self.warnings.append(told)
 

@@ -79,8 +79,8 @@ class Job:
 
     def states(self, verb: str, items: Sequence[Item], *others: object) -> StateFolder:
         """Where this training's states are kept, under a hash of everything that determines its result."""
-        kept = {f.name: getattr(self.local, f.name) for f in fields(self.local) if not f.metadata.get("speed_only")}
-        parts = [verb, self.start.fingerprint, self.training, self.seed, kept, *others, hash_items(items)]
+        kept = [_kept(settings) for settings in (self.training, self.local)]
+        parts = [verb, self.start.fingerprint, *kept, self.seed, *others, hash_items(items)]
         return StateFolder(self.into, content_hash(parts), self.local.keep_states)
 
     def run(
@@ -128,6 +128,11 @@ class Job:
             settings=asdict(self.training) | {"start": self.start.name, "seed": self.seed},
             steps_done=steps_done,
         )
+
+
+def _kept(settings: Training | Local) -> dict[str, Any]:
+    """What changes a result."""
+    return {f.name: getattr(settings, f.name) for f in fields(settings) if not f.metadata.get("speed_only")}
 
 
 def _pace(local: Local) -> Pace:
@@ -180,11 +185,13 @@ def prefer(job: Job, reference: Model | None, pairs: Sequence[Pair], loss: Loss)
     if not isinstance(loss, NoisePreference) or not loss.noise.scale:
         return job.run(opened.model, Preference(opened, loss, known), items, states, state, {"references": known})
     noisy = _noisy(job, opened, reference, items, loss, known, open_reference())
-    facts = noisy.settle(_first(job, items), state["facts"] if state else None)
+    first = _first(job, items)
+    facts = state["facts"] if state else job.world.gather(noisy.found(first))[0]
+    noisy.settle(facts)
     open_reference.cache_clear()
     result = job.run(opened.model, noisy, items, states, state, {"references": known, "facts": facts})
     if job.world.conducts:
-        StatesFile.remove_from(job.into)
+        StatesFile.remove_from(job.cache or job.into)
     return replace(result, facts=facts)
 
 
@@ -214,7 +221,7 @@ def _noisy(
 ) -> NoisyPreference:
     """The objective with noise: the opened reference's head as it is now, its hidden states of all rejected answers."""
     head = frozen(opened.head, copied=not job.training.lora_rank, kind=choose_dtype(job.local.dtype, job.device))
-    file = states_file(job.into, items, reference.fingerprint, str(head.weight_VD.dtype))
+    file = states_file(job.cache or job.into, items, reference.fingerprint, str(head.weight_VD.dtype))
     states = file.open(items, head.weight_VD, job.world, torch.no_grad()(opened.states))
     noisy = NoisyPreference(policy, loss, known, states, head, job.training, job.seed)
     noisy.share = 1 / job.world.size if job.sharded else 1.0

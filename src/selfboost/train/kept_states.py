@@ -75,14 +75,13 @@ class StatesFile:
         complete = self._mark.exists() and self._file.exists()
         if world.conducts and not complete:
             self._make_room(shape[0] * shape[1] * like.element_size())
-        complete = all(world.gather(complete))
+        if not all(world.gather(complete)):
+            self._fill(places, items, world, compute)
         mapped = torch.from_file(str(self._file), shared=True, size=shape[0] * shape[1], dtype=like.dtype)
-        found = ReferenceStates(mapped.view(shape), places)
-        if not complete:
-            self._fill(found, items, world, compute)
-        return found
+        return ReferenceStates(mapped.view(shape), places)
 
     def _make_room(self, size: int) -> None:
+        self.into.mkdir(exist_ok=True)
         try:
             with self._file.open("wb") as file:
                 if hasattr(os, "posix_fallocate"):
@@ -96,19 +95,18 @@ class StatesFile:
                 f"{error.strerror or error}"
             ) from error
 
-    def _fill(
-        self,
-        found: ReferenceStates,
-        items: Sequence[Item],
-        world: World,
-        compute: Compute,
-    ) -> None:
-        for start in range(0, len(items), BLOCK):
-            rejected = [replace(item, rows=item.rows[1:]) for item in items[start : start + BLOCK]]
-            for pack, counts in world.share(micro_batches(rejected, PACK_TOKENS, at_least=world.size)):
-                states = compute(pack)
-                for item, states_TD in zip(pack, states, strict=True) if counts else ():
-                    found.states_SD[found.places[item.id]] = states_TD.to("cpu")
+    def _fill(self, places: dict[str, slice], items: Sequence[Item], world: World, compute: Compute) -> None:
+        """Each process writes its share, and all are done before any maps the file: they may be on several machines."""
+        with self._file.open("r+b", buffering=0) as file:
+            for start in range(0, len(items), BLOCK):
+                rejected = [replace(item, rows=item.rows[1:]) for item in items[start : start + BLOCK]]
+                for pack, counts in world.share(micro_batches(rejected, PACK_TOKENS, at_least=world.size)):
+                    states = compute(pack)
+                    for item, states_TD in zip(pack, states, strict=True) if counts else ():
+                        written = states_TD.contiguous().to("cpu").view(torch.uint8).numpy()
+                        file.seek(places[item.id].start * written.shape[1])
+                        file.write(written.tobytes())
+            os.fsync(file.fileno())
         world.gather(None)  # all have written
         if world.conducts:
             self._mark.write_text(json.dumps({"identity": self.identity}))

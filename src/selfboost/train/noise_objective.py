@@ -131,14 +131,13 @@ class NoisyPreference:
             "noise_sigma_last": torch.stack([sigma[-1] for sigma in answers]),
         }
 
-    def settle(self, first: Sequence[Item], known: Mapping[str, float] | None) -> Mapping[str, float]:
-        """Find or take the scale c; returns it, and the mean of β·m that the noise begins with, on the first pairs."""
-        found = known or self._settled(first)
-        self.noisy = replace(self.noisy, strength=Strength(self.noise, found["noise_scale"]))
-        return found
+    def settle(self, facts: Mapping[str, float]) -> None:
+        """Take the scale c that was found."""
+        self.noisy = replace(self.noisy, strength=Strength(self.noise, facts["noise_scale"]))
 
     @torch.no_grad()
-    def _settled(self, first: Sequence[Item]) -> Mapping[str, float]:
+    def found(self, first: Sequence[Item]) -> Mapping[str, float]:
+        """The scale c, found or as it is set, and the mean of β·m that the noise begins with, on the first pairs."""
         items = _enough(first)
         device = self.noisy.head.weight_VD.device
         targets_N = torch.tensor([token for item in items for token in item.rows[1].token_ids], device=device)
@@ -188,13 +187,15 @@ def _scale_for(start: Callable[[float], float], wanted: float) -> float:
     """The scale c at which the noise takes so much from the margin.
 
     Raises:
-        ValueError: there is none, since the reference's logits are not finite.
+        ValueError: there is none, as where the noise is bounded, or the reference's logits are not finite.
     """
     low = high = 1.0
-    while -start(high) < wanted:
-        high *= 4
-        if not isfinite(start(high)) or high > LARGEST_SCALE:
+    if not isfinite(start(1.0)):
+        raise ValueError("noise.scale = 'auto': the reference's log-probabilities are not finite")
+    while not -start(high) >= wanted:
+        if high >= LARGEST_SCALE or not isfinite(start(high)):
             raise ValueError(f"noise.scale = 'auto': no scale up to {LARGEST_SCALE:g} makes |β·m| {wanted:g} at first")
+        high = min(4 * high, LARGEST_SCALE)
     while -start(low) > wanted:
         low /= 4
     if low == high:
