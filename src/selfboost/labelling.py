@@ -22,7 +22,7 @@ CHANGED = "changed since the last iteration"
 COUNTED = ("gold chosen", "generated chosen", "ties", "unscored", CHANGED)
 """What the note `labels` always has, zeros too."""
 LOUD = 0.1
-"""Share of pairs without a score from which it is said aloud."""
+"""Share of prompts without a score from which it is said aloud."""
 EQUAL = 1e-9
 """Scores as near as this are equal."""
 DIGITS = 6
@@ -80,7 +80,8 @@ class Labelling:
                 last[prompt] = winner
                 pairs.append(_pair(run, duel, generated_wins=winner == "generated"))
         run.notes["labels"] = dict(counts)
-        _tell_unscored(run, counts["unscored"], contested)
+        if contested and counts["unscored"] == contested:
+            raise ValueError(f"iteration {run.iteration}: the scorer gave no score to any pair, so no label is its own")
         return pairs
 
     def _is_tie(self, gap: float) -> bool:
@@ -94,22 +95,17 @@ class Labelling:
         return "generated" if gap > self.threshold else "gold"
 
 
-def _tell_unscored(run: Run, unscored: int, pairs: int) -> None:
-    """Say aloud that many labels are not the scorer's.
-
-    Raises:
-        ValueError: none of them is.
-    """
-    if unscored and unscored == pairs:
-        raise ValueError(
-            f"iteration {run.iteration}: the scorer gave no score to any of {pairs} pairs, so no label is "
-            "its own; the stages own-scores and gold-scores (or label-scores) have each reason"
-        )
-    if unscored > LOUD * pairs:
-        run.listener.say(
-            f"iteration {run.iteration}: {unscored} of {pairs} pairs have no score for gold or own answer; "
-            "method.labelling.unscored decides their labels"
-        )
+def _tell_unscored(run: Run, found: Sequence[Duel]) -> None:
+    """Say aloud that the scorer has no value for many answers, and mostly why."""
+    unscored = [duel for duel in found if duel.gap is None]
+    if len(unscored) <= LOUD * len(found):
+        return
+    verdicts = (verdict for duel in unscored for verdict in (duel.generated_verdict, duel.gold_verdict))
+    reasons = Counter(verdict.reason for verdict in verdicts if verdict.value is None)
+    run.listener.say(
+        f"iteration {run.iteration}: {len(unscored)} of {len(found)} prompts have no score for gold or own answer, "
+        f"mostly: {reasons.most_common(1)[0][0]}; where labels need it, method.labelling.unscored decides them"
+    )
 
 
 def _dropped(gap: float | None) -> str:
@@ -125,6 +121,7 @@ def duels(run: Run, own: Sequence[Answer]) -> list[Duel]:
         for gold, answer, (of_gold, of_own) in zip(golds, own, verdicts, strict=True)
     ]
     run.notes["scores"] = _compared(found)
+    _tell_unscored(run, found)
     return found
 
 

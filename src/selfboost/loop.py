@@ -68,7 +68,12 @@ def boost(recipe: Recipe, root: Path, listener: Listener) -> None:
         _limit_threads(recipe.run.threads)
         loop = Loop(Run(recipe, root, listener), started)
         store.write_atomically(root / "recipe.toml", recipe_text(recipe, "The complete recipe of this run.").encode())
-        loop.go()
+        try:
+            loop.go()
+        except (ValueError, FloatingPointError) as error:
+            if loop.iterations:
+                loop.save("failed", str(error))  # the folder has the whole story, this too
+            raise
 
 
 class Loop:
@@ -105,7 +110,7 @@ class Loop:
             if stop:
                 break
         self._measure_beside(incumbent)
-        self._save("finished")
+        self.save("finished")
 
     def _rate(self, model: Model) -> Rating:
         return Rating(
@@ -134,7 +139,7 @@ class Loop:
                 agreement=check_agreement(self.run, candidate.model),
             )
         )
-        self._save("running")
+        self.save("running")
 
     def _measure_beside(self, policy: Rating) -> None:
         for name in self.recipe.run.beside:
@@ -152,9 +157,10 @@ class Loop:
                     "policy_over_it": {"value": over.value, "low": over.low, "high": over.high},
                 }
             )
-            self._save("running")
+            self.save("running")
 
-    def _save(self, status: str) -> None:
+    def save(self, status: str, error: str = "") -> None:
+        """Write the summary; `error` is the sentence that a run broke off with."""
         now = time.monotonic()
         self._seconds, self._clock = self._seconds + now - self._clock, now
         self._peak = max(self._peak, peak_memory())
@@ -169,6 +175,7 @@ class Loop:
             "iterations": [asdict(iteration) for iteration in self.iterations],
             "beside": self.beside,
         }
+        summary |= {"error": error} if error else {}
         store.write_json(self.run.root / SUMMARY, summary)
 
 

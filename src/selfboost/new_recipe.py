@@ -12,9 +12,18 @@ from selfboost.methods.dnpo import DNPO
 from selfboost.recipe import EMBEDDED, Recipe, build
 from selfboost.recipe_text import recipe_text
 from selfboost.seeds import question_texts, read_seeds
+from selfboost.self_play import SelfPlay
 from selfboost.synthetic_preferences import SyntheticPreferences
 
 NAME = "recipe.toml"
+SELF_PLAY_TRAINING = {
+    "optimizer": "rmsprop",
+    "learning_rate": 5e-7,
+    "batch_size": 32,
+    "epochs": 3,
+    "schedule": "linear",
+}
+"""SPIN's and DNPO's, but for the batch, which is larger or smaller in their papers."""
 
 
 def write_new_recipe(folder: Path, model: str, seed: str, method: str) -> Path:
@@ -39,6 +48,8 @@ def write_new_recipe(folder: Path, model: str, seed: str, method: str) -> Path:
         "engine": {"kind": "local"},
         "trainer": {"kind": "local"},
     }
+    if issubclass(kind, SelfPlay):
+        table["training"] = SELF_PLAY_TRAINING
     recipe: Recipe = build(Recipe, table)
     if isinstance(recipe.method, SyntheticPreferences) and not recipe.method.once:
         table["method"] |= _words_for_prompts(recipe, recipe.method)

@@ -21,6 +21,7 @@ from selfboost.rehearsal import NAMED, REHEARSED, rehearse, scorers_of, with_sta
 from selfboost.scorers import Scorer, pairwise
 from selfboost.seed_data import SeedData
 from selfboost.synthetic_preferences import SyntheticPreferences
+from selfboost.train import Demanding
 
 ASSUMED_PROMPT, ASSUMED_ANSWER = 200, 350
 """Tokens of a seed that is not on this machine: of the order of UltraFeedback's."""
@@ -66,7 +67,7 @@ def plan(recipe: Recipe) -> Plan:
     notes = [*data.notes, *_seed_notes(recipe, data)]
     size, lengths, more = _look_at_model(recipe, data)
     scorers, unknown = _look_at_scorers(recipe, size)
-    notes += [*more, lengths.how, *_look_at_other_models(recipe), *unknown]
+    notes += [*more, lengths.how, *_look_at_other_models(recipe), *unknown, *_missing(recipe)]
     recipe.method.check(recipe, data.train)
     stages = rehearse(recipe, data)
     costs = Costs(recipe=recipe, stages=stages, lengths=lengths, model=size, scorers=scorers)
@@ -82,6 +83,16 @@ def plan(recipe: Recipe) -> Plan:
     ]
     kept = costs.disk_while_training()
     return Plan(stages=planned, notes=notes, memory=memory, disk=costs.disk(), disk_while_training=kept)
+
+
+def _missing(recipe: Recipe) -> list[str]:
+    """What the trainer lacks on this machine: the run may be for another."""
+    try:
+        if isinstance(recipe.trainer, Demanding):
+            recipe.trainer.require(recipe.training)
+    except ValueError as error:
+        return [f"here the run would stop at once: {error}"]
+    return []
 
 
 def print_plan(recipe: Recipe) -> None:

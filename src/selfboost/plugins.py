@@ -46,8 +46,8 @@ def kinds(role: str) -> dict[str, str]:
     return found
 
 
-def load(role: str, kind: str) -> type:
-    """The class of a kind.
+def load(role: str, kind: str, where: str = "") -> type:
+    """The class of a kind; `where` the recipe names it, if not in the role's own section.
 
     Raises:
         ValueError: no such kind; says what is allowed.
@@ -58,9 +58,8 @@ def load(role: str, kind: str) -> type:
     if kind not in allowed:
         near = difflib.get_close_matches(kind, allowed, n=1)
         hint = f" (did you mean {near[0]!r}?)" if near else ""
-        raise ValueError(
-            f"{role}.kind = {kind!r}: no such {role}{hint}; allowed: {', '.join(allowed)}, or 'package.module:Class'"
-        )
+        named = f"{where or role}.kind = {kind!r}: no such {role}{hint}"
+        raise ValueError(f"{named}; allowed: {', '.join(allowed)}, or 'package.module:Class'")
     module = importlib.import_module(f"selfboost.{FOLDERS[role]}.{kind}")
     wanted = kind.replace("_", "")
     return next(value for name, value in vars(module).items() if name.lower() == wanted and isinstance(value, type))

@@ -130,6 +130,11 @@ class Recipe:
     engine: Engine
     trainer: Trainer
 
+    def __post_init__(self) -> None:
+        if self.loss.head == "reward":
+            allowed = "dpo, ipo, simpo or noise_preference"
+            raise ValueError(f"loss.kind: {type(self.loss).__name__} trains a reward model; a policy needs {allowed}")
+
 
 def shipped() -> dict[str, Path]:
     """The recipes that come with selfboost: name → file."""
@@ -214,7 +219,7 @@ def _value(hint: Any, value: Any, where: str, folder: Path | None, default: Any)
         if not isinstance(table.get("kind"), str):
             allowed = ", ".join(plugins.kinds(role))
             raise ValueError(f"{where}.kind: is missing; allowed: {allowed}, or 'package.module:Class'")
-        return build(plugins.load(role, table.pop("kind")), table, f"{where}.", folder)
+        return build(plugins.load(role, table.pop("kind"), where), table, f"{where}.", folder)
     if folder is not None and BESIDE_RECIPE in getattr(hint, "__metadata__", ()):
         value = _beside(value, folder)
     if folder is not None and hint == tuple[PathOrName, ...] and isinstance(value, list):

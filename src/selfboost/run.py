@@ -25,7 +25,7 @@ from selfboost.scorers import Scorer, pairwise
 from selfboost.seed_data import SeedData, load_seed_data
 from selfboost.seeds import Seed, read_prompts
 from selfboost.stages import WEIGHTS, Listener, Stages
-from selfboost.train import Training, TrainingResult
+from selfboost.train import Demanding, Training, TrainingResult
 
 VERSIONS = {"sample": 1, "score": 1, "finetune": 1, "prefer": 1, "measure": 1}
 """Part of every fingerprint: raise a verb's number when its results change."""
@@ -49,6 +49,8 @@ class Run:
         self.tokenizer = self.engine.tokenizer(self.initial)
         data = load_seed_data(recipe.seed, recipe.run.seed)
         recipe.method.check(recipe, data.train)
+        if isinstance(self.trainer, Demanding):
+            self.trainer.require(recipe.training)
         self.said = [*self.tokenizer.notes, *data.notes]
         """What the user must know of model and seed, in sentences."""
         for sentence in self.said:

@@ -80,9 +80,9 @@ def test_the_measure_that_decides_has_a_name(tmp_path: Path) -> None:
 def test_what_cannot_be_searched_is_said(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"betas = \[2.0, 2.0\]: must differ"):
         BetaSearch(betas=(2.0, 2.0))
-    path = write_recipe(tmp_path, "synpo", method__search={"betas": [1.0]}, loss={"kind": "bradley_terry"})
+    path = write_recipe(tmp_path, "synpo", method__search={"betas": [1.0]}, loss={"kind": "ipo"})
     read = recipe.read(path)
-    with pytest.raises(ValueError, match=r"method.search.betas: the loss bradley_terry has no beta"):
+    with pytest.raises(ValueError, match=r"method.search.betas: the loss ipo has no beta"):
         read.method.check(read, [])
     with pytest.raises(ValueError, match=r"betas = \[-1\]"):
         recipe.read(path, ["method.search.betas=[-1]"])

@@ -247,7 +247,7 @@ def test_how_gold_and_generated_answers_compare_is_in_the_record() -> None:
 
 def test_a_scorer_that_says_nothing_at_all_is_no_labeller() -> None:
     run = begun()
-    with pytest.raises(ValueError, match=r"iteration 1: the scorer gave no score to any of 2 pairs, so no label is"):
+    with pytest.raises(ValueError, match=r"iteration 1: the scorer gave no score to any pair, so no label is"):
         Labelling().label(run, own(run, ["nothing", "at all"]))
     assert run.notes["labels"]["unscored"] == 2
 
@@ -256,7 +256,7 @@ def test_a_scorer_that_says_nothing_at_all_is_no_labeller() -> None:
 def test_many_labels_that_are_not_the_scorers_are_said_aloud(unscored: int, loud: bool) -> None:
     run = begun()
     Labelling().label(run, own(run, ["none"] * unscored + [1000.0 + i for i in range(10 - unscored)]))
-    told = f"iteration 1: {unscored} of 10 pairs have no score for gold or own answer; method.labelling.unscored"
+    told = f"iteration 1: {unscored} of 10 prompts have no score for gold or own answer, mostly: none; where labels"
     assert any(told in sentence for sentence in run.listener.said) == loud  # type: ignore[attr-defined]
 
 
@@ -271,6 +271,6 @@ def test_scores_that_differ_by_rounding_alone_are_a_tie() -> None:
 
 def test_where_nothing_has_a_value_nothing_is_averaged() -> None:
     run = begun()
-    with pytest.raises(ValueError, match="no score"):
+    with pytest.raises(ValueError, match="no score to any pair"):
         Labelling().label(run, own(run, ["nothing", "at all"]))
     assert run.notes["scores"] == {"gold mean": sum(gold_values(run)[:2]) / 2, "without a value": 1.0}

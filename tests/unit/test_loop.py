@@ -179,6 +179,26 @@ def test_no_pairs_is_one_sentence_with_the_counts(tmp_path: Path) -> None:
         run(path, tmp_path / "run")
 
 
+def test_a_run_that_breaks_off_says_why_in_its_folder(tmp_path: Path) -> None:
+    path = write_recipe(tmp_path, method={"prompts": 2, "pairs": 2}, method__filter={"threshold": 1e9})
+    with pytest.raises(ValueError, match="nothing to train on") as error:
+        run(path, tmp_path / "run")
+    told = summary(tmp_path / "run")
+    assert (told["status"], told["error"]) == ("failed", str(error.value))
+    assert len(told["iterations"]) == 1
+    run(path, tmp_path / "run", "method.filter.threshold=-1e9", "method.prompts=24")
+    assert summary(tmp_path / "run")["status"] == "finished"
+    assert "error" not in summary(tmp_path / "run")
+
+
+def test_what_a_training_lacks_is_said_before_any_work(tmp_path: Path) -> None:
+    clash = {"kind": "local", "sharding": True}
+    path = write_recipe(tmp_path, "spin", trainer=clash, training={"lora_rank": 4})
+    with pytest.raises(ValueError, match=r"trainer.sharding = true spreads full fine-tuning"):
+        run(path, tmp_path / "run")
+    assert not (tmp_path / "run" / "stages").exists()
+
+
 def test_the_run_keeps_the_whole_recipe_and_reads_it_again_to_the_same_run(tmp_path: Path) -> None:
     path, root = write_recipe(tmp_path / "here", "spin", run={"iterations": 1}), tmp_path / "run"
     run(path, root)

@@ -124,6 +124,16 @@ def test_without_schedules_loss_and_training_are_the_recipes(tmp_path: Path) -> 
         ),
         ("dnpo", {"loss": {"kind": "dpo"}, "method": {"noise": "fixed"}}, 'method.noise = "fixed" needs loss.kind'),
         (
+            "spin",
+            {"loss": {"kind": "bradley_terry"}},
+            "loss.kind: BradleyTerry trains a reward model; a policy needs dpo, ipo, simpo or noise_preference",
+        ),
+        (
+            "spin",
+            {"benchmark__scorer": {"kind": "likelihod"}},
+            r"benchmark.scorer.kind = 'likelihod': no such scorer \(did you mean 'likelihood'\?\)",
+        ),
+        (
             "dnpo",
             {"loss__noise": {"scale": 0.0}},
             'method.noise = "trained" with loss.noise.scale = 0, which is no noise: set a scale above 0, or',

@@ -393,6 +393,13 @@ def test_a_training_tells_of_its_noise_and_leaves_no_file_of_its_own(begin, tmp_
     assert not list((tmp_path / "out").glob("reference-states*"))
 
 
+def test_a_noise_that_is_far_too_strong_is_told_of(begin, tmp_path):
+    loud = prefer(begin, tmp_path / "loud", NoisePreference(beta=1.0, noise=Noise(scale=30.0)))
+    assert loud.facts["noise_start"] < -5
+    assert loud.warnings[-1].startswith(f"the noise began with a mean β·m of {loud.facts['noise_start']:.3g}: beyond")
+    assert not prefer(begin, tmp_path / "calm", NoisePreference(noise=Noise(scale=0.1))).warnings
+
+
 def test_fixed_noise_does_not_learn(begin, tmp_path):
     noise = Noise(scale=1.0, learning_rate=0.02, module="affine", penalty_weight=10.0)
     fixed = prefer(begin, tmp_path / "fixed", NoisePreference(noise=replace(noise, trained=False)))

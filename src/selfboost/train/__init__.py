@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, Literal, Protocol
+from typing import Annotated, Any, Literal, Protocol, runtime_checkable
 
 from pydantic import Field
 
@@ -102,6 +102,15 @@ class Sequenced:
 
     prompt_ids: tuple[int, ...]
     token_ids: tuple[int, ...]
+
+
+@runtime_checkable
+class Demanding(Protocol):
+    """A trainer that can say before any work what it lacks for a training."""
+
+    def require(self, training: Training) -> None:
+        """Raises ValueError with one sentence: a library that is not installed, settings that clash."""
+        ...
 
 
 class Trainer(Protocol):

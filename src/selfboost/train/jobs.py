@@ -26,17 +26,17 @@ from selfboost.train.kept_states import StatesFile, states_file
 from selfboost.train.launched import launched
 from selfboost.train.local import Local
 from selfboost.train.logprobs import LanguageModel, language_model, logps_in_order
-from selfboost.train.noise_objective import FIRST_PAIRS, NoisyPreference, frozen
+from selfboost.train.noise_objective import FIRST_PAIRS, NoisyPreference, frozen, strong
 from selfboost.train.objectives import Likelihood, Objective, Preference, RewardPreference, reference_logps
 from selfboost.train.optimization import Loop, Pace, Processes
-from selfboost.train.optimizers import require_bitsandbytes
 from selfboost.train.parallel import ALONE, World, conduct
 from selfboost.train.recomputation import recompute_activations
 from selfboost.train.references import ReferenceCache, References
+from selfboost.train.requirements import check_requirements
 from selfboost.train.reward_models import open_reward_model, rewards_in_order
 from selfboost.train.rows import Item, Row, example_items, hash_items, pair_items
 from selfboost.train.sharding import shard, whole_weights
-from selfboost.train.trackers import Tracked, require_tracker, tracking
+from selfboost.train.trackers import Tracked, tracking
 
 
 @dataclass(frozen=True)
@@ -55,17 +55,7 @@ class Job:
 
     def __post_init__(self) -> None:
         """Optional libraries are missed here, before any work."""
-        if self.training.lora_rank:
-            adapters.require_peft()
-        if self.training.optimizer == "adamw_8bit":
-            require_bitsandbytes()
-        if self.local.sharding and (self.training.lora_rank or self.training.optimizer == "adamw_8bit"):
-            raise ValueError(
-                "trainer.sharding = true spreads full fine-tuning over devices: it goes neither with "
-                "training.lora_rank nor with optimizer = 'adamw_8bit'; set sharding = false, which copies the model"
-            )
-        for name in self.local.trackers:
-            require_tracker(name)
+        check_requirements(self.local, self.training)
 
     @property
     def device(self) -> torch.device:
@@ -192,7 +182,8 @@ def prefer(job: Job, reference: Model | None, pairs: Sequence[Pair], loss: Loss)
     result = job.run(opened.model, noisy, items, states, state, {"references": known, "facts": facts})
     if job.world.conducts:
         StatesFile.remove_from(job.cache or job.into)
-    return replace(result, facts=facts)
+    warnings = [*result.warnings, *strong(facts["noise_start"])]
+    return replace(result, facts=facts, warnings=warnings)
 
 
 OpenReference = Callable[[], LanguageModel]

@@ -66,6 +66,12 @@ class Local:
     trust_remote_code: bool = False
     """Whether a checkpoint may bring code of its own that is run here."""
 
+    def require(self, training: Training) -> None:
+        """Refuse, before any work, what cannot be trained here: raises ValueError with what is missing or clashes."""
+        from selfboost.train.requirements import check_requirements
+
+        check_requirements(self, training)
+
     def finetune(
         self,
         start: Model,

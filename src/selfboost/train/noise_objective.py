@@ -35,6 +35,8 @@ FIRST_TOKENS = 4096
 CLOSE = 0.005
 """How exactly an automatic scale is found, as a share of it."""
 LARGEST_SCALE = 1e6
+STRONG = 5.0
+"""|β·m| at which a pair's weight, sigmoid(−β·m), is 0.99."""
 
 
 class FrozenLayer(torch.nn.Module):
@@ -171,6 +173,16 @@ def frozen(head: Head, *, copied: bool, kind: torch.dtype) -> Head:
     weight_VD, bias_V = (None if x is None else x.to(kind, copy=copied) for x in tensors)
     assert weight_VD is not None, "a head has a weight"
     return replace(head, layer=FrozenLayer(weight_VD, bias_V))
+
+
+def strong(start: float) -> list[str]:
+    """A sentence where the noise takes so much from the margin that the loss has no curve left."""
+    if abs(start) <= STRONG:
+        return []
+    return [
+        f"the noise began with a mean β·m of {start:.3g}: beyond about -{STRONG:g} every pair pulls with its whole "
+        'weight, and both log-probabilities may collapse; loss.noise.scale = "auto" finds a scale'
+    ]
 
 
 def _enough(items: Sequence[Item]) -> list[Item]:

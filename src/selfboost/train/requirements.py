@@ -1,0 +1,27 @@
+"""What settings of a training ask for: optional libraries, and what does not go together."""
+
+from __future__ import annotations
+
+from selfboost.train import Training, adapters
+from selfboost.train.local import Local
+from selfboost.train.optimizers import require_bitsandbytes
+from selfboost.train.trackers import require_tracker
+
+
+def check_requirements(local: Local, training: Training) -> None:
+    """Refuse what cannot be trained here.
+
+    Raises:
+        ValueError: a library is not installed (says how to install it), or two settings clash.
+    """
+    if training.lora_rank:
+        adapters.require_peft()
+    if training.optimizer == "adamw_8bit":
+        require_bitsandbytes()
+    if local.sharding and (training.lora_rank or training.optimizer == "adamw_8bit"):
+        raise ValueError(
+            "trainer.sharding = true spreads full fine-tuning over devices: it goes neither with "
+            "training.lora_rank nor with optimizer = 'adamw_8bit'; set sharding = false, which copies the model"
+        )
+    for name in local.trackers:
+        require_tracker(name)
