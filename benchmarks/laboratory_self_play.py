@@ -134,6 +134,22 @@ NOISES = (
         against="spin-labelling",
     ),
 )
+STEEP = ("loss.beta=3.0",)
+"""With so large a beta a pair's weight in the gradient does fade as it is learned."""
+FADING = (
+    replace(
+        LABELLED, name="spin-labelling-steep", title="SPIN + labelling, β = 3", settings=(*LABELLED.settings, *STEEP)
+    ),
+    *(
+        replace(
+            DNPO,
+            name=f"dnpo-steep-{start}",
+            title=f"DNPO, β = 3, β·m = −{start} at first",
+            settings=(*DNPO.settings, noisy(start), *STEEP),
+        )
+        for start in (1, 4)
+    ),
+)
 SELF_PLAY_GROUPS = (
     Group(name="self-play", cells=SELF_PLAY, against="spin", figure="iterations"),
     Group(
@@ -160,4 +176,5 @@ SELF_PLAY_GROUPS = (
         axis="β·m before the first step",
         ticks=tuple(f"−{start}" for start in STRENGTHS),
     ),
+    Group(name="fading loss", cells=FADING, against="spin-labelling-steep", figure="iterations"),
 )

@@ -191,7 +191,7 @@ def objective(policy, reference, loss, folder, training=Training(), rows=5):  # 
 def plain(made, items, policy, reference, turn=("policy", "noise")):
     """What the objective adds up to, from full logits; differentiable in the policy and in the noise module."""
     noise, loss, total = made.noise, made.loss, 0.0
-    draws = made._draws(items)
+    draws = made._given(items)[2]
     epsilons = [drawn(draws, made.noisy.positions, draw, 64) for draw in (POLICY, NOISE)]
     start = 0
     for item in items:

@@ -93,8 +93,8 @@ class NoisyPreference:
         """The sum of what policy and noise lower, each if it is its turn; the policy's loss of each pair."""
         policy_turn, noise_turn = self.begin(self.step)
         with torch.set_grad_enabled(noise_turn):
-            noisy = self._noisy(items)
-        lengths = [len(item.rows[1].token_ids) for item in items]
+            noisy = self.noisy.logps(*self._given(items))
+        lengths = _lengths(items)
         policy_refs_B, noise_refs_B = _sums(noisy.policy_N, lengths), _sums(noisy.noise_N, lengths)
         preference = Preference(self.language_model, self.loss, self._references(items, policy_refs_B))
         with torch.set_grad_enabled(policy_turn):
@@ -107,14 +107,12 @@ class NoisyPreference:
             total = (total if policy_turn else 0.0) + self.share * noise_B.sum()
         return total, each_B, {**measures, **self._measures(items, noisy, noise_B, policy_refs_B)}
 
-    def _noisy(self, items: Sequence[Item]) -> Noisy:
+    def _given(self, items: Sequence[Item]) -> tuple[Tensor, Tensor, Draws]:
+        """Of the rejected answers: the reference's states (N, D), their tokens (N,), this step's noise."""
         device = self.noisy.head.weight_VD.device
         targets_N = torch.tensor([token for item in items for token in item.rows[1].token_ids], device=device)
-        return self.noisy.logps(self.states.of(items, device), targets_N, self._draws(items))
-
-    def _draws(self, items: Sequence[Item]) -> Draws:
-        lengths = [len(item.rows[1].token_ids) for item in items]
-        return Draws(self.seed, self.step, [item.id for item in items], lengths)
+        draws = Draws(self.seed, self.step, [item.id for item in items], _lengths(items))
+        return self.states.of(items, device), targets_N, draws
 
     def _references(self, items: Sequence[Item], rejected_B: Tensor) -> References:
         noisy = cast("list[float]", rejected_B.tolist())
@@ -122,7 +120,7 @@ class NoisyPreference:
 
     @torch.no_grad()
     def _measures(self, items: Sequence[Item], noisy: Noisy, noise_B: Tensor, policy_refs_B: Tensor) -> Measures:
-        answers = torch.split(noisy.sigma_N, [len(item.rows[1].token_ids) for item in items])
+        answers = torch.split(noisy.sigma_N, _lengths(items))
         clean_B = policy_refs_B.new_tensor([self.references[item.id][1] for item in items])
         return {
             "noise_loss": noise_B.detach(),
@@ -140,13 +138,10 @@ class NoisyPreference:
     @torch.no_grad()
     def found(self, first: Sequence[Item]) -> Mapping[str, float]:
         """The scale c, found or as it is set, and the mean of β·m that the noise begins with, on the first pairs."""
-        items = _enough(first)
-        device = self.noisy.head.weight_VD.device
-        targets_N = torch.tensor([token for item in items for token in item.rows[1].token_ids], device=device)
-        states_ND, draws = self.states.of(items, device), self._draws(items)
+        given = self._given(_enough(first))
 
         def start(scale: float) -> float:
-            return self.loss.beta * self.noisy.shift(states_ND, targets_N, draws, scale)
+            return self.loss.beta * self.noisy.shift(*given, scale)
 
         scale = _scale_for(start, self.noise.start) if self.noise.scale == "auto" else self.noise.scale
         return {"noise_scale": scale, "noise_start": start(scale)}
@@ -217,6 +212,11 @@ def _scale_for(start: Callable[[float], float], wanted: float) -> float:
         return -start(exp(logarithm)) - wanted
 
     return exp(cast(float, cast(Any, optimize).brentq(gap, log(low), log(high), xtol=CLOSE)))
+
+
+def _lengths(items: Sequence[Item]) -> list[int]:
+    """Tokens of each rejected answer."""
+    return [len(item.rows[1].token_ids) for item in items]
 
 
 def _sums(values_N: Tensor, lengths: list[int]) -> Tensor:
