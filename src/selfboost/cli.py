@@ -6,8 +6,11 @@ import argparse
 import errno
 import json
 import os
+import re
+import shutil
 import signal
 import sys
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
@@ -72,7 +75,8 @@ def _parser() -> argparse.ArgumentParser:
     check = command("check", _check, "check a recipe without work and print its plan")
     check.add_argument("recipe", help="a .toml file or the name of a shipped recipe")
     for made in (run, check):
-        made.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="e.g. training.epochs=2")
+        words = "change a setting of the recipe, e.g. training.epochs=2; may be repeated, once for each setting"
+        made.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help=words)
     init = command("init", _init, "write a complete, commented recipe")
     init.add_argument("folder", type=Path, metavar="DIR")
     init.add_argument("--model", required=True, help="a transformers folder or hub name, or 'embedded'")
@@ -138,11 +142,28 @@ def _list(_arguments: Arguments) -> None:
 
     print("recipes")
     for name, path in recipe.shipped().items():
-        print(f"  {name:<26} {path.read_text(encoding='utf-8').partition(chr(10))[0].lstrip('# ')}")
+        print(_listed(name, _first_sentence(path.read_text(encoding="utf-8"))))
     for role, folder in plugins.FOLDERS.items():
         print(f"{role}s  ({folder}/)" if role != "loss" else f"losses  ({folder}/)")
         for kind, words in plugins.kinds(role).items():
-            print(f"  {kind:<26} {words}")
+            print(_listed(kind, words))
+
+
+def _first_sentence(recipe: str) -> str:
+    """Of the comment that a recipe begins with."""
+    comment = re.match(r"(?:#.*\S.*\n?)*", recipe)
+    assert comment is not None, "it may be empty"
+    words = " ".join(line.lstrip("# ") for line in comment[0].splitlines())
+    return re.split(r"(?<=[.!?])\s", words, maxsplit=1)[0]
+
+
+def _listed(name: str, words: str) -> str:
+    """A name and, beside it, its description, as wide as the terminal."""
+    columns = shutil.get_terminal_size().columns
+    begin, beside = f"  {name:<26} ", " " * 29
+    return textwrap.fill(
+        words, columns, initial_indent=begin, subsequent_indent=beside, break_long_words=False, break_on_hyphens=False
+    )
 
 
 def _inspect(arguments: Arguments) -> None:

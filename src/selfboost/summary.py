@@ -49,6 +49,7 @@ def summary(root: Path) -> dict[str, Any]:
     found = {
         "recipe": _recipe(root),
         "status": _status(root, told),
+        "error": told.get("error", ""),
         "method": told.get("method", ""),
         "seconds": told.get("seconds", 0.0),
         "peak_memory_bytes": told.get("peak_memory_bytes", 0),
@@ -77,10 +78,12 @@ def final(told: Mapping[str, Any]) -> dict[str, Any] | None:
 
 
 def is_share(told: Mapping[str, Any], measure: str) -> bool:
-    """Whether all values and intervals of a measure lie within 0 and 1, so that it reads best in percent."""
-    rows = [entry["measures"].get(measure, {}) for entry in (*told["iterations"], *told["beside"])]
-    values = [row[key] for row in rows for key in ("value", "low", "high") if row.get(key) is not None]
-    return bool(values) and all(0 <= value <= 1 for value in values)
+    """Whether a measure is a share, which reads best in percent: by what it is, since any values may lie in [0, 1].
+
+    Of scores only those of `checks` are, right or wrong; every other scorer has a scale of its own.
+    """
+    scorer = told["recipe"].get("benchmark", {}).get("scorer", {})
+    return measure in ("win_rate", "ended") or (measure in ("sampled", "greedy") and scorer.get("kind") == "checks")
 
 
 def number(value: float | None, *, share: bool = False, signed: bool = False, unit: bool = True) -> str:
@@ -101,6 +104,12 @@ def interval(row: Row, key: str = "", *, share: bool = False) -> str:
     return "[" + ", ".join(number(end, share=share, signed=signed, unit=False) for end in (low, high)) + "]"
 
 
+def broke_off(told: Mapping[str, Any]) -> str:
+    """What a run broke off with, and what to do; empty where it did not."""
+    failed = told["status"] == "failed" and told["error"]
+    return f"broke off: {told['error'].rstrip('.')}; start it again to go on" if failed else ""
+
+
 def against_beside(told: Mapping[str, Any], entry: Mapping[str, Any]) -> str:
     """How the policy stands against a model measured beside it, in a sentence."""
     row, share = entry.get("policy_over_it", {}), is_share(told, told["gate_measure"])
@@ -119,18 +128,21 @@ def choices(told: Mapping[str, Any]) -> list[str]:
     betas = [f"{note['beta search']['chosen']:g}" for note in notes if "beta search" in note]
     sentences = [f"{', '.join(rates)} of the candidate pairs passed the filter, by iteration."] if rates else []
     sentences += [f"The search chose beta {', '.join(betas)}, by iteration."] if betas else []
-    return sentences + _self_play(notes)
+    return sentences + _self_play(told["iterations"])
 
 
-def _self_play(notes: Sequence[Mapping[str, Any]]) -> list[str]:
-    """How labels fell and how far the policy moved, where a method noted it."""
-    labels = [found for note in notes if "generated chosen" in (found := _numbers(note.get("labels")))]
-    counts = [f"{own['generated chosen']:,} of {sum(own.get(side, 0) for side in SIDES):,}" for own in labels]
-    told = [found for note in notes if "kl to previous" in (found := _numbers(note.get("distributions")))]
-    moves = [f"{found['kl to previous']:.3g}" for found in told]
-    sentences = [f"The generated answer is chosen in {', '.join(counts)} pairs, by iteration."] if counts else []
-    far = f"The new policy is {', '.join(moves)} nats per answer from the one before it (KL), by iteration."
-    return sentences + ([far] if moves else [])
+def _self_play(iterations: Sequence[Mapping[str, Any]]) -> list[str]:
+    """How labels fell and how far the policy moved, where a method noted it: not in every iteration."""
+    labels, moves = list[str](), list[str]()
+    for entry in iterations:
+        note = entry.get("notes", {})
+        if "generated chosen" in (own := _numbers(note.get("labels"))):
+            pairs = sum(own.get(side, 0) for side in SIDES)
+            labels.append(f"in iteration {entry['iteration']}: {own['generated chosen']:,} of {pairs:,}")
+        if "kl to previous" in (far := _numbers(note.get("distributions"))):
+            moves.append(f"in iteration {entry['iteration']}: {far['kl to previous']:.3g}")
+    sentences = [f"Pairs whose generated answer is chosen, {', '.join(labels)}."] if labels else []
+    return sentences + ([f"KL(new policy ‖ the one before it), nats per answer, {', '.join(moves)}."] if moves else [])
 
 
 def _numbers(note: object) -> dict[str, float]:
@@ -159,14 +171,8 @@ def table_cells(told: Mapping[str, Any]) -> tuple[list[str], list[list[tuple[str
     headings += ["mean length"] * with_length + ["pairs", "decision"]
     rows: list[list[tuple[str, str]]] = []
     for entry in told["iterations"]:
-        rows.append(
-            [
-                (str(entry["iteration"]), ""),
-                *_measured(told, entry["measures"], with_length),
-                (f"{entry['pairs']:,}" if entry["iteration"] else "", ""),
-                (entry["decision"], ""),
-            ]
-        )
+        ends = [(f"{entry['pairs']:,}" if entry["iteration"] else "", ""), (entry["decision"], "")]
+        rows.append([(str(entry["iteration"]), ""), *_measured(told, entry["measures"], with_length), *ends])
     for entry in told["beside"]:
         rows.append([(entry["name"], ""), *_measured(told, entry["measures"], with_length), ("", ""), ("beside", "")])
     return headings, rows
@@ -176,16 +182,13 @@ def _measured(told: Mapping[str, Any], measures: Mapping[str, Row], with_length:
     gate = told["gate_measure"]
     share, row, wins = is_share(told, gate), measures.get(gate, {}), measures.get("win_rate", {})
     first = measures == told["iterations"][0]["measures"] if told["iterations"] else False
+    gain = number(row.get("gain"), share=share, signed=True, unit=False)
     cells = [
         (number(row.get("value"), share=share, unit=False), interval(row, share=share)),
-        ("", "") if first else (_gain(row.get("gain"), share), interval(row, "gain_", share=share)),
+        ("", "") if first else (gain, interval(row, "gain_", share=share)),
         (number(wins["value"], share=True, unit=False), interval(wins, share=True)) if wins else ("", ""),
     ]
     return cells + ([(number(measures.get("length", {}).get("value")), "")] if with_length else [])
-
-
-def _gain(value: float | None, share: bool) -> str:
-    return number(value, share=share, signed=True, unit=False)
 
 
 def summary_table(root: Path, width: int = 80) -> Table:
@@ -195,19 +198,31 @@ def summary_table(root: Path, width: int = 80) -> Table:
 
 def _table(told: Mapping[str, Any], width: int) -> Table:
     headings, rows = table_cells(told)
-    table = Table(box=None, padding=(0, 1, 0, 0) if width < WIDE else (0, 2, 0, 0), header_style="bold")
-    for column, heading in enumerate(headings):
-        least = max(len(part) for row in rows for part in row[column])  # an interval is never broken
+    between, padding = ("  ", 2) if width >= WIDE else ("\n", 1)
+    cells = [[Text.assemble(visible(t), (between + below if below else "", "dim")) for t, below in row] for row in rows]
+    columns = [[visible(heading), *(row[i].plain for row in cells)] for i, heading in enumerate(headings)]
+    widths = _widths(columns, width - padding * len(columns))
+    table = Table(box=None, padding=(0, padding, 0, 0), header_style="bold")
+    for (heading, *_), room in zip(columns, widths, strict=True):
         side = "left" if heading in ("iteration", "decision") else "right"
-        table.add_column(visible(heading), justify=side, min_width=least)
-    for row in rows:
-        table.add_row(*(_cell(text, below, "  " if width >= WIDE else "\n") for text, below in row))
+        table.add_column(heading, justify=side, width=room, overflow="fold")
+    for row in cells:
+        table.add_row(*row)
     return table
 
 
-def _cell(text: str, below: str, between: str) -> Text:
-    cell = Text(visible(text))
-    return cell.append(between + below, style="dim") if below else cell
+def _widths(columns: Sequence[Sequence[str]], room: int) -> list[int]:
+    """Widths of columns (heading, cells): headings break first, then long names, then intervals between their ends."""
+    lines = [max(len(line) for cell in cells for line in cell.split("\n")) for _, *cells in columns]
+    whole = [max(len(column[0]), line) for column, line in zip(columns, lines, strict=True)]
+    if sum(whole) <= room:
+        return whole
+    words = [max(len(word) for cell in column for word in cell.split()) for column in columns]
+    widths = [max(both) for both in zip(lines, words, strict=True)]
+    words[0] = len(columns[0][0])  # the name of a model beside breaks anywhere
+    for i in sorted(range(len(widths)), key=lambda i: (i > 0, words[i] - widths[i])):
+        widths[i] = max(words[i], widths[i] - max(0, sum(widths) - room))
+    return widths
 
 
 def print_summary(root: Path) -> None:
@@ -217,7 +232,7 @@ def print_summary(root: Path) -> None:
     memory = f"{told['peak_memory_bytes'] / 2**20:,.0f} MB at most"
     facts = [told["method"], told["status"], duration(told["seconds"]), memory]
     console.print(Text("  ·  ".join(fact for fact in facts if fact), style="bold"))
-    for sentence in [*told["warnings"], *told["said"]]:
+    for sentence in filter(None, [broke_off(told), *told["warnings"], *told["said"]]):
         console.print(visible(sentence))
     if not told["iterations"]:
         count = len(told["prepare"]) + len(told["further"])
@@ -259,7 +274,7 @@ def _status(root: Path, told: Mapping[str, Any]) -> str:
     status = str(told.get("status", ""))
     lock = root / "lock"
     owner = re.match(r"process (\d+) on (\S+) ", lock.read_text(errors="replace")) if lock.exists() else None
-    if status == "finished" or owner is None or owner[2] != socket.gethostname():
+    if status in ("finished", "failed") or owner is None or owner[2] != socket.gethostname():
         return status
     try:
         os.kill(int(owner[1]), 0)

@@ -108,11 +108,32 @@ def test_what_a_user_can_mend_is_one_sentence(
 def test_list_names_every_component_and_recipe(capsys: pytest.CaptureFixture[str]) -> None:
     code, written, _ = call(capsys, "list")
     assert code == 0
-    squeezed = re.sub(r"(?<=\S) +", " ", written)  # however wide the columns are
+    squeezed = " ".join(written.split())  # however wide the columns are
     for role in plugins.FOLDERS:
         for kind, words in plugins.kinds(role).items():
-            assert f"  {kind} {words}" in squeezed
+            assert f" {kind} {words}" in squeezed
     assert all(f"  {name} " in written for name in recipe.shipped())
+
+
+@pytest.mark.parametrize("width", [60, 80, 200])
+def test_list_is_as_wide_as_the_terminal_and_tells_whole_sentences(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, width: int
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(width))
+    lines = call(capsys, "list")[1].splitlines()
+    assert max(map(len, lines)) <= width
+    written = " ".join(" ".join(lines).split())
+    for name, path in recipe.shipped().items():
+        comment = path.read_text(encoding="utf-8").partition("\n\n")[0].partition("\n#\n")[0]
+        told = re.search(rf" {re.escape(name)} (.*?[.!?])(?= |$)", written)
+        assert told is not None
+        assert " ".join(comment.replace("#", " ").split()).startswith(told[1])
+
+
+@pytest.mark.parametrize("name", ["run", "check"])
+def test_help_says_that_settings_may_be_repeated(capsys: pytest.CaptureFixture[str], name: str) -> None:
+    _, written, _ = call(capsys, name, "--help")
+    assert "may be repeated" in " ".join(written.split())
 
 
 @pytest.mark.parametrize("method", sorted(plugins.kinds("method")))

@@ -20,6 +20,7 @@ from selfboost.report.charts import Estimate, Frame, bars, curves, estimates, hi
 from selfboost.report.markup import VOID, Html, said, tag
 from selfboost.report.material import Story, read_story
 from selfboost.report.prompts import read_run_prompts
+from selfboost.report.rounds import example
 from selfboost.summary import interval, summary
 
 
@@ -153,6 +154,24 @@ def test_a_running_folder_one_without_measures_and_one_without_pairs_have_a_page
     assert "The run is running" in page_of(copy)
     (copy / "run.json").unlink()
     assert "Nothing has been measured yet" in page_of(copy)
+
+
+def test_a_run_that_broke_off_says_so_at_the_head(copy: Path) -> None:
+    change(copy, status="failed", error="the scorer said <nothing>.")
+    text = page_of(copy)
+    shown = "The run broke off: the scorer said &lt;nothing&gt;; start it again to go on. This page shows"
+    assert 0 < text.index(shown) < text.index("<h2")
+
+
+def test_gold_answers_are_the_seed_s_and_those_of_a_file_the_data_s(copy: Path) -> None:
+    text = page_of(copy)
+    assert "by the seed" in text
+    assert "by given" not in text
+    pair = read_story(copy).rounds[1].pairs.examples[0]
+    assert pair.chosen.model == "given"
+    manual = replace(pair, prompt=replace(pair.prompt, origin=Origin(source="manual")))
+    assert "by the data" in example(manual)
+    assert "by the seed" not in example(manual)
 
 
 def test_other_measures_and_decisions_need_no_change(copy: Path) -> None:

@@ -120,6 +120,7 @@ def test_noise_is_drawn_where_there_was_any(copy: Path) -> None:
         edit_training(copy, iteration)
     assert "loss by step" in section(copy)
     assert "strength σ of the noise" not in section(copy)
+    assert "noisy reference" not in page_of(copy)
     assert "noise scale c" not in section(copy)
     for iteration in (2, 3):
         edit_training(copy, iteration, noise=0.5, facts={"noise_scale": 0.25, "noise_start": -1})
@@ -127,6 +128,9 @@ def test_noise_is_drawn_where_there_was_any(copy: Path) -> None:
     for part in ("strength σ of the noise by step", "middle token", "what the noise adds", "noise scale c", ">0.25<"):
         assert part in text
     assert "policy: noise loss" in text
+    assert text.count("policy: margin (against the noisy reference)") == 2
+    assert text.count("policy: accuracy (against the noisy reference)") == 2
+    assert text.count("<figcaption>policy: margin</figcaption>") == 1, "the plain iteration's"
     assert "policy: noise sigma first" not in text
 
 
@@ -193,8 +197,28 @@ def test_show_says_how_labels_fell_and_how_far_the_policy_went() -> None:
     labels, moves = choices(told)[-2:]
     counts = [note["labels"] for note in notes[1:]]
     shown = [f"{c['generated chosen']} of {c['generated chosen'] + c['gold chosen']}" for c in counts]
-    assert labels == f"The generated answer is chosen in {', '.join(shown)} pairs, by iteration."
-    assert ", ".join(f"{note[FOLDER]['kl to previous']:.3g}" for note in notes) in moves
+    assert f"in iteration 2: {shown[0]}, in iteration 3: {shown[1]}." in labels
+    assert "iteration 1" not in labels, "it had no labels"
+    far = [f"in iteration {i}: {note[FOLDER]['kl to previous']:.3g}" for i, note in enumerate(notes, start=1)]
+    assert ", ".join(far) in moves
+
+
+def test_bars_of_labels_add_up_and_shares_of_scores_are_in_percent() -> None:
+    text = page_of(self_play())
+    cards = {card.name: card for card in store.cards(self_play())}
+    for number, entry in enumerate(summary(self_play())["iterations"]):
+        if (note := entry["notes"].get("labels")) is None:
+            continue
+        section_of = text.partition(f'id="iteration-{number}"')[2]
+        drawn = section_of.partition("labels: what became of them")[2].partition("</figure>")[0]
+        bars = {name: int(n) for name, n in re.findall(r'row">([^<]+)</th><td class="number">(\d+)<', drawn)}
+        assert sum(bars.values()) == cards[f"iteration-{number}/own-answers"].rows
+        among = dict(re.findall(r"(ties|unscored|changed since the last iteration) (\d+)", drawn))
+        assert bars | {name: int(count) for name, count in among.items()} == note
+        assert not bars.keys() & among.keys()
+        share = entry["notes"]["scores"]["ties"]
+        assert f'<td>equal scores</td><td class="number">{100 * share:.1f} %</td>' in section_of
+    assert not re.search(r"<tr>(<th scope=\"col\"[^>]*></th>)+</tr>", text), "no header row is empty"
 
 
 @given(st.lists(st.floats(-50, 50), min_size=1))

@@ -110,6 +110,45 @@ def test_the_printed_table_fits_its_width_and_breaks_no_interval(
     assert summary_table(finished_run(), width).row_count == 3
 
 
+def test_wide_numbers_and_long_names_shrink_others_not_the_decision(
+    copy: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = store.read_json(copy / "run.json")
+    wide = {"value": -1234.5, "low": -1250.1, "high": -1210.2, "gain": -100.5, "gain_low": -110.1, "gain_high": -90.5}
+    for entry in (*told["iterations"], *told["beside"]):
+        entry["measures"] = {"sampled": wide, "length": wide, "win_rate": entry["measures"].get("win_rate", wide)}
+    told["beside"][0]["name"] = "owner/a-model-with-a-very-long-name"
+    change(copy, iterations=told["iterations"], beside=told["beside"], gate_measure="length")
+    monkeypatch.setenv("COLUMNS", "80")
+    print_summary(copy)
+    table = capsys.readouterr().out.split("\n\n")[1]
+    lines = table.splitlines()
+    assert max(map(len, lines)) <= 80
+    ends = [line.split()[-1] for line in lines]
+    assert [word for word in ("decision", "initial", "promoted", "beside") if word not in ends] == []
+    for part in ("-1,234.5", "[-1,250.1,", "-1,210.2]", "[-110.1,", "-90.5]"):
+        assert part in table
+    names = [line.split(" ")[0] for line in lines]
+    assert "owner/a-model-with-a-very-long-name" in "".join(names)
+
+
+def test_a_run_that_broke_off_says_with_what_and_others_say_nothing_of_it(
+    copy: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    print_summary(copy)
+    assert "broke off" not in capsys.readouterr().out
+    assert summary(copy)["error"] == ""
+    change(copy, status="failed", error="iteration 1: the scorer said nothing.")
+    dead = subprocess.Popen([sys.executable, "-c", ""])
+    dead.wait()
+    lock = (copy / "lock").read_text()
+    (copy / "lock").write_text(lock.replace(f"process {os.getpid()} ", f"process {dead.pid} "))
+    assert summary(copy)["status"] == "failed"
+    print_summary(copy)
+    sentence = "broke off: iteration 1: the scorer said nothing; start it again to go on"
+    assert sentence in capsys.readouterr().out.replace("\n", " ")
+
+
 def test_numbers_are_written_for_people() -> None:
     assert number(0.5123, share=True) == "51.2 %"
     assert number(0.109, share=True, signed=True, unit=False) == "+10.9"
@@ -126,13 +165,23 @@ def test_numbers_are_written_for_people() -> None:
     assert [duration(s) for s in (2.04, 80.4, 600, 7300)] == ["2.0 s", "80 s", "10 min 0 s", "2 h 1 min"]
 
 
-def test_a_measure_is_a_share_only_if_all_of_it_lies_within_0_and_1() -> None:
+def test_what_a_measure_is_makes_it_a_share_not_the_values_that_it_has() -> None:
     told = summary(finished_run())
-    assert is_share(told, "sampled")
-    assert not is_share(told, "length")
-    assert not is_share(told, "absent")
-    told["beside"][0]["measures"]["sampled"]["high"] = 1.01
+    assert {
+        name for name in ("sampled", "greedy", "ended", "win_rate", "length", "absent") if is_share(told, name)
+    } == {
+        "sampled",
+        "greedy",
+        "ended",
+        "win_rate",
+    }
+    values = [row for entry in told["iterations"] for row in entry["measures"]["sampled"].values() if row is not None]
+    assert all(-1 <= value <= 1 for value in values)
+    told["recipe"]["benchmark"]["scorer"] = {"kind": "implicit"}  # the same values, in nats
     assert not is_share(told, "sampled")
+    assert not is_share(told, "greedy")
+    assert is_share(told, "ended")
+    assert is_share(told, "win_rate")
 
 
 def test_nothing_heavy_is_loaded_to_look_at_a_run() -> None:

@@ -39,14 +39,18 @@ def said(text: str) -> Html:
 
 
 def table(headings: list[str], rows: list[list[str]], numeric: tuple[int, ...] = (), *, class_: str = "") -> Html:
-    """A table that scrolls by itself where the page is narrow; `numeric` columns stand to the right."""
+    """A table that scrolls by itself where the page is narrow; `numeric` columns stand to the right.
+
+    Without headings it has no head.
+    """
 
     def side(column: int) -> str | None:
         return "number" if column in numeric else None
 
-    head = tag("tr", *(tag("th", heading, scope="col", class_=side(i)) for i, heading in enumerate(headings)))
+    names = [tag("th", heading, scope="col", class_=side(i)) for i, heading in enumerate(headings)]
+    head = [tag("thead", tag("tr", *names))] if names else []
     body = [tag("tr", *(tag("td", cell, class_=side(i)) for i, cell in enumerate(row))) for row in rows]
-    whole = tag("table", tag("thead", head), tag("tbody", *body), class_=class_ or None)
+    whole = tag("table", *head, tag("tbody", *body), class_=class_ or None)
     return tag("div", whole, class_="scroll")
 
 

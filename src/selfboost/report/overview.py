@@ -8,7 +8,7 @@ from typing import Any
 from selfboost.report.charts import Estimate, estimates, figure
 from selfboost.report.markup import Html, join, table, tag
 from selfboost.report.material import Story
-from selfboost.summary import against_beside, duration, final, interval, is_share, number, table_cells
+from selfboost.summary import against_beside, broke_off, duration, final, interval, is_share, number, table_cells
 
 LEGEND = "Bars are 95 % intervals over prompts; a hollow point is a candidate that did not become the policy."
 
@@ -79,7 +79,8 @@ def top(story: Story) -> Html:
     shown = [tag("div", tag("dt", name), tag("dd", value)) for name, value in facts.items()]
     warnings = [*told["warnings"], *story.problems, *told["said"]]
     if told["status"] != "finished":
-        warnings.insert(0, f"The run is {told['status']}: this page shows what is finished so far.")
+        state = broke_off(told) or f"is {told['status']}"
+        warnings.insert(0, f"The run {state}. This page shows what is finished so far.")
     return join(
         [
             tag("h1", headline(told)),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, cast
 
+from selfboost.labelling import CHANGED
 from selfboost.records import Answer, Pair
 from selfboost.report.charts import bars, curves, figure, histogram
 from selfboost.report.markup import Html, folded, said, table, tag
@@ -28,6 +29,8 @@ NO_CURVE = (
 """Columns of a training's history that say nothing about what is learned, or that the section on self-play shows."""
 TOGETHER = {"logp": "log-probability per token", "logp_sum": "log-probability of an answer"}
 """Columns, after `chosen_` and `rejected_`, whose two sides share a chart."""
+AGAINST_REFERENCE = ("margin", "accuracy")
+"""Columns that compare with the reference, with its noise where it has some."""
 NO_FAULT = ("steps", "history", "facts", "warnings")
 PASS_RATE = "pass rate"
 """The note that says which share of the candidate pairs passed the filter."""
@@ -35,6 +38,12 @@ PASS_RATE = "pass rate"
 
 ELSEWHERE = (PASS_RATE, "distributions")
 """Notes that another part of the page tells."""
+AMONG = {"labels": ("ties", "unscored", CHANGED)}
+"""Note → counts that are among its others, no fates beside them."""
+SHARES = {"scores": ("generated beats gold", "ties", "without a value")}
+"""Note → numbers that are shares."""
+SAID = {("scores", "ties"): "equal scores"}
+"""A number of a note → what it is called here: a tie of labels is another thing."""
 
 
 def iteration_sections(story: Story) -> list[Html]:
@@ -95,17 +104,29 @@ def _notes(notes: Mapping[str, Any]) -> list[Html]:
             continue
         group = cast(Mapping[str, Any], note)
         numbers = {key: value for key, value in group.items() if isinstance(value, int | float)}
-        counts = {key: value for key, value in numbers.items() if isinstance(value, int)}
         if len(numbers) < len(group):
             continue
         del plain[name]
-        if counts:
-            charts.append(figure(f"{name}: what became of them", bars(counts)))
-        if others := [[key, f"{value:.4g}"] for key, value in numbers.items() if key not in counts]:
-            charts.append(figure(name, table(["", ""], others, (1,))))
+        charts += _group(name, numbers)
     if plain:
-        charts.append(figure("notes", table(["", ""], [[name, str(value)] for name, value in plain.items()])))
+        charts.append(figure("notes", table([], [[name, str(value)] for name, value in plain.items()])))
     return charts
+
+
+def _group(name: str, numbers: Mapping[str, int | float]) -> list[Html]:
+    """A note of numbers: counts that add up as bars with those among them below, all others as a table."""
+    counts = {key: value for key, value in numbers.items() if isinstance(value, int)}
+    among = {key: counts.pop(key) for key in AMONG.get(name, ()) if key in counts}
+    told = f"Among them: {', '.join(f'{key} {count:,}' for key, count in among.items())}."
+    below = [tag("p", told, class_="remark")] if among else []
+    charts = [figure(f"{name}: what became of them", bars(counts), *below)] if counts or among else []
+    shares = SHARES.get(name, ())
+    others = [
+        [SAID.get((name, key), key), number(value, share=True) if key in shares else f"{value:.4g}"]
+        for key, value in numbers.items()
+        if isinstance(value, float)
+    ]
+    return charts + ([figure(name, table([], others, (1,)))] if others else [])
 
 
 def _distributions(r: Round) -> list[Html]:
@@ -144,10 +165,12 @@ def _history(stage: str, history: Sequence[Mapping[str, float]]) -> list[Html]:
     for kind, title in TOGETHER.items():
         drawn = {side: lines.pop(f"{side}_{kind}") for side in ("chosen", "rejected") if f"{side}_{kind}" in names}
         charts += [figure(f"{stage}: {title}", curves(drawn))] if drawn else []
-    return charts + [
-        figure(f"{stage}: {name.replace('_', ' ')}", curves({name: line}, share=name == "accuracy"))
-        for name, line in lines.items()
-    ]
+    noisy = any("noise_sigma" in row for row in history)
+    for name, line in lines.items():
+        against = " (against the noisy reference)" if noisy and name in AGAINST_REFERENCE else ""
+        title = f"{stage}: {name.replace('_', ' ')}{against}"
+        charts.append(figure(title, curves({name: line}, share=name == "accuracy")))
+    return charts
 
 
 def fault_rows(cards: Sequence[StageCard]) -> list[list[str]]:
@@ -180,7 +203,8 @@ def example(pair: Pair) -> Html:
 
 
 def _side(pair: Pair, name: str, answer: Answer, score: float | None) -> Html:
-    author = "given" if answer.model == "given" else answer.model_name
+    given = "the data" if pair.prompt.origin.source == "manual" else "the seed"
+    author = given if answer.model == "given" else answer.model_name
     words = [f"by {author}", f"{len(answer.token_ids):,} tokens", answer.finish if answer.finish != "given" else ""]
     words += [f"score {score:.3f}"] if score is not None else []
     parts = [
