@@ -53,7 +53,7 @@ def test_a_full_disk_is_one_sentence(spin: Path, tmp_path: Path, name: str) -> N
     go_on(spin, root, tmp_path / "whole")
 
 
-@pytest.mark.parametrize("size", [12_000, 40_000])
+@pytest.mark.parametrize("size", [20_000, 40_000])
 def test_a_file_that_cannot_grow_is_one_sentence(spin: Path, tmp_path: Path, size: int) -> None:
     root = tmp_path / "run"
 
