@@ -10,35 +10,24 @@ from typing import Any
 import pytest
 import torch
 from engine_models import save_llama
+from test_scorers import answer
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from fake_recipes import results, run, write_recipe
 from selfboost import recipe, store
 from selfboost.cost import PEAK, SHARES
 from selfboost.engines import Generation
-from selfboost.engines.fake import Fake, FakeSampler, FakeTokenizer, read_fake
+from selfboost.engines.fake import Fake, FakeSampler, read_fake
 from selfboost.engines.local import Local
 from selfboost.plan import plan
 from selfboost.recipe_text import known_by, recipe_text
-from selfboost.records import Answer, Message, Model, Origin, Prompt, Sampling, Verdict, user_prompt
+from selfboost.records import Message, Model, Origin, Prompt, Sampling, Verdict
 from selfboost.scorers.judge import PROMPT, Judge
 from selfboost.train.fake import Fake as FakeTrainer
 
 MODEL = Model(name="initial", path="fake", fingerprint="0123456789abcdef")
 SHORT = "{prompt} of {lowest} {highest} | {answer}"
 SAMPLED = Sampling(temperature=1.0, max_tokens=16, samples=3)
-
-
-def answer(text: str, prompt: str = "say it", index: int = 0) -> Answer:
-    asked, ids = user_prompt(prompt, Origin(source="seed")), FakeTokenizer()
-    return Answer(
-        prompt=asked,
-        text=text,
-        prompt_ids=ids.prompt_ids(asked.messages),
-        token_ids=ids.answer_ids(text),
-        finish="stop",
-        index=index,
-    )
 
 
 @dataclass(frozen=True, kw_only=True)

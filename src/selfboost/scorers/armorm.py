@@ -16,8 +16,7 @@ from selfboost.engines.checkpoint import DeviceName, DTypeName
 from selfboost.records import Answer, Message, Model, Verdict
 from selfboost.scorers.verdicts import fault, reasoned_verdicts
 from selfboost.setting_types import PathOrName
-from selfboost.train import Trainer
-from selfboost.train.local import SPEED_ONLY
+from selfboost.train import SPEED_ONLY, Trainer
 
 if TYPE_CHECKING:
     from selfboost.engines.chat import ChatTokenizer

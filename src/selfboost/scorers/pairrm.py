@@ -19,8 +19,7 @@ from selfboost.engines.checkpoint import DeviceName, DTypeName
 from selfboost.records import Answer, Model, Prompt, Verdict
 from selfboost.scorers.verdicts import fault, reasoned_verdicts
 from selfboost.setting_types import PathOrName
-from selfboost.train import Trainer
-from selfboost.train.local import SPEED_ONLY
+from selfboost.train import SPEED_ONLY, Trainer
 
 SEVERAL_TURNS = "Finish the following coversation in each i-th turn by filling in <Response i> with your response."
 """What a conversation of several turns begins with; spelt as the model was trained."""

@@ -13,8 +13,8 @@ from selfboost.engines import Progress
 from selfboost.losses import Loss
 from selfboost.records import Example, Model, Pair
 
-NO_RESULT = {"speed_only": True}
-"""Marks settings that change no result, as those of speed alone do not."""
+SPEED_ONLY = {"speed_only": True}
+"""Marks settings that change no result beyond rounding: those of speed and memory, and what is merely watched."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,9 +52,9 @@ class Training:
 
     stop_after: Annotated[float, Field(ge=0)] = 0.0
     """End after this many passes of a schedule made for `epochs` (0 = go through all of it)."""
-    collapse: Literal["warn", "stop", "ignore"] = field(default="warn", metadata=NO_RESULT)
+    collapse: Literal["warn", "stop", "ignore"] = field(default="warn", metadata=SPEED_ONLY)
     """What to do when the policy loses the chosen answers: say so, end the training with an error, or nothing."""
-    collapse_bound: Annotated[float, Field(gt=0)] = field(default=1.0, metadata=NO_RESULT)
+    collapse_bound: Annotated[float, Field(gt=0)] = field(default=1.0, metadata=SPEED_ONLY)
     """By how much the chosen answers' log-probability may fall below its start, in nats per token (preferences)."""
 
     def __post_init__(self) -> None:

@@ -1,4 +1,4 @@
-"""A reference model's last hidden states at the tokens of rejected answers, in a file beside the training.
+"""A reference model's last hidden states at the tokens of rejected answers, in a file of the run's cache.
 
 Noise needs them in every step; kept, the reference is run once over each answer and no second model is held. The file
 is mapped into memory: a step reads what it needs. It is removed when the training is done.
@@ -8,7 +8,6 @@ Shapes: S answer tokens of all items, D hidden size, N answer tokens of a micro-
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -58,7 +57,7 @@ class StatesFile:
     @property
     def _mark(self) -> Path:
         """Exists when the file is complete."""
-        return self._file.with_suffix(".json")
+        return self._file.with_suffix(".complete")
 
     def open(self, items: Sequence[Item], like: Tensor, world: World, compute: Compute) -> ReferenceStates:
         """The states of all items, computed where they are not there; `like` (…, D) has their number type.
@@ -109,7 +108,7 @@ class StatesFile:
             os.fsync(file.fileno())
         world.gather(None)  # all have written
         if world.conducts:
-            self._mark.write_text(json.dumps({"identity": self.identity}))
+            self._mark.touch()
 
     @staticmethod
     def remove_from(folder: Path) -> None:

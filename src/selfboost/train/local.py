@@ -18,14 +18,12 @@ from selfboost.engines import Progress
 from selfboost.engines.checkpoint import DeviceName, DTypeName
 from selfboost.losses import Loss
 from selfboost.records import Example, Model, Pair
-from selfboost.train import Sequenced, Training, TrainingResult
+from selfboost.train import SPEED_ONLY, Sequenced, Training, TrainingResult
 from selfboost.train.trackers import TrackerName
 
 AttentionName = Literal["auto", "blocks", "rows", "flex"]
 """Matrix products over blocks of queries; PyTorch's fused attention on padded rows; FlexAttention. `auto`: rows on a
 GPU where the model's scores are not soft-capped, else blocks."""
-SPEED_ONLY = {"speed_only": True}
-"""Marks settings that change speed and memory and no result beyond rounding."""
 
 
 @dataclass(frozen=True, kw_only=True)

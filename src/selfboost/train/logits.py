@@ -158,12 +158,7 @@ class _Gradients:
         self.hidden_ND[here] = gradient_BD[:count]
         if self.weight_VD is not None:
             scaled_BD = (hidden_BD * all_B1).to(weight_VD.dtype)
-            if self.exact == weight_VD.dtype:
-                self.weight_VD.addmm_(made.slopes_VB, scaled_BD)
-            else:
-                for start in range(0, len(weight_VD), ADDED_ROWS):  # the product is widened before it is added
-                    here_v = slice(start, start + ADDED_ROWS)
-                    self.weight_VD[here_v] += made.slopes_VB[here_v] @ scaled_BD
+            add_product(self.weight_VD, made.slopes_VB, scaled_BD)
             self.weight_VD.index_add_(0, targets_B, (hidden_BD * target_B1).to(self.exact))
         if self.bias_V is not None:
             self.bias_V += made.slopes_VB.to(self.exact) @ all_B1[:, 0].to(self.exact)
@@ -250,6 +245,16 @@ def _parts(x_VB: Tensor) -> Sequence[Tensor]:
     """Neighbouring rows, few enough to stay in a CPU's cache; all of them on a GPU."""
     rows = len(x_VB) if x_VB.is_cuda else max(1, CACHED_ELEMENTS // x_VB.shape[1])
     return cast("Sequence[Tensor]", torch.split(x_VB, rows))
+
+
+def add_product(sums_VD: Tensor, x_VB: Tensor, y_BD: Tensor) -> None:
+    """Add x·y; a bfloat16 product is widened, a few rows at a time, before it is added."""
+    if sums_VD.dtype == x_VB.dtype:
+        sums_VD.addmm_(x_VB, y_BD)
+        return
+    for start in range(0, len(sums_VD), ADDED_ROWS):
+        here = slice(start, start + ADDED_ROWS)
+        sums_VD[here] += x_VB[here] @ y_BD
 
 
 def _exact(head: Head) -> torch.dtype:

@@ -20,7 +20,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from selfboost.noise import Noise
-from selfboost.train.logits import ADDED_ROWS, Head
+from selfboost.train.logits import Head, add_product
 from selfboost.train.noise_draws import NOISE, POLICY, Block, Draws, Source
 from selfboost.train.packs import ROUND
 
@@ -252,7 +252,7 @@ class _NoisyLogps(torch.autograd.Function):
             of_g_VB = _gradient(noisy, draws.source(block, NOISE, hidden_ND.device), [x[here] for x in given])
             if of_features_ND is not None:
                 of_features_ND[here] = (of_g_VB.T @ weight_VD)[: here.stop - here.start]
-            _add_product(of_weight_VD, of_g_VB, _filled(features_ND[here]))
+            add_product(of_weight_VD, of_g_VB, _filled(features_ND[here]))
             if of_bias_V is not None:
                 of_bias_V += of_g_VB[:, : here.stop - here.start].sum(1, dtype=of_bias_V.dtype)
         kind = weight_VD.dtype
@@ -275,12 +275,3 @@ def _gradient(noisy: NoisyHead, source: Source, given: Sequence[Tensor]) -> Tens
         by_logits_vB.scatter_add_(0, entries_B[None], (by_logp_B * inside_B)[None])
         raw_vB.copy_(noisy.strength.slope(by_logits_vB.mul_(epsilon_vB), by_size_B, sigma_vB))
     return raw_VB
-
-
-def _add_product(sums_VD: Tensor, x_VB: Tensor, y_BD: Tensor) -> None:
-    """Add x·y; a bfloat16 product is widened, a few rows at a time, before it is added."""
-    if sums_VD.dtype == x_VB.dtype:
-        sums_VD.addmm_(x_VB, y_BD)
-        return
-    for start in range(0, len(sums_VD), ADDED_ROWS):
-        sums_VD[start : start + ADDED_ROWS] += x_VB[start : start + ADDED_ROWS] @ y_BD
