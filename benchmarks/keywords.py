@@ -21,9 +21,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from selfboost.keywords import KeywordRule, keyword_pool, keywords_of_each, read_pool
-from selfboost.paragraphs import read_paragraphs
-from selfboost.stop_words import STOP_WORDS
+from selfboost.data.paragraphs import read_paragraphs
+from selfboost.prompts.keywords import KeywordRule, keyword_pool, keywords_of_each, read_pool
+from selfboost.prompts.stop_words import STOP_WORDS
 
 CHECKED = Path(__file__).with_name("keywords_checked.json")
 DATA = Path(__file__).parents[1] / "data"

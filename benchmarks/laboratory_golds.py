@@ -11,10 +11,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from random import Random
 
+from selfboost.demo import EMBEDDED_FILES
 from selfboost.demo.checks import read
 from selfboost.demo.sloppiness import Sloppiness
 from selfboost.demo.splits import write_pairs
-from selfboost.seed_data import EMBEDDED_FILES
 
 Gold = tuple[str, str]
 """(prompt, answer)"""

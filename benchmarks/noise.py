@@ -48,11 +48,11 @@ def states_cost(folder: Path, precision: str) -> tuple[float, float]:
     import torch
 
     from selfboost.engines.checkpoint import load_causal_model
-    from selfboost.train.kept_states import states_file
+    from selfboost.train.devices.parallel import ALONE
     from selfboost.train.local import Local
-    from selfboost.train.logprobs import language_model
-    from selfboost.train.parallel import ALONE
-    from selfboost.train.rows import Item, Row
+    from selfboost.train.model.logprobs import language_model
+    from selfboost.train.noise.kept_states import states_file
+    from selfboost.train.packs.rows import Item, Row
 
     torch.set_num_threads(1)
     pairs = json.loads((folder / "pairs.json").read_text(encoding="utf-8"))["pairs"][:BATCH_SIZE]

@@ -86,7 +86,7 @@ def resident_bytes() -> int:
 
 def prepare(folder: Path, name: str, steps: list[int]) -> dict[str, Any]:
     """Write a random Llama, its tokenizer, and the pairs with our trainer's order of them for each number of steps."""
-    from selfboost.train.batches import step_batches
+    from selfboost.train.packs.batches import step_batches
 
     parameters = save_llama(folder, name)
     save_tokenizer(folder)
@@ -148,8 +148,8 @@ def train_ours(case: argparse.Namespace, meter: Meter) -> list[float]:
     """Train with this package; the losses of the steps."""
     from selfboost.losses.dpo import DPO
     from selfboost.losses.noise_preference import NoisePreference
+    from selfboost.losses.noise_settings import Noise
     from selfboost.losses.simpo import SimPO
-    from selfboost.noise import Noise
     from selfboost.records import Answer, Model, Origin, Pair, user_prompt
     from selfboost.train import Training
     from selfboost.train.local import Local

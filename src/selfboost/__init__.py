@@ -17,13 +17,13 @@ if TYPE_CHECKING:
     from selfboost.recipe import read as read_recipe
     from selfboost.records import Answer, Example, Message, Model, Origin, Pair, Prompt, Sampling, Verdict
     from selfboost.report import write_report as write_report
-    from selfboost.summary import summary as show
+    from selfboost.views.summary import summary as show
 
 _HOMES = {
     "boost": "loop",
     "find_recipe": "recipe:find",
     "read_recipe": "recipe:read",
-    "show": "summary:summary",
+    "show": "views.summary:summary",
     "write_report": "report",
     "Method": "method",
     **dict.fromkeys(

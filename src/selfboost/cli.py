@@ -27,10 +27,10 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     parsed = _parser().parse_args(arguments)
     signal.signal(signal.SIGTERM, _interrupt)
     sys.path.append(os.getcwd())  # components of the user's own, `kind = "mine:Mine"`, beside where they work
-    from selfboost.train.launched import launched  # here: `--help` needs none of it
+    from selfboost.train.devices.launched import launched  # here: `--help` needs none of it
 
     if launched():
-        from selfboost.train.parallel import join_launched
+        from selfboost.train.devices.parallel import join_launched
 
         if not join_launched():
             sys.exit(0)
@@ -99,8 +99,8 @@ def _run(arguments: Arguments) -> None:
     from selfboost import recipe
     from selfboost.loop import boost
     from selfboost.report import write_report
-    from selfboost.summary import print_summary
-    from selfboost.terminal import Terminal
+    from selfboost.views.summary import print_summary
+    from selfboost.views.terminal import Terminal
 
     chosen = recipe.read(recipe.find(arguments.recipe), arguments.set)
     with Terminal() as terminal:
@@ -111,9 +111,10 @@ def _run(arguments: Arguments) -> None:
 
 def _check(arguments: Arguments) -> None:
     from selfboost import recipe
-    from selfboost.plan import print_plan
+    from selfboost.plan import plan
+    from selfboost.plan.text import show_plan
 
-    print_plan(recipe.read(recipe.find(arguments.recipe), arguments.set))
+    show_plan(plan(recipe.read(recipe.find(arguments.recipe), arguments.set)))
 
 
 def _init(arguments: Arguments) -> None:
@@ -123,7 +124,7 @@ def _init(arguments: Arguments) -> None:
 
 
 def _show(arguments: Arguments) -> None:
-    from selfboost.summary import print_summary, summary
+    from selfboost.views.summary import print_summary, summary
 
     if arguments.json:
         print(json.dumps(summary(arguments.folder), indent=1, ensure_ascii=False))
@@ -167,7 +168,7 @@ def _listed(name: str, words: str) -> str:
 
 
 def _inspect(arguments: Arguments) -> None:
-    from selfboost.pair_view import print_pair
+    from selfboost.views.pair_view import print_pair
 
     print_pair(arguments.folder, arguments.id)
 

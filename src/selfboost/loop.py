@@ -17,10 +17,11 @@ from typing import Any, Literal, cast
 from selfboost import store
 from selfboost.agreement import check_agreement
 from selfboost.measures import Measures, gain_of, measures_of
-from selfboost.recipe import Gate, Recipe
+from selfboost.recipe import Recipe
 from selfboost.recipe_text import recipe_text
 from selfboost.records import Model, Rated
 from selfboost.run import Run
+from selfboost.settings import Gate
 from selfboost.stages import Listener
 
 SUMMARY = "run.json"

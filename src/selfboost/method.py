@@ -6,25 +6,21 @@ which data window an iteration used.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import ClassVar, Literal
 
-if TYPE_CHECKING:
-    from selfboost.recipe import Recipe
-    from selfboost.records import Model
-    from selfboost.run import Run
-    from selfboost.seeds import Seed
-
+from selfboost.data.seeds import Seed
+from selfboost.records import Model
+from selfboost.verbs import Settings, Verbs, Window
 
 ModelName = Literal["initial", "previous", "seed_sft"]
 """`seed_sft` is the initial model fine-tuned on the seed."""
-Window = Literal["last", "last_two", "all"]
-"""Pairs of this iteration, of this and the one before, or of all so far."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Method:
+class Method(ABC):
     """A way to make a better model from the current one: subclass it and write `iterate`."""
 
     once: ClassVar[bool] = False
@@ -36,10 +32,10 @@ class Method:
     window: Window = "last"
     """The iterations whose pairs are trained on."""
 
-    def check(self, recipe: Recipe, seeds: Sequence[Seed]) -> None:
+    def check(self, recipe: Settings, seeds: Sequence[Seed]) -> None:
         """What can be found wrong without work, beyond single settings; raises ValueError with one sentence."""
         del recipe, seeds
 
-    def iterate(self, run: Run) -> Model:
+    @abstractmethod
+    def iterate(self, run: Verbs) -> Model:
         """Make a candidate from `run.previous`, with the run's verbs."""
-        raise NotImplementedError(f"{type(self).__name__} must define iterate(self, run)")

@@ -6,14 +6,15 @@ from pathlib import Path
 from typing import Any
 
 from selfboost import plugins
-from selfboost.hub_data import is_hub_name
-from selfboost.keywords import keyword_pool
+from selfboost.data.hub_data import is_hub_name
+from selfboost.data.seeds import question_texts, read_seeds
+from selfboost.demo import EMBEDDED
 from selfboost.methods.dnpo import DNPO
-from selfboost.recipe import EMBEDDED, Recipe, build
+from selfboost.methods.parts.self_play import SelfPlay
+from selfboost.methods.parts.synthetic_preferences import SyntheticPreferences
+from selfboost.prompts.keywords import keyword_pool
+from selfboost.recipe import Recipe, build
 from selfboost.recipe_text import recipe_text
-from selfboost.seeds import question_texts, read_seeds
-from selfboost.self_play import SelfPlay
-from selfboost.synthetic_preferences import SyntheticPreferences
 
 NAME = "recipe.toml"
 SELF_PLAY_TRAINING = {

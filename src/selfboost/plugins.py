@@ -1,7 +1,8 @@
 """Finds components by folder: `kind = "synpo"` is the class `SynPO` of methods/synpo.py. No registry, no list.
 
-A file is a component when it defines a class of its own name (case and underscores aside); others are helpers.
-A kind with a dot or colon (`mypackage.mine:Mine`) loads a third-party class. Listing reads source, it imports nothing.
+A file is a component when it defines a class of its own name (case and underscores aside) that does what its role asks
+for, itself or by a base class; every other file is a helper. A kind with a dot or colon (`mypackage.mine:Mine`) loads a
+third-party class. Listing reads source; it imports nothing.
 """
 
 from __future__ import annotations
@@ -11,8 +12,10 @@ import difflib
 import importlib
 from collections.abc import Mapping
 from dataclasses import is_dataclass
+from functools import cache
 from pathlib import Path
 
+PACKAGE = "selfboost"
 FOLDERS: Mapping[str, str] = {
     "method": "methods",
     "loss": "losses",
@@ -22,27 +25,24 @@ FOLDERS: Mapping[str, str] = {
     "benchmark": "benchmarks",
 }
 """What a recipe calls a component → the folder its files live in."""
-
-
-def _folder(role: str) -> Path:
-    return Path(__file__).parent / FOLDERS[role]
-
-
-def _component_class(file: Path) -> ast.ClassDef | None:
-    wanted = file.stem.replace("_", "")
-    for node in ast.parse(file.read_text(encoding="utf-8")).body:
-        if isinstance(node, ast.ClassDef) and node.name.lower() == wanted:
-            return node
-    return None
+DOES: Mapping[str, str] = {
+    "method": "iterate",
+    "loss": "losses",
+    "engine": "open",
+    "trainer": "prefer",
+    "scorer": "score",
+    "benchmark": "rate",
+}
+"""What a recipe calls a component → the function that makes a class one."""
 
 
 def kinds(role: str) -> dict[str, str]:
     """Every shipped kind of a role → the first line of its class's docstring."""
     found: dict[str, str] = {}
-    for file in sorted(_folder(role).glob("*.py")):
-        node = _component_class(file)
-        if node is not None:
-            found[file.stem] = (ast.get_docstring(node) or "").partition("\n")[0]
+    for file in sorted((Path(__file__).parent / FOLDERS[role]).glob("*.py")):
+        for node in _classes(file).values():
+            if _is_named_after(node.name, file.stem) and _defines(file, node, DOES[role]):
+                found[file.stem] = (ast.get_docstring(node) or "").partition("\n")[0]
     return found
 
 
@@ -60,9 +60,16 @@ def load(role: str, kind: str, where: str = "") -> type:
         hint = f" (did you mean {near[0]!r}?)" if near else ""
         named = f"{where or role}.kind = {kind!r}: no such {role}{hint}"
         raise ValueError(f"{named}; allowed: {', '.join(allowed)}, or 'package.module:Class'")
-    module = importlib.import_module(f"selfboost.{FOLDERS[role]}.{kind}")
-    wanted = kind.replace("_", "")
-    return next(value for name, value in vars(module).items() if name.lower() == wanted and isinstance(value, type))
+    module = importlib.import_module(f"{PACKAGE}.{FOLDERS[role]}.{kind}")
+    own = (value for value in vars(module).values() if isinstance(value, type) and value.__module__ == module.__name__)
+    return next(cls for cls in own if is_shipped(cls))
+
+
+def is_shipped(cls: type) -> bool:
+    """Whether a class is one of the components that come with selfboost."""
+    package, _, file = cls.__module__.rpartition(".")
+    role = next((role for role, folder in FOLDERS.items() if package == f"{PACKAGE}.{folder}"), None)
+    return role is not None and _is_named_after(cls.__name__, file) and _does(cls, role)
 
 
 def _load_dotted(role: str, kind: str) -> type:
@@ -75,4 +82,47 @@ def _load_dotted(role: str, kind: str) -> type:
         raise ValueError(f"{role}.kind = {kind!r}: cannot be loaded ({error}); write 'package.module:Class'") from error
     if not isinstance(found, type) or not is_dataclass(found):
         raise ValueError(f"{role}.kind = {kind!r}: is not a dataclass, as every component is")
+    if not _does(found, role):
+        raise ValueError(f"{role}.kind = {kind!r}: is not a {role}; it must define {DOES[role]}()")
     return found
+
+
+def _does(cls: type, role: str) -> bool:
+    function = getattr(cls, DOES[role], None)
+    return callable(function) and not getattr(function, "__isabstractmethod__", False)
+
+
+def _is_named_after(name: str, file: str) -> bool:
+    return name.lower() == file.replace("_", "")
+
+
+@cache
+def _tree(file: Path) -> ast.Module:
+    return ast.parse(file.read_text(encoding="utf-8"))
+
+
+def _classes(file: Path) -> dict[str, ast.ClassDef]:
+    return {node.name: node for node in _tree(file).body if isinstance(node, ast.ClassDef)}
+
+
+def _defines(file: Path, node: ast.ClassDef, function: str) -> bool:
+    """Whether a class, or one of its bases in this package, defines a function that is not abstract."""
+    for item in node.body:
+        if isinstance(item, ast.FunctionDef) and item.name == function:
+            return not any(isinstance(mark, ast.Name) and mark.id == "abstractmethod" for mark in item.decorator_list)
+    for base in (base.id for base in node.bases if isinstance(base, ast.Name)):
+        home = file if base in _classes(file) else _home(file, base)
+        if home is not None and base in _classes(home) and _defines(home, _classes(home)[base], function):
+            return True
+    return False
+
+
+def _home(file: Path, name: str) -> Path | None:
+    """The file of this package that a name is imported from."""
+    for node in _tree(file).body:
+        if isinstance(node, ast.ImportFrom) and any(alias.name == name for alias in node.names):
+            package, *parts = (node.module or "").split(".")
+            found = Path(__file__).parent.joinpath(*parts)
+            found = found / "__init__.py" if found.is_dir() else found.with_suffix(".py")
+            return found if package == PACKAGE and found.is_file() else None
+    return None

@@ -14,18 +14,19 @@ from dataclasses import MISSING, dataclass, field, fields, is_dataclass, replace
 from dataclasses import Field as Setting
 from importlib.resources import files
 from pathlib import Path
-from typing import Annotated, Any, Literal, cast, get_type_hints
+from typing import Any, cast, get_type_hints
 
-from pydantic import Field, TypeAdapter, ValidationError
+from pydantic import TypeAdapter, ValidationError
 
 from selfboost import plugins
-from selfboost.benchmarks import Benchmark
+from selfboost.benchmark import Benchmark
+from selfboost.data.seed_data import SeedSource
 from selfboost.engines import Engine
 from selfboost.losses import Loss
 from selfboost.method import Method
 from selfboost.scorers import Scorer
-from selfboost.seeds import Turns
 from selfboost.setting_types import BESIDE_RECIPE, PathOrName
+from selfboost.settings import Gate, ModelSource, RunSettings, SeedModels
 from selfboost.train import Trainer, Training
 
 ROLES: Mapping[type, str] = {
@@ -37,79 +38,6 @@ ROLES: Mapping[type, str] = {
     Benchmark: "benchmark",
 }
 """A field of one of these types is a component, chosen by `kind`."""
-EMBEDDED_MODEL = Path(__file__).parent / "demo" / "assets" / "model"
-EMBEDDED = "embedded"
-"""As a model's or a seed's path: the ones that ship with selfboost."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class RunSettings:
-    """The loop."""
-
-    iterations: Annotated[int, Field(ge=1)] = 4
-    """Rounds of self-improvement."""
-    patience: Annotated[int, Field(ge=1)] = 1000
-    """Stop after this many iterations in a row without a promotion."""
-    seed: Annotated[int, Field(ge=0)] = 0
-    """Seed of everything random: data order, sampling, splits, resampling."""
-    threads: Annotated[int, Field(ge=0)] = 0
-    """Threads of PyTorch on the CPU (0 = its own choice)."""
-    beside: tuple[str, ...] = ()
-    """Models to measure beside the policy: `seed_sft`, or a folder or hub name."""
-    agreement: Annotated[float, Field(gt=0)] = 0.05
-    """Most the sampler's and the trainer's log-probabilities may differ, mean over tokens, in nats."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class ModelSource:
-    """The initial model."""
-
-    path: PathOrName
-    """A transformers folder, a hub name, or `embedded`."""
-
-    @property
-    def location(self) -> str:
-        """Where it is: the path itself, or the folder of the embedded model."""
-        return str(EMBEDDED_MODEL) if self.path == EMBEDDED else self.path
-
-
-@dataclass(frozen=True, kw_only=True)
-class SeedSource:
-    """The seed: prompts with good answers, and the prompts kept apart for measuring."""
-
-    path: PathOrName
-    """JSONL or Parquet, file or folder: prompt/response, instruction/input/output or messages; a hub data set by its
-    name (owner/name or owner/name:split); or `embedded`."""
-    turns: Turns = "last"
-    """Of messages: the conversation up to the assistant's last answer, or its first request and answer alone."""
-    limit: Annotated[int, Field(ge=0)] = 0
-    """Use this many of the training seeds, at random by the run's seed, of the embedded ones the first (0 = all)."""
-    validation: Annotated[str | Annotated[int, Field(ge=1)], BESIDE_RECIPE] = 200
-    """Prompts on which choices are made: a file or data set, or how many to set apart from the seed."""
-    held_out: Annotated[str | Annotated[int, Field(ge=1)], BESIDE_RECIPE] = 200
-    """Prompts on which results are reported, never used for a choice: a file or data set, or how many to set apart."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class SeedModels:
-    """How the models made from the seed alone are trained, where a scorer or `run.beside` asks for them."""
-
-    sft: Training = field(default_factory=lambda: Training(learning_rate=1e-6, batch_size=32, epochs=3))
-    """`seed_sft`: the initial model fine-tuned on the seed."""
-    reward: Training = field(default_factory=lambda: Training(learning_rate=1e-5, batch_size=32, epochs=1))
-    """`seed_reward`: a reward model (initial model, scalar head) trained on gold over the initial model's answers."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Gate:
-    """Whether a candidate becomes the policy: a paired test on the validation prompts."""
-
-    rule: Literal["always", "not_worse", "better"] = "always"
-    """Promote always (the papers), unless the gain's interval is below the margin, or only if it is above 0."""
-    measure: str = "sampled"
-    """The measure that decides."""
-    margin: Annotated[float, Field(ge=0)] = 0.01
-    """`not_worse` promotes while the upper end of the gain's interval is above minus this."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -19,9 +19,7 @@ from selfboost.records import content_hash
 def kind_of(component: object) -> str:
     """The `kind` by which a recipe names this component."""
     cls = type(component)
-    package, _, module = cls.__module__.rpartition(".")
-    ours = {f"selfboost.{folder}" for folder in plugins.FOLDERS.values()}
-    return module if package in ours else f"{cls.__module__}:{cls.__qualname__}"
+    return cls.__module__.rpartition(".")[2] if plugins.is_shipped(cls) else f"{cls.__module__}:{cls.__qualname__}"
 
 
 def known_by(component: Any) -> dict[str, Any]:
@@ -41,9 +39,8 @@ def known_by(component: Any) -> dict[str, Any]:
 
 
 def _is_component(value: object) -> bool:
-    module = value.__class__.__module__
-    ours = any(module.startswith(f"selfboost.{folder}.") for folder in plugins.FOLDERS.values())
-    return ours or not module.startswith("selfboost.")
+    cls = value.__class__
+    return plugins.is_shipped(cls) or not cls.__module__.startswith("selfboost.")
 
 
 def recipe_text(recipe: Recipe, title: str = "") -> str:

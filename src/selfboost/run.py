@@ -14,18 +14,17 @@ from pathlib import Path
 from typing import Any, Literal
 
 from selfboost import seed_models, store
+from selfboost.data.seed_data import SeedData, load_seed_data
+from selfboost.data.seeds import Seed
 from selfboost.losses import Loss
-from selfboost.method import Window
-from selfboost.novelty import Novelty, NoveltyRule
 from selfboost.recipe import Recipe
 from selfboost.recipe_text import known_by
 from selfboost.records import Answer, Example, Model, Origin, Pair, Prompt, Rated, Sampling, Verdict
 from selfboost.sampling import draw_answers
 from selfboost.scorers import Scorer, pairwise
-from selfboost.seed_data import SeedData, load_seed_data
-from selfboost.seeds import Seed, read_prompts
 from selfboost.stages import WEIGHTS, Listener, Stages
 from selfboost.train import Demanding, Training, TrainingResult
+from selfboost.verbs import Window
 
 VERSIONS = {"sample": 1, "score": 1, "finetune": 1, "prefer": 1, "measure": 1}
 """Part of every fingerprint: raise a verb's number when its results change."""
@@ -38,12 +37,13 @@ class Run:
 
     def __init__(self, recipe: Recipe, root: Path, listener: Listener) -> None:
         self.recipe, self.root, self.listener = recipe, root, listener
+        self.cache = root / "cache"
         self.engine, self.trainer = recipe.engine, recipe.trainer
         self.stages = Stages(root, listener)
         path = recipe.model.location
         self.initial = Model(name="initial", path=path, fingerprint=self.engine.fingerprint(path))
         self.previous = self.initial
-        self.iteration = 0
+        self.iteration, self.place = 0, "iteration-0"
         self.notes: dict[str, Any] = {}
         """What the method says of the current iteration: counts by reason, pass rates."""
         self.tokenizer = self.engine.tokenizer(self.initial)
@@ -59,8 +59,7 @@ class Run:
         self._pairs: dict[int, list[Pair]] = {}
         self._made: dict[str, Model] = {}
         self._recent: dict[str, list[Answer]] = {}
-        self._novelty: dict[NoveltyRule, Novelty] = {}
-        self.memory: dict[str, Any] = {}
+        self.memory: dict[Any, Any] = {}
         """What a method keeps for later iterations; found again by a resumed run, which goes through all of them."""
         self.measured: tuple[str, ...] = ()
         """Names of the benchmark's measures, once it has rated a model."""
@@ -80,6 +79,10 @@ class Run:
             yield
         finally:
             self.place = before
+
+    def say(self, sentence: str) -> None:
+        """Tell the listener something that the user must know."""
+        self.listener.say(sentence)
 
     def count(self, note: str, counts: Mapping[str, int]) -> None:
         """Add counts by reason to one of the iteration's notes."""
@@ -159,8 +162,7 @@ class Run:
         parts = self._parts("prefer", trainer=self.trainer, start=start.fingerprint, training=training)
         parts |= {"loss": known_by(loss), "reference": reference.fingerprint if reference else None}
         parts["pairs"] = store.hash_records(pairs)
-        cache = self.root / "cache"
-        train = partial(self.trainer.prefer, start, reference, pairs, loss, training, cache=cache)
+        train = partial(self.trainer.prefer, start, reference, pairs, loss, training, cache=self.cache)
         model_name = f"iteration {self.iteration}" if name == "policy" else name
         made = self._trained(name, "prefer", parts, pairs, train, model_name)
         self.trained_pairs = len(pairs)
@@ -229,19 +231,6 @@ class Run:
         self._pairs[self.iteration] = list(pairs)
         length = {"last": 1, "last_two": 2, "all": self.iteration + 1}[window]
         return [p for t in sorted(self._pairs) if t > self.iteration - length for p in self._pairs[t]]
-
-    def novelty(self, rule: NoveltyRule) -> Novelty:
-        """What tells new prompts from the seed's, the measured ones and those remembered before, by one rule."""
-        if rule not in self._novelty:
-            measured = {e.prompt.text: e.prompt.origin.source for e in (*self.validation, *self.held_out)}
-            away = {text: "kept-away" for source in rule.keep_away for text in read_prompts(source)}
-            texts = [seed.prompt.text for seed in self.seeds]
-            found = Novelty(rule, ((text, "equals a seed prompt") for text in texts), away | measured)
-            if near := sum(bool(found.nearness(text)) for text in texts):
-                told = "seeds share words with measured or kept-away prompts; they are used all the same"
-                self.listener.say(f"{near} of {len(texts)} {told}")
-            self._novelty[rule] = found
-        return self._novelty[rule]
 
     def recent(self, model: Model) -> list[Answer]:
         """A few answers of the model that were sampled last: what the agreement check looks at."""

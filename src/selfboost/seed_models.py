@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING
 
 from selfboost.losses.bradley_terry import BradleyTerry
 from selfboost.records import Model, Sampling
-
-if TYPE_CHECKING:
-    from selfboost.run import Run
+from selfboost.verbs import Verbs
 
 
-def seed_sft(run: Run) -> Model:
+def seed_sft(run: Verbs) -> Model:
     """The initial model fine-tuned on the seed's gold answers: the plain baseline, and half of the implicit scorer."""
     training = run.recipe.seed_models.sft
     return run.finetune("prepare/seed_sft", run.seeds, training, start=run.initial, model_name="seed_sft")
 
 
-def seed_reward(run: Run) -> Model:
+def seed_reward(run: Verbs) -> Model:
     """A reward model that prefers gold to what the initial model answers by itself."""
     longest = max(len(seed.answer.token_ids) for seed in run.seeds)
     own = run.sample(
@@ -33,5 +30,5 @@ def seed_reward(run: Run) -> Model:
     return run.prefer("prepare/seed_reward", pairs, start=run.initial, loss=BradleyTerry(), training=training)
 
 
-MAKERS: Mapping[str, Callable[[Run], Model]] = {"seed_sft": seed_sft, "seed_reward": seed_reward}
+MAKERS: Mapping[str, Callable[[Verbs], Model]] = {"seed_sft": seed_sft, "seed_reward": seed_reward}
 """Name in a recipe → how the model is made."""

@@ -1,6 +1,7 @@
 """What holds for every component file, found by folder as a recipe finds it."""
 
 import dataclasses
+import importlib
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 from selfboost import plugins
 from selfboost.recipe_text import field_docs
 
+SOURCE = Path(plugins.__file__).parent
 COMPONENTS = [(role, kind) for role in plugins.FOLDERS for kind in plugins.kinds(role)]
 BEHAVIOUR = {
     "method": ["iterate"],
@@ -57,7 +59,8 @@ def test_does_what_its_role_asks(role: str, kind: str) -> None:
 def test_reading_and_listing_need_no_gpu_stack() -> None:
     program = (
         "import sys\n"
-        "from selfboost import plugins, recipe, cli, summary, report, terminal\n"
+        "from selfboost import plugins, recipe, cli, report\n"
+        "from selfboost.views import summary, terminal\n"
         "[plugins.load(role, kind) for role in plugins.FOLDERS for kind in plugins.kinds(role)]\n"
         "[recipe.read(path) for path in recipe.shipped().values()]\n"
         "print(sorted({'torch', 'transformers', 'scipy', 'pyarrow'} & set(sys.modules)))"
@@ -72,11 +75,39 @@ def test_an_unknown_kind_names_the_allowed_ones() -> None:
 
 
 def test_a_dotted_kind_loads_a_third_party_class(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "someones_methods.py").write_text("import dataclasses\n@dataclasses.dataclass\nclass Mine: ...\n")
+    (tmp_path / "someones_methods.py").write_text(
+        "import dataclasses\n"
+        "@dataclasses.dataclass\nclass Mine:\n    def iterate(self, run): ...\n"
+        "@dataclasses.dataclass\nclass Part: ...\n"
+    )
     monkeypatch.syspath_prepend(str(tmp_path))
     assert plugins.load("method", "someones_methods:Mine").__name__ == "Mine"
     with pytest.raises(ValueError, match="cannot be loaded"):
         plugins.load("method", "someones_methods:Theirs")
+    with pytest.raises(ValueError, match=r"'someones_methods:Part': is not a method; it must define iterate\(\)"):
+        plugins.load("method", "someones_methods:Part")
+
+
+def test_a_class_that_does_not_do_what_its_role_asks_is_no_component() -> None:
+    assert (SOURCE / "train" / "local_settings.py").exists(), "it defines a class of its own name, and no training"
+    assert "local_settings" not in plugins.kinds("trainer")
+    with pytest.raises(ValueError, match=r"trainer.kind = 'local_settings': no such trainer"):
+        plugins.load("trainer", "local_settings")
+
+
+def test_what_a_component_inherits_counts_too() -> None:
+    assert "def iterate" not in (SOURCE / "methods" / "seed_sft_po.py").read_text()
+    assert "seed_sft_po" in plugins.kinds("method")
+
+
+@pytest.mark.parametrize("role", plugins.FOLDERS)
+def test_listing_by_source_finds_what_the_classes_say(role: str) -> None:
+    folder = plugins.FOLDERS[role]
+    files = [path.stem for path in (SOURCE / folder).glob("*.py") if path.stem != "__init__"]
+    modules = [importlib.import_module(f"selfboost.{folder}.{stem}") for stem in files]
+    own = {c for module in modules for c in vars(module).values() if getattr(c, "__module__", "") == module.__name__}
+    shipped = {cls.__module__.rpartition(".")[2] for cls in own if isinstance(cls, type) and plugins.is_shipped(cls)}
+    assert shipped == plugins.kinds(role).keys()
 
 
 @pytest.mark.parametrize("code", ["def broken(:", "1 / 0"])

@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 
 from selfboost import recipe
-from selfboost.labelling import Labelling
 from selfboost.losses.dpo import DPO
 from selfboost.losses.noise_preference import NoisePreference
+from selfboost.losses.noise_settings import Noise
 from selfboost.methods.dnpo import DNPO
+from selfboost.methods.parts.labelling import Labelling
 from selfboost.methods.spin import SPIN
-from selfboost.noise import Noise
 from selfboost.plan import Plan, plan
 from selfboost.recipe_text import recipe_text
 from selfboost.scorers.judge import Judge

@@ -13,8 +13,8 @@ import pytest
 from train_and_die import tiny_recipe
 
 from fake_recipes import Heard, results
+from selfboost.demo import EMBEDDED_MODEL
 from selfboost.loop import boost
-from selfboost.recipe import EMBEDDED_MODEL
 
 pytestmark = pytest.mark.skipif(
     not (EMBEDDED_MODEL / "tokenizer.json").exists(), reason="the embedded tokenizer is not here"

@@ -12,8 +12,8 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from fake_recipes import Heard, write_recipe
 from selfboost import recipe
+from selfboost.demo import EMBEDDED_MODEL
 from selfboost.loop import boost
-from selfboost.recipe import EMBEDDED_MODEL
 
 
 class DiesAt(Heard):

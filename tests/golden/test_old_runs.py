@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 
 from fake_recipes import run
-from selfboost.pair_view import print_pair
 from selfboost.records import Pair
 from selfboost.report import write_report
 from selfboost.store import cards, read_rows
-from selfboost.summary import print_summary, summary
+from selfboost.views.pair_view import print_pair
+from selfboost.views.summary import print_summary, summary
 
 ARCHIVE = Path(__file__).parent / "runs-0.1.0.tar.xz"
 METHODS = ("synpo", "dnpo")

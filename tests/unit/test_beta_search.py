@@ -7,7 +7,7 @@ import pytest
 
 from fake_recipes import run, summary, write_recipe
 from selfboost import recipe, store
-from selfboost.beta_search import BetaSearch
+from selfboost.methods.parts.beta_search import BetaSearch
 from selfboost.records import Pair, Rated
 
 BETAS = (2.0, 4.0, 8.0)

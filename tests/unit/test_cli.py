@@ -12,7 +12,7 @@ import pytest
 
 from fake_recipes import write_recipe
 from selfboost import cli, plugins, recipe
-from selfboost.recipe import EMBEDDED_MODEL
+from selfboost.demo import EMBEDDED_MODEL
 
 COMMANDS = ("run", "check", "init", "show", "report", "list", "inspect")
 HEAVY = {"torch", "transformers", "scipy", "numpy", "pyarrow", "pydantic", "rich"}

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from selfboost.seed_data import EMBEDDED_FILES
+from selfboost.demo import EMBEDDED_FILES
 
 
 def build(into: Path, *more: str) -> dict[str, bytes]:

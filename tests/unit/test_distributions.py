@@ -12,11 +12,12 @@ from hypothesis import strategies as st
 
 from fake_recipes import Heard, write_recipe
 from fake_recipes import run as go
-from selfboost import distributions, recipe, store
-from selfboost.distributions import FOLDER, Distributions, divergence, reply
+from selfboost import recipe, store
 from selfboost.engines.fake import read_fake
 from selfboost.method import Method
-from selfboost.pairing import gold_pairs
+from selfboost.methods.parts import distributions
+from selfboost.methods.parts.distributions import FOLDER, Distributions, divergence, reply
+from selfboost.methods.parts.pairing import gold_pairs
 from selfboost.records import Answer, Model, Origin, Pair, Sampling, Verdict, user_prompt
 from selfboost.run import Run
 from selfboost.statistics import mean_interval, ratio_interval, wasserstein, wasserstein_by_chance

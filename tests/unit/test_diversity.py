@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from selfboost import diversity
-from selfboost.diversity import (
+from selfboost.prompts import diversity
+from selfboost.prompts.diversity import (
     entropy_bits,
     equal_draws,
     group_vectors,

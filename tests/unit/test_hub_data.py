@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from selfboost.hub_data import hub_rows, is_hub_name
-from selfboost.seeds import Seed, gather_seeds, read_seeds
+from selfboost.data.hub_data import hub_rows, is_hub_name
+from selfboost.data.seeds import Seed, gather_seeds, read_seeds
 
 needs_library = pytest.mark.skipif(importlib.util.find_spec("datasets") is None, reason="datasets is not installed")
 
@@ -99,7 +99,7 @@ def test_an_absent_split_and_a_damaged_row_are_named(folder: Path) -> None:
 
 @needs_library
 def test_an_absent_data_set_offline_is_one_sentence() -> None:
-    program = "from selfboost.seeds import read_seeds; read_seeds('nobody/nothing-here:train')"
+    program = "from selfboost.data.seeds import read_seeds; read_seeds('nobody/nothing-here:train')"
     done = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, env={**os.environ, "HF_HUB_OFFLINE": "1"}
     )

@@ -16,8 +16,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
-from selfboost import keywords as module
-from selfboost.keywords import (
+from selfboost.data.paragraphs import read_paragraphs
+from selfboost.prompts import keywords as module
+from selfboost.prompts.keywords import (
     KeywordPool,
     KeywordRule,
     cached_pool,
@@ -28,8 +29,7 @@ from selfboost.keywords import (
     read_pool,
     training_list,
 )
-from selfboost.paragraphs import read_paragraphs
-from selfboost.stop_words import STOP_WORDS
+from selfboost.prompts.stop_words import STOP_WORDS
 
 DATA = Path(os.environ.get("SELFBOOST_DATA", Path(__file__).parents[3] / "shared" / "data")) / "corpus"
 EMBEDDED = Path(__file__).parents[2] / "src" / "selfboost" / "demo" / "assets"

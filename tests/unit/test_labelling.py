@@ -12,8 +12,8 @@ import pytest
 
 from fake_recipes import Heard, write_recipe
 from selfboost import recipe
-from selfboost.labelling import CHANGED, COUNTED, Labelling
-from selfboost.pairing import gold_pairs
+from selfboost.methods.parts.labelling import CHANGED, COUNTED, Labelling
+from selfboost.methods.parts.pairing import gold_pairs
 from selfboost.records import Answer, Model, Pair, Verdict
 from selfboost.run import Run
 from selfboost.scorers import Scorer

@@ -10,12 +10,12 @@ from benchmarks.laboratory_golds import seed_file, spoilt
 from benchmarks.laboratory_rows import ALL, Row, merged, read, write
 from benchmarks.laboratory_self_play import SELF_PLAY_GROUPS
 
+from selfboost.data.seeds import read_seeds
+from selfboost.demo import EMBEDDED_FILES
 from selfboost.demo.checks import check
+from selfboost.methods.parts.self_play import SelfPlay
 from selfboost.recipe import Recipe, shipped
 from selfboost.recipe import read as read_recipe
-from selfboost.seed_data import EMBEDDED_FILES
-from selfboost.seeds import read_seeds
-from selfboost.self_play import SelfPlay
 
 LINES = [json.loads(line) for line in (EMBEDDED_FILES / "seed.jsonl").read_text().splitlines()]
 GOLDS = [(line["prompt"], line["response"]) for line in LINES]

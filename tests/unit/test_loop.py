@@ -13,8 +13,8 @@ import pytest
 from fake_recipes import Heard, run, summary, write_recipe
 from selfboost import store
 from selfboost.loop import decide
-from selfboost.recipe import Gate
 from selfboost.records import Model, Rated
+from selfboost.settings import Gate
 from selfboost.train import Sequenced
 from selfboost.train.fake import Fake
 

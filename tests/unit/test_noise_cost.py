@@ -8,15 +8,16 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from selfboost import recipe
-from selfboost.cost import PEAK, SHARES, noise_operations
-from selfboost.memory import NOISE_BLOCKS
-from selfboost.model_size import ModelSize, model_size
-from selfboost.noise import Noise
-from selfboost.plan import Plan, plan, print_plan
-from selfboost.train import noise as arithmetic
-from selfboost.train.logits import Head
-from selfboost.train.noise_draws import Draws
-from selfboost.train.packs import ROUND
+from selfboost.losses.noise_settings import Noise
+from selfboost.plan import Plan, plan
+from selfboost.plan.cost import PEAK, SHARES, noise_operations
+from selfboost.plan.memory import NOISE_BLOCKS
+from selfboost.plan.model_size import ModelSize, model_size
+from selfboost.plan.text import show_plan
+from selfboost.train.model.logits import Head
+from selfboost.train.noise import module as arithmetic
+from selfboost.train.noise.draws import Draws
+from selfboost.train.packs.layout import ROUND
 
 NOISY = "dnpo-llama3.2-3b"
 
@@ -108,7 +109,7 @@ def test_a_plan_says_what_noise_takes_where_there_is_noise(
 ) -> None:
     monkeypatch.setenv("COLUMNS", "80")
     for settings, said in (([], True), (["method.noise=none"], False)):
-        print_plan(read("seed.limit=200", "run.iterations=2", *settings))
+        show_plan(plan(read("seed.limit=200", "run.iterations=2", *settings)))
         written = capsys.readouterr().out
         assert max(map(len, written.splitlines())) <= 80
         words = " ".join(written.split())

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from selfboost.novelty import Novelty, NoveltyRule, copied, jaccard, runs
+from selfboost.prompts.novelty import Novelty, NoveltyRule, copied, jaccard, runs
 from selfboost.statistics import words_of
 
 WORDS = [f"word{i}" for i in range(400)]

@@ -9,9 +9,9 @@ from rich.console import Console
 from small_run import EVIL, evil_pair, finished_run
 
 from selfboost import store
-from selfboost.pair_view import find_pair, pair_view, print_pair
 from selfboost.records import Pair
-from selfboost.train.rows import pair_items
+from selfboost.train.packs.rows import pair_items
+from selfboost.views.pair_view import find_pair, pair_view, print_pair
 
 
 def shown(root: Path, pair_id: str, **given: object) -> str:

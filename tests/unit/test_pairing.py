@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from selfboost.pairing import PairFilter, answer_fault, best_and_worst, pick
+from selfboost.methods.parts.pairing import PairFilter, answer_fault, best_and_worst, pick
 from selfboost.records import Answer, Origin, Pair, Verdict, user_prompt
 from selfboost.statistics import repeated_share
 

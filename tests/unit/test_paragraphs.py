@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from selfboost.paragraphs import read_paragraphs
+from selfboost.data.paragraphs import read_paragraphs
 
 EMBEDDED = Path(__file__).parents[2] / "src" / "selfboost" / "demo" / "assets" / "paragraphs.jsonl"
 

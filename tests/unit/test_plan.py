@@ -10,10 +10,12 @@ import pytest
 
 from fake_recipes import write_recipe
 from selfboost import recipe
-from selfboost.cost import PEAK, SHARES
-from selfboost.model_size import from_parameters, model_size
-from selfboost.plan import Plan, PlannedStage, plan, print_plan
-from selfboost.recipe import EMBEDDED_MODEL, Recipe
+from selfboost.demo import EMBEDDED_MODEL
+from selfboost.plan import Plan, PlannedStage, plan
+from selfboost.plan.cost import PEAK, SHARES
+from selfboost.plan.model_size import from_parameters, model_size
+from selfboost.plan.text import show_plan
+from selfboost.recipe import Recipe
 
 SMALL = ("seed.limit=100", "run.iterations=1", "method.search.betas=[]", "method.prompts=60", "method.pairs=10")
 
@@ -103,7 +105,7 @@ def test_a_model_that_is_here_is_counted() -> None:
 
 def test_what_is_assumed_is_said(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "80")
-    print_plan(read("synpo-lora-8b-one-gpu"))
+    show_plan(plan(read("synpo-lora-8b-one-gpu")))
     written = capsys.readouterr().out
     words = " ".join(written.split())
     assert max(map(len, written.splitlines())) <= 80

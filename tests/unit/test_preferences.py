@@ -8,7 +8,7 @@ import pytest
 
 from fake_recipes import PROMPTS, run, summary, write_recipe
 from selfboost import recipe, store
-from selfboost.preferences import read_preferences
+from selfboost.data.preferences import read_preferences
 from selfboost.records import Message, Pair
 
 

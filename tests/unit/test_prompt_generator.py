@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from fake_recipes import run, summary, write_recipe
 from selfboost import store
-from selfboost.novelty import copied
-from selfboost.prompt_generator import PromptGenerator
+from selfboost.prompts.generator import PromptGenerator
+from selfboost.prompts.novelty import copied
 from selfboost.records import Answer, Origin, Pair, user_prompt
 
 PROMPT = user_prompt("Design a question.", Origin(source="keywords", keywords=("one", "two")))

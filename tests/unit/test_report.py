@@ -21,7 +21,7 @@ from selfboost.report.markup import VOID, Html, said, tag
 from selfboost.report.material import Story, read_story
 from selfboost.report.prompts import read_run_prompts
 from selfboost.report.rounds import example
-from selfboost.summary import interval, summary
+from selfboost.views.summary import interval, summary
 
 
 class Balance(HTMLParser):

@@ -16,13 +16,13 @@ from test_report import page_of
 
 from fake_recipes import run, write_recipe
 from selfboost import store
-from selfboost.distributions import FOLDER, INITIAL
+from selfboost.methods.parts.distributions import FOLDER, INITIAL
 from selfboost.records import Verdict
 from selfboost.report.charts import histogram, outcomes
 from selfboost.report.material import read_story
 from selfboost.report.self_play import OUTLINES, self_play_section
 from selfboost.report.stage_rows import rows
-from selfboost.summary import choices, print_summary, summary
+from selfboost.views.summary import choices, print_summary, summary
 
 TITLE = "<h2>Self-play</h2>"
 NOISE = ("noise_loss", "noise_sigma", "noise_sigma_first", "noise_sigma_middle", "noise_sigma_last", "noise_shift")

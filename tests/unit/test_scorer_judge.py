@@ -15,11 +15,11 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from fake_recipes import results, run, write_recipe
 from selfboost import recipe, store
-from selfboost.cost import PEAK, SHARES
 from selfboost.engines import Generation
 from selfboost.engines.fake import Fake, FakeSampler, read_fake
 from selfboost.engines.local import Local
 from selfboost.plan import plan
+from selfboost.plan.cost import PEAK, SHARES
 from selfboost.recipe_text import known_by, recipe_text
 from selfboost.records import Message, Model, Origin, Prompt, Sampling, Verdict
 from selfboost.scorers.judge import PROMPT, Judge

@@ -9,14 +9,14 @@ import torch
 from engine_models import TEMPLATE, real, save_words
 from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, LlamaForSequenceClassification
 
+from selfboost.data.seeds import read_seeds
+from selfboost.demo import EMBEDDED_FILES
 from selfboost.engines.fake import INITIAL, FakeModel, FakeTokenizer, fake_logps, write_fake
 from selfboost.records import Answer, Message, Model, Origin, Prompt, user_prompt
 from selfboost.scorers.checks import Checks
 from selfboost.scorers.implicit import Implicit
 from selfboost.scorers.reward_model import RewardModel
 from selfboost.scorers.verdicts import verdicts
-from selfboost.seed_data import EMBEDDED_FILES
-from selfboost.seeds import read_seeds
 from selfboost.train.fake import Fake
 from selfboost.train.local import Local
 

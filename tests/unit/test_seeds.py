@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from selfboost.recipe import SeedSource
+from selfboost.data.seed_data import SeedSource, load_seed_data
+from selfboost.data.seeds import Seed, read_seeds, split
+from selfboost.demo import EMBEDDED_FILES
 from selfboost.records import Message
-from selfboost.seed_data import EMBEDDED_FILES, load_seed_data
-from selfboost.seeds import Seed, read_seeds, split
 
 DATA = Path(os.environ.get("SELFBOOST_DATA", Path(__file__).parents[3] / "shared" / "data")) / "seed"
 words = st.text(min_size=1).filter(str.strip)

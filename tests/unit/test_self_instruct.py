@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 from fake_recipes import Heard, write_recipe
 from selfboost import recipe, store
+from selfboost.prompts.self_instruct import STAGE, SelfInstruct, known_prompts, read_prompts
 from selfboost.records import Answer, Origin, Sampling, user_prompt
 from selfboost.run import Run
-from selfboost.self_instruct import STAGE, SelfInstruct, known_prompts, read_prompts
 
 REQUEST = user_prompt("Come up with tasks.", Origin(source="shown"))
 TAGGED: dict[str, Any] = {"item": "<task> {prompt} </task>", "template": "{items}", "separator": " "}

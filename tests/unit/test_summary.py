@@ -11,7 +11,7 @@ import pytest
 from small_run import finished_run
 
 from selfboost import store
-from selfboost.summary import choices, duration, interval, is_share, number, print_summary, summary, summary_table
+from selfboost.views.summary import choices, duration, interval, is_share, number, print_summary, summary, summary_table
 
 
 @pytest.fixture
@@ -187,7 +187,7 @@ def test_what_a_measure_is_makes_it_a_share_not_the_values_that_it_has() -> None
 def test_nothing_heavy_is_loaded_to_look_at_a_run() -> None:
     code = (
         "import sys; from pathlib import Path; from selfboost.report import write_report;"
-        "from selfboost.summary import print_summary; import selfboost.pair_view, selfboost.terminal;"
+        "from selfboost.views.summary import print_summary; import selfboost.views.pair_view, selfboost.views.terminal;"
         "print_summary(Path(sys.argv[1])); write_report(Path(sys.argv[1]));"
         "assert not {'torch', 'transformers', 'scipy', 'numpy', 'pyarrow'} & set(sys.modules)"
     )

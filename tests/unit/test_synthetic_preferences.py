@@ -10,8 +10,8 @@ import pytest
 from fake_recipes import PROMPTS, Heard, run, summary, write_recipe
 from selfboost import plugins, recipe, store
 from selfboost.engines.fake import is_good
+from selfboost.methods.parts.synthetic_preferences import SyntheticPreferences
 from selfboost.records import Answer, Example, Model, Pair, Verdict, content_hash
-from selfboost.synthetic_preferences import SyntheticPreferences
 from selfboost.train import Trainer
 
 FAMILY = [kind for kind in plugins.kinds("method") if issubclass(plugins.load("method", kind), SyntheticPreferences)]

@@ -7,9 +7,9 @@ import pytest
 from rich.console import Console
 from small_run import EVIL, make_run
 
-from selfboost import terminal
 from selfboost.store import StageCard
-from selfboost.terminal import Terminal, Work
+from selfboost.views import terminal
+from selfboost.views.terminal import Terminal, Work
 
 
 def card(name: str) -> StageCard:

@@ -26,11 +26,11 @@ from selfboost.losses.bradley_terry import BradleyTerry
 from selfboost.losses.dpo import DPO
 from selfboost.losses.simpo import SimPO
 from selfboost.train import Sequenced, Training
-from selfboost.train.adapters import FOLDER, put_on
 from selfboost.train.local import Local
-from selfboost.train.logprobs import language_model
-from selfboost.train.objectives import Preference, reference_logps
-from selfboost.train.rows import pair_items
+from selfboost.train.model.adapters import FOLDER, put_on
+from selfboost.train.model.logprobs import language_model
+from selfboost.train.packs.rows import pair_items
+from selfboost.train.steps.objectives import Preference, reference_logps
 
 peft = pytest.importorskip("peft", reason="needs the extra `lora`")
 torch.set_num_threads(1)

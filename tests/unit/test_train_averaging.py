@@ -9,9 +9,9 @@ from safetensors.torch import load_file
 from train_records import examples, model, silent
 
 from selfboost.train import Training
-from selfboost.train.averaging import Average
 from selfboost.train.local import Local
-from selfboost.train.optimizers import Optimizer
+from selfboost.train.steps.averaging import Average
+from selfboost.train.steps.optimizers import Optimizer
 
 torch.set_num_threads(1)
 WEIGHTS = "model.safetensors"

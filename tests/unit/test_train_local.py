@@ -13,9 +13,9 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from selfboost.losses.dpo import DPO
 from selfboost.losses.simpo import SimPO
 from selfboost.train import Sequenced, Training
-from selfboost.train.checkpoints import STATE
 from selfboost.train.local import Local
-from selfboost.train.telemetry import TIMINGS
+from selfboost.train.steps.checkpoints import STATE
+from selfboost.train.steps.telemetry import TIMINGS
 
 torch.set_num_threads(1)
 TRAINING = Training(learning_rate=1e-3, batch_size=4, epochs=2.5, max_length=64)

@@ -50,14 +50,14 @@ from selfboost.losses import PairScores
 from selfboost.losses.dpo import DPO
 from selfboost.losses.ipo import IPO
 from selfboost.losses.simpo import SimPO
-from selfboost.train.attention import register
-from selfboost.train.batches import micro_batches
 from selfboost.train.local import Local
-from selfboost.train.logits import Head, head_of
-from selfboost.train.logprobs import language_model
-from selfboost.train.objectives import Likelihood, Preference, reference_logps
-from selfboost.train.recomputation import recompute_activations
-from selfboost.train.rows import example_items, pair_items
+from selfboost.train.model.attention import register
+from selfboost.train.model.logits import Head, head_of
+from selfboost.train.model.logprobs import language_model
+from selfboost.train.model.recomputation import recompute_activations
+from selfboost.train.packs.batches import micro_batches
+from selfboost.train.packs.rows import example_items, pair_items
+from selfboost.train.steps.objectives import Likelihood, Preference, reference_logps
 
 torch.set_num_threads(1)
 EXACT = {"rtol": 1e-9, "atol": 1e-10}

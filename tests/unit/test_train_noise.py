@@ -19,24 +19,24 @@ from transformers import AutoModelForCausalLM
 
 from selfboost.losses.dpo import DPO
 from selfboost.losses.noise_preference import NoisePreference
+from selfboost.losses.noise_settings import Noise
 from selfboost.losses.simpo import SimPO
-from selfboost.noise import Noise
 from selfboost.recipe import build
 from selfboost.train import Training
-from selfboost.train import noise as arithmetic
-from selfboost.train.batches import step_batches
-from selfboost.train.collapse import STEPS, Watch
-from selfboost.train.kept_states import states_file
+from selfboost.train.devices.parallel import ALONE
 from selfboost.train.local import Local
-from selfboost.train.logits import Head
-from selfboost.train.logprobs import language_model
-from selfboost.train.noise import NoiseModule, NoisyHead, Strength
-from selfboost.train.noise_draws import NOISE, POLICY, Draws
-from selfboost.train.noise_objective import NoisyPreference, _scale_for, frozen
-from selfboost.train.objectives import Preference, reference_logps
-from selfboost.train.parallel import ALONE
-from selfboost.train.rows import pair_items
-from selfboost.train.telemetry import TIMINGS
+from selfboost.train.model.logits import Head
+from selfboost.train.model.logprobs import language_model
+from selfboost.train.noise import module as arithmetic
+from selfboost.train.noise.draws import NOISE, POLICY, Draws
+from selfboost.train.noise.kept_states import states_file
+from selfboost.train.noise.module import NoiseModule, NoisyHead, Strength
+from selfboost.train.noise.objective import NoisyPreference, _scale_for, frozen
+from selfboost.train.packs.batches import step_batches
+from selfboost.train.packs.rows import pair_items
+from selfboost.train.steps.collapse import STEPS, Watch
+from selfboost.train.steps.objectives import Preference, reference_logps
+from selfboost.train.steps.telemetry import TIMINGS
 
 torch.set_num_threads(1)
 EXACT = {"rtol": 1e-9, "atol": 1e-10}

@@ -18,13 +18,13 @@ from train_records import examples, model, pairs, silent
 
 from selfboost.losses.dpo import DPO
 from selfboost.losses.noise_preference import NoisePreference
+from selfboost.losses.noise_settings import Noise
 from selfboost.losses.simpo import SimPO
-from selfboost.noise import Noise
 from selfboost.train import Training
-from selfboost.train.checkpoints import STATE
+from selfboost.train.devices.parallel import World
 from selfboost.train.local import Local
-from selfboost.train.parallel import World
-from selfboost.train.telemetry import TIMINGS
+from selfboost.train.steps.checkpoints import STATE
+from selfboost.train.steps.telemetry import TIMINGS
 
 torch.set_num_threads(1)
 ONE = Local(device="cpu", dtype="float32", micro_batch_tokens=60, checkpoint_seconds=0)
@@ -119,7 +119,7 @@ CONDUCTOR = """
 import sys, time
 from pathlib import Path
 from train_records import examples, model
-from selfboost.noise import Noise
+from selfboost.losses.noise_settings import Noise
 from selfboost.train import Training
 from selfboost.train.local import Local
 local = Local(device="cpu", dtype="float32", devices=2)

@@ -5,9 +5,9 @@ import json
 import pytest
 from train_records import pairs
 
-from selfboost.train import references
-from selfboost.train.references import ReferenceCache
-from selfboost.train.rows import pair_items
+from selfboost.train.packs.rows import pair_items
+from selfboost.train.steps import references
+from selfboost.train.steps.references import ReferenceCache
 
 
 class Computed:

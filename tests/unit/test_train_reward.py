@@ -15,7 +15,7 @@ from transformers import (
 from selfboost.losses.bradley_terry import BradleyTerry
 from selfboost.train import Sequenced, Training
 from selfboost.train.local import Local
-from selfboost.train.telemetry import TIMINGS
+from selfboost.train.steps.telemetry import TIMINGS
 
 torch.set_num_threads(1)
 TRAINING = Training(learning_rate=3e-3, batch_size=4, epochs=6)

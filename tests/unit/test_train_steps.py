@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from train_records import examples, pair, pairs
 
 from selfboost.train import Training
-from selfboost.train.batches import in_order, micro_batches, step_batches, steps_of
-from selfboost.train.optimizers import Optimizer, learning_rate
-from selfboost.train.rows import Row, example_items, hash_items, pair_items
+from selfboost.train.packs.batches import in_order, micro_batches, step_batches, steps_of
+from selfboost.train.packs.rows import Row, example_items, hash_items, pair_items
+from selfboost.train.steps.optimizers import Optimizer, learning_rate
 
 torch.set_num_threads(1)
 quick = settings(max_examples=60, deadline=None)

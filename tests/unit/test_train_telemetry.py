@@ -22,9 +22,9 @@ from transformers import (
 )
 
 from selfboost.train import Training
-from selfboost.train.adapters import put_on
-from selfboost.train.rows import example_items, pair_items
-from selfboost.train.telemetry import TIMINGS, StepMeter, keys_seen, memory_mb, product_rate, work_of
+from selfboost.train.model.adapters import put_on
+from selfboost.train.packs.rows import example_items, pair_items
+from selfboost.train.steps.telemetry import TIMINGS, StepMeter, keys_seen, memory_mb, product_rate, work_of
 
 torch.set_num_threads(1)
 SIZES = {"vocab_size": 64, "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2,

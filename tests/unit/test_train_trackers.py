@@ -12,13 +12,13 @@ from transformers import AutoModelForCausalLM
 
 from selfboost.recipe_text import known_by
 from selfboost.train import Training
-from selfboost.train.checkpoints import StateFolder
 from selfboost.train.local import Local
-from selfboost.train.logprobs import language_model
-from selfboost.train.objectives import Likelihood
-from selfboost.train.optimization import Loop, Pace
-from selfboost.train.rows import example_items
-from selfboost.train.trackers import Tracked, tracking
+from selfboost.train.model.logprobs import language_model
+from selfboost.train.packs.rows import example_items
+from selfboost.train.steps.checkpoints import StateFolder
+from selfboost.train.steps.loop import Loop, Pace
+from selfboost.train.steps.objectives import Likelihood
+from selfboost.train.steps.trackers import Tracked, tracking
 
 torch.set_num_threads(1)
 TRAINING = Training(learning_rate=1e-3, batch_size=4, epochs=2, max_length=64)

@@ -8,15 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 from pydantic import Field
 
 from selfboost.records import Answer, Example, Model, Rated, Sampling
 from selfboost.scorers import Scorer, pairwise
-
-if TYPE_CHECKING:
-    from selfboost.run import Run
+from selfboost.verbs import Verbs
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,7 +40,7 @@ class HeldOut:
                 "single answers, such as reward_model or checks"
             )
 
-    def rate(self, run: Run, model: Model, examples: Sequence[Example], split: str) -> Sequence[Rated]:
+    def rate(self, run: Verbs, model: Model, examples: Sequence[Example], split: str) -> Sequence[Rated]:
         """Sample, score, and put the values of each prompt side by side."""
         sampling = Sampling(temperature=self.temperature, max_tokens=self.max_tokens, samples=self.samples)
         answers = self._answers(run, model, examples, f"{split}-sampled", sampling)
@@ -65,10 +63,10 @@ class HeldOut:
         ]
 
     @staticmethod
-    def _answers(run: Run, model: Model, examples: Sequence[Example], name: str, sampling: Sampling) -> list[Answer]:
+    def _answers(run: Verbs, model: Model, examples: Sequence[Example], name: str, sampling: Sampling) -> list[Answer]:
         return run.sample(name, model, [example.prompt for example in examples], sampling)
 
-    def _scores(self, run: Run, answers: Sequence[Answer], name: str) -> list[float | None]:
+    def _scores(self, run: Verbs, answers: Sequence[Answer], name: str) -> list[float | None]:
         return [verdict.value for verdict in run.score(name, answers, self.scorer)]
 
 

@@ -1,2 +1,10 @@
-"""The embedded demo: a small made-up world of tasks, a tiny model that half masters it,
-and the scripts that make both."""
+"""The embedded demo: a small made-up world, a tiny model that half masters it, and the scripts that make both."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+EMBEDDED = "embedded"
+"""As a model's, a seed's or the paragraphs' path: those that ship with selfboost."""
+EMBEDDED_FILES = Path(__file__).parent / "assets"
+EMBEDDED_MODEL = EMBEDDED_FILES / "model"

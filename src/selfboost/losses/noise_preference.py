@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from selfboost.losses.dpo import DPO
-from selfboost.noise import Noise
+from selfboost.losses.noise_settings import Noise
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -11,13 +11,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from selfboost.data.seeds import Seed
 from selfboost.losses.noise_preference import NoisePreference
-from selfboost.method import Window
-from selfboost.recipe import Recipe
+from selfboost.methods.parts.self_play import SelfPlay
 from selfboost.records import Model
-from selfboost.run import Run
-from selfboost.seeds import Seed
-from selfboost.self_play import SelfPlay
+from selfboost.verbs import Settings, Verbs, Window
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,7 +25,7 @@ class DNPO(SelfPlay):
     window: Window = "last"
     """The pairs of the current iteration alone."""
 
-    def check(self, recipe: Recipe, seeds: Sequence[Seed]) -> None:
+    def check(self, recipe: Settings, seeds: Sequence[Seed]) -> None:
         """Whether the loss has the noise that is asked for, beside what all self-play needs."""
         super().check(recipe, seeds)
         if self.noise != "none" and isinstance(recipe.loss, NoisePreference) and not recipe.loss.noise.scale:
@@ -41,7 +39,7 @@ class DNPO(SelfPlay):
                 'with method.noise = "none" any loss will do'
             )
 
-    def iterate(self, run: Run) -> Model:
+    def iterate(self, run: Verbs) -> Model:
         """One iteration: own answers, their labels, noise preference optimisation."""
         own = self.own_answers(run)
         if run.iteration <= self.plain_iterations:

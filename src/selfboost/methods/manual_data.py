@@ -7,15 +7,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
-from selfboost.hub_data import is_hub_name
-from selfboost.pairing import objection, pick
-from selfboost.preferences import read_preferences
-from selfboost.recipe import Recipe
+from selfboost.data.hub_data import is_hub_name
+from selfboost.data.preferences import read_preferences
+from selfboost.data.seeds import Seed
+from selfboost.methods.parts.pairing import objection, pick
+from selfboost.methods.parts.synthetic_preferences import SyntheticPreferences
+from selfboost.prompts.novelty import novelty_of
 from selfboost.records import Model, Origin, Pair, Prompt
-from selfboost.run import Run
-from selfboost.seeds import Seed
 from selfboost.setting_types import PathOrName
-from selfboost.synthetic_preferences import SyntheticPreferences
+from selfboost.verbs import Settings, Verbs
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,7 +26,7 @@ class ManualData(SyntheticPreferences):
     data: PathOrName = ""
     """Rows with prompt, chosen and rejected: JSONL, Parquet, a folder of them, or a hub data set by its name."""
 
-    def check(self, recipe: Recipe, seeds: Sequence[Seed]) -> None:
+    def check(self, recipe: Settings, seeds: Sequence[Seed]) -> None:
         """Whether the data is there and reads."""
         super().check(recipe, seeds)
         if not self.data:
@@ -36,9 +36,10 @@ class ManualData(SyntheticPreferences):
         if not is_hub_name(self.data):
             read_preferences(self.data)
 
-    def iterate(self, run: Run) -> Model:
+    def iterate(self, run: Verbs) -> Model:
         """At most `pairs` of the pairs, at random, all apart from the measured and kept-away prompts."""
-        novelty = run.novelty(replace(self.generator.novelty, similarity=1))  # others' prompts may resemble each other
+        # Prompts that others wrote may resemble each other.
+        novelty = novelty_of(run, replace(self.generator.novelty, similarity=1))
         counts = Counter[str]()
         pairs: list[Pair] = []
         rows, wrong = read_preferences(self.data)

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from selfboost.method import ModelName
-from selfboost.pairing import gold_pairs, pick
+from selfboost.methods.parts.pairing import gold_pairs, pick
+from selfboost.methods.parts.synthetic_preferences import SyntheticPreferences
 from selfboost.records import Model
-from selfboost.run import Run
-from selfboost.synthetic_preferences import SyntheticPreferences
+from selfboost.verbs import Verbs
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,7 +19,7 @@ class SeedPO(SyntheticPreferences):
     once: ClassVar[bool] = True
     begins_with: ClassVar[ModelName | None] = None
 
-    def iterate(self, run: Run) -> Model:
+    def iterate(self, run: Verbs) -> Model:
         """One pair per seed, at most `pairs` of them."""
         own = run.sample("initial-answers", run.initial, [seed.prompt for seed in run.seeds], self.sampling)
         pairs = pick(gold_pairs(run, own), self.pairs, run.recipe.run.seed)

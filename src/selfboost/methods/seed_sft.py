@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
+from selfboost.methods.parts.synthetic_preferences import SyntheticPreferences
 from selfboost.records import Model
-from selfboost.run import Run
-from selfboost.synthetic_preferences import SyntheticPreferences
+from selfboost.verbs import Verbs
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -16,6 +16,6 @@ class SeedSFT(SyntheticPreferences):
 
     once: ClassVar[bool] = True
 
-    def iterate(self, run: Run) -> Model:
+    def iterate(self, run: Verbs) -> Model:
         """The same model whenever it is asked for."""
         return run.model("seed_sft")

@@ -13,12 +13,12 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from selfboost.pairing import answer_fault, ranked_pairs
+from selfboost.methods.parts.pairing import answer_fault, ranked_pairs
+from selfboost.methods.parts.synthetic_preferences import SyntheticPreferences
 from selfboost.records import Answer, Model, Origin, Pair, Prompt, Sampling, Verdict, user_prompt
-from selfboost.run import Run
 from selfboost.scorers.likelihood import Likelihood
-from selfboost.synthetic_preferences import SyntheticPreferences
 from selfboost.templates import check_pattern, check_template
+from selfboost.verbs import Verbs
 
 JUDGE = """Judge how well the response answers the user's question, with 0 to {highest} points. Give a point for each \
 of these that holds: it is about the question; it covers much of it; it answers what matters; it is clear, \
@@ -55,11 +55,11 @@ class SelfRewarding(SyntheticPreferences):
         check_template("template", self.template, {"prompt", "answer", "highest"})
         check_pattern("score", self.score, "the points")
 
-    def iterate(self, run: Run) -> Model:
+    def iterate(self, run: Verbs) -> Model:
         """Sample, judge, prefer."""
         return self.optimise(run, self.gather(run, lambda prompts: self._candidates(run, prompts), self.least_gap))
 
-    def _candidates(self, run: Run, prompts: Sequence[Prompt]) -> list[Pair]:
+    def _candidates(self, run: Verbs, prompts: Sequence[Prompt]) -> list[Pair]:
         answers = run.sample("answers", run.previous, prompts, replace(self.sampling, samples=self.samples))
         if self.judge == "likelihood":
             verdicts = run.score("self-scores", answers, Likelihood(policy="previous", over="mean"))
@@ -67,7 +67,7 @@ class SelfRewarding(SyntheticPreferences):
             verdicts = self._judged(run, answers)
         return ranked_pairs(run, prompts, answers, verdicts)
 
-    def _judged(self, run: Run, answers: Sequence[Answer]) -> list[Verdict]:
+    def _judged(self, run: Verbs, answers: Sequence[Answer]) -> list[Verdict]:
         """Mean points of each answer; a reply without points is counted, never guessed."""
         judgeable = [answer for answer in answers if not answer_fault(answer)]
         replies = run.sample("judgements", run.previous, [self._request(a) for a in judgeable], self.judging)

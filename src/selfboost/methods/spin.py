@@ -9,10 +9,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from selfboost.method import Window
+from selfboost.methods.parts.self_play import SelfPlay
 from selfboost.records import Model
-from selfboost.run import Run
-from selfboost.self_play import SelfPlay
+from selfboost.verbs import Verbs, Window
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,7 +21,7 @@ class SPIN(SelfPlay):
     window: Window = "last_two"
     """The paper trains on the current and the previous iteration's pairs."""
 
-    def iterate(self, run: Run) -> Model:
+    def iterate(self, run: Verbs) -> Model:
         """One round of self-play; noise and scored labels are DNPO's, whatever the shared settings say."""
         own = self.own_answers(run)
         return self.optimise(run, self.gold_over_own(run, own), noise="none")

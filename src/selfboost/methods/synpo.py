@@ -11,10 +11,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from selfboost.pairing import scored_pairs
+from selfboost.methods.parts.pairing import scored_pairs
+from selfboost.methods.parts.synthetic_preferences import SyntheticPreferences
 from selfboost.records import Answer, Model, Pair, Prompt
-from selfboost.run import Run
-from selfboost.synthetic_preferences import SyntheticPreferences
+from selfboost.verbs import Verbs
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,24 +26,24 @@ class SynPO(SyntheticPreferences):
     rejected: Literal["initial", "draft"] = "initial"
     """The initial model's answer, in every iteration; or, to see what that is worth, the current policy's draft."""
 
-    def iterate(self, run: Run) -> Model:
+    def iterate(self, run: Verbs) -> Model:
         """One iteration of algorithm 1: improver, pairs, policy."""
         improver = self.improver.train(run, self.sampling) if self.chosen == "refined" else None
         pairs = self.gather(run, lambda prompts: self._candidates(run, improver, prompts))
         return self.optimise(run, pairs)
 
-    def _candidates(self, run: Run, improver: Model | None, prompts: Sequence[Prompt]) -> list[Pair]:
+    def _candidates(self, run: Verbs, improver: Model | None, prompts: Sequence[Prompt]) -> list[Pair]:
         """For each prompt: a draft, its rewrite as the chosen answer, the initial model's as the rejected one."""
         drafts = run.sample("drafts", run.previous, prompts, self.sampling)
         return scored_pairs(run, prompts, self._chosen(run, improver, drafts), self._rejected(run, drafts))
 
-    def _chosen(self, run: Run, improver: Model | None, drafts: Sequence[Answer]) -> list[Answer]:
+    def _chosen(self, run: Verbs, improver: Model | None, drafts: Sequence[Answer]) -> list[Answer]:
         if improver is None:
             return run.sample("resampled", run.previous, [draft.prompt for draft in drafts], self.sampling)
         requests = [self.improver.request(draft.prompt, draft) for draft in drafts]
         return run.sample("refined", improver, requests, self.improver.sampling)
 
-    def _rejected(self, run: Run, drafts: Sequence[Answer]) -> Sequence[Answer]:
+    def _rejected(self, run: Verbs, drafts: Sequence[Answer]) -> Sequence[Answer]:
         if self.rejected == "draft":
             return drafts
         return run.sample("initial-answers", run.initial, [draft.prompt for draft in drafts], self.sampling)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from selfboost.report.markup import Html, folded, join, said, tag
 from selfboost.report.material import Answered, Round, Story
-from selfboost.summary import final, number
+from selfboost.views.summary import final, number
 
 SHOWN = 4
 

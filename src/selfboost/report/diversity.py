@@ -1,7 +1,7 @@
 """How new and how varied the prompts are that a run wrote, beside its seed and beside plain self-instruct.
 
-Figures 4 and 5 of SynPO (arXiv 2410.06961), by the measures of `selfboost.diversity`. Nothing for runs without prompts
-of their own.
+Figures 4 and 5 of SynPO (arXiv 2410.06961), by the measures of `selfboost.prompts.diversity`. Nothing for runs without
+prompts of their own.
 """
 
 from __future__ import annotations
@@ -9,14 +9,14 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
-from selfboost import diversity
-from selfboost.diversity import LEAST, MOST, SAMPLED, TOPICS, Likeness
+from selfboost.prompts import diversity
+from selfboost.prompts.diversity import LEAST, MOST, SAMPLED, TOPICS, Likeness
 from selfboost.records import Prompt
 from selfboost.report.charts import bars, curves, figure, histogram
 from selfboost.report.markup import Html, table, tag
 from selfboost.report.prompts import RunPrompts
 from selfboost.statistics import quantiles
-from selfboost.summary import number
+from selfboost.views.summary import number
 
 WRITTEN, PLAIN = "written by this run", "self-instruct"
 COMMONEST = 8

@@ -11,7 +11,7 @@ from selfboost.report.charts import curves, figure
 from selfboost.report.markup import Html, table, tag
 from selfboost.report.material import Answered, Round, Story
 from selfboost.statistics import distinct, quantiles, repeated_share
-from selfboost.summary import number
+from selfboost.views.summary import number
 
 HEADINGS = [
     "model",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from html import escape
 
-from selfboost.visible import visible
+from selfboost.views.visible import visible
 
 VOID = ("meta", "br", "line", "rect", "circle", "path", "polyline")
 """Elements written without an end."""

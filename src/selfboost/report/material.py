@@ -17,7 +17,7 @@ from selfboost.loop import beside_place
 from selfboost.records import Answer, Pair, Prompt, Rated, Verdict
 from selfboost.report.prompts import RunPrompts, read_run_prompts
 from selfboost.report.stage_rows import rows
-from selfboost.summary import summary
+from selfboost.views.summary import summary
 
 EXAMPLES = 6
 SEARCH = "beta-"

@@ -8,7 +8,7 @@ from typing import Any
 from selfboost.report.charts import Estimate, estimates, figure
 from selfboost.report.markup import Html, join, table, tag
 from selfboost.report.material import Story
-from selfboost.summary import against_beside, broke_off, duration, final, interval, is_share, number, table_cells
+from selfboost.views.summary import against_beside, broke_off, duration, final, interval, is_share, number, table_cells
 
 LEGEND = "Bars are 95 % intervals over prompts; a hollow point is a candidate that did not become the policy."
 

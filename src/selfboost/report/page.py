@@ -11,7 +11,7 @@ from selfboost.report.diversity import diversity_section
 from selfboost.report.markup import Html, folded, join, table, tag
 from selfboost.report.material import Story, read_story
 from selfboost.report.self_play import self_play_section
-from selfboost.summary import duration
+from selfboost.views.summary import duration
 
 NAME = "report.html"
 STYLE = Path(__file__).with_name("page.css")

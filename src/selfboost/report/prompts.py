@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from selfboost import store
+from selfboost.prompts.self_instruct import STAGE, known_prompts, read_prompts
 from selfboost.records import Answer, Prompt
 from selfboost.report.stage_rows import rows
-from selfboost.self_instruct import STAGE, known_prompts, read_prompts
 
 WRITTEN = "prompts"
 """Origin of prompts that the method wrote."""

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, cast
 
-from selfboost.labelling import CHANGED
+from selfboost.methods.parts.labelling import CHANGED
 from selfboost.records import Answer, Pair
 from selfboost.report.charts import bars, curves, figure, histogram
 from selfboost.report.markup import Html, folded, said, table, tag
 from selfboost.report.material import Round, Story
 from selfboost.store import StageCard
-from selfboost.summary import interval, is_share, number
+from selfboost.views.summary import interval, is_share, number
 
 NO_CURVE = (
     "step",

@@ -1,7 +1,7 @@
 """Self-play over its iterations: what the new policy finds likely, how labels fell, what the noise did, does it move.
 
-The plots of DNPO's paper (arXiv 2502.05400), from the stages of `selfboost.distributions`, the iterations' notes and
-the histories of their trainings. Every part is shown where what it needs was kept.
+The plots of DNPO's paper (arXiv 2502.05400), from the stages of `selfboost.methods.parts.distributions`, the
+iterations' notes and the histories of their trainings. Every part is shown where what it needs was kept.
 """
 
 from __future__ import annotations
@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import Any, cast
 
 from selfboost import store
-from selfboost.distributions import FOLDER, INITIAL, SIDES, reply, reward
+from selfboost.methods.parts.distributions import FOLDER, INITIAL, SIDES, reply, reward
 from selfboost.records import Pair, Verdict
 from selfboost.report.charts import curves, figure, histogram, outcomes
 from selfboost.report.markup import Html, table, tag
 from selfboost.report.material import Round, Story
 from selfboost.report.stage_rows import rows
-from selfboost.summary import number
+from selfboost.views.summary import number
 
 LIKELY = (-2.0, 0.0)
 """Mean log-probabilities per token that the histograms show, as the paper's do."""

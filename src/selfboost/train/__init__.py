@@ -79,7 +79,7 @@ class TrainingResult:
     history: Sequence[Mapping[str, float]]
     """One row per logged step: step, loss, learning_rate, gradient_norm; for pairs also margin and accuracy, and for
     those of language models chosen_logp, rejected_logp (means per token), chosen_logp_sum, rejected_logp_sum. What
-    differs from machine to machine: seconds, tokens_per_second, utilisation, memory_mb (`telemetry.StepMeter`).
+    differs from machine to machine: seconds, tokens_per_second, utilisation, memory_mb (`steps.telemetry.StepMeter`).
     With noise on the reference also noise_loss, noise_sigma (mean σ; noise_sigma_first, _middle and _last: at those
     tokens of the rejected answer), noise_shift (reference's summed log-probability with noise, less that without)."""
     facts: Mapping[str, float] = field(default_factory=dict[str, float])

@@ -22,8 +22,8 @@ from selfboost.losses import Loss
 from selfboost.losses.noise_preference import NoisePreference
 from selfboost.records import Answer, Example, Model, Pair, content_hash
 from selfboost.train import Sequenced, Training, TrainingResult
-from selfboost.train.batches import steps_of
-from selfboost.train.rows import Item, example_items, pair_items
+from selfboost.train.packs.batches import steps_of
+from selfboost.train.packs.rows import Item, example_items, pair_items
 
 WORTH: Mapping[bool | None, float] = {True: 1.0, None: 0.8, False: 0.0}
 """Of an answer that is good, that does not say (a person's, mostly), that is poor."""

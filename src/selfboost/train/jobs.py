@@ -19,31 +19,32 @@ from selfboost.engines.checkpoint import choose_device, choose_dtype, load_causa
 from selfboost.losses import Loss
 from selfboost.losses.noise_preference import NoisePreference
 from selfboost.records import Example, Model, Pair, content_hash
-from selfboost.train import Sequenced, Training, TrainingResult, adapters
-from selfboost.train.batches import micro_batches, step_batches
-from selfboost.train.checkpoints import State, StateFolder, save_model
-from selfboost.train.kept_states import StatesFile, states_file
-from selfboost.train.launched import launched
-from selfboost.train.local import Local
-from selfboost.train.logprobs import LanguageModel, language_model, logps_in_order
-from selfboost.train.noise_objective import FIRST_PAIRS, NoisyPreference, frozen, strong
-from selfboost.train.objectives import Likelihood, Objective, Preference, RewardPreference, reference_logps
-from selfboost.train.optimization import Loop, Pace, Processes
-from selfboost.train.parallel import ALONE, World, conduct
-from selfboost.train.recomputation import recompute_activations
-from selfboost.train.references import ReferenceCache, References
+from selfboost.train import Sequenced, Training, TrainingResult
+from selfboost.train.devices.launched import launched
+from selfboost.train.devices.parallel import ALONE, World, conduct
+from selfboost.train.devices.sharding import shard, whole_weights
+from selfboost.train.local_settings import LocalSettings
+from selfboost.train.model import adapters
+from selfboost.train.model.logprobs import LanguageModel, language_model, logps_in_order
+from selfboost.train.model.recomputation import recompute_activations
+from selfboost.train.model.reward_models import open_reward_model, rewards_in_order
+from selfboost.train.noise.kept_states import StatesFile, states_file
+from selfboost.train.noise.objective import FIRST_PAIRS, NoisyPreference, frozen, strong
+from selfboost.train.packs.batches import micro_batches, step_batches
+from selfboost.train.packs.rows import Item, Row, example_items, hash_items, pair_items
 from selfboost.train.requirements import check_requirements
-from selfboost.train.reward_models import open_reward_model, rewards_in_order
-from selfboost.train.rows import Item, Row, example_items, hash_items, pair_items
-from selfboost.train.sharding import shard, whole_weights
-from selfboost.train.trackers import Tracked, tracking
+from selfboost.train.steps.checkpoints import State, StateFolder, save_model
+from selfboost.train.steps.loop import Loop, Pace, Processes
+from selfboost.train.steps.objectives import Likelihood, Objective, Preference, RewardPreference, reference_logps
+from selfboost.train.steps.references import ReferenceCache, References
+from selfboost.train.steps.trackers import Tracked, tracking
 
 
 @dataclass(frozen=True)
 class Job:
     """What every training is given."""
 
-    local: Local
+    local: LocalSettings
     start: Model
     training: Training
     into: Path
@@ -120,12 +121,12 @@ class Job:
         )
 
 
-def _kept(settings: Training | Local) -> dict[str, Any]:
+def _kept(settings: Training | LocalSettings) -> dict[str, Any]:
     """What changes a result."""
     return {f.name: getattr(settings, f.name) for f in fields(settings) if not f.metadata.get("speed_only")}
 
 
-def _pace(local: Local) -> Pace:
+def _pace(local: LocalSettings) -> Pace:
     return Pace(
         tokens=local.micro_batch_tokens,
         checkpoint_seconds=local.checkpoint_seconds,
@@ -247,13 +248,13 @@ def train_reward(job: Job, pairs: Sequence[Pair], loss: Loss) -> TrainingResult:
     return job.run(head.model, RewardPreference(head, loss), items, states, states.read())
 
 
-def logps(local: Local, model: Model, sequences: Sequence[Sequenced]) -> Iterator[tuple[float, ...]]:
+def logps(local: LocalSettings, model: Model, sequences: Sequence[Sequenced]) -> Iterator[tuple[float, ...]]:
     """Log-probability of every completion token."""
     rows = _rows(sequences)
     yield from logps_in_order(_open(local, model), rows, local.micro_batch_tokens)
 
 
-def rewards(local: Local, model: Model, sequences: Sequence[Sequenced]) -> Iterator[float]:
+def rewards(local: LocalSettings, model: Model, sequences: Sequence[Sequenced]) -> Iterator[float]:
     """Scalars of a reward model."""
     rows = _rows(sequences)
     head = open_reward_model(model.path, local, new_head=False)
@@ -267,7 +268,7 @@ def _rows(sequences: Iterable[Sequenced]) -> Iterator[Row]:
         yield Row(tuple(sequence.prompt_ids), tuple(sequence.token_ids))
 
 
-def _open(local: Local, model: Model) -> LanguageModel:
+def _open(local: LocalSettings, model: Model) -> LanguageModel:
     loaded = load_causal_model(model.path, local.dtype, local.device, local.trust_remote_code)
     return language_model(loaded, local)
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from selfboost.train import Training, adapters
-from selfboost.train.local import Local
-from selfboost.train.optimizers import require_bitsandbytes
-from selfboost.train.trackers import require_tracker
+from selfboost.train import Training
+from selfboost.train.local_settings import LocalSettings
+from selfboost.train.model import adapters
+from selfboost.train.steps.optimizers import require_bitsandbytes
+from selfboost.train.steps.trackers import require_tracker
 
 
-def check_requirements(local: Local, training: Training) -> None:
+def check_requirements(local: LocalSettings, training: Training) -> None:
     """Refuse what cannot be trained here.
 
     Raises:

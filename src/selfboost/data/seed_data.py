@@ -1,0 +1,86 @@
+"""The seed of a run: read, and split by prompt into training seeds, validation and held-out prompts.
+
+`seed.limit` is a random draw by the run's seed, but for the embedded seed's, which are the first: it is in a random
+order already.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field
+
+from selfboost.data.hub_data import is_hub_name
+from selfboost.data.seeds import Seed, Turns, read_seeds, shuffled, split
+from selfboost.demo import EMBEDDED, EMBEDDED_FILES
+from selfboost.setting_types import BESIDE_RECIPE, PathOrName
+
+
+@dataclass(frozen=True, kw_only=True)
+class SeedSource:
+    """The seed: prompts with good answers, and the prompts kept apart for measuring."""
+
+    path: PathOrName
+    """JSONL or Parquet, file or folder: prompt/response, instruction/input/output or messages; a hub data set by its
+    name (owner/name or owner/name:split); or `embedded`."""
+    turns: Turns = "last"
+    """Of messages: the conversation up to the assistant's last answer, or its first request and answer alone."""
+    limit: Annotated[int, Field(ge=0)] = 0
+    """Use this many of the training seeds, at random by the run's seed, of the embedded ones the first (0 = all)."""
+    validation: Annotated[str | Annotated[int, Field(ge=1)], BESIDE_RECIPE] = 200
+    """Prompts on which choices are made: a file or data set, or how many to set apart from the seed."""
+    held_out: Annotated[str | Annotated[int, Field(ge=1)], BESIDE_RECIPE] = 200
+    """Prompts on which results are reported, never used for a choice: a file or data set, or how many to set apart."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SeedData:
+    """Seeds by use; no prompt is in two of them."""
+
+    train: Sequence[Seed]
+    validation: Sequence[Seed]
+    held_out: Sequence[Seed]
+    notes: Sequence[str] = ()
+    """What was dropped and why, in sentences."""
+
+
+def load_seed_data(source: SeedSource, seed: int) -> SeedData:
+    """Read and split.
+
+    Raises:
+        ValueError: a file is wrong, or there are too few prompts.
+    """
+    train, notes = read_seeds(_place(source.path, "seed"), turns=source.turns)
+    counts = [value if isinstance(value, int) else 0 for value in (source.validation, source.held_out)]
+    apart: list[list[Seed]] = [[], []]
+    if any(counts):
+        train, *apart = split(train, counts[0], counts[1], seed)  # in a random order now
+    elif 0 < source.limit < len(train) and source.path != EMBEDDED:
+        train = shuffled(train, seed)
+    for i, (name, value) in enumerate((("validation", source.validation), ("held_out", source.held_out))):
+        if isinstance(value, str):
+            apart[i], more = read_seeds(_place(value, name), need_response=False, turns=source.turns)
+            notes += more
+    validation, held_out = apart
+    measured = {s.messages for s in validation} | {s.messages for s in held_out}
+    clean = [s for s in train if s.messages not in measured]
+    if len(clean) < len(train):
+        notes.append(f"{len(train) - len(clean)} seeds dropped: they are validation or held-out prompts")
+    both = {s.messages for s in validation} & {s.messages for s in held_out}
+    if both:
+        raise ValueError(f"seed.validation and seed.held_out share {len(both)} prompts; they must be disjoint")
+    if not clean:
+        raise ValueError("no seeds are left to train on: every one is a validation or held-out prompt")
+    return SeedData(
+        train=clean[: source.limit] if source.limit else clean, validation=validation, held_out=held_out, notes=notes
+    )
+
+
+def _place(path: str, name: str) -> str | Path:
+    """A hub data set's name as it is, else the file or folder."""
+    if path == EMBEDDED:
+        return EMBEDDED_FILES / f"{name}.jsonl"
+    return path if is_hub_name(path) else Path(path).expanduser()

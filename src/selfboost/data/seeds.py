@@ -1,0 +1,298 @@
+"""Reads a seed: prompts with good answers, from JSONL, a JSON array (gzip too), Parquet, a folder of them, or the hub.
+
+Columns: prompt/response, instruction/input/output, or messages. A prompt that was there before is dropped and counted,
+other columns are ignored and named. Anything else that is wrong is one sentence with its file and line; in a hub data
+set, which the user cannot mend, a row that is wrong between good ones is dropped and counted too.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import zlib
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, cast
+
+from selfboost.data.hub_data import hub_rows, is_hub_name
+from selfboost.records import Message, content_hash
+
+FORMS = "prompt/response, instruction/input/output, or messages"
+SUFFIXES = (".jsonl", ".json", ".jsonl.gz", ".json.gz", ".parquet")
+COLUMNS: Mapping[str, tuple[str, ...]] = {
+    "messages": ("messages",),
+    "instruction": ("instruction", "input", "output"),
+    "prompt": ("prompt", "response"),
+}
+"""The column that tells the form → all columns of the form."""
+ASKED = ("question", "query", "turns", "ctx")
+"""Columns in which benchmarks have what they ask, as a text or a list of texts, beside the forms of seeds."""
+ROLES = ("system", "user", "assistant")
+Turns = Literal["last", "first"]
+"""Which of the assistant's answers in a conversation is the seed's."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Seed:
+    """A conversation up to where the assistant speaks, and the good answer."""
+
+    messages: tuple[Message, ...]
+    response: str
+
+
+def question_texts(seeds: Sequence[Seed]) -> list[str]:
+    """What was asked last, in each."""
+    return [seed.messages[-1].content for seed in seeds]
+
+
+def read_seeds(
+    source: str | Path, *, need_response: bool = True, turns: Turns = "last"
+) -> tuple[list[Seed], list[str]]:
+    """All seeds of a file, a folder or a hub data set, each prompt once, and sentences on what was dropped or ignored.
+
+    `turns`: whether a seed of messages is all of them or ends with the assistant's first answer.
+
+    Raises:
+        ValueError: says which file, line and field is wrong and what is allowed.
+    """
+    hub = isinstance(source, str) and is_hub_name(source)
+    rows = ((where, _to_first_answer(row) if turns == "first" else row) for where, row in rows_of(source))
+    return gather_seeds(rows, source, need_response=need_response, drop_wrong=hub)
+
+
+def read_prompts(source: str | Path) -> list[str]:
+    """What is asked in every row of a file, a folder or a hub data set: of a seed, or of a benchmark without answers.
+
+    Raises:
+        ValueError: says which file and row is wrong and what is allowed.
+    """
+    found: list[str] = []
+    for where, row in rows_of(source):
+        column = next((name for name in ASKED if isinstance(row.get(name), str | list)), None)
+        if column is None:
+            found += question_texts([_seed(row, where, need_response=False)[0]])
+        else:
+            turns = [row[column]] if isinstance(row[column], str) else cast("list[Any]", row[column])
+            found += [turn for turn in turns if isinstance(turn, str)]
+    if not found:
+        raise ValueError(f"{source}: holds no prompts")
+    return found
+
+
+def gather_seeds(
+    rows: Iterable[tuple[str, Mapping[str, Any]]], source: str | Path, *, need_response: bool, drop_wrong: bool
+) -> tuple[list[Seed], list[str]]:
+    """The seeds of rows, as `read_seeds`. `drop_wrong`: after a first good row, wrong ones are dropped and counted.
+
+    Raises:
+        ValueError: a row is wrong, or there is none.
+    """
+    seeds: dict[tuple[Message, ...], Seed] = {}
+    counts = Counter[str]()
+    fault = ""
+    for where, row in rows:
+        try:
+            seed, ignored = _seed(row, where, need_response)
+        except ValueError as error:
+            if not (drop_wrong and seeds):
+                raise
+            counts["wrong"] += 1
+            fault = fault or str(error)
+            continue
+        first = seeds.setdefault(seed.messages, seed)
+        counts["seeds"] += 1
+        counts["again"] += first is not seed and first == seed
+        counts["another"] += first != seed
+        counts.update(f"column {column}" for column in ignored)
+    if not seeds:
+        raise ValueError(f"{source}: holds no seeds")
+    return list(seeds.values()), _notes(source, counts, fault)
+
+
+def _to_first_answer(row: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The same row; what comes after the assistant's first answer is cut off, unread."""
+    turns = row.get("messages")
+    if not isinstance(turns, list):
+        return row
+    turns = cast("list[Any]", turns)
+    speakers = [cast(Any, turn).get("role") if isinstance(turn, Mapping) else None for turn in turns]
+    return {**row, "messages": turns[: speakers.index("assistant") + 1] if "assistant" in speakers else turns}
+
+
+def _notes(source: str | Path, counts: Mapping[str, int], fault: str) -> list[str]:
+    columns = sorted(name.removeprefix("column ") for name in counts if name.startswith("column "))
+    found = {
+        f"{counts['again']} of {counts['seeds']} seeds dropped: they repeat another": counts["again"],
+        f"{counts['another']} of {counts['seeds']} seeds dropped: their prompt was there before, with another answer": (
+            counts["another"]
+        ),
+        f"{counts['wrong']} rows dropped: they are wrong (first: {fault})": counts["wrong"],
+        f"ignored columns: {', '.join(columns)}": len(columns),
+    }
+    return [f"{source}: {sentence}" for sentence, count in found.items() if count]
+
+
+def split(
+    seeds: Sequence[Seed], validation: int, held_out: int, seed: int
+) -> tuple[list[Seed], list[Seed], list[Seed]]:
+    """(training, validation, held-out): disjoint, at random by the seed and each prompt's content.
+
+    Neither the order of the seeds nor the size of `validation` changes what is held out.
+
+    Raises:
+        ValueError: there are too few.
+    """
+    assert len({s.messages for s in seeds}) == len(seeds), "a prompt given twice could be on both sides"
+    if validation + held_out >= len(seeds):
+        raise ValueError(
+            f"the seed has {len(seeds)} prompts: too few to set apart {validation} for validation and {held_out} held "
+            "out; lower seed.validation and seed.held_out or name files for them"
+        )
+    mixed = shuffled(seeds, seed)
+    return mixed[held_out + validation :], mixed[held_out : held_out + validation], mixed[:held_out]
+
+
+def shuffled(seeds: Sequence[Seed], seed: int) -> list[Seed]:
+    """In a random order by the seed and each prompt's content, whatever the order was: the first k are a fair draw."""
+    return sorted(seeds, key=lambda s: content_hash([seed, s.messages]))
+
+
+def rows_of(source: str | Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """(where it stands, row) of every file, or of a hub data set.
+
+    Raises:
+        ValueError: says which file or line cannot be read.
+    """
+    if isinstance(source, str) and is_hub_name(source):
+        yield from hub_rows(source)
+        return
+    path = Path(source).expanduser()
+    files = sorted(p for p in path.iterdir() if p.name.endswith(SUFFIXES) and p.is_file()) if path.is_dir() else [path]
+    if not files:
+        raise ValueError(f"{path}: holds no seed file; allowed endings: {', '.join(SUFFIXES)}")
+    for file in files:
+        if not file.exists():
+            raise ValueError(f"{file}: no such file or folder")
+        if not file.name.endswith(SUFFIXES):
+            raise ValueError(f"{file}: allowed endings of a seed file are {', '.join(SUFFIXES)}")
+        reader = _parquet_rows if file.suffix == ".parquet" else _json_rows
+        for where, row in reader(file):
+            if not isinstance(row, Mapping):
+                raise ValueError(f"{where}: must be an object with {FORMS}")
+            yield where, cast(Mapping[str, Any], row)
+
+
+def _json_rows(file: Path) -> Iterator[tuple[str, Any]]:
+    try:
+        data = gzip.decompress(file.read_bytes()) if file.suffix == ".gz" else file.read_bytes()
+        text = data.decode("utf-8-sig")  # some editors put a byte order mark first
+    except UnicodeDecodeError as error:
+        line = error.object[: error.start].count(b"\n") + 1
+        raise ValueError(f"{file} line {line}: is not UTF-8 text (byte {error.start} of the file)") from error
+    except (gzip.BadGzipFile, zlib.error, EOFError) as error:
+        raise ValueError(f"{file}: is not a whole gzip file ({error})") from error
+    except OSError as error:
+        raise ValueError(f"{file}: cannot be read ({error.strerror})") from error
+    if text.lstrip().startswith("["):
+        rows = _parse(text, str(file))
+        yield from ((f"{file} row {number}", row) for number, row in enumerate(rows, start=1))
+        return
+    for number, line in enumerate(text.split("\n"), start=1):
+        if line.strip():
+            where = f"{file} line {number}"
+            yield where, _parse(line, where)
+
+
+def _parse(text: str, where: str) -> Any:
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        place = f"line {error.lineno}, " if "\n" in text else ""
+        raise ValueError(f"{where}: is not valid JSON ({error.msg}, {place}column {error.colno})") from error
+    except (ValueError, RecursionError) as error:  # a number of too many digits, lists in lists in lists
+        raise ValueError(f"{where}: cannot be read as JSON ({error})") from error
+
+
+def _parquet_rows(file: Path) -> Iterator[tuple[str, Any]]:
+    import pyarrow.parquet as pq
+
+    try:
+        rows = cast("list[dict[str, Any]]", cast(Any, pq).read_table(file).to_pylist())
+    except (ValueError, OSError) as error:  # pyarrow.ArrowInvalid is a ValueError
+        raise ValueError(f"{file}: is not a Parquet file ({error})") from error
+    yield from ((f"{file} row {number}", row) for number, row in enumerate(rows, start=1))
+
+
+def _seed(row: Mapping[str, Any], where: str, need_response: bool) -> tuple[Seed, list[str]]:
+    """The seed of a row, and the columns that were not used."""
+    form = next((form for first, form in COLUMNS.items() if row.get(first) is not None), None)
+    if form is None:
+        raise ValueError(f"{where}: has the columns {', '.join(map(str, row)) or 'none'}; allowed: {FORMS}")
+    ignored = [str(column) for column in row if column not in form]
+    if form[0] == "messages":
+        return conversation(row["messages"], where, need_response), ignored
+    response = text_of(row, form[-1], where, required=need_response)
+    return Seed(messages=(Message(role="user", content=prompt_of(row, form[0], where)),), response=response), ignored
+
+
+def prompt_of(row: Mapping[str, Any], column: str, where: str) -> str:
+    """The prompt of a row: the text of its column `prompt`, or of `instruction` and `input`.
+
+    Raises:
+        ValueError: it is missing, empty or no text; says where.
+    """
+    prompt = text_of(row, column, where)
+    extra = text_of(row, "input", where, required=False) if column == "instruction" else ""
+    return f"{prompt}\n\n{extra}" if extra.strip() else prompt
+
+
+def text_of(row: Mapping[str, Any], key: str, where: str, *, required: bool = True) -> str:
+    """The text of a column.
+
+    Raises:
+        ValueError: it is missing, empty or no text; says where.
+    """
+    value = row.get(key)
+    if value is None and not required:
+        return ""
+    if value is None:
+        raise ValueError(f"{where}: {key} is missing; the columns are {', '.join(map(str, row))}; allowed: {FORMS}")
+    if not isinstance(value, str):
+        raise ValueError(f"{where}: {key} is {type(value).__name__}, must be text")
+    if required and not value.strip():
+        raise ValueError(f"{where}: {key} is empty")
+    try:
+        value.encode()
+    except UnicodeEncodeError as error:
+        raise ValueError(f"{where}: {key} holds half of a surrogate pair, which is no character") from error
+    return value
+
+
+def conversation(turns: Any, where: str, need_response: bool) -> Seed:
+    """A list of {role, content} as the conversation up to the assistant's last answer, and that answer.
+
+    Raises:
+        ValueError: a turn is wrong, or stands where it must not; says where.
+    """
+    if not isinstance(turns, list) or not turns:
+        raise ValueError(f"{where}: messages must be a list of {{role, content}}")
+    messages: list[Message] = []
+    for number, turn in enumerate(cast("list[Any]", turns), start=1):
+        place = f"{where} message {number}"
+        if not isinstance(turn, Mapping):
+            raise ValueError(f"{place}: must be {{role, content}}")
+        turn = cast(Mapping[str, Any], turn)
+        role = text_of(turn, "role", place)
+        if role not in ROLES:
+            raise ValueError(f"{place}: role {role!r}; allowed: {', '.join(ROLES)}")
+        if role == "system" and messages:
+            raise ValueError(f"{place}: the system message must be the first")
+        messages.append(Message(role=role, content=text_of(turn, "content", place)))
+    response = messages.pop().content if messages[-1].role == "assistant" else ""
+    if need_response and not response:
+        raise ValueError(f"{where}: the last message must be the assistant's")
+    if not messages or messages[-1].role != "user":
+        raise ValueError(f"{where}: the message before the answer must be the user's")
+    return Seed(messages=tuple(messages), response=response)

@@ -1,0 +1,92 @@
+"""SynPO's response improver: fine-tuned to turn a model's own answer into the gold one, then rewrites drafts.
+
+Source: arXiv 2410.06961, section 2.2. The paper does not give the threshold below which a seed is left out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from selfboost.methods.parts.pairing import answer_fault
+from selfboost.records import Answer, Example, Model, Origin, Prompt, Sampling, user_prompt
+from selfboost.scorers import pairwise
+from selfboost.templates import check_template
+from selfboost.train import Training
+from selfboost.verbs import Verbs
+
+TEMPLATE = """Rewrite the answer to the question below so that it becomes better: correct its mistakes, add what is \
+missing, and make it answer exactly what was asked.
+
+### Given Question
+{prompt}
+
+### Original Answer
+{answer}
+
+### Rewritten Answer"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ResponseImprover:
+    """A model that rewrites answers, trained anew in every iteration from the initial model."""
+
+    template: str = TEMPLATE
+    """The rewrite request, with the fields {prompt} and {answer}."""
+    threshold: float = 0.0
+    """A seed trains the improver where score(gold) - score(own answer) is above this; -inf keeps all."""
+    sampling: Sampling = field(default_factory=Sampling)
+    """How rewrites are sampled."""
+    training: Training = field(
+        default_factory=lambda: Training(learning_rate=1e-6, batch_size=32, epochs=3, max_length=6000)
+    )
+    """Supervised fine-tuning, as the prompt generator's."""
+
+    def __post_init__(self) -> None:
+        check_template("template", self.template, {"prompt", "answer"})
+        if self.sampling.samples != 1:
+            raise ValueError(f"sampling.samples = {self.sampling.samples}: must be 1, one rewrite of a draft")
+
+    def train(self, run: Verbs, own_sampling: Sampling) -> Model:
+        """Fine-tune the initial model on (seed prompt, the policy's own answer) → gold answer."""
+        own = run.sample("seed-answers", run.previous, [seed.prompt for seed in run.seeds], own_sampling)
+        worse = self._where_gold_wins(run, own)
+        run.notes["improver"] = {"seeds": len(run.seeds), "kept": len(worse)}
+        if not worse:
+            raise ValueError(
+                f"iteration {run.iteration}: on none of the {len(run.seeds)} seeds does gold beat the policy's own "
+                f"answer by more than {self.threshold:g}; lower method.improver.threshold, or end the run before this "
+                f"iteration (run.iterations = {run.iteration - 1})"
+            )
+        examples = [run.example(self.request(seed.prompt, answer), seed.answer) for seed, answer in worse]
+        return run.finetune("improver", examples, self.training, start=run.initial)
+
+    def request(self, prompt: Prompt, draft: Answer) -> Prompt:
+        """The wish to rewrite a draft."""
+        origin = Origin(
+            source="rewrite",
+            iteration=prompt.origin.iteration,
+            keywords=prompt.origin.keywords,
+            parent=draft.id,
+        )
+        return user_prompt(self.template.format(prompt=prompt.text, answer=draft.text), origin)
+
+    def _where_gold_wins(self, run: Verbs, own: Sequence[Answer]) -> list[tuple[Example, Answer]]:
+        usable = [(seed, answer) for seed, answer in zip(run.seeds, own, strict=True) if not answer_fault(answer)]
+        if self.threshold == float("-inf"):
+            return usable
+        return [
+            pair
+            for pair, (gold, mine) in zip(usable, self._scores(run, usable), strict=True)
+            if gold is not None and mine is not None and gold - mine > self.threshold
+        ]
+
+    @staticmethod
+    def _scores(run: Verbs, pairs: Sequence[tuple[Example, Answer]]) -> list[tuple[float | None, float | None]]:
+        """Scores of gold and own answer. Gold's are made once, unless the scorer compares the two."""
+        if pairwise(run.recipe.scorer):
+            values = [v.value for v in run.score("seed-scores", [side for s, own in pairs for side in (s.answer, own)])]
+            return list(zip(values[::2], values[1::2], strict=True))
+        gold = {v.answer: v.value for v in run.score("prepare/gold-scores", [seed.answer for seed in run.seeds])}
+        own = run.score("seed-scores", [answer for _, answer in pairs])
+        return [(gold[seed.answer.id], verdict.value) for (seed, _), verdict in zip(pairs, own, strict=True)]

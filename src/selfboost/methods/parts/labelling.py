@@ -1,0 +1,167 @@
+"""Dynamic sample labelling (DNPO, arXiv 2502.05400): a scorer says whether the gold or the generated answer is chosen.
+
+Any scorer will do, the recipe's is asked. Gold answers are scored once for the whole run, generated ones in every
+iteration; a scorer that compares sees a prompt's two answers side by side. The later code of the authors compares too.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from selfboost.methods.parts.pairing import gold_of, objection
+from selfboost.records import Answer, Example, Pair, Verdict
+from selfboost.scorers import pairwise
+from selfboost.verbs import Verbs
+
+CHANGED = "changed since the last iteration"
+"""Labels that are another than the prompt's last one; before its first, a prompt's label is gold."""
+COUNTED = ("gold chosen", "generated chosen", "ties", "unscored", CHANGED)
+"""What the note `labels` always has, zeros too."""
+LOUD = 0.1
+"""Share of prompts without a score from which it is said aloud."""
+EQUAL = 1e-9
+"""Scores as near as this are equal."""
+DIGITS = 6
+"""Of a mean or a share in the notes."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Duel:
+    """A prompt's gold and generated answer, and what the scorer says of each."""
+
+    gold: Example
+    generated: Answer
+    gold_verdict: Verdict
+    generated_verdict: Verdict
+
+    @property
+    def gap(self) -> float | None:
+        """Score of the generated answer less that of the gold one; None where either is missing."""
+        gold, generated = self.gold_verdict.value, self.generated_verdict.value
+        return None if gold is None or generated is None else generated - gold
+
+
+@dataclass(frozen=True, kw_only=True)
+class Labelling:
+    """The generated answer is chosen where its score is at least gold's plus a threshold, else the gold one."""
+
+    threshold: float = 0.0
+    """τ: how much more than gold a generated answer must score; -inf: any score will do, inf: none."""
+    ties: Literal["generated", "gold", "drop"] = "generated"
+    """Which answer is chosen where the generated one has exactly τ more; or make no pair."""
+    unscored: Literal["gold", "drop"] = "gold"
+    """Where the scorer has no value for one of the two: keep gold chosen, as a person did; or make no pair."""
+
+    def label(self, run: Verbs, own: Sequence[Answer]) -> list[Pair]:
+        """A pair of each own answer (one per prompt) and its gold, with both scores; what makes none is counted.
+
+        The note `labels` has how many prompts came to what; the sum of `gold chosen`, `generated chosen` and of the
+        reasons for no pair is all of them. `ties` and `unscored` are among these, whatever the rule made of them.
+        """
+        counts = Counter[str](dict.fromkeys(COUNTED, 0))
+        last: dict[str, str] = run.memory.setdefault("labels", {})
+        pairs: list[Pair] = []
+        contested = 0
+        for duel in duels(run, own):
+            reason, winner = objection(duel.gold.answer, duel.generated), self._winner(duel.gap)
+            if not reason:
+                contested += 1
+                counts["ties"] += duel.gap is not None and self._is_tie(duel.gap)
+                counts["unscored"] += duel.gap is None
+                reason = _dropped(duel.gap) if winner == "drop" else ""
+            counts[reason or f"{winner} chosen"] += 1
+            if not reason:
+                prompt = duel.gold.prompt.id
+                counts[CHANGED] += winner != last.get(prompt, "gold")
+                last[prompt] = winner
+                pairs.append(_pair(run, duel, generated_wins=winner == "generated"))
+        run.notes["labels"] = dict(counts)
+        if contested and counts["unscored"] == contested:
+            raise ValueError(f"iteration {run.iteration}: the scorer gave no score to any pair, so no label is its own")
+        return pairs
+
+    def _is_tie(self, gap: float) -> bool:
+        return math.isclose(gap, self.threshold, rel_tol=EQUAL, abs_tol=EQUAL)  # 0.3 − 0.2 is not quite 0.1
+
+    def _winner(self, gap: float | None) -> Literal["generated", "gold", "drop"]:
+        if gap is None:
+            return self.unscored
+        if self._is_tie(gap):
+            return self.ties
+        return "generated" if gap > self.threshold else "gold"
+
+
+def _tell_unscored(run: Verbs, found: Sequence[Duel]) -> None:
+    """Say aloud that the scorer has no value for many answers, and mostly why."""
+    unscored = [duel for duel in found if duel.gap is None]
+    if len(unscored) <= LOUD * len(found):
+        return
+    verdicts = (verdict for duel in unscored for verdict in (duel.generated_verdict, duel.gold_verdict))
+    reasons = Counter(verdict.reason for verdict in verdicts if verdict.value is None)
+    run.say(
+        f"iteration {run.iteration}: {len(unscored)} of {len(found)} prompts have no score for gold or own answer, "
+        f"mostly: {reasons.most_common(1)[0][0]}; where labels need it, method.labelling.unscored decides them"
+    )
+
+
+def _dropped(gap: float | None) -> str:
+    return "dropped without a score" if gap is None else "dropped as a tie"
+
+
+def duels(run: Verbs, own: Sequence[Answer]) -> list[Duel]:
+    """Each own answer beside its gold, both scored by the recipe's scorer; how they compare is in the note `scores`."""
+    golds = gold_of(run, own)
+    verdicts = _side_by_side(run, golds, own) if pairwise(run.recipe.scorer) else _each_alone(run, golds, own)
+    found = [
+        Duel(gold=gold, generated=answer, gold_verdict=of_gold, generated_verdict=of_own)
+        for gold, answer, (of_gold, of_own) in zip(golds, own, verdicts, strict=True)
+    ]
+    run.notes["scores"] = _compared(found)
+    _tell_unscored(run, found)
+    return found
+
+
+def _side_by_side(run: Verbs, golds: Sequence[Example], own: Sequence[Answer]) -> list[tuple[Verdict, Verdict]]:
+    both = [side for gold, answer in zip(golds, own, strict=True) for side in (gold.answer, answer)]
+    verdicts = run.score("label-scores", both)
+    return list(zip(verdicts[::2], verdicts[1::2], strict=True))
+
+
+def _each_alone(run: Verbs, golds: Sequence[Example], own: Sequence[Answer]) -> list[tuple[Verdict, Verdict]]:
+    """Gold by all of the run's seeds at once, so that no iteration's choice of prompts asks for new scores."""
+    of_own = run.score("own-scores", own)
+    if "previous" in run.recipe.scorer.needs().values():  # another judge in every iteration
+        of_gold = run.score("gold-scores", [gold.answer for gold in golds])
+    else:
+        scored = run.score("prepare/gold-scores", [seed.answer for seed in run.seeds])
+        known = {seed.prompt.id: verdict for seed, verdict in zip(run.seeds, scored, strict=True)}
+        of_gold = [known[gold.prompt.id] for gold in golds]
+    return list(zip(of_gold, of_own, strict=True))
+
+
+def _pair(run: Verbs, duel: Duel, *, generated_wins: bool) -> Pair:
+    gold, generated = (duel.gold.answer, duel.gold_verdict), (duel.generated, duel.generated_verdict)
+    chosen, rejected = (generated, gold) if generated_wins else (gold, generated)
+    return run.pair(duel.gold.prompt, chosen[0], rejected[0], (chosen[1], rejected[1]))
+
+
+def _compared(found: Sequence[Duel]) -> dict[str, float]:
+    """Mean scores of each side; shares of wins and ties among prompts with both scores; the share of the others.
+
+    A tie is an equal score, whatever the threshold; a generated answer that equals gold mostly is one.
+    """
+    golds = [d.gold_verdict.value for d in found if d.gold_verdict.value is not None]
+    generated = [d.generated_verdict.value for d in found if d.generated_verdict.value is not None]
+    gaps = [gap for gap in (duel.gap for duel in found) if gap is not None]
+    means = {
+        "gold mean": golds,
+        "generated mean": generated,
+        "generated beats gold": [float(gap > 0) for gap in gaps],
+        "ties": [float(gap == 0) for gap in gaps],
+        "without a value": [float(duel.gap is None) for duel in found],
+    }
+    return {name: round(sum(values) / len(values), DIGITS) for name, values in means.items() if values}

@@ -1,0 +1,112 @@
+"""What SPIN and DNPO share, so that a comparison differs in one line of the recipe: `method.kind`.
+
+The policy's own answers to the seed's prompts, pairs of gold over own, and the policy's training by a schedule over the
+iterations. A method says which of the two answers is chosen and whether the reference is noisy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, fields, replace
+from typing import Annotated, Any, Literal, cast
+
+from pydantic import Field
+
+from selfboost.data.seeds import Seed
+from selfboost.losses import Loss
+from selfboost.losses.noise_preference import NoisePreference
+from selfboost.losses.noise_settings import Noise
+from selfboost.method import Method
+from selfboost.methods.parts.distributions import Distributions
+from selfboost.methods.parts.labelling import Labelling, duels
+from selfboost.methods.parts.pairing import gold_pairs, pick
+from selfboost.recipe_text import kind_of
+from selfboost.records import Answer, Model, Pair, Sampling
+from selfboost.train import Training
+from selfboost.verbs import Settings, Verbs
+
+DRAWS = 10_000
+"""More than a run has iterations."""
+NoiseUse = Literal["trained", "fixed", "none"]
+"""Noise on the reference as the loss has it, the same without learning, or none."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SelfPlay(Method):
+    """Settings of SPIN and of DNPO; what a method has no use for, it leaves alone."""
+
+    prompts: Annotated[int, Field(ge=0)] = 0
+    """Seeds of an iteration, at random by the run's seed and the iteration (0 = all)."""
+    sampling: Sampling = field(default_factory=lambda: Sampling(temperature=1.0, max_tokens=256))
+    """How the policy's own answers are sampled."""
+    plain_iterations: Annotated[int, Field(ge=0)] = 1
+    """DNPO: so many iterations at the beginning are SPIN's: gold chosen, no noise."""
+    labels: Literal["scored", "gold"] = "scored"
+    """DNPO: the scorer says which answer is chosen; or it is always the gold one."""
+    labelling: Labelling = field(default_factory=Labelling)
+    """DNPO: how scores become labels."""
+    noise: NoiseUse = "trained"
+    """DNPO: noise on the reference as `loss.noise` has it, the same without learning, or none."""
+    betas: tuple[Annotated[float, Field(gt=0)], ...] = ()
+    """The loss's beta by iteration, the last one from there on (none: the loss's own)."""
+    learning_rates: tuple[Annotated[float, Field(gt=0)], ...] = ()
+    """The peak learning rate by iteration, the last one from there on (none: the training's own)."""
+    stop_after: tuple[Annotated[float, Field(ge=0)], ...] = ()
+    """`training.stop_after` by iteration, the last one from there on (none: the training's own)."""
+    score_generations: bool = False
+    """Score gold and own answers where no label needs it too: for the record of how they compare."""
+    distributions: Distributions = field(default_factory=Distributions)
+    """How far the log-probabilities of gold and own answers move in an iteration: for the record."""
+
+    def __post_init__(self) -> None:
+        if self.sampling.samples != 1:
+            raise ValueError(f"sampling.samples = {self.sampling.samples}: must be 1, one own answer beside the gold")
+
+    def check(self, recipe: Settings, seeds: Sequence[Seed]) -> None:
+        """Whether the loss has the beta, and the training the length, that the schedules over iterations set."""
+        del seeds
+        if self.betas and "beta" not in {f.name for f in fields(cast(Any, recipe.loss))}:
+            raise ValueError(f"method.betas: the loss {kind_of(recipe.loss)} has no beta; leave betas out")
+        if self.stop_after and max(self.stop_after) > recipe.training.epochs:
+            allowed = f"each must be at most training.epochs = {recipe.training.epochs}"
+            raise ValueError(f"method.stop_after = {list(self.stop_after)}: {allowed}")
+
+    def own_answers(self, run: Verbs) -> list[Answer]:
+        """What the policy answers to this iteration's seeds."""
+        # No two runs' iterations share a draw, as seed + iteration would.
+        seed = DRAWS * run.recipe.run.seed + run.iteration
+        seeds = pick(run.seeds, self.prompts, seed) if self.prompts else run.seeds
+        return run.sample("own-answers", run.previous, [seed.prompt for seed in seeds], self.sampling)
+
+    def gold_over_own(self, run: Verbs, own: Sequence[Answer]) -> list[Pair]:
+        """Gold chosen in every pair."""
+        if self.score_generations:
+            duels(run, own)
+        return gold_pairs(run, own)
+
+    def optimise(self, run: Verbs, pairs: Sequence[Pair], noise: NoiseUse) -> Model:
+        """The policy, trained on these pairs and those of earlier iterations that the window includes."""
+        loss, training = self._loss(run.recipe, run.iteration, noise), self._training(run.recipe, run.iteration)
+        start, reference = run.model(self.start), run.model(self.reference)
+        windowed = run.windowed(pairs, self.window)
+        policy = run.prefer("policy", windowed, start=start, reference=reference, loss=loss, training=training)
+        # A loss without a beta has no rewards of that size: theirs are in nats.
+        self.distributions.record(run, run.previous, policy, pairs, getattr(loss, "beta", 1.0), reference)
+        return policy
+
+    def _loss(self, recipe: Settings, iteration: int, noise: NoiseUse) -> Loss:
+        loss = recipe.loss
+        if isinstance(loss, NoisePreference):
+            # Without noise its other settings say nothing, so that a change of theirs repeats no training.
+            other = {"none": Noise(scale=0.0), "fixed": replace(loss.noise, trained=False), "trained": loss.noise}
+            loss = replace(loss, noise=other[noise])
+        return replace(cast(Any, loss), beta=_at(self.betas, iteration)) if self.betas else loss
+
+    def _training(self, recipe: Settings, iteration: int) -> Training:
+        schedules = {"learning_rate": self.learning_rates, "stop_after": self.stop_after}
+        return replace(recipe.training, **{name: _at(by, iteration) for name, by in schedules.items() if by})
+
+
+def _at(values: Sequence[float], iteration: int) -> float:
+    """The value of an iteration, counted from 1; the last one goes on."""
+    return values[min(iteration, len(values)) - 1]

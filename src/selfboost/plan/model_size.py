@@ -1,0 +1,121 @@
+"""How large a model is: counted where it is on this machine, else taken from its name ("8B", "0.6B"), else unknown.
+
+What a name does not tell (layers, width, keys and values) is estimated from its parameters, the vocabulary from its
+family. Loads no weights and downloads nothing.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from selfboost.data.hub_data import is_hub_name
+
+IN_NAME = re.compile(r"(?<![A-Za-z0-9.])[A-Za-z]?(\d+(?:\.\d+)?)([BbMm])(?![A-Za-z0-9])")
+"""A size as names give it; "8x7B" and "8bit" are none."""
+UNTOLD = {"PairRM-hf": 435_000_000, "PairRM": 435_000_000}
+"""Sizes that a name does not tell: PairRM is a DeBERTa-v3-large."""
+UNITS = {"b": 10**9, "m": 10**6}
+ASPECT = 128
+"""Width over layers, as in Llama-7B: with 12 · layers · width² parameters, the number of parameters gives both."""
+KEY_WIDTH = 1024
+"""Width of a token's keys in a layer where it is unknown: 8 heads of 128, as in Llama-3-8B, Mistral-7B, Qwen3."""
+VOCABULARIES = {"mistral": 32_000, "zephyr": 32_000, "llama-3": 128_256, "qwen": 151_936, "gemma": 256_000}
+"""Entries of a vocabulary by the family that the model's name holds."""
+VOCABULARY = 128_000
+"""Where the name tells nothing."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelSize:
+    """A model's parameters, and what its activations, its cache and its head depend on."""
+
+    parameters: int
+    layers: int
+    width: int
+    """Of the residual stream."""
+    key_width: int
+    """Of the keys of a token in a layer, all heads together; its values have the same."""
+    vocabulary: int
+    """Entries."""
+    counted: bool
+    """From the files themselves; else from the name."""
+
+
+def is_model_name(path: str) -> bool:
+    """Whether a path is a model's name on the hub, and nothing here."""
+    return is_hub_name(path) and ":" not in path
+
+
+def local_folder(path: str) -> Path | None:
+    """Where a model lies on this machine: a folder, or the hub's cache; None where it is not here."""
+    folder = Path(path).expanduser()
+    if folder.is_dir() or not is_model_name(path):
+        return folder if folder.is_dir() else None
+    import huggingface_hub
+    from huggingface_hub.errors import LocalEntryNotFoundError
+
+    try:
+        cached = Path(huggingface_hub.snapshot_download(path, local_files_only=True))
+    except LocalEntryNotFoundError:
+        return None
+    return cached if any(cached.glob("*.safetensors")) else None
+
+
+def model_size(path: str) -> ModelSize | None:
+    """The size of a model given as a folder or a hub name; None where nothing tells it."""
+    folder = local_folder(path)
+    if folder is None:
+        name = path.rpartition("/")[2]
+        if name in UNTOLD:
+            return from_parameters(UNTOLD[name])
+        found = IN_NAME.search(name)
+        vocabulary = next((count for family, count in VOCABULARIES.items() if family in name.lower()), VOCABULARY)
+        return from_parameters(round(float(found[1]) * UNITS[found[2].lower()]), vocabulary) if found else None
+    parameters = _count(folder)
+    return _from_config(folder, parameters) if parameters else None
+
+
+def from_parameters(parameters: int, vocabulary: int = VOCABULARY) -> ModelSize:
+    """The shape of a usual decoder with so many parameters."""
+    layers = max(1, round((parameters / 12 / ASPECT**2) ** (1 / 3)))
+    width = round(math.sqrt(parameters / 12 / layers))
+    return ModelSize(
+        parameters=parameters,
+        layers=layers,
+        width=width,
+        key_width=KEY_WIDTH,
+        vocabulary=vocabulary,
+        counted=False,
+    )
+
+
+def _count(folder: Path) -> int:
+    """Parameters of a checkpoint, from the headers of its safetensors files."""
+    count = 0
+    for path in folder.glob("*.safetensors"):
+        with path.open("rb") as file:
+            header: dict[str, Any] = json.loads(file.read(int.from_bytes(file.read(8), "little")))
+        count += sum(math.prod(entry["shape"]) for name, entry in header.items() if name != "__metadata__")
+    return count
+
+
+def _from_config(folder: Path, parameters: int) -> ModelSize:
+    usual = from_parameters(parameters)
+    config: dict[str, Any] = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    config = config.get("text_config") or config
+    width = int(config.get("hidden_size") or usual.width)
+    heads = int(config.get("num_attention_heads") or 1)
+    each = int(config.get("head_dim") or width // heads)
+    return ModelSize(
+        parameters=parameters,
+        layers=int(config.get("num_hidden_layers") or usual.layers),
+        width=width,
+        key_width=int(config.get("num_key_value_heads") or heads) * each,
+        vocabulary=int(config.get("vocab_size") or usual.vocabulary),
+        counted=True,
+    )

@@ -1,0 +1,121 @@
+"""Prints a plan for 80 columns: stages, costs by kind of work, memory, what is assumed."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+from textwrap import fill
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from selfboost.plan import Plan, PlannedStage
+from selfboost.plan.cost import GPU, PEAK, SHARES, WORK, Cost
+from selfboost.plan.memory import size_text
+
+DOMINANT = 3
+"""Kinds of stages named as the longest."""
+
+
+def show_plan(found: Plan) -> None:
+    """Print a plan."""
+    console = Console(highlight=False)
+    console.print(_stages(found.stages))
+    console.print()
+    console.print(_totals(found.stages))
+    for line in _explained(found):
+        console.print(escape(fill(line, console.width - 1, subsequent_indent="  ", break_on_hyphens=False)))
+    console.print("The recipe is complete and fits together.")
+
+
+def _stages(stages: Iterable[PlannedStage]) -> Table:
+    table = _table("stage", "verb", "rows", "tokens", "hours")
+    table.columns[0].overflow = "fold"
+    for name, some in _folded(stages).items():
+        total = sum(stage.mean.tokens for stage in some)
+        hours = _hours(stage.mean for stage in some) if some[0].verb in WORK else ""
+        rows = f"{f'{len(some)} x ' if len(some) > 1 else ''}{some[0].rows:,}"
+        table.add_row(escape(name), some[0].verb, rows, _short(total) if total else "", hours)
+    return table
+
+
+def _folded(stages: Iterable[PlannedStage]) -> dict[str, list[PlannedStage]]:
+    """Stages by name, those of a search for beta together."""
+    found: dict[str, list[PlannedStage]] = {}
+    for stage in stages:
+        found.setdefault(re.sub(r"/beta-[^/]+/", "/beta-*/", stage.name), []).append(stage)
+    return found
+
+
+def _totals(stages: Iterable[PlannedStage]) -> Table:
+    """Tokens and hours by kind of work, at the mean and at the bound."""
+    table = _table("work", "tokens", "at most", "GPU hours", "at most")
+    by_work = {work: [s for s in stages if WORK.get(s.verb) == work] for work in ("sampling", "training", "scoring")}
+    for work, some in (by_work | {"all": [stage for part in by_work.values() for stage in part]}).items():
+        mean, most = [s.mean for s in some], [s.most for s in some]
+        counted = [_short(sum(c.tokens for c in costs)) for costs in (mean, most)]
+        table.add_row(work, *(counted if work != "all" else ["", ""]), _hours(mean), _hours(most))
+    return table
+
+
+def _table(*columns: str) -> Table:
+    table = Table(box=None, pad_edge=False)
+    for i, column in enumerate(columns):
+        table.add_column(column, justify="left" if column in ("stage", "verb", "work") else "right", no_wrap=i > 0)
+    return table
+
+
+def _explained(found: Plan) -> list[str]:
+    shares = ", ".join(f"{share:.0%} in {work}" for work, share in SHARES.items())
+    lines = _longest(found.stages)
+    held = ", ".join(f"{work} {size_text(size)}" for work, size in found.memory.items() if size != 0)
+    lines += [f"Memory of one device, about: {held}.", f"Disk, about: {size_text(found.disk)} of trained models."]
+    if kept := found.disk_while_training:
+        lines.append(f"Disk while training, about: {size_text(kept)} of the reference's states at rejected answers.")
+    lines += [
+        "",
+        *(f"- {note}" for note in found.notes),
+        "- rows are the most there can be; tokens and hours are for sampled answers as long as the seed's, "
+        '"at most" for answers as long as they may be',
+        f"- hours are of one {GPU} ({PEAK / 1e12:.0f} TFLOP/s), of whose peak {shares} are assumed: rough, and too few "
+        "for a model below a billion parameters",
+        "- training memory is weights, masters, gradients, moments and a micro-batch's activations; sampling, weights "
+        "and a full batch's keys and values, and so of a judge; of other scorers weights alone",
+    ]
+    return lines
+
+
+def _longest(stages: Sequence[PlannedStage]) -> list[str]:
+    """Which stages take most of the hours, those of one name in all iterations together."""
+    hours, count = defaultdict[str, float](float), Counter[str]()
+    for stage in stages:
+        name = stage.name.rpartition("/")[2]
+        hours[name] += stage.mean.hours or 0
+        count[name] += 1
+    total = sum(hours.values())
+    if not total:
+        return []
+    longest = sorted(hours.items(), key=lambda item: -item[1])[:DOMINANT]
+    named = [f"{name} {part / total:.0%} ({count[name]} stages)" for name, part in longest]
+    return [f"Most of the hours: {', '.join(named)}."]
+
+
+def _hours(costs: Iterable[Cost]) -> str:
+    """The sum of what is known; `?` where nothing is."""
+    known = [cost.hours for cost in costs if cost.hours is not None]
+    if not known:
+        return "?"
+    hours = sum(known)
+    if not hours:
+        return ""
+    return f"{hours:,.0f}" if hours >= 100 else f"{hours:.1f}" if hours >= 0.05 else "<0.1"
+
+
+def _short(count: int) -> str:
+    """A number of tokens in few characters."""
+    for unit, name in ((10**9, "G"), (10**6, "M"), (10**3, "k")):
+        if count >= unit:
+            return f"{count / unit:.3g} {name}" if count < 1000 * unit else f"{count / unit:,.0f} {name}"
+    return str(count)

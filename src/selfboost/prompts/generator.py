@@ -1,0 +1,202 @@
+"""SynPO's prompt generator: fine-tuned to write a question from keywords, then writes new ones (arXiv 2410.06961, 2.1).
+
+Every output that gives no new prompt is counted by its reason. Left out: a judgement of the prompt's sense.
+"""
+
+from __future__ import annotations
+
+import random
+import re
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field
+
+from selfboost.data.hub_data import is_hub_name
+from selfboost.data.paragraphs import read_paragraphs
+from selfboost.data.seeds import read_prompts
+from selfboost.demo import EMBEDDED, EMBEDDED_FILES
+from selfboost.prompts.keywords import (
+    KeywordPool,
+    KeywordRule,
+    cached_pool,
+    has_lists,
+    keyword_pool,
+    keywords_of_each,
+    training_list,
+)
+from selfboost.prompts.novelty import NoveltyRule, copied, novelty_of
+from selfboost.records import Answer, Example, Model, Origin, Prompt, Sampling, user_prompt
+from selfboost.setting_types import PathOrName
+from selfboost.templates import check_pattern, check_template
+from selfboost.train import Training
+from selfboost.verbs import Verbs
+
+TEMPLATE = """Design one question together with its solution, starting from the given keywords.
+
+Requirements: try to include every keyword in the question; make the solution correct, detailed and rich in knowledge.
+
+Given keywords: {keywords}
+
+Write in this format:
+### Question and solution
+<question>the question</question>
+<solution>the solution</solution>"""
+TARGET = """<question>{question}</question>
+<solution>{solution}</solution>"""
+QUESTION = r"<question>(.*?)</question>"
+COPIED_WORDS = 8
+"""So many of the template's words in a row make a question a copy of it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PromptGenerator:
+    """A model that writes new prompts, trained once from the initial model."""
+
+    template: str = TEMPLATE
+    """The wish for a question, with the field {keywords}."""
+    target: str = TARGET
+    """What it learns to write, with the fields {question} and {solution}."""
+    prefix: str = "### Question and solution\n"
+    """What its answer is made to begin with."""
+    question: str = QUESTION
+    """Regular expression whose first group is the question."""
+    separator: str = ", "
+    """Between the keywords in the template."""
+    seed_keywords: Annotated[int, Field(ge=1)] = 2
+    """Keywords of the seed prompt itself, in training."""
+    noise_keywords: Annotated[int, Field(ge=0)] = 1
+    """Keywords of another seed prompt, in training, so that it learns to leave some unused."""
+    paragraphs: PathOrName = ""
+    """Texts that keywords are drawn from: a file or folder (text, JSON lines, Parquet), a hub data set by its name
+    (owner/name or owner/name:split), `embedded`, or nothing: the seed's own prompts."""
+    paragraphs_column: str = "text"
+    """Where rows of JSON lines, Parquet or a data set have their text."""
+    paragraphs_limit: Annotated[int, Field(ge=0)] = 1_000_000
+    """Paragraphs at most, the first (the paper: one million); 0 = all."""
+    keywords: KeywordRule = field(default_factory=KeywordRule)
+    """Which words are keywords (the paper names no extractor)."""
+    longest: Annotated[int, Field(ge=1)] = 1000
+    """Drop prompts of more words than this."""
+    novelty: NoveltyRule = field(default_factory=NoveltyRule)
+    """Which prompts are dropped for what they resemble."""
+    sampling: Sampling = field(default_factory=Sampling)
+    """How prompts are sampled."""
+    training: Training = field(
+        default_factory=lambda: Training(learning_rate=1e-6, batch_size=32, epochs=3, max_length=8000)
+    )
+    """Supervised fine-tuning (the paper's values)."""
+
+    def __post_init__(self) -> None:
+        check_template("template", self.template, {"keywords"})
+        check_template("target", self.target, {"question", "solution"})
+        check_pattern("question", self.question, "the question's text")
+
+    def train(self, run: Verbs) -> Model:
+        """Fine-tune the initial model on keywords → (question, solution) of the seed."""
+        words = list(keywords_of_each((seed.prompt.text for seed in run.seeds), self.keywords))
+        shuffle = random.Random(run.recipe.run.seed)
+        examples = [
+            self._example(
+                run, seed, training_list(words, i, own=self.seed_keywords, noise=self.noise_keywords, shuffle=shuffle)
+            )
+            for i, seed in enumerate(run.seeds)
+            if len(words[i]) >= self.seed_keywords
+        ]
+        if len(examples) < len(run.seeds):
+            run.notes["generator"] = {"seeds": len(run.seeds), "with enough keywords": len(examples)}
+        return run.finetune("prepare/generator", examples, self.training, start=run.initial)
+
+    def new_prompts(self, run: Verbs, first: int, count: int, of: int) -> list[Prompt]:
+        """New prompts from the lists `first` to `first + count`; every other output is counted by its reason.
+
+        Lists are drawn in one order for the whole run, `of` in all, so that none is ever used twice.
+        """
+        pool = self.pool([seed.prompt.text for seed in run.seeds], run.cache)
+        lists = pool.draw(of, seed=run.recipe.run.seed)[first : first + count]
+        requests = [self._request(list(words), run.iteration) for words in lists]
+        outputs = run.sample("prompts", self.train(run), requests, self.sampling)
+        novelty = novelty_of(run, self.novelty)
+        kept: list[Prompt] = []
+        counts = Counter[str]()
+        for output in outputs:
+            text, reason = self._read(output)
+            reason = reason or novelty.objection(text)
+            counts[reason or "kept"] += 1
+            if not reason:
+                novelty.remember(text)
+                origin = Origin(
+                    source="prompts", iteration=run.iteration, keywords=output.prompt.origin.keywords, parent=output.id
+                )
+                kept.append(user_prompt(text, origin))
+        run.count("prompts", {"keyword lists": len(lists), **counts})
+        return kept
+
+    def pool(self, seed_prompts: Sequence[str], cache: Path) -> KeywordPool:
+        """What keyword lists are drawn from, built once into a folder: the paragraphs, or the seed's own prompts.
+
+        Raises:
+            ValueError: no text has enough keywords, or the paragraphs cannot be read.
+        """
+        if not self.paragraphs:
+            return keyword_pool(seed_prompts, self.keywords, self._words)
+        source = self._source()
+        files = sorted(source.rglob("*")) if source.is_dir() else [source] if source.exists() else []
+        looks = [[str(file), file.stat().st_size, file.stat().st_mtime_ns] for file in files]
+        known_by = [str(source), self.paragraphs_column, self.paragraphs_limit, looks]
+        return cached_pool(self._texts, self.keywords, self._words, cache, known_by)
+
+    def check(self, seed_prompts: Sequence[str], count: int) -> None:
+        """Whether there are `count` keyword lists, and prompts to keep away from; the hub is not asked.
+
+        Raises:
+            ValueError: there are not so many lists, or a file cannot be read.
+        """
+        for source in self.novelty.keep_away:
+            if not is_hub_name(source):
+                read_prompts(source)
+        if is_hub_name(self.paragraphs):
+            return
+        texts = self._texts() if self.paragraphs else seed_prompts
+        try:
+            has_lists(texts, self.keywords, self._words, count)
+        except ValueError as error:
+            raise ValueError(f"keywords of {self.paragraphs or 'the seed prompts'}: {error}") from error
+
+    @property
+    def _words(self) -> int:
+        return self.seed_keywords + self.noise_keywords
+
+    def _source(self) -> Path:
+        return (
+            EMBEDDED_FILES / "paragraphs.jsonl" if self.paragraphs == EMBEDDED else Path(self.paragraphs).expanduser()
+        )
+
+    def _texts(self) -> Iterator[str]:
+        return read_paragraphs(self._source(), self.paragraphs_column, self.paragraphs_limit)
+
+    def _read(self, output: Answer) -> tuple[str, str]:
+        """(question, "") or ("", why there is none)."""
+        if output.finish == "failed":
+            return "", "failed"
+        found = re.search(self.question, output.text, re.DOTALL)
+        if found is None:
+            return "", "cut at the token limit" if output.finish == "length" else "no question found"
+        text = found.group(1).strip()
+        if not text:
+            return "", "empty"
+        if len(text.split()) > self.longest:
+            return "", "too long"
+        return ("", "copied template") if copied(text, self.template, COPIED_WORDS) else (text, "")
+
+    def _request(self, keywords: list[str], iteration: int) -> Prompt:
+        origin = Origin(source="keywords", iteration=iteration, keywords=tuple(keywords))
+        return user_prompt(self.template.format(keywords=self.separator.join(keywords)), origin, prefix=self.prefix)
+
+    def _example(self, run: Verbs, seed: Example, keywords: list[str]) -> Example:
+        prompt = self._request(keywords, 0)
+        target = self.target.format(question=seed.prompt.text, solution=seed.answer.text)
+        return run.example(prompt, run.given(prompt, target))

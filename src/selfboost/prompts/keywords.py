@@ -1,0 +1,296 @@
+"""Keywords of texts, and a pool of keyword lists that new prompts are written from (SynPO, arXiv 2410.06961, 2.1).
+
+The paper names no extractor: this one keeps content words by a compact rule (no stop-words, no likely names, no
+numbers unless asked), and of those the ones with the highest tf-idf where asked. Left out: phrases, parts of speech
+beyond English adverbs, word stems.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gzip
+import itertools
+import math
+import os
+import random
+import re
+import zlib
+from array import array
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field
+
+from selfboost.prompts.person_names import names_in
+from selfboost.prompts.stop_words import NO_ADVERBS, STOP_WORDS, Language
+from selfboost.records import content_hash
+
+WORD = re.compile(r"([^\W\d_]+(?:-[^\W\d_]+)*)(?:'([^\W\d_]+))?|\d{1,3}(?:,\d{3})+(?:\.\d+)?|\d+(?:\.\d+)?")
+"""A word and what follows its apostrophe, or a number."""
+ELIDING: frozenset[Language] = frozenset({"fr", "it"})
+"""Languages in which an apostrophe ends a word: l'acqua."""
+COUNTED = 50_000
+"""Texts, the first, whose words are counted for tf-idf."""
+COMMON = 0.1
+"""A word in more than this share of the counted texts is no keyword where tf-idf chooses ..."""
+FEWEST_COUNTED = 100
+"""... if at least so many were counted."""
+NOISE_TRIES = 100
+"""Texts that are looked at for noise keywords."""
+BARREN_ROUNDS = 20
+"""Rounds over all paragraphs without a new list, after which those left are taken one by one."""
+POOL_VERSION = 1
+"""Raise it when the same texts and rule give other keywords, so that stored pools are built anew."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class KeywordRule:
+    """Which words of a text are its keywords."""
+
+    language: Language = "en"
+    """Whose stop-words and names are dropped."""
+    keep_names: bool = False
+    """Keep capitalised words, which are likely names (the paper drops names)."""
+    keep_numbers: bool = False
+    """Keep numbers as keywords."""
+    most: Annotated[int, Field(ge=0)] = 0
+    """Keep so many words of a text, those with the highest tf-idf; 0 = all."""
+    shortest: Annotated[int, Field(ge=1)] = 3
+    """Letters of the shortest keyword."""
+
+
+ALL_CONTENT_WORDS = KeywordRule()
+
+
+def extract_keywords(text: str, rule: KeywordRule = ALL_CONTENT_WORDS) -> list[str]:
+    """The content words of a text, lower-cased, each once, in order of appearance; `most` is not looked at.
+
+    A word that is capitalised inside a sentence, and nowhere lower-case, is taken for a name (in German: see
+    person_names). Words in capitals throughout are none. What follows an apostrophe is left out, in French and Italian
+    what precedes it.
+    """
+    return list(dict.fromkeys(_content_words(text, rule)))
+
+
+def _content_words(text: str, rule: KeywordRule) -> Iterator[str]:
+    """Every occurrence of a content word."""
+    text = text.replace("\u2019", "'")
+    if rule.language in ELIDING:
+        text = text.replace("'", " ")
+    matches = list(WORD.finditer(text))
+    stop_words, names = STOP_WORDS[rule.language], frozenset[str]()
+    if not rule.keep_names:
+        names = names_in(text, [match for match in matches if match[1]], rule.language)
+    for match in matches:
+        word, ending = match.groups()
+        if word is None:
+            if rule.keep_numbers:
+                yield match[0]
+            continue
+        low = word.lower()
+        if len(low) < rule.shortest or low in stop_words or low in names:
+            continue
+        if rule.language == "en" and ((ending and ending in "tT") or (low[-2:] == "ly" and _is_adverb(low))):
+            continue
+        yield low
+
+
+def _is_adverb(word: str) -> bool:
+    return len(word) > 4 and word not in NO_ADVERBS
+
+
+def keywords_of_each(texts: Iterable[str], rule: KeywordRule) -> Iterator[list[str]]:
+    """The keywords of each text, in order; with `most`, its words of the highest tf-idf among the first texts.
+
+    tf-idf = (1 + log n) · log((1 + N) / max(1, d)): n times in the text, in d of the N texts that were counted (the
+    first 50,000, held until they are). Words in more than a tenth of 100 or more counted texts are dropped as well.
+    Reads `texts` once; with `most = 0` nothing is held.
+    """
+    if not rule.most:
+        yield from (extract_keywords(text, rule) for text in texts)
+        return
+    found = (" ".join(_content_words(text, rule)) for text in texts)
+    first = list(itertools.islice(found, COUNTED))
+    weights = _inverse_frequencies(first)
+    unknown = math.log(1 + len(first))
+    first.reverse()  # taken from the end, so that what has been given is not held any longer
+    while first:
+        yield _heaviest(first.pop().split(), weights, unknown, rule.most)
+    for words in found:
+        yield _heaviest(words.split(), weights, unknown, rule.most)
+
+
+def _inverse_frequencies(texts: Sequence[str]) -> dict[str, float]:
+    """log((1 + N) / d) of the words in d > 1 of N texts, 0 where d is too many."""
+    counts = Counter[str]()
+    for words in texts:
+        counts.update(set(words.split()))
+    limit = COMMON * len(texts) if len(texts) >= FEWEST_COUNTED else math.inf
+    return {
+        word: math.log((1 + len(texts)) / count) if count <= limit else 0.0
+        for word, count in counts.items()
+        if count > 1
+    }
+
+
+def _heaviest(words: Sequence[str], weights: Mapping[str, float], unknown: float, most: int) -> list[str]:
+    tf_idf = {word: (1 + math.log(count)) * weights.get(word, unknown) for word, count in Counter(words).items()}
+    heaviest = set(sorted(tf_idf, key=tf_idf.__getitem__, reverse=True)[:most])
+    return [word for word in tf_idf if word in heaviest and tf_idf[word]]
+
+
+def training_list(
+    keywords: Sequence[Sequence[str]], i: int, *, own: int = 2, noise: int = 1, shuffle: random.Random
+) -> list[str]:
+    """Keywords of text i and noise keywords, each of another text, mixed (arXiv 2410.06961, 2.1).
+
+    The noise teaches a generator that a keyword may be left out. There is less of it where no other text has any.
+    """
+    chosen = shuffle.sample(list(keywords[i]), own)
+    taken = set(keywords[i])
+    for _ in range(NOISE_TRIES):
+        if len(chosen) == own + noise:
+            break
+        others = [word for word in keywords[shuffle.randrange(len(keywords))] if word not in taken]
+        if others:
+            chosen.append(shuffle.choice(others))
+            taken.add(chosen[-1])
+    return shuffle.sample(chosen, len(chosen))
+
+
+@dataclass(frozen=True, kw_only=True)
+class KeywordPool:
+    """Keyword candidates by paragraph, fixed for a run."""
+
+    paragraphs: Sequence[str]
+    """Keywords of each paragraph that has enough of them, joined by spaces, which takes a fifth of the memory."""
+    words: int = 3
+    """Keywords per list, all of one paragraph."""
+
+    @property
+    def capacity(self) -> int:
+        """Different lists there are at most."""
+        return sum(math.comb(keywords.count(" ") + 1, self.words) for keywords in self.paragraphs)
+
+    def draw(self, count: int, seed: int) -> list[tuple[str, ...]]:
+        """`count` lists, no two of the same words; the first k of a longer draw are the same.
+
+        Paragraph by paragraph in a random order, again from the first when all have given a list.
+
+        Raises:
+            ValueError: there are not so many different lists.
+        """
+        drawn: dict[str, tuple[str, ...]] = {}
+        for words in self._lists(random.Random(seed), drawn):
+            if len(drawn) >= count:
+                break
+            drawn.setdefault(" ".join(sorted(words)), words)
+        if len(drawn) < count:
+            raise ValueError(
+                f"{len(self.paragraphs)} paragraphs give only {len(drawn)} different lists of {self.words} keywords, "
+                f"{count} are wanted; give more text (method.generator.paragraphs), or lower method.prompts or "
+                "method.more_prompts"
+            )
+        return list(drawn.values())
+
+    def _lists(self, shuffled: random.Random, drawn: Sized) -> Iterator[tuple[str, ...]]:
+        """Random lists until rounds bring nothing new to `drawn`, then every list there is."""
+        order = array("Q", shuffled.sample(range(len(self.paragraphs)), len(self.paragraphs)))
+        barren = 0
+        while barren < BARREN_ROUNDS:
+            before = len(drawn)
+            for i in order:
+                yield tuple(shuffled.sample(self.paragraphs[i].split(" "), self.words))
+            barren = barren + 1 if len(drawn) == before else 0
+        for keywords in dict.fromkeys(self.paragraphs[i] for i in order):
+            yield from itertools.combinations(keywords.split(" "), self.words)
+
+    def save(self, path: Path) -> None:
+        """Write the pool as gzip text, atomically: the folder is made, a kill leaves the old file or the new."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        fresh = path.with_name(path.name + ".new")
+        with fresh.open("wb") as file:
+            with gzip.GzipFile(filename="", fileobj=file, mode="wb", compresslevel=4, mtime=0) as lines:
+                lines.write(f"{self.words} {len(self.paragraphs)}\n".encode())
+                lines.writelines(f"{keywords}\n".encode() for keywords in self.paragraphs)
+            file.flush()
+            os.fsync(file.fileno())
+        fresh.replace(path)
+
+
+def read_pool(path: Path) -> KeywordPool:
+    """The pool that `KeywordPool.save` wrote.
+
+    Raises:
+        ValueError: the file is missing or damaged.
+    """
+    try:
+        with gzip.open(path, "rt", encoding="utf-8", newline="\n") as lines:
+            words, count = map(int, next(lines, "").split(" "))
+            paragraphs = [line.removesuffix("\n") for line in lines]
+    except (OSError, EOFError, zlib.error, ValueError) as error:
+        raise ValueError(f"{path}: is no pool of keywords that can be read ({error})") from error
+    if len(paragraphs) != count or words < 1 or any(line.count(" ") + 1 < words for line in paragraphs):
+        raise ValueError(f"{path}: is no whole pool of keywords")
+    return KeywordPool(paragraphs=paragraphs, words=words)
+
+
+def keyword_pool(texts: Iterable[str], rule: KeywordRule = ALL_CONTENT_WORDS, words: int = 3) -> KeywordPool:
+    """A pool from paragraphs, which are read once; those with fewer than `words` keywords are left out.
+
+    Raises:
+        ValueError: none has enough.
+    """
+    found = (keywords for keywords in keywords_of_each(texts, rule) if len(keywords) >= words)
+    return _pool([" ".join(keywords) for keywords in found], words)
+
+
+def cached_pool(
+    texts: Callable[[], Iterable[str]], rule: KeywordRule, words: int, folder: Path, known_by: object
+) -> KeywordPool:
+    """The pool of texts that `known_by` (plain JSON data) tells from others, kept in `folder`/keywords-HASH.txt.gz.
+
+    The texts are asked for where there is no such file, or a damaged one.
+
+    Raises:
+        ValueError: no text has enough keywords.
+    """
+    name = content_hash([POOL_VERSION, asdict(rule), words, known_by])[:16]
+    path = folder / f"keywords-{name}.txt.gz"
+    with contextlib.suppress(ValueError):
+        return read_pool(path)
+    pool = keyword_pool(texts(), rule, words)
+    pool.save(path)
+    return pool
+
+
+def has_lists(texts: Iterable[str], rule: KeywordRule, words: int, count: int) -> KeywordPool:
+    """A pool that `count` different lists can be drawn from, of no more of the first texts than that surely takes.
+
+    Every list with a word that no earlier text has is new, which is enough to be sure. With `rule.most` the texts that
+    are counted for tf-idf are read in any case.
+
+    Raises:
+        ValueError: all texts together do not give so many; says how many.
+    """
+    paragraphs: list[str] = []
+    seen, sure = set[str](), 0
+    for keywords in keywords_of_each(texts, rule):
+        if len(keywords) >= words:
+            paragraphs.append(" ".join(keywords))
+            sure += math.comb(len(keywords), words) - math.comb(len(seen.intersection(keywords)), words)
+            seen.update(keywords)
+        if paragraphs and sure >= count:
+            return _pool(paragraphs, words)
+    pool = _pool(paragraphs, words)
+    pool.draw(count, seed=0)
+    return pool
+
+
+def _pool(paragraphs: list[str], words: int) -> KeywordPool:
+    if not paragraphs:
+        raise ValueError(f"no text has {words} keywords to draw; give longer texts (method.generator.paragraphs)")
+    return KeywordPool(paragraphs=paragraphs, words=words)

@@ -1,0 +1,137 @@
+"""Whether a new prompt is new: not one that was there before, and near no prompt that results are reported on.
+
+Near-duplicates are found by MinHash (Broder 1997) and confirmed on the word n-grams themselves; decontamination looks
+for a run of words in common, as GPT-3's did (arXiv 2005.14165, appendix C). Leaves out paraphrases,
+and languages written without spaces.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache, lru_cache
+from typing import TYPE_CHECKING, Annotated, cast
+
+from pydantic import Field
+
+from selfboost.data.seeds import read_prompts
+from selfboost.setting_types import PathOrName
+from selfboost.statistics import words_of
+from selfboost.verbs import Verbs
+
+if TYPE_CHECKING:
+    from datasketch import MinHash, MinHashLSH
+
+SHINGLE = 3
+"""Words of the n-grams that two prompts are compared by."""
+PERMUTATIONS = 128
+"""Hash functions of a MinHash."""
+LOOSER = 0.8
+"""Candidates are looked for at this share of the threshold, so that few at it are missed; then they are compared."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class NoveltyRule:
+    """Which new prompts are dropped for what they resemble; exact repetitions always are."""
+
+    similarity: Annotated[float, Field(gt=0, le=1)] = 0.7
+    """Drop a prompt that shares this much (Jaccard, word 3-grams) with a seed or an earlier prompt (1 = the same)."""
+    shared_words: Annotated[int, Field(ge=0)] = 8
+    """Drop a prompt with so many words in a row of a validation, held-out or kept-away prompt (0 = only equal ones)."""
+    keep_away: tuple[PathOrName, ...] = ()
+    """Files (or hub data sets) of more prompts that none may come near: those of the benchmarks you report."""
+
+
+def runs(words: Sequence[str], length: int) -> list[tuple[str, ...]]:
+    """All runs of `length` words, each once, in order; the whole text where it is shorter."""
+    return list(dict.fromkeys(tuple(words[i : i + length]) for i in range(max(1, len(words) - length + 1))))
+
+
+class Novelty:
+    """The prompts there have been, and whether another is new beside them."""
+
+    def __init__(self, rule: NoveltyRule, prompts: Iterable[tuple[str, str]], measured: Mapping[str, str]) -> None:
+        """`prompts`: (text, reason to name when it comes again); `measured`: texts to keep away from → their name."""
+        self._rule = rule
+        self._reasons: dict[str, str] = {}
+        self._near: MinHashLSH | None = None
+        self._texts: list[str] = []
+        self._guarded: dict[tuple[str, ...], str] = {}
+        for text, name in measured.items():
+            self._reasons[text] = f"equals a {name} prompt"
+            for run in runs(words_of(text), rule.shared_words) if rule.shared_words else ():
+                self._guarded.setdefault(run, f"shares words with a {name} prompt")
+        for text, reason in prompts:
+            self.remember(text, reason)
+
+    def objection(self, text: str) -> str:
+        """Why a text is not new, or nothing."""
+        if text in self._reasons:
+            return self._reasons[text]
+        if near := self.nearness(text):
+            return near
+        return "near-duplicate" if self._rule.similarity < 1 and self._resembles(tuple(words_of(text))) else ""
+
+    def nearness(self, text: str) -> str:
+        """Which prompt to keep away from a text shares words with, or nothing."""
+        found = runs(words_of(text), self._rule.shared_words) if self._guarded else []
+        return next((self._guarded[run] for run in found if run in self._guarded), "")
+
+    def remember(self, text: str, reason: str = "duplicate") -> None:
+        """Take a text into those that no later one may repeat."""
+        self._reasons.setdefault(text, reason)
+        if self._rule.similarity < 1:
+            if self._near is None:
+                from datasketch import MinHashLSH
+
+                self._near = MinHashLSH(threshold=LOOSER * self._rule.similarity, num_perm=PERMUTATIONS)
+            self._near.insert(len(self._texts), _min_hash(tuple(words_of(text))), check_duplication=False)
+            self._texts.append(text)
+
+    def _resembles(self, words: tuple[str, ...]) -> bool:
+        if self._near is None:
+            return False
+        own = set(runs(words, SHINGLE))
+        found = cast("list[int]", self._near.query(_min_hash(words)))
+        return any(jaccard(own, set(runs(words_of(self._texts[i]), SHINGLE))) >= self._rule.similarity for i in found)
+
+
+def novelty_of(run: Verbs, rule: NoveltyRule) -> Novelty:
+    """What tells new prompts from the seed's, the measured ones and those remembered before; one for a run and rule."""
+    if rule not in run.memory:
+        measured = {e.prompt.text: e.prompt.origin.source for e in (*run.validation, *run.held_out)}
+        away = {text: "kept-away" for source in rule.keep_away for text in read_prompts(source)}
+        texts = [seed.prompt.text for seed in run.seeds]
+        found = Novelty(rule, ((text, "equals a seed prompt") for text in texts), away | measured)
+        if near := sum(bool(found.nearness(text)) for text in texts):
+            told = "seeds share words with measured or kept-away prompts; they are used all the same"
+            run.say(f"{near} of {len(texts)} {told}")
+        run.memory[rule] = found
+    return run.memory[rule]
+
+
+def jaccard(one: set[tuple[str, ...]], other: set[tuple[str, ...]]) -> float:
+    """Shared elements over all elements."""
+    return len(one & other) / len(one | other)
+
+
+@cache
+def _empty() -> MinHash:
+    """Made once: drawing the hash functions takes longer than using them."""
+    from datasketch import MinHash
+
+    return MinHash(num_perm=PERMUTATIONS)
+
+
+@lru_cache(maxsize=1)  # a prompt that is looked for and then remembered is hashed once
+def _min_hash(words: tuple[str, ...]) -> MinHash:
+    found = _empty().copy()
+    found.update_batch([" ".join(run).encode() for run in runs(words, SHINGLE)])
+    return found
+
+
+def copied(text: str, template: str, length: int) -> bool:
+    """Whether a text is nothing but words of the template, or has `length` of its words in a row."""
+    words, source = tuple(words_of(text)), words_of(template)
+    whole = bool(words) and words in runs(source, len(words))
+    return whole or (len(words) >= length and not set(runs(words, length)).isdisjoint(runs(source, length)))

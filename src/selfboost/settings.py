@@ -1,0 +1,65 @@
+"""The sections of a recipe that are no components: the loop, the initial model, the gate, models made from the seed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from selfboost.demo import EMBEDDED, EMBEDDED_MODEL
+from selfboost.setting_types import PathOrName
+from selfboost.train import Training
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunSettings:
+    """The loop."""
+
+    iterations: Annotated[int, Field(ge=1)] = 4
+    """Rounds of self-improvement."""
+    patience: Annotated[int, Field(ge=1)] = 1000
+    """Stop after this many iterations in a row without a promotion."""
+    seed: Annotated[int, Field(ge=0)] = 0
+    """Seed of everything random: data order, sampling, splits, resampling."""
+    threads: Annotated[int, Field(ge=0)] = 0
+    """Threads of PyTorch on the CPU (0 = its own choice)."""
+    beside: tuple[str, ...] = ()
+    """Models to measure beside the policy: `seed_sft`, or a folder or hub name."""
+    agreement: Annotated[float, Field(gt=0)] = 0.05
+    """Most the sampler's and the trainer's log-probabilities may differ, mean over tokens, in nats."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelSource:
+    """The initial model."""
+
+    path: PathOrName
+    """A transformers folder, a hub name, or `embedded`."""
+
+    @property
+    def location(self) -> str:
+        """Where it is: the path itself, or the folder of the embedded model."""
+        return str(EMBEDDED_MODEL) if self.path == EMBEDDED else self.path
+
+
+@dataclass(frozen=True, kw_only=True)
+class SeedModels:
+    """How the models made from the seed alone are trained, where a scorer or `run.beside` asks for them."""
+
+    sft: Training = field(default_factory=lambda: Training(learning_rate=1e-6, batch_size=32, epochs=3))
+    """`seed_sft`: the initial model fine-tuned on the seed."""
+    reward: Training = field(default_factory=lambda: Training(learning_rate=1e-5, batch_size=32, epochs=1))
+    """`seed_reward`: a reward model (initial model, scalar head) trained on gold over the initial model's answers."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Gate:
+    """Whether a candidate becomes the policy: a paired test on the validation prompts."""
+
+    rule: Literal["always", "not_worse", "better"] = "always"
+    """Promote always (the papers), unless the gain's interval is below the margin, or only if it is above 0."""
+    measure: str = "sampled"
+    """The measure that decides."""
+    margin: Annotated[float, Field(ge=0)] = 0.01
+    """`not_worse` promotes while the upper end of the gain's interval is above minus this."""

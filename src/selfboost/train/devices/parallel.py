@@ -1,0 +1,242 @@
+"""Several processes train together: one conducts, the others follow, each with a device and its share of every step.
+
+The conductor is the process that runs everything else too. It starts followers on its own machine for one training, or,
+where it was itself started by `torchrun` or `accelerate launch` on one machine or more, finds them waiting. A follower
+does the same call with the same arguments. Leaves out sampling and scoring, which the conductor does alone.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from datetime import timedelta
+from functools import cache
+from pathlib import Path
+from typing import Any, TypeVar, cast
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from selfboost.train.devices.launched import launched
+
+Thing = TypeVar("Thing")
+Result = TypeVar("Result")
+WAIT = timedelta(days=30)
+"""How long a follower waits for the next training."""
+ANSWER = timedelta(minutes=30)
+"""How long a process waits for the others within a training."""
+START_SECONDS = 300
+"""How long the processes wait for each other when they start."""
+
+
+@dataclass(frozen=True)
+class World:
+    """The processes of a training, as one of them sees them."""
+
+    rank: int = 0
+    size: int = 1
+
+    @property
+    def conducts(self) -> bool:
+        """Whether this process writes what is written and says what is said."""
+        return self.rank == 0
+
+    def share(self, things: Sequence[Thing]) -> list[tuple[Thing, bool]]:
+        """This process's part, as long as everyone's; a thing that only fills it up comes with False."""
+        rounds = -(-len(things) // self.size)
+        places = [self.rank + turn * self.size for turn in range(rounds)]
+        return [(things[at], True) if at < len(things) else (things[0], False) for at in places]
+
+    def sum_tensors(self, tensors: Sequence[Tensor]) -> None:
+        """Each tensor becomes the sum of all processes' ones, a few large messages instead of many small."""
+        if self.size == 1 or not tensors:
+            return
+        for kind in dict.fromkeys(tensor.dtype for tensor in tensors):
+            same = [tensor for tensor in tensors if tensor.dtype == kind]
+            flat = torch.cat([tensor.flatten() for tensor in same])
+            dist.all_reduce(flat)
+            parts = torch.split(flat, [tensor.numel() for tensor in same])
+            for tensor, part in zip(same, cast("list[Tensor]", parts), strict=True):
+                tensor.copy_(part.view_as(tensor))
+
+    def gather(self, thing: Thing) -> list[Thing]:
+        """Everyone's thing, by rank."""
+        if self.size == 1:
+            return [thing]
+        found: list[Any] = [None] * self.size
+        dist.all_gather_object(found, thing)
+        return found
+
+    def agree(self, wish: bool) -> bool:
+        """What the conductor wishes."""
+        return self.gather(wish)[0]
+
+
+ALONE = World()
+Call = Callable[[World], object]
+HERE = "here-"
+"""What a follower writes, with its rank, when it has come."""
+PARENT = "SELFBOOST_CONDUCTOR"
+"""Environment variable: the process that a follower was started by."""
+
+
+def conduct(devices: int, own: Callable[[World], Result], others: Callable[[World], object]) -> Result:
+    """`own(world)` here and `others(world)` in all other processes, at once; the result of `own`.
+
+    `others` must be picklable: a module's function, or a partial of one. `devices` 0: as many as there are GPUs.
+
+    Raises:
+        RuntimeError: a follower stopped; says what it said last.
+    """
+    devices = devices or max(1, torch.cuda.device_count())
+    if launched():
+        world = _join()
+        _tell(others)
+        try:
+            return own(world)
+        except BaseException:
+            atexit.unregister(_release)  # the others may wait for us within the training: the launcher ends them
+            raise
+    if devices == 1:
+        return own(ALONE)
+    with _followers(devices) as world:
+        _tell(others)
+        return own(world)
+
+
+def join_launched() -> bool:
+    """Take one's part in what a launcher started; False: it was a follower's, and it is done."""
+    if _join().conducts:
+        return True
+    follow()
+    return False
+
+
+def follow() -> None:
+    """A follower's life: do what the conductor does until it says that there is no more."""
+    world = _join()
+    while (work := _hear()) is not None:
+        work(world)
+
+
+@cache
+def _join() -> World:
+    """Take part in the group that the environment describes."""
+    rank, size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
+    if torch.cuda.is_available():
+        torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", rank)) % torch.cuda.device_count())
+    if PARENT in os.environ:
+        host, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
+        cast(Any, dist).TCPStore(host, port, is_master=False).set(f"{HERE}{rank}", "")
+    dist.init_process_group(_backend(), rank=rank, world_size=size, timeout=ANSWER)
+    if rank == 0:
+        atexit.register(_release)
+    return World(rank, size)
+
+
+@cache
+def _patient() -> Any:
+    """The group in which followers wait for what comes next."""
+    return dist.new_group(backend="gloo", timeout=WAIT)
+
+
+def _backend() -> str:
+    return "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
+
+
+def _release() -> None:
+    """The conductor has no more to do."""
+    if dist.is_initialized():
+        _tell(None)
+        dist.destroy_process_group()
+
+
+def _tell(call: Call | None) -> None:
+    dist.broadcast_object_list([call], src=0, group=_patient(), device=torch.device("cpu"))
+
+
+def _hear() -> Call | None:
+    heard: list[Any] = [None]
+    dist.broadcast_object_list(heard, src=0, group=_patient(), device=torch.device("cpu"))
+    return cast("Call | None", heard[0])
+
+
+@contextmanager
+def _followers(devices: int) -> Generator[World]:
+    """Followers on this machine for the length of one training."""
+    store: Any = cast(Any, dist).TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
+    with tempfile.TemporaryDirectory() as folder:
+        logs = [Path(folder) / f"{rank}.log" for rank in range(1, devices)]
+        started = [_start(rank, devices, store.port, log) for rank, log in enumerate(logs, start=1)]
+        try:
+            _wait_for(started, store)
+            # The prefix is what the followers' own rendezvous gives their keys.
+            keys = cast(Any, dist).PrefixStore("default_pg", store)
+            dist.init_process_group(_backend(), store=keys, rank=0, world_size=devices, timeout=ANSWER)
+            yield World(0, devices)
+            _tell(None)
+            for process in started:
+                with suppress(subprocess.TimeoutExpired):  # it is ended below
+                    process.wait(START_SECONDS)
+        except RuntimeError as error:
+            said = _last_words(started, logs)
+            raise RuntimeError(f"training on {devices} devices stopped: {said or error}") from error
+        finally:
+            for process in started:
+                process.kill()
+                process.wait()
+            if dist.is_initialized():
+                dist.destroy_process_group()
+            _patient.cache_clear()
+
+
+def _wait_for(started: Sequence[subprocess.Popen[bytes]], store: Any) -> None:
+    """Return when every follower has come; RuntimeError if one has ended or takes too long."""
+    missing = [f"{HERE}{rank}" for rank in range(1, len(started) + 1)]
+    begin = time.monotonic()
+    while not store.check(missing):
+        if any(process.poll() is not None for process in started) or time.monotonic() - begin > START_SECONDS:
+            raise RuntimeError(f"not all of {len(started)} followers came")
+        time.sleep(0.05)
+
+
+def _start(rank: int, devices: int, port: int, log: Path) -> subprocess.Popen[bytes]:
+    """A follower that finds its conductor at a port of this machine."""
+    threads = max(1, (os.cpu_count() or 1) // devices)
+    place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "WORLD_SIZE": devices, "RANK": rank, "LOCAL_RANK": rank}
+    own = {name: str(value) for name, value in {**place, "OMP_NUM_THREADS": threads, PARENT: os.getpid()}.items()}
+    own["PYTHONPATH"] = os.pathsep.join(path for path in sys.path if path)  # components of the user's own
+    with log.open("wb") as file:
+        command = [sys.executable, "-m", "selfboost.train.devices.follower"]
+        return subprocess.Popen(command, env=os.environ | own, stdout=file, stderr=file)
+
+
+def _last_words(started: Sequence[subprocess.Popen[bytes]], logs: Sequence[Path]) -> str:
+    """What the first follower that failed said last."""
+    time.sleep(1)  # so that the one whose end we met has ended
+    for rank, (process, log) in enumerate(zip(started, logs, strict=True), start=1):
+        if process.poll() is not None:
+            lines = log.read_text(errors="replace").strip().splitlines() or ["it said nothing"]
+            return f"process {rank} ended with code {process.returncode}: {lines[-1]}"
+    return ""
+
+
+def watch_conductor() -> None:
+    """End this process when its conductor is gone, in whatever way it ended."""
+    conductor = int(os.environ[PARENT])
+
+    def watch() -> None:
+        while os.getppid() == conductor:
+            time.sleep(1)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()

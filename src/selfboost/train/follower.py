@@ -1,7 +1,0 @@
-"""A process that follows: `python -m selfboost.train.follower`, started by a training on several devices."""
-
-from selfboost.train.parallel import follow, watch_conductor
-
-if __name__ == "__main__":
-    watch_conductor()
-    follow()

@@ -1,0 +1,121 @@
+"""Log-probabilities of completions under a language model: the same code for training, scoring and checking samplers.
+
+Shapes: T tokens of a pack, D hidden size, N completion tokens of all rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import NamedTuple, cast
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from selfboost.train.local_settings import LocalSettings
+from selfboost.train.model.hidden import Body, open_body
+from selfboost.train.model.logits import Head, head_of
+from selfboost.train.packs.batches import in_order
+from selfboost.train.packs.layout import Pack
+from selfboost.train.packs.rows import Item, Row
+
+LossesOf = Callable[[Sequence[Item], Tensor], Tensor]
+"""(items, log-probabilities of all their completion tokens) → each item's loss; differentiable."""
+WHOLE_ITEM = 4
+"""Blocks that an item's logits may fill together and yet be held at once."""
+
+
+class Losses(NamedTuple):
+    """What a forward pass of a training gives."""
+
+    total: Tensor
+    """Sum over the items, differentiable."""
+    each_B: Tensor
+    """Of every item, detached."""
+    logps: Sequence[Tensor]
+    """Of every row's completion tokens, detached."""
+
+
+class LanguageModel(torch.nn.Module):
+    """A causal language model as training sees it: items in, log-probabilities of their completion tokens out."""
+
+    def __init__(self, model: PreTrainedModel, body: Body, head: Head) -> None:
+        super().__init__()
+        self.model, self.body, self.head = model, body, head
+
+    def logps(self, items: Sequence[Item]) -> list[Tensor]:
+        """For each row, the natural log-probability of every completion token; differentiable."""
+        return cast("list[Tensor]", self(items, None))
+
+    def losses(self, items: Sequence[Item], losses_of: LossesOf) -> Losses:
+        """The losses of items, differentiable."""
+        return cast(Losses, self(items, losses_of))
+
+    def states(self, items: Sequence[Item]) -> list[Tensor]:
+        """For each row, the last hidden state that every completion token is predicted from."""
+        return cast("list[Tensor]", self(items, None, states=True))
+
+    def forward(
+        self, items: Sequence[Item], losses_of: LossesOf | None, *, states: bool = False
+    ) -> list[Tensor] | Losses:
+        """What `logps`, `states` and `losses` give: one door, for modules that are sharded over devices."""
+        pack = Pack(tuple(items), self.head.weight_VD.device)
+        hidden_ND = self.body.hidden_TD(pack).index_select(0, pack.sources_N)
+        if states:
+            return list(torch.split(hidden_ND, pack.lengths))
+        if losses_of is None:
+            return list(torch.split(self.head.logps(hidden_ND, pack.targets_N), pack.lengths))
+        blocks = list(self._blocks(items))
+        if max(tokens.stop - tokens.start for _, tokens in blocks) > WHOLE_ITEM * self.head.block:
+            logps_N = self.head.logps(hidden_ND, pack.targets_N)
+            each_B = losses_of(items, logps_N)
+            return Losses(each_B.sum(), each_B.detach(), torch.split(logps_N.detach(), pack.lengths))
+        return self._by_blocks(hidden_ND, pack, blocks, losses_of)
+
+    def _by_blocks(
+        self, hidden_ND: Tensor, pack: Pack, blocks: Sequence[tuple[list[Item], slice]], losses_of: LossesOf
+    ) -> Losses:
+        """Losses and their gradients in one pass over the logits."""
+        each: list[Tensor] = []
+        items_at = {tokens.start: group for group, tokens in blocks}
+
+        def loss_of(tokens: slice, logps_N: Tensor) -> Tensor:
+            losses_B = losses_of(items_at[tokens.start], logps_N)
+            each.append(losses_B.detach())
+            return losses_B.sum()
+
+        slices = [tokens for _, tokens in blocks]
+        total, logps_N = self.head.value_and_gradient(hidden_ND, pack.targets_N, slices, loss_of)
+        return Losses(total, torch.cat(each), torch.split(logps_N, pack.lengths))
+
+    def _blocks(self, items: Sequence[Item]) -> Iterator[tuple[list[Item], slice]]:
+        """Neighbouring items whose completion tokens fill a block, or one that fills more."""
+        group: list[Item] = []
+        start = end = 0
+        for item in items:
+            if group and end + item.completion_tokens - start > self.head.block:
+                yield group, slice(start, end)
+                group, start = [], end
+            group.append(item)
+            end += item.completion_tokens
+        yield group, slice(start, end)
+
+
+def language_model(model: PreTrainedModel, local: LocalSettings) -> LanguageModel:
+    """A loaded model made ready for training.
+
+    Raises:
+        ValueError: its logits are made in a way not known here, or it cannot be packed.
+    """
+    head = head_of(model)  # before packing: it looks at the model as it is
+    return LanguageModel(model, open_body(model, packing=local.packing, attention=local.attention), head)
+
+
+def logps_in_order(model: LanguageModel, rows: Iterable[Row], tokens: int) -> Iterator[tuple[float, ...]]:
+    """Log-probabilities of every completion token, row by row."""
+
+    @torch.no_grad()
+    def compute(group: list[Item]) -> list[tuple[float, ...]]:
+        return [tuple(cast("list[float]", logps_N.tolist())) for logps_N in model.logps(group)]
+
+    return in_order(rows, tokens, compute)

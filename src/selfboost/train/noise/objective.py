@@ -1,0 +1,227 @@
+"""Preference optimisation against a reference with trainable noise: policy and noise in one backward pass, or in turns.
+
+DNPO (arXiv 2502.05400): the policy lowers the loss under one draw of the noise, the noise raises it under another. The
+policy sees a noisy number in the reference's place, so no gradient of it passes through the noise, nor the other way.
+
+Shapes: B pairs of a micro-batch; N tokens of their rejected answers, D hidden size.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from math import exp, isfinite, log
+from typing import Any, cast
+
+import torch
+from scipy import optimize
+from torch import Tensor
+
+from selfboost.losses.noise_preference import NoisePreference
+from selfboost.train import Training
+from selfboost.train.devices.sharding import whole
+from selfboost.train.model.logits import Head
+from selfboost.train.model.logprobs import LanguageModel
+from selfboost.train.noise.draws import Draws
+from selfboost.train.noise.kept_states import ReferenceStates
+from selfboost.train.noise.module import NoiseModule, Noisy, NoisyHead, Strength
+from selfboost.train.packs.rows import Item
+from selfboost.train.steps.objectives import Measures, Preference, pair_scores
+from selfboost.train.steps.references import References
+
+FIRST_PAIRS = 64
+FIRST_TOKENS = 4096
+"""How many pairs, and about how many tokens of rejected answers, the noise is measured on before the first step."""
+CLOSE = 0.005
+"""How exactly an automatic scale is found, as a share of it."""
+LARGEST_SCALE = 1e6
+STRONG = 5.0
+"""|β·m| at which a pair's weight, sigmoid(−β·m), is 0.99."""
+
+
+class FrozenLayer(torch.nn.Module):
+    """Output embeddings that no training changes."""
+
+    def __init__(self, weight_VD: Tensor, bias_V: Tensor | None) -> None:
+        super().__init__()
+        self.weight, self.bias = weight_VD, bias_V
+
+
+class NoisyPreference:
+    """A preference loss with noise on the reference, mean over pairs; its noise module is trained beside the model."""
+
+    def __init__(
+        self,
+        language_model: LanguageModel,
+        loss: NoisePreference,
+        references: References,
+        states: ReferenceStates,
+        head: Head,
+        training: Training,
+        seed: int,
+    ) -> None:
+        self.language_model, self.loss, self.references, self.states = language_model, loss, references, states
+        self.noise, self.seed, self.step = loss.noise, seed, 0
+        hidden, vocabulary = head.weight_VD.shape[1], head.weight_VD.shape[0]
+        module = NoiseModule(self.noise, hidden, vocabulary, seed).to(head.weight_VD)
+        module.requires_grad_(self.noise.trained)
+        scale = 1.0 if self.noise.scale == "auto" else self.noise.scale
+        self.noisy = NoisyHead(head, module, Strength(self.noise, scale))
+        self.training = noise_training(training, loss)
+        self.share = 1.0
+        """What the noise's loss counts beside the policy's, whose gradient several devices may average."""
+
+    def parameters(self) -> Iterable[Tensor]:
+        """Of the noise module."""
+        return self.noisy.module.parameters()
+
+    def weight(self, item: Item) -> float:  # noqa: ARG002
+        """Every pair counts the same."""
+        return 1.0
+
+    def begin(self, step: int) -> tuple[bool, bool]:
+        """Draw anew for a step (counted from 0); returns whether policy and noise are trained in it."""
+        self.step = step
+        if not self.noise.trained:
+            return True, False
+        if self.noise.schedule == "simultaneous":
+            return True, True
+        noise_first = step // self.noise.turn % 2 == 0
+        return not noise_first, noise_first
+
+    def losses(self, items: Sequence[Item]) -> tuple[Tensor, Tensor, Measures]:
+        """The sum of what policy and noise lower, each if it is its turn; the policy's loss of each pair."""
+        policy_turn, noise_turn = self.begin(self.step)
+        with torch.set_grad_enabled(noise_turn):
+            noisy = self.noisy.logps(*self._given(items))
+        lengths = _lengths(items)
+        policy_refs_B, noise_refs_B = _sums(noisy.policy_N, lengths), _sums(noisy.noise_N, lengths)
+        preference = Preference(self.language_model, self.loss, self._references(items, policy_refs_B))
+        with torch.set_grad_enabled(policy_turn):
+            total, each_B, measures = preference.losses(items)
+        logps_2B = torch.stack([measures["chosen_logp_sum"], measures["rejected_logp_sum"]], 1).flatten()
+        scores = replace(pair_scores(logps_2B, items, preference.references), reference_rejected_B=noise_refs_B)
+        penalties_B = self.noise.penalty_weight * _means(noisy.size_N, lengths)
+        noise_B = self.loss.noise_losses(scores) + penalties_B
+        if noise_turn:
+            total = (total if policy_turn else 0.0) + self.share * noise_B.sum()
+        return total, each_B, {**measures, **self._measures(items, noisy, noise_B, policy_refs_B)}
+
+    def _given(self, items: Sequence[Item]) -> tuple[Tensor, Tensor, Draws]:
+        """Of the rejected answers: the reference's states (N, D), their tokens (N,), this step's noise."""
+        device = self.noisy.head.weight_VD.device
+        targets_N = torch.tensor([token for item in items for token in item.rows[1].token_ids], device=device)
+        draws = Draws(self.seed, self.step, [item.id for item in items], _lengths(items))
+        return self.states.of(items, device), targets_N, draws
+
+    def _references(self, items: Sequence[Item], rejected_B: Tensor) -> References:
+        noisy = cast("list[float]", rejected_B.tolist())
+        return {item.id: (self.references[item.id][0], value) for item, value in zip(items, noisy, strict=True)}
+
+    @torch.no_grad()
+    def _measures(self, items: Sequence[Item], noisy: Noisy, noise_B: Tensor, policy_refs_B: Tensor) -> Measures:
+        answers = torch.split(noisy.sigma_N, _lengths(items))
+        clean_B = policy_refs_B.new_tensor([self.references[item.id][1] for item in items])
+        return {
+            "noise_loss": noise_B.detach(),
+            "noise_shift": policy_refs_B - clean_B,
+            "noise_sigma": torch.stack([sigma.mean() for sigma in answers]),
+            "noise_sigma_first": torch.stack([sigma[0] for sigma in answers]),
+            "noise_sigma_middle": torch.stack([sigma[len(sigma) // 2] for sigma in answers]),
+            "noise_sigma_last": torch.stack([sigma[-1] for sigma in answers]),
+        }
+
+    def settle(self, facts: Mapping[str, float]) -> None:
+        """Take the scale c that was found."""
+        self.noisy = replace(self.noisy, strength=Strength(self.noise, facts["noise_scale"]))
+
+    @torch.no_grad()
+    def found(self, first: Sequence[Item]) -> Mapping[str, float]:
+        """The scale c, found or as it is set, and the mean of β·m that the noise begins with, on the first pairs."""
+        given = self._given(_enough(first))
+
+        def start(scale: float) -> float:
+            return self.loss.beta * self.noisy.shift(*given, scale)
+
+        scale = _scale_for(start, self.noise.start) if self.noise.scale == "auto" else self.noise.scale
+        return {"noise_scale": scale, "noise_start": start(scale)}
+
+
+def noise_training(training: Training, loss: NoisePreference) -> Training:
+    """How the noise module is trained: as the policy, but for what its settings say; all of it, without decay."""
+    noise = loss.noise
+    optimizer = noise.optimizer or ("adamw" if training.optimizer == "adamw_8bit" else training.optimizer)
+    return replace(
+        training,
+        optimizer=optimizer,
+        learning_rate=noise.learning_rate or training.learning_rate,
+        max_gradient_norm=noise.max_gradient_norm or training.max_gradient_norm,
+        weight_decay=0.0,
+        ema_decay=0.0,
+        lora_rank=0,
+    )
+
+
+def frozen(head: Head, *, copied: bool, kind: torch.dtype) -> Head:
+    """A head as it is now, in a number type; copied where the training would change it."""
+    tensors = [None if x is None else whole(x.detach()) for x in (head.weight_VD, head.bias_V)]
+    weight_VD, bias_V = (None if x is None else x.to(kind, copy=copied) for x in tensors)
+    assert weight_VD is not None, "a head has a weight"
+    return replace(head, layer=FrozenLayer(weight_VD, bias_V))
+
+
+def strong(start: float) -> list[str]:
+    """A sentence where the noise takes so much from the margin that the loss has no curve left."""
+    if abs(start) <= STRONG:
+        return []
+    return [
+        f"the noise began with a mean β·m of {start:.3g}: beyond about -{STRONG:g} every pair pulls with its whole "
+        'weight, and both log-probabilities may collapse; loss.noise.scale = "auto" finds a scale'
+    ]
+
+
+def _enough(items: Sequence[Item]) -> list[Item]:
+    found, tokens = list[Item](), 0
+    for item in items[:FIRST_PAIRS]:
+        if found and tokens >= FIRST_TOKENS:
+            break
+        found.append(item)
+        tokens += len(item.rows[1].token_ids)
+    return found
+
+
+def _scale_for(start: Callable[[float], float], wanted: float) -> float:
+    """The scale c at which the noise takes so much from the margin.
+
+    Raises:
+        ValueError: there is none, as where the noise is bounded, or the reference's logits are not finite.
+    """
+    low = high = 1.0
+    if not isfinite(start(1.0)):
+        raise ValueError("noise.scale = 'auto': the reference's log-probabilities are not finite")
+    while not -start(high) >= wanted:
+        if high >= LARGEST_SCALE or not isfinite(start(high)):
+            raise ValueError(f"noise.scale = 'auto': no scale up to {LARGEST_SCALE:g} makes |β·m| {wanted:g} at first")
+        high = min(4 * high, LARGEST_SCALE)
+    while -start(low) > wanted:
+        low /= 4
+    if low == high:
+        return high
+
+    def gap(logarithm: float) -> float:
+        return -start(exp(logarithm)) - wanted
+
+    return exp(cast(float, cast(Any, optimize).brentq(gap, log(low), log(high), xtol=CLOSE)))
+
+
+def _lengths(items: Sequence[Item]) -> list[int]:
+    """Tokens of each rejected answer."""
+    return [len(item.rows[1].token_ids) for item in items]
+
+
+def _sums(values_N: Tensor, lengths: list[int]) -> Tensor:
+    return torch.stack([values.sum() for values in torch.split(values_N, lengths)])
+
+
+def _means(values_N: Tensor, lengths: list[int]) -> Tensor:
+    return torch.stack([values.mean() for values in torch.split(values_N, lengths)])

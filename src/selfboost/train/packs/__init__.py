@@ -1,0 +1,1 @@
+"""What is trained on, as token ids: rows, micro-batches, packs without padding."""

@@ -1,0 +1,1 @@
+"""The optimisation loop: objectives, optimisers, saved states, what is watched and logged."""

@@ -1,0 +1,73 @@
+"""The reference model's log-probabilities of pairs: computed once for a model and a pair, and kept on disk.
+
+A file for each reference and number type, a line for each pair, added block by block, so that a killed computation goes
+on where it was and pairs that come again in a later training are not computed again.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from selfboost.records import content_hash
+from selfboost.train.packs.rows import Item, hash_items
+
+References = Mapping[str, tuple[float, float]]
+"""A pair's id → the reference model's summed log-probabilities of its chosen and its rejected completion."""
+Compute = Callable[[Sequence[Item]], Sequence[tuple[float, float]]]
+BLOCK = 1024
+"""Pairs computed between two writes: what a kill can cost."""
+
+
+@dataclass(frozen=True)
+class ReferenceCache:
+    """What is known of one reference model."""
+
+    file: Path | None
+    """None: nothing is kept."""
+
+    @classmethod
+    def of(cls, folder: Path | None, fingerprint: str, *numerics: object) -> ReferenceCache:
+        """The cache of a model in a folder; `numerics`: what else changes its log-probabilities."""
+        return cls(None if folder is None else folder / f"{content_hash([fingerprint, *numerics])[:16]}.jsonl")
+
+    def complete(self, items: Sequence[Item], compute: Compute, *, keep: bool = True) -> References:
+        """The log-probabilities of all items; what is not known is computed and, if wished, kept."""
+        keys = [hash_items([Item("", item.rows)]) for item in items]
+        known = self._read()
+        missing = list({key: item for key, item in zip(keys, items, strict=True) if key not in known}.items())
+        for start in range(0, len(missing), BLOCK):
+            block = missing[start : start + BLOCK]
+            found = dict(zip((key for key, _ in block), compute([item for _, item in block]), strict=True))
+            if keep:
+                self._append(found)
+            known |= found
+        return {item.id: known[key] for key, item in zip(keys, items, strict=True)}
+
+    def _read(self) -> dict[str, tuple[float, float]]:
+        if self.file is None or not self.file.exists():
+            return {}
+        text = self.file.read_text(encoding="utf-8")
+        whole = text[: text.rfind("\n") + 1]
+        if whole != text:  # a write was cut off
+            os.truncate(self.file, len(whole.encode()))
+        found: dict[str, tuple[float, float]] = {}
+        for line in whole.splitlines():
+            with suppress(ValueError, KeyError, TypeError):  # a damaged line is as good as none: it is computed again
+                row = json.loads(line)
+                found[row["pair"]] = (float(row["chosen"]), float(row["rejected"]))
+        return found
+
+    def _append(self, found: Mapping[str, tuple[float, float]]) -> None:
+        if self.file is None:
+            return
+        self.file.parent.mkdir(parents=True, exist_ok=True)
+        rows = [{"pair": key, "chosen": chosen, "rejected": rejected} for key, (chosen, rejected) in found.items()]
+        with self.file.open("a", encoding="utf-8") as file:
+            file.writelines(f"{json.dumps(row)}\n" for row in rows)
+            file.flush()
+            os.fsync(file.fileno())

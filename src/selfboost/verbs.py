@@ -1,0 +1,163 @@
+"""What a method may do with a run: the five verbs, the facts of the iteration, and how records are made.
+
+`Verbs` is the whole of it, and all that methods and benchmarks see of `run.Run`. A name without `/` belongs to the
+current iteration; `prepare/x` is shared by all iterations.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+from selfboost.losses import Loss
+from selfboost.records import Answer, Example, Model, Pair, Prompt, Rated, Sampling, Verdict
+from selfboost.scorers import Scorer
+from selfboost.settings import Gate, RunSettings, SeedModels
+from selfboost.train import Training
+
+Window = Literal["last", "last_two", "all"]
+"""Pairs of this iteration, of this and the one before, or of all so far."""
+
+
+class Settings(Protocol):
+    """What a method sees of its recipe."""
+
+    @property
+    def run(self) -> RunSettings: ...
+    @property
+    def loss(self) -> Loss: ...
+    @property
+    def training(self) -> Training: ...
+    @property
+    def scorer(self) -> Scorer: ...
+    @property
+    def gate(self) -> Gate: ...
+    @property
+    def seed_models(self) -> SeedModels: ...
+
+
+class Verbs(Protocol):
+    """A run, as methods and benchmarks see it."""
+
+    # The five verbs. Each call is a named stage: stored, and never computed twice.
+
+    def sample(self, name: str, model: Model, prompts: Sequence[Prompt], sampling: Sampling) -> list[Answer]:
+        """`sampling.samples` answers of a model to each prompt, those of one prompt side by side."""
+        ...
+
+    def score(
+        self, name: str, answers: Sequence[Answer], scorer: Scorer | None = None, **given: Model
+    ) -> list[Verdict]:
+        """A verdict on each answer, by the recipe's scorer unless another is named.
+
+        `given` are models in the place of those that the scorer asks for, by role.
+        """
+        ...
+
+    def finetune(
+        self, name: str, examples: Sequence[Example], training: Training, *, start: Model, model_name: str = ""
+    ) -> Model:
+        """Supervised fine-tuning of `start` on examples."""
+        ...
+
+    def prefer(
+        self,
+        name: str,
+        pairs: Sequence[Pair],
+        *,
+        start: Model,
+        reference: Model | None = None,
+        loss: Loss | None = None,
+        training: Training | None = None,
+    ) -> Model:
+        """Preference optimisation of `start` on pairs; by the recipe's loss and training unless others are given."""
+        ...
+
+    def measure(self, model: Model, split: Literal["validation", "held_out"]) -> list[Rated]:
+        """The benchmark's rating of a model on a split, one record per prompt."""
+        ...
+
+    # The facts.
+
+    @property
+    def recipe(self) -> Settings: ...
+    @property
+    def iteration(self) -> int:
+        """Counted from 1; 0 is the initial model's measurement."""
+        ...
+
+    @property
+    def initial(self) -> Model: ...
+    @property
+    def previous(self) -> Model:
+        """The policy that this iteration starts from."""
+        ...
+
+    @property
+    def seeds(self) -> Sequence[Example]:
+        """The seed: prompts with gold answers."""
+        ...
+
+    @property
+    def validation(self) -> Sequence[Example]: ...
+    @property
+    def held_out(self) -> Sequence[Example]: ...
+    @property
+    def cache(self) -> Path:
+        """A folder for what can be computed again."""
+        ...
+
+    @property
+    def memory(self) -> dict[Any, Any]:
+        """What a method keeps for later iterations; found again by a resumed run, which goes through all of them."""
+        ...
+
+    @property
+    def notes(self) -> dict[str, Any]:
+        """What the method says of this iteration."""
+        ...
+
+    @property
+    def measured(self) -> tuple[str, ...]:
+        """Names of the benchmark's measures, once it has rated a model."""
+        ...
+
+    def model(self, name: str) -> Model:
+        """A model by its name: `initial`, `previous`, one made from the seed alone, or a folder or hub name."""
+        ...
+
+    # How records are made.
+
+    def given(self, prompt: Prompt, text: str) -> Answer:
+        """A person's answer to a prompt, tokenised once."""
+        ...
+
+    def example(self, prompt: Prompt, answer: Answer) -> Example:
+        """A prompt and the answer that a model is trained to give to it."""
+        ...
+
+    def pair(
+        self, prompt: Prompt, chosen: Answer, rejected: Answer, verdicts: tuple[Verdict, Verdict] | None = None
+    ) -> Pair:
+        """A preference between two answers to this prompt, whatever prompt each was written for."""
+        ...
+
+    def windowed(self, pairs: Sequence[Pair], window: Window) -> list[Pair]:
+        """This iteration's pairs, and those of the iterations before it that the window includes."""
+        ...
+
+    # What is said, and where stages go.
+
+    def count(self, note: str, counts: Mapping[str, int]) -> None:
+        """Add counts by reason to one of the iteration's notes."""
+        ...
+
+    def say(self, sentence: str) -> None:
+        """Tell the user something at once."""
+        ...
+
+    def inside(self, part: str) -> AbstractContextManager[None]:
+        """Put the stages of a block into a folder of the iteration's: the same verbs again, under other names."""
+        ...

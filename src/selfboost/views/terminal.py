@@ -1,0 +1,151 @@
+"""A run's progress for a person: a live line on a terminal, plain lines elsewhere (a log, a pipe).
+
+Goes to stderr, so that results alone are on stdout. Finished stages that are found again are counted, not listed.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from types import TracebackType
+
+from rich.console import Console, RenderableType
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from selfboost.store import StageCard
+from selfboost.views.visible import visible
+
+QUIET_SECONDS = 10.0
+"""Away from a terminal, the least time between two lines of one stage's progress."""
+BAR = 20
+
+
+@dataclass
+class Work:
+    """A stage at work: how far it is, and how fast since it was first heard of."""
+
+    stage: str
+    verb: str
+    total: int
+    start: float = field(default_factory=time.monotonic)
+    done: int = 0
+    tokens: int = 0
+    heard: tuple[float, int] | None = None
+    """When progress was first told, and what was done then: a resumed stage does not begin at 0."""
+    printed: float = field(default_factory=time.monotonic)
+
+    def update(self, done: int, total: int, tokens: int) -> None:
+        """Take in what a stage tells."""
+        self.done, self.total, self.tokens = done, total, tokens
+        if self.heard is None:
+            self.heard = (time.monotonic(), done)
+
+    def rate(self, now: float) -> float:
+        """Tokens per second."""
+        return self.tokens / max(now - self.start, 1e-3)
+
+    def seconds_left(self, now: float) -> float | None:
+        """Time until the end at the pace so far; None while there is no pace."""
+        since, before = self.heard or (self.start, 0)
+        if self.done == before:  # one report so far: all of it since the start
+            since, before = self.start, 0
+        if self.done <= before:
+            return None
+        return (self.total - self.done) * (now - since) / (self.done - before)
+
+
+class Terminal:
+    """A listener that shows what happens; used as `with Terminal() as terminal`."""
+
+    def __init__(self, console: Console | None = None) -> None:
+        self.console = console or Console(stderr=True, highlight=False, emoji=False)
+        self._works: list[Work] = []
+        self._reused = 0
+        self._live: Live | None = None
+        if self.console.is_terminal:
+            self._live = Live(
+                console=self.console,
+                get_renderable=self._line,
+                transient=True,
+                refresh_per_second=5,
+                redirect_stdout=False,
+            )
+
+    def __enter__(self) -> Terminal:
+        if self._live is not None:
+            self._live.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._tell_reused()
+        if self._live is not None:
+            self._live.stop()
+
+    def started(self, stage: str, verb: str, total: int) -> None:
+        """A stage begins, perhaps inside another."""
+        self._tell_reused()
+        self._works.append(Work(stage, verb, total))
+        if self._live is None and len(self._works) == 1:  # stages inside it tell when they are done
+            self._print(f"{stage}: {verb} {total:,} …")
+
+    def progress(self, done: int, total: int, tokens: int) -> None:
+        """The innermost stage got further."""
+        if not self._works:
+            return
+        work, now = self._works[-1], time.monotonic()
+        work.update(done, total, tokens)
+        if self._live is None and now - work.printed >= QUIET_SECONDS:
+            work.printed = now
+            self._print("  ".join([f"{work.stage}: {done:,}/{total:,}", *_pace(work, now)]))
+
+    def finished(self, stage: str, card: StageCard, *, reused: bool) -> None:
+        """A stage is done, or was found done."""
+        if reused:
+            self._reused += 1
+            return
+        self._works = self._works[: next((i for i, w in enumerate(self._works) if w.stage == stage), None)]
+        tokens = f", {card.tokens:,} tokens" if card.tokens else ""
+        self._print(f"{stage}: {card.verb}, {card.rows:,} rows{tokens}, {card.seconds:.1f} s", done=True)
+
+    def say(self, sentence: str) -> None:
+        """Something the user must know."""
+        self._tell_reused()
+        self._print(sentence)
+
+    def _tell_reused(self) -> None:
+        if self._reused:
+            self._print(f"reused {self._reused} finished stage{'s' if self._reused > 1 else ''}")
+            self._reused = 0
+
+    def _print(self, sentence: str, *, done: bool = False) -> None:
+        mark = Text("✓ ", style="green") if done and self._live is not None else Text()
+        self.console.print(mark + Text(visible(sentence)), soft_wrap=True)
+
+    def _line(self) -> RenderableType:
+        """The live line: what is at work, how far, how fast, how long still."""
+        if not self._works:
+            return Text()
+        work, now = self._works[-1], time.monotonic()
+        bar = ProgressBar(total=max(work.total, 1), completed=work.done, width=BAR)
+        words = [f"{work.done:,}/{work.total:,}", *_pace(work, now)]
+        grid = Table.grid(padding=(0, 1, 0, 0))
+        name = Text(visible(work.stage), style="bold", overflow="ellipsis", no_wrap=True)
+        grid.add_row(name, bar, Text("  ".join(words), no_wrap=True, overflow="ellipsis"))
+        return grid
+
+
+def _pace(work: Work, now: float) -> list[str]:
+    words = [f"{work.rate(now):,.0f} tokens/s"] if work.tokens else []
+    left = work.seconds_left(now)
+    return [*words, f"{_clock(left)} left"] if left is not None else [*words, f"{_clock(now - work.start)} so far"]
+
+
+def _clock(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
