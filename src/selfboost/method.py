@@ -1,7 +1,6 @@
 """What a method is: one file in methods/, one frozen dataclass, one `iterate` that reads like the paper's algorithm.
 
-The named options every method has are here, so that a run's record always says which start model, which reference and
-which data window an iteration used.
+A method has the settings it uses and no others; those that several share are in methods/parts/.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ from typing import ClassVar, Literal
 
 from selfboost.data.seeds import Seed
 from selfboost.records import Model
-from selfboost.verbs import Settings, Verbs, Window
+from selfboost.verbs import Settings, Verbs
 
 ModelName = Literal["initial", "previous", "seed_sft"]
 """`seed_sft` is the initial model fine-tuned on the seed."""
@@ -25,12 +24,6 @@ class Method(ABC):
 
     once: ClassVar[bool] = False
     """There are no iterations in it: the loop goes one round."""
-    start: ModelName = "previous"
-    """The model that preference optimisation starts from."""
-    reference: ModelName = "previous"
-    """The reference model of losses that need one."""
-    window: Window = "last"
-    """The iterations whose pairs are trained on."""
 
     def check(self, recipe: Settings, seeds: Sequence[Seed]) -> None:
         """What can be found wrong without work, beyond single settings; raises ValueError with one sentence."""

@@ -9,11 +9,15 @@ accumulate. Ablations are one line each: `method.kind = "spin"` (SPIN), `method.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Annotated, Literal
+
+from pydantic import Field
 
 from selfboost.data.seeds import Seed
 from selfboost.losses.noise_preference import NoisePreference
-from selfboost.methods.parts.self_play import SelfPlay
+from selfboost.methods.parts.labelling import Labelling
+from selfboost.methods.parts.self_play import NoiseUse, SelfPlay
 from selfboost.records import Model
 from selfboost.verbs import Settings, Verbs, Window
 
@@ -24,6 +28,14 @@ class DNPO(SelfPlay):
 
     window: Window = "last"
     """The pairs of the current iteration alone."""
+    plain_iterations: Annotated[int, Field(ge=0)] = 1
+    """The first iterations that are SPIN's: gold chosen, no noise."""
+    labels: Literal["scored", "gold"] = "scored"
+    """The scorer says which answer is chosen; or it is always the gold one."""
+    labelling: Labelling = field(default_factory=Labelling)
+    """How scores become labels."""
+    noise: NoiseUse = "trained"
+    """Noise on the reference as `loss.noise` has it, the same without learning, or none."""
 
     def check(self, recipe: Settings, seeds: Sequence[Seed]) -> None:
         """Whether the loss has the noise that is asked for, beside what all self-play needs."""

@@ -4,27 +4,31 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 from selfboost.data.hub_data import is_hub_name
 from selfboost.data.preferences import read_preferences
 from selfboost.data.seeds import Seed
 from selfboost.methods.parts.pairing import objection, pick
-from selfboost.methods.parts.synthetic_preferences import SyntheticPreferences
-from selfboost.prompts.novelty import novelty_of
+from selfboost.methods.parts.policy_training import PolicyTraining
+from selfboost.prompts.novelty import NoveltyRule, novelty_of
 from selfboost.records import Model, Origin, Pair, Prompt
-from selfboost.setting_types import PathOrName
+from selfboost.setting_types import Count, PathOrName
 from selfboost.verbs import Settings, Verbs
 
 
 @dataclass(frozen=True, kw_only=True)
-class ManualData(SyntheticPreferences):
+class ManualData(PolicyTraining):
     """Pairs from a file or data set instead of self-made ones, with the recipe's loss, start and evaluation."""
 
     once: ClassVar[bool] = True
     data: PathOrName = ""
     """Rows with prompt, chosen and rejected: JSONL, Parquet, a folder of them, or a hub data set by its name."""
+    pairs: Count = 10_000
+    """Most pairs to train on, at random."""
+    novelty: NoveltyRule = field(default_factory=lambda: NoveltyRule(similarity=1))
+    """Which prompts are dropped for what they resemble; by default those that share words with measured ones."""
 
     def check(self, recipe: Settings, seeds: Sequence[Seed]) -> None:
         """Whether the data is there and reads."""
@@ -38,8 +42,7 @@ class ManualData(SyntheticPreferences):
 
     def iterate(self, run: Verbs) -> Model:
         """At most `pairs` of the pairs, at random, all apart from the measured and kept-away prompts."""
-        # Prompts that others wrote may resemble each other.
-        novelty = novelty_of(run, replace(self.generator.novelty, similarity=1))
+        novelty = novelty_of(run, self.novelty)
         counts = Counter[str]()
         pairs: list[Pair] = []
         rows, wrong = read_preferences(self.data)

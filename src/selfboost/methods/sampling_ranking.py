@@ -5,23 +5,20 @@ The same prompts, number of pairs and loss as SynPO; only the source of the answ
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
-from selfboost.methods.parts.pairing import ranked_pairs
-from selfboost.methods.parts.synthetic_preferences import SyntheticPreferences
-from selfboost.records import Model, Pair, Prompt
+from selfboost.methods.parts.ranking import Ranking
+from selfboost.records import Model
 from selfboost.verbs import Verbs
 
 
 @dataclass(frozen=True, kw_only=True)
-class SamplingRanking(SyntheticPreferences):
+class SamplingRanking(Ranking):
     """The best of n own answers over the worst, by a scorer: rejection sampling without an improver."""
 
     def iterate(self, run: Verbs) -> Model:
         """Sample, rank, prefer."""
-        return self.optimise(run, self.gather(run, lambda prompts: self._candidates(run, prompts)))
-
-    def _candidates(self, run: Verbs, prompts: Sequence[Prompt]) -> list[Pair]:
-        answers = run.sample("answers", run.previous, prompts, replace(self.sampling, samples=self.samples))
-        return ranked_pairs(run, prompts, answers, run.score("answer-scores", answers))
+        pairs = self.gather(
+            run, lambda prompts: self.ranked(run, prompts, lambda answers: run.score("answer-scores", answers))
+        )
+        return self.optimise(run, pairs)

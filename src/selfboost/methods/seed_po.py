@@ -2,25 +2,31 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar
 
-from selfboost.method import ModelName
 from selfboost.methods.parts.pairing import gold_pairs, pick
-from selfboost.methods.parts.synthetic_preferences import SyntheticPreferences
-from selfboost.records import Model
+from selfboost.methods.parts.policy_training import PolicyTraining
+from selfboost.records import Model, Sampling
+from selfboost.setting_types import Count
 from selfboost.verbs import Verbs
 
 
 @dataclass(frozen=True, kw_only=True)
-class SeedPO(SyntheticPreferences):
+class SeedPO(PolicyTraining):
     """Gold answers over the initial model's on the seed's own prompts, by the recipe's loss; no synthetic data."""
 
     once: ClassVar[bool] = True
-    begins_with: ClassVar[ModelName | None] = None
+    pairs: Count = 10_000
+    """Most pairs to train on, one per seed."""
+    sampling: Sampling = field(default_factory=Sampling)
+    """How the initial model's answers are sampled."""
+
+    def __post_init__(self) -> None:
+        if self.sampling.samples != 1:
+            raise ValueError(f"sampling.samples = {self.sampling.samples}: must be 1, one own answer beside the gold")
 
     def iterate(self, run: Verbs) -> Model:
         """One pair per seed, at most `pairs` of them."""
         own = run.sample("initial-answers", run.initial, [seed.prompt for seed in run.seeds], self.sampling)
-        pairs = pick(gold_pairs(run, own), self.pairs, run.recipe.run.seed)
-        return self.optimise(run, pairs, self.begins_with)
+        return self.optimise(run, pick(gold_pairs(run, own), self.pairs, run.recipe.run.seed))

@@ -5,14 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from selfboost.methods.parts.synthetic_preferences import SyntheticPreferences
+from selfboost.method import Method
 from selfboost.records import Model
 from selfboost.verbs import Verbs
 
 
 @dataclass(frozen=True, kw_only=True)
-class SeedSFT(SyntheticPreferences):
-    """The initial model fine-tuned on the seed; the settings that matter are `seed_models.sft`'s."""
+class SeedSFT(Method):
+    """The initial model fine-tuned on the seed; its settings are `seed_models.sft`'s."""
 
     once: ClassVar[bool] = True
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 from selfboost.method import ModelName
 from selfboost.methods.seed_po import SeedPO
@@ -11,6 +10,9 @@ from selfboost.methods.seed_po import SeedPO
 
 @dataclass(frozen=True, kw_only=True)
 class SeedSFTPO(SeedPO):
-    """Seed PO from the model fine-tuned on the seed (settings: `seed_models.sft`), whatever `start` says."""
+    """Seed PO from the model fine-tuned on the seed (settings: `seed_models.sft`)."""
 
-    begins_with: ClassVar[ModelName | None] = "seed_sft"
+    start: ModelName = "seed_sft"
+    """The model that the policy is trained from."""
+    reference: ModelName = "seed_sft"
+    """The reference, for losses that need one (SimPO needs none)."""

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
 from pydantic import Field
 
-from selfboost.methods.parts.pairing import answer_fault, ranked_pairs
-from selfboost.methods.parts.synthetic_preferences import SyntheticPreferences
-from selfboost.records import Answer, Model, Origin, Pair, Prompt, Sampling, Verdict, user_prompt
+from selfboost.methods.parts.pairing import answer_fault
+from selfboost.methods.parts.ranking import Ranking
+from selfboost.records import Answer, Model, Origin, Prompt, Sampling, Verdict, user_prompt
 from selfboost.scorers.likelihood import Likelihood
 from selfboost.templates import check_pattern, check_template
 from selfboost.verbs import Verbs
@@ -34,7 +34,7 @@ SCORE = r"Score:\s*(\d+(?:\.\d+)?)"
 
 
 @dataclass(frozen=True, kw_only=True)
-class SelfRewarding(SyntheticPreferences):
+class SelfRewarding(Ranking):
     """The policy is its own judge: its best answer by its own score over its worst."""
 
     judge: Literal["prompt", "likelihood"] = "prompt"
@@ -57,15 +57,15 @@ class SelfRewarding(SyntheticPreferences):
 
     def iterate(self, run: Verbs) -> Model:
         """Sample, judge, prefer."""
-        return self.optimise(run, self.gather(run, lambda prompts: self._candidates(run, prompts), self.least_gap))
+        pairs = self.gather(
+            run, lambda prompts: self.ranked(run, prompts, lambda answers: self._scores(run, answers)), self.least_gap
+        )
+        return self.optimise(run, pairs)
 
-    def _candidates(self, run: Verbs, prompts: Sequence[Prompt]) -> list[Pair]:
-        answers = run.sample("answers", run.previous, prompts, replace(self.sampling, samples=self.samples))
+    def _scores(self, run: Verbs, answers: Sequence[Answer]) -> list[Verdict]:
         if self.judge == "likelihood":
-            verdicts = run.score("self-scores", answers, Likelihood(policy="previous", over="mean"))
-        else:
-            verdicts = self._judged(run, answers)
-        return ranked_pairs(run, prompts, answers, verdicts)
+            return run.score("self-scores", answers, Likelihood(policy="previous", over="mean"))
+        return self._judged(run, answers)
 
     def _judged(self, run: Verbs, answers: Sequence[Answer]) -> list[Verdict]:
         """Mean points of each answer; a reply without points is counted, never guessed."""

@@ -22,6 +22,6 @@ class SPIN(SelfPlay):
     """The paper trains on the current and the previous iteration's pairs."""
 
     def iterate(self, run: Verbs) -> Model:
-        """One round of self-play; noise and scored labels are DNPO's, whatever the shared settings say."""
+        """One round of self-play."""
         own = self.own_answers(run)
         return self.optimise(run, self.gold_over_own(run, own), noise="none")

@@ -8,9 +8,10 @@ docs/methods/synpo.md has the algorithm beside this code, and every choice that 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
+from selfboost.methods.parts.improver import ResponseImprover
 from selfboost.methods.parts.pairing import scored_pairs
 from selfboost.methods.parts.synthetic_preferences import SyntheticPreferences
 from selfboost.records import Answer, Model, Pair, Prompt
@@ -21,6 +22,8 @@ from selfboost.verbs import Verbs
 class SynPO(SyntheticPreferences):
     """Self-made prompts, refined answers over the initial model's, SimPO on all of them (arXiv 2410.06961)."""
 
+    improver: ResponseImprover = field(default_factory=ResponseImprover)
+    """Rewrites drafts."""
     chosen: Literal["refined", "resampled"] = "refined"
     """The improver's rewrite of the draft; or, to see what the improver is worth, a second answer of the policy."""
     rejected: Literal["initial", "draft"] = "initial"

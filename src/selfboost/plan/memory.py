@@ -25,7 +25,7 @@ CACHE_ROOM = 1.5
 
 
 def training_bytes(model: ModelSize, stage: Rehearsed, trainer: object) -> int:
-    """Weights, float32 masters, standing gradients, moments, activations of one micro-batch (`train/steps/optimizers.py`).
+    """Weights, float32 masters, gradients, moments, activations of a micro-batch (`train/steps/optimizers.py`).
 
     Of one device; where weights are spread over all GPUs of a machine (`devices = 0`), as if it had one.
     """

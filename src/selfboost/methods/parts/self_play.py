@@ -16,14 +16,14 @@ from selfboost.data.seeds import Seed
 from selfboost.losses import Loss
 from selfboost.losses.noise_preference import NoisePreference
 from selfboost.losses.noise_settings import Noise
-from selfboost.method import Method
+from selfboost.method import Method, ModelName
 from selfboost.methods.parts.distributions import Distributions
-from selfboost.methods.parts.labelling import Labelling, duels
+from selfboost.methods.parts.labelling import duels
 from selfboost.methods.parts.pairing import gold_pairs, pick
 from selfboost.recipe_text import kind_of
 from selfboost.records import Answer, Model, Pair, Sampling
 from selfboost.train import Training
-from selfboost.verbs import Settings, Verbs
+from selfboost.verbs import Settings, Verbs, Window
 
 DRAWS = 10_000
 """More than a run has iterations."""
@@ -33,20 +33,18 @@ NoiseUse = Literal["trained", "fixed", "none"]
 
 @dataclass(frozen=True, kw_only=True)
 class SelfPlay(Method):
-    """Settings of SPIN and of DNPO; what a method has no use for, it leaves alone."""
+    """Settings of SPIN and of DNPO."""
 
+    start: ModelName = "previous"
+    """The model that the policy is trained from."""
+    reference: ModelName = "previous"
+    """The reference model of the loss."""
+    window: Window = "last"
+    """The iterations whose pairs are trained on."""
     prompts: Annotated[int, Field(ge=0)] = 0
     """Seeds of an iteration, at random by the run's seed and the iteration (0 = all)."""
     sampling: Sampling = field(default_factory=lambda: Sampling(temperature=1.0, max_tokens=256))
     """How the policy's own answers are sampled."""
-    plain_iterations: Annotated[int, Field(ge=0)] = 1
-    """DNPO: so many iterations at the beginning are SPIN's: gold chosen, no noise."""
-    labels: Literal["scored", "gold"] = "scored"
-    """DNPO: the scorer says which answer is chosen; or it is always the gold one."""
-    labelling: Labelling = field(default_factory=Labelling)
-    """DNPO: how scores become labels."""
-    noise: NoiseUse = "trained"
-    """DNPO: noise on the reference as `loss.noise` has it, the same without learning, or none."""
     betas: tuple[Annotated[float, Field(gt=0)], ...] = ()
     """The loss's beta by iteration, the last one from there on (none: the loss's own)."""
     learning_rates: tuple[Annotated[float, Field(gt=0)], ...] = ()

@@ -15,10 +15,8 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from selfboost.data.seeds import Seed, question_texts
-from selfboost.method import Method, ModelName
-from selfboost.methods.parts.beta_search import BetaSearch
-from selfboost.methods.parts.improver import ResponseImprover
 from selfboost.methods.parts.pairing import PairFilter, pick
+from selfboost.methods.parts.policy_training import PolicyTraining
 from selfboost.prompts.generator import PromptGenerator
 from selfboost.prompts.self_instruct import SelfInstruct
 from selfboost.records import Model, Pair, Prompt, Sampling
@@ -30,13 +28,9 @@ MARGIN = 1.2
 
 
 @dataclass(frozen=True, kw_only=True)
-class SyntheticPreferences(Method):
-    """Settings of SynPO and of the methods it is compared with; what a method has no use for, it leaves alone."""
+class SyntheticPreferences(PolicyTraining):
+    """Settings of SynPO and of the methods that answer the same new prompts."""
 
-    start: ModelName = "initial"
-    """The policy is trained from the initial model in every iteration."""
-    reference: ModelName = "initial"
-    """The reference, for losses that need one (SimPO needs none)."""
     window: Window = "all"
     """The pairs of all iterations accumulate."""
     prompts_from: Literal["generator", "seed"] = "generator"
@@ -47,24 +41,20 @@ class SyntheticPreferences(Method):
     """Where the filter leaves fewer pairs than wanted, write up to this many times `prompts` more."""
     pairs: Count = 10_000
     """Pairs of an iteration that survive the filter and are kept."""
-    samples: Annotated[int, Field(ge=2)] = 5
-    """Own answers per prompt, where the best is preferred to the worst (Sampling-Ranking, Self-Rewarding)."""
     generator: PromptGenerator = field(default_factory=PromptGenerator)
     """Writes new prompts from keywords."""
-    improver: ResponseImprover = field(default_factory=ResponseImprover)
-    """Rewrites drafts (SynPO)."""
     sampling: Sampling = field(default_factory=Sampling)
     """How drafts, own answers and the initial model's answers are sampled."""
     filter: PairFilter = field(default_factory=PairFilter)
     """Which pairs are kept."""
-    search: BetaSearch = field(default_factory=BetaSearch)
-    """The search for the loss's beta."""
     self_instruct: SelfInstruct = field(default_factory=SelfInstruct)
     """Prompts by plain self-instruct, for the report's comparison only."""
 
     def __post_init__(self) -> None:
         if self.sampling.samples != 1:
-            raise ValueError(f"sampling.samples = {self.sampling.samples}: must be 1; `samples` says how many to rank")
+            raise ValueError(
+                f"sampling.samples = {self.sampling.samples}: must be 1; method.samples says how many to rank"
+            )
 
     @property
     def extra(self) -> int:
@@ -73,8 +63,8 @@ class SyntheticPreferences(Method):
 
     def check(self, recipe: Settings, seeds: Sequence[Seed]) -> None:
         """Whether the keyword pool can give every list it must, and the loss has what is searched for."""
-        self.search.check(recipe)
-        if self.prompts_from == "generator" and not self.once:
+        super().check(recipe, seeds)
+        if self.prompts_from == "generator":
             self.generator.check(question_texts(seeds), self._lists(recipe))
 
     def gather(
@@ -106,14 +96,9 @@ class SyntheticPreferences(Method):
         wanted = math.ceil(MARGIN * (self.pairs - kept) * used / kept)
         return min(wanted, self.prompts + self.extra - used)
 
-    def optimise(self, run: Verbs, pairs: Sequence[Pair], start: ModelName | None = None) -> Model:
-        """The policy, trained on these pairs and those of earlier iterations that the window includes.
-
-        `start` is what a method's own definition begins with, whatever the shared settings say.
-        """
-        pairs = run.windowed(pairs, self.window)
-        first, reference = run.model(start or self.start), run.model(start or self.reference)
-        return self.search.prefer(run, pairs, start=first, reference=reference)
+    def optimise(self, run: Verbs, pairs: Sequence[Pair]) -> Model:
+        """The policy, trained on these pairs and those of earlier iterations that the window includes."""
+        return super().optimise(run, run.windowed(pairs, self.window))
 
     def _prompts(self, run: Verbs, first: int, count: int) -> list[Prompt]:
         if self.prompts_from == "seed":
