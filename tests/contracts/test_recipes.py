@@ -229,7 +229,7 @@ def read_aloud(path: Path, *changes: str) -> tuple[recipe.Recipe, list[str]]:
 
 
 def test_another_kind_keeps_what_both_kinds_share_and_says_what_it_drops() -> None:
-    found, said = read_aloud(SHIPPED["demo"], "method.kind=seed_sft", "loss.kind=dpo", "benchmark.scorer.kind=implicit")
+    found, said = read_aloud(SHIPPED["demo"], "method.kind=spin", "loss.kind=dpo", "benchmark.scorer.kind=implicit")
     old: Any = recipe.read(SHIPPED["demo"])
     assert (found.method.start, found.method.window) == (old.method.start, old.method.window), "every method has them"
     assert found.loss == DPO(), "a beta of SimPO's is none of DPO's"
