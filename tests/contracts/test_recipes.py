@@ -231,11 +231,17 @@ def read_aloud(path: Path, *changes: str) -> tuple[recipe.Recipe, list[str]]:
 def test_another_kind_keeps_what_both_kinds_share_and_says_what_it_drops() -> None:
     found, said = read_aloud(SHIPPED["demo"], "method.kind=spin", "loss.kind=dpo", "benchmark.scorer.kind=implicit")
     old: Any = recipe.read(SHIPPED["demo"])
-    assert (found.method.start, found.method.window) == (old.method.start, old.method.window), "every method has them"
     assert found.loss == DPO(), "a beta of SimPO's is none of DPO's"
     assert "loss.kind=dpo drops settings of simpo: beta, gamma, nll_weight" in said
     assert "benchmark.scorer.kind=implicit drops settings of checks: function" in said
     assert getattr(found.benchmark, "samples", 0) == old.benchmark.samples, "only the scorer's kind was changed"
+
+
+def test_a_setting_of_every_method_stays(small: Path) -> None:
+    small.write_text(SMALL.replace('kind = "spin"', 'kind = "spin"\nwindow = "all"\nlabels = "gold"'))
+    found, said = read_aloud(small, "method.kind=seed_po")
+    assert found.method.window == "all"
+    assert said == ["method.kind=seed_po drops settings of spin: labels"]
 
 
 def test_dnpo_becomes_spin_without_a_loss() -> None:
