@@ -1,34 +1,45 @@
 """What `selfboost new` writes: it runs as it is, is checked like the source, and never overwrites or hides anything."""
 
-import json
 import re
 import subprocess
 import sys
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
 
-from selfboost import plugins
+from selfboost import plugins, recipe
 from selfboost.new_component import write_new_component
+from selfboost.recipe_text import field_docs
 
 STARTERS = Path(plugins.__file__).parent / "starters"
 
 
 @pytest.mark.parametrize("role", plugins.FOLDERS)
-def test_a_new_component_and_its_recipe_run_as_they_are_written(role: str, tmp_path: Path) -> None:
-    def selfboost(*arguments: str) -> str:
-        command = [sys.executable, "-m", "selfboost", *arguments]
-        return subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True).stdout
+def test_a_new_component_is_renamed_and_read_by_its_recipe(
+    role: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """That it runs as it is written is a part of its guide, which runs it."""
+    code, path = write_new_component(role, f"my_{role}", tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    read = getattr(recipe.read(path), role)
+    assert (type(read).__module__, type(read).__name__) == (f"my_{role}", f"My{role.capitalize()}")
+    assert "starter" not in (code.read_text() + path.read_text()).lower()
+    assert not {f.name for f in fields(read)} - field_docs(type(read)).keys(), "each setting is documented"
+    assert type(read).__dataclass_params__.frozen
+    assert all(f.kw_only for f in fields(read))
 
-    written = selfboost("new", role, f"my_{role}")
-    (following,) = re.findall(r"^  selfboost (.*)$", written, re.MULTILINE)
-    assert selfboost(*following.split()).splitlines()[-1] == f"Report: runs/my_{role}/report.html"
-    summary = json.loads((tmp_path / "runs" / f"my_{role}" / "run.json").read_text())
-    assert summary["status"] == "finished"
-    assert summary["iterations"][-1]["pairs"] > 0
-    recipe = (tmp_path / "runs" / f"my_{role}" / "recipe.toml").read_text()
-    assert f'[{role}]\nkind = "my_{role}:My{role.capitalize()}"' in recipe
-    assert "starter" not in (tmp_path / f"my_{role}.py").read_text().lower()
+
+def test_new_prints_the_next_command(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "selfboost", "new", "method", "mine", "--to", "a folder"]
+    written = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True).stdout
+    assert written.splitlines() == [
+        "Wrote a folder/mine.py: a working method, to change into your own.",
+        "Wrote a folder/mine.toml: a small recipe that runs it.",
+        "",
+        "Next:",
+        "  selfboost run 'a folder/mine.toml' --into runs/mine",
+    ]
 
 
 def test_a_component_beside_its_recipe_is_found_from_anywhere(tmp_path: Path) -> None:
