@@ -106,7 +106,7 @@ def _add_recipe_commands(add: Add) -> None:
     init.add_argument("--seed", required=True, help="JSONL or Parquet of prompts with answers, or 'embedded'")
     init.add_argument("--method", default="synpo", metavar="NAME", help="see 'selfboost list'; default: synpo")
     new = add("new", _new, "write a component of your own to begin with, and a recipe that runs it")
-    new.add_argument("kind", choices=tuple(plugins.FOLDERS), help="what it is")
+    new.add_argument("kind", choices=tuple(plugins.FOLDERS), metavar="KIND", help=", ".join(plugins.FOLDERS))
     new.add_argument("name", metavar="NAME", help="its name: writes NAME.py and NAME.toml")
     new.add_argument("--to", type=Path, default=Path(), metavar="DIR", help="folder to write to; default: this one")
     check = add("check", _check, "check a recipe without running it, and print its plan")
