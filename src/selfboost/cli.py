@@ -105,7 +105,7 @@ def _add_recipe_commands(add: Add) -> None:
     init.add_argument("--model", required=True, help="a transformers folder or hub name, or 'embedded'")
     init.add_argument("--seed", required=True, help="JSONL or Parquet of prompts with answers, or 'embedded'")
     init.add_argument("--method", default="synpo", metavar="NAME", help="see 'selfboost list'; default: synpo")
-    new = add("new", _new, "write a component of your own to begin with, and a recipe that runs it")
+    new = add("new", _new, "write a starter for a component of your own, and a recipe that runs it")
     new.add_argument("kind", choices=tuple(plugins.FOLDERS), metavar="KIND", help=", ".join(plugins.FOLDERS))
     new.add_argument("name", metavar="NAME", help="its name: writes NAME.py and NAME.toml")
     new.add_argument("--to", type=Path, default=Path(), metavar="DIR", help="folder to write to; default: this one")
@@ -114,8 +114,8 @@ def _add_recipe_commands(add: Add) -> None:
     run.add_argument("--into", type=Path, required=True, metavar="DIR", help="the run's folder")
     for each in (check, run):
         each.add_argument("recipe", metavar="RECIPE", help="a .toml file or the name of a shipped recipe")
-        words = """change one setting, such as training.epochs=2; may be repeated. VALUE is read as TOML, so that a
-        quoted "one\\ntwo" has two lines; what is not TOML is taken as it stands"""
+        words = """change one setting, such as training.epochs=2; may be repeated. VALUE is read as TOML (a quoted
+        "one\\ntwo" spans two lines); anything that is not TOML is taken literally"""
         each.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help=words)
 
 
@@ -165,7 +165,7 @@ def _init(arguments: Arguments) -> None:
     from selfboost.new_recipe import write_new_recipe
 
     path = write_new_recipe(arguments.folder, arguments.model, arguments.seed, arguments.method)
-    print(f"Wrote {path}, every setting with its meaning.\n\nNext:")
+    print(f"Wrote {path} with every setting explained.\n\nNext:")
     print(f"  selfboost check {shlex.quote(str(path))}")
     print(f"  selfboost run {shlex.quote(str(path))} --into {shlex.quote(str(path.parent / 'out'))}")
 
@@ -174,8 +174,8 @@ def _new(arguments: Arguments) -> None:
     from selfboost.new_component import write_new_component
 
     code, recipe = write_new_component(arguments.kind, arguments.name, arguments.to)
-    print(f"Wrote {code}: a working {arguments.kind}, to change into your own.")
-    print(f"Wrote {recipe}: a small recipe that runs it.\n\nNext:")
+    print(f"Wrote {code}, a working {arguments.kind} to build on.")
+    print(f"Wrote {recipe}, a small recipe that runs it.\n\nNext:")
     print(f"  selfboost run {shlex.quote(str(recipe))} --into {shlex.quote(str(Path('runs') / arguments.name))}")
 
 

@@ -81,13 +81,13 @@ def boost(recipe: Recipe, root: Path, listener: Listener) -> None:
 
 
 def _spare_own_recipe(root: Path) -> None:
-    """Refuse a folder whose recipe was not written by a run: the run's own would replace it."""
+    """Refuse a folder whose recipe was not written by a run: this run would overwrite it."""
     path = root / RECIPE
     if not path.is_file() or (root / SUMMARY).exists() or (root / store.STAGES).exists():
         return
     if not path.read_text(encoding="utf-8", errors="replace").startswith(f"# {TITLE}"):
         raise ValueError(
-            f"{path}: was not written by a run, and a run writes its own recipe there; choose another folder, such as "
+            f"{path}: not written by a run, and this run would overwrite it; choose another folder, such as "
             f"--into {root / 'out'}"
         )
 

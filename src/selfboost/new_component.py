@@ -1,4 +1,4 @@
-"""Writes a component to begin with, and a recipe that runs it: what lies in `starters/`, renamed."""
+"""Writes a starter component and a recipe that runs it: the files of `starters/`, renamed."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def write_new_component(role: str, name: str, folder: Path) -> tuple[Path, Path]
     """Write `folder/name.py` and `folder/name.toml`; existing files are never overwritten.
 
     Raises:
-        ValueError: the name is no module's, is taken, or there are such files already; in one sentence.
+        ValueError: the name is not valid, is taken, or the files exist; in one sentence.
     """
     code, recipe = (_starter(f"{role}.{ending}") for ending in ("py", "toml"))
     cls = _class_name(name)
@@ -23,7 +23,7 @@ def write_new_component(role: str, name: str, folder: Path) -> tuple[Path, Path]
     paths = folder / f"{name}.py", folder / f"{name}.toml"
     for path in paths:
         if path.exists():
-            raise ValueError(f"{path}: exists already; choose another name, or another folder with --to")
+            raise ValueError(f"{path}: already exists; choose another name, or another folder with --to")
     _check_not_taken(name)
     folder.mkdir(parents=True, exist_ok=True)
     for path, text in zip(paths, (code, recipe), strict=True):
@@ -43,11 +43,15 @@ def _class_name(name: str) -> str:
 def _check_name(name: str, cls: str, code: str) -> None:
     """Whether file and class can be called so."""
     if not (name.isidentifier() and name.isascii() and cls.isidentifier()):
-        raise ValueError(f"{name!r}: is no name of a Python module; use letters, digits and _, a letter first")
+        raise ValueError(
+            f"{name!r}: not a valid module name; use letters, digits and underscores, starting with a letter"
+        )
     if keyword.iskeyword(name) or keyword.iskeyword(cls):
-        raise ValueError(f"{name!r}: is a word of Python itself; choose another name, such as my_{name.lower()}")
+        raise ValueError(f"{name!r}: a Python keyword; choose another name, such as my_{name.lower()}")
     if cls in vars(builtins) or re.search(rf"\b{cls}\b", code):
-        raise ValueError(f"{name!r}: its class {cls} would hide a name that the file uses; choose another, my_{name}")
+        raise ValueError(
+            f"{name!r}: its class {cls} would shadow a name used in the file; choose another, such as my_{name}"
+        )
 
 
 def _check_not_taken(name: str) -> None:
@@ -55,4 +59,4 @@ def _check_not_taken(name: str) -> None:
     found = PathFinder.find_spec(name)
     if name in sys.stdlib_module_names or (found is not None and found.origin is not None):
         place = found.origin if found is not None else "Python itself"
-        raise ValueError(f"{name!r}: is the name of a module already ({place}); choose another, such as my_{name}")
+        raise ValueError(f"{name!r}: already the name of a module ({place}); choose another, such as my_{name}")

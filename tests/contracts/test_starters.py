@@ -34,8 +34,8 @@ def test_new_prints_the_next_command(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "selfboost", "new", "method", "mine", "--to", "a folder"]
     written = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True).stdout
     assert written.splitlines() == [
-        "Wrote a folder/mine.py: a working method, to change into your own.",
-        "Wrote a folder/mine.toml: a small recipe that runs it.",
+        "Wrote a folder/mine.py, a working method to build on.",
+        "Wrote a folder/mine.toml, a small recipe that runs it.",
         "",
         "Next:",
         "  selfboost run 'a folder/mine.toml' --into runs/mine",
@@ -64,18 +64,21 @@ def test_there_is_no_starter_without_a_kind() -> None:
 @pytest.mark.parametrize(
     ("name", "sentence"),
     [
-        ("my-method", "'my-method': is no name of a Python module; use letters, digits and _, a letter first"),
-        ("2nd", "'2nd': is no name of a Python module"),
-        ("größe", "is no name of a Python module"),
-        ("_", "is no name of a Python module"),
-        ("class", "'class': is a word of Python itself; choose another name, such as my_class"),
-        ("none", "'none': is a word of Python itself"),
-        ("torch", "'torch': is the name of a module already"),
-        ("json", "'json': is the name of a module already"),
-        ("selfboost", "'selfboost': is the name of a module already"),
+        (
+            "my-method",
+            "'my-method': not a valid module name; use letters, digits and underscores, starting with a letter",
+        ),
+        ("2nd", "'2nd': not a valid module name"),
+        ("größe", "not a valid module name"),
+        ("_", "not a valid module name"),
+        ("class", "'class': a Python keyword; choose another name, such as my_class"),
+        ("none", "'none': a Python keyword"),
+        ("torch", "'torch': already the name of a module"),
+        ("json", "'json': already the name of a module"),
+        ("selfboost", "'selfboost': already the name of a module"),
         (
             "sampling",
-            "'sampling': its class Sampling would hide a name that the file uses; choose another, my_sampling",
+            "'sampling': its class Sampling would shadow a name used in the file; choose another, such as my_",
         ),
     ],
 )
@@ -89,7 +92,7 @@ def test_a_name_that_would_not_work_is_one_sentence(name: str, sentence: str, tm
 def test_nothing_is_overwritten(ending: str, tmp_path: Path) -> None:
     taken = tmp_path / f"mine.{ending}"
     taken.write_text("# mine\n")
-    with pytest.raises(ValueError, match=re.escape(f"{taken}: exists already; choose another name, or another folder")):
+    with pytest.raises(ValueError, match=re.escape(f"{taken}: already exists; choose another name, or another folder")):
         write_new_component("scorer", "mine", tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == [taken.name]
     assert taken.read_text() == "# mine\n"

@@ -90,7 +90,7 @@ def test_wrong_arguments_show_the_usage(capsys: pytest.CaptureFixture[str], argu
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["new", "method", "torch", "--to", "DIR"], "'torch': is the name of a module already"),
+        (["new", "method", "torch", "--to", "DIR"], "'torch': already the name of a module"),
         (["run", "nowhere", "--into", "DIR"], "'nowhere': no such recipe; give a .toml file, or one of: "),
         (["run", "nowhere.toml", "--into", "DIR"], "nowhere.toml: no such recipe file"),
         (["check", "RECIPE", "--set", "loss.bta=2"], "loss.bta: no such setting (did you mean 'beta'?)"),
