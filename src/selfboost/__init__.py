@@ -1,7 +1,7 @@
 """A language model improves itself: from a small seed of prompts with good answers, on preference data of its own.
 
 The public face: `boost` runs a recipe in a folder; `read_recipe` and `find_recipe` read one; `show` and
-`write_report` tell what a folder holds; `Method` is the base class of a method of your own; the records are the nouns.
+`write_report` tell what a folder holds. The rest is what a component of your own is written against (docs/guides/).
 Everything is loaded on first use, so that importing selfboost is instant.
 """
 
@@ -11,36 +11,67 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from selfboost.benchmark import Benchmark
+    from selfboost.engines import Engine, Generation, Request, Sampler, Tokenizer
     from selfboost.loop import boost as boost
-    from selfboost.method import Method as Method
+    from selfboost.losses import Loss, PairScores
+    from selfboost.method import Method
     from selfboost.recipe import find as find_recipe
     from selfboost.recipe import read as read_recipe
-    from selfboost.records import Answer, Example, Message, Model, Origin, Pair, Prompt, Sampling, Verdict
+    from selfboost.records import Answer, Example, Message, Model, Origin, Pair, Prompt, Rated, Sampling, Verdict
     from selfboost.report import write_report as write_report
+    from selfboost.scorers import Scorer
+    from selfboost.train import Sequenced, Trainer, Training, TrainingResult
+    from selfboost.verbs import Settings, Verbs
     from selfboost.views.summary import summary as show
 
+_NAMES = {
+    "benchmark": "Benchmark",
+    "engines": "Engine Generation Request Sampler Tokenizer",
+    "loop": "boost",
+    "losses": "Loss PairScores",
+    "method": "Method",
+    "recipe": "find=find_recipe read=read_recipe",
+    "records": "Answer Example Message Model Origin Pair Prompt Rated Sampling Verdict",
+    "report": "write_report",
+    "scorers": "Scorer",
+    "train": "Sequenced Trainer Training TrainingResult",
+    "verbs": "Settings Verbs",
+    "views.summary": "summary=show",
+}
+"""Module → its public names; `own=public` where it is called otherwise there."""
 _HOMES = {
-    "boost": "loop",
-    "find_recipe": "recipe:find",
-    "read_recipe": "recipe:read",
-    "show": "views.summary:summary",
-    "write_report": "report",
-    "Method": "method",
-    **dict.fromkeys(
-        ("Answer", "Example", "Message", "Model", "Origin", "Pair", "Prompt", "Sampling", "Verdict"), "records"
-    ),
+    name.rpartition("=")[2]: (module, name.partition("=")[0])
+    for module, names in _NAMES.items()
+    for name in names.split()
 }
 
 __all__ = [
     "Answer",
+    "Benchmark",
+    "Engine",
     "Example",
+    "Generation",
+    "Loss",
     "Message",
     "Method",
     "Model",
     "Origin",
     "Pair",
+    "PairScores",
     "Prompt",
+    "Rated",
+    "Request",
+    "Sampler",
     "Sampling",
+    "Scorer",
+    "Sequenced",
+    "Settings",
+    "Tokenizer",
+    "Trainer",
+    "Training",
+    "TrainingResult",
+    "Verbs",
     "Verdict",
     "boost",
     "find_recipe",
@@ -53,5 +84,5 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module 'selfboost' has no attribute {name!r}; it offers {', '.join(__all__)}")
-    module, _, inside = _HOMES[name].partition(":")
-    return getattr(import_module(f"selfboost.{module}"), inside or name)
+    module, inside = _HOMES[name]
+    return getattr(import_module(f"selfboost.{module}"), inside)

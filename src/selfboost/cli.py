@@ -7,15 +7,24 @@ import errno
 import json
 import os
 import re
+import shlex
 import shutil
 import signal
 import sys
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
+
+from selfboost import plugins
+
+if TYPE_CHECKING:
+    from selfboost.recipe import Recipe
 
 Arguments = argparse.Namespace
+Handler = Callable[[Arguments], None]
+Add = Callable[[str, Handler, str], argparse.ArgumentParser]
+"""Adds a command: its name, what it does, its description."""
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
@@ -24,9 +33,10 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    parsed = _parser().parse_args(arguments)
+    parsed = parser().parse_args(arguments)
     signal.signal(signal.SIGTERM, _interrupt)
-    sys.path.append(os.getcwd())  # components of the user's own, `kind = "mine:Mine"`, beside where they work
+    # Components of the user's own, `kind = "mine:Mine"`: beside where they work, or beside the recipe.
+    sys.path += [os.getcwd(), str(Path(getattr(parsed, "recipe", "")).resolve().parent)]
     from selfboost.train.devices.launched import launched  # here: `--help` needs none of it
 
     if launched():
@@ -60,49 +70,84 @@ def _interrupt(_signal: int, _frame: object) -> NoReturn:
     raise KeyboardInterrupt
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="selfboost", description="A language model improves itself.")
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+class _Version(argparse.Action):
+    """Prints the installed version; looked up only where it is asked for."""
 
-    def command(name: str, function: object, words: str) -> argparse.ArgumentParser:
-        made = commands.add_parser(name, help=words, description=words)
-        made.set_defaults(command=function)
-        return made
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> NoReturn:
+        from importlib.metadata import version
 
-    run = command("run", _run, "run a recipe, or go on with one that was stopped")
-    run.add_argument("recipe", help="a .toml file or the name of a shipped recipe")
-    run.add_argument("--into", type=Path, required=True, metavar="DIR", help="the run's folder")
-    check = command("check", _check, "check a recipe without work and print its plan")
-    check.add_argument("recipe", help="a .toml file or the name of a shipped recipe")
-    for made in (run, check):
-        words = "change a setting of the recipe, e.g. training.epochs=2; may be repeated, once for each setting"
-        made.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help=words)
-    init = command("init", _init, "write a complete, commented recipe")
-    init.add_argument("folder", type=Path, metavar="DIR")
+        print(f"selfboost {version('selfboost')}")
+        parser.exit()
+
+
+def parser() -> argparse.ArgumentParser:
+    """All commands and their options; docs/commands.md describes each."""
+    made = argparse.ArgumentParser(prog="selfboost", description="A language model improves itself.")
+    made.add_argument("--version", action=_Version, nargs=0, help="show the version and exit")
+    made.set_defaults(command=_help)
+    commands = made.add_subparsers(metavar="COMMAND")
+
+    def add(name: str, handler: Handler, words: str) -> argparse.ArgumentParser:
+        command = commands.add_parser(name, help=words, description=f"{words[0].upper()}{words[1:]}.")
+        command.set_defaults(command=handler)
+        return command
+
+    _add_recipe_commands(add)
+    _add_folder_commands(add)
+    add("list", _list, "list recipes, methods, losses, engines, trainers, scorers and benchmarks")
+    return made
+
+
+def _add_recipe_commands(add: Add) -> None:
+    """What writes, checks and runs a recipe."""
+    init = add("init", _init, "write a complete, commented recipe for your own model and seed")
+    init.add_argument("folder", type=Path, metavar="DIR", help="folder to write recipe.toml to")
     init.add_argument("--model", required=True, help="a transformers folder or hub name, or 'embedded'")
     init.add_argument("--seed", required=True, help="JSONL or Parquet of prompts with answers, or 'embedded'")
-    init.add_argument("--method", default="synpo", metavar="NAME", help="see 'selfboost list'")
-    show = command("show", _show, "show what a run came to so far")
-    show.add_argument("folder", type=Path, metavar="DIR")
+    init.add_argument("--method", default="synpo", metavar="NAME", help="see 'selfboost list'; default: synpo")
+    new = add("new", _new, "write a starter for a component of your own, and a recipe that runs it")
+    new.add_argument("kind", choices=tuple(plugins.FOLDERS), metavar="KIND", help=", ".join(plugins.FOLDERS))
+    new.add_argument("name", metavar="NAME", help="its name: writes NAME.py and NAME.toml")
+    new.add_argument("--to", type=Path, default=Path(), metavar="DIR", help="folder to write to; default: this one")
+    check = add("check", _check, "check a recipe without running it, and print its plan")
+    run = add("run", _run, "run a recipe, or resume a stopped run")
+    run.add_argument("--into", type=Path, required=True, metavar="DIR", help="the run's folder")
+    for each in (check, run):
+        each.add_argument("recipe", metavar="RECIPE", help="a .toml file or the name of a shipped recipe")
+        words = """change one setting, such as training.epochs=2; may be repeated. VALUE is read as TOML (a quoted
+        "one\\ntwo" spans two lines); anything that is not TOML is taken literally"""
+        each.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help=words)
+
+
+def _add_folder_commands(add: Add) -> None:
+    """What reads a run's folder."""
+    show = add("show", _show, "show a run's results so far")
+    report = add("report", _report, "write DIR/report.html, one self-contained page")
+    inspect = add("inspect", _inspect, "show one preference pair: its origin, scores and tokens")
+    for each in (show, report, inspect):
+        each.add_argument("folder", type=Path, metavar="DIR", help="the run's folder")
     show.add_argument("--json", action="store_true", help="one JSON object for programs")
-    report = command("report", _report, "write DIR/report.html, one self-contained page")
-    report.add_argument("folder", type=Path, metavar="DIR")
-    command("list", _list, "list recipes, methods, losses, engines, trainers, scorers and benchmarks")
-    inspect = command("inspect", _inspect, "show one preference pair: its origin, scores and tokens")
-    inspect.add_argument("folder", type=Path, metavar="DIR")
-    inspect.add_argument("what", choices=["pair"])
-    inspect.add_argument("id", help="the pair's id, or its beginning")
-    return parser
+    inspect.add_argument("what", choices=["pair"], help="what to show")
+    inspect.add_argument("id", metavar="ID", help="the pair's id, or its beginning")
+
+
+def _help(_arguments: Arguments) -> None:
+    parser().print_help()
+
+
+def _read(arguments: Arguments) -> Recipe:
+    from selfboost import recipe
+
+    return recipe.read(recipe.find(arguments.recipe), arguments.set, lambda said: print(said, file=sys.stderr))
 
 
 def _run(arguments: Arguments) -> None:
-    from selfboost import recipe
     from selfboost.loop import boost
     from selfboost.report import write_report
     from selfboost.views.summary import print_summary
     from selfboost.views.terminal import Terminal
 
-    chosen = recipe.read(recipe.find(arguments.recipe), arguments.set)
+    chosen = _read(arguments)
     with Terminal() as terminal:
         boost(chosen, arguments.into, terminal)
     print_summary(arguments.into)
@@ -110,17 +155,28 @@ def _run(arguments: Arguments) -> None:
 
 
 def _check(arguments: Arguments) -> None:
-    from selfboost import recipe
     from selfboost.plan import plan
     from selfboost.plan.text import show_plan
 
-    show_plan(plan(recipe.read(recipe.find(arguments.recipe), arguments.set)))
+    show_plan(plan(_read(arguments)))
 
 
 def _init(arguments: Arguments) -> None:
     from selfboost.new_recipe import write_new_recipe
 
-    print(f"Wrote {write_new_recipe(arguments.folder, arguments.model, arguments.seed, arguments.method)}")
+    path = write_new_recipe(arguments.folder, arguments.model, arguments.seed, arguments.method)
+    print(f"Wrote {path} with every setting explained.\n\nNext:")
+    print(f"  selfboost check {shlex.quote(str(path))}")
+    print(f"  selfboost run {shlex.quote(str(path))} --into {shlex.quote(str(path.parent / 'out'))}")
+
+
+def _new(arguments: Arguments) -> None:
+    from selfboost.new_component import write_new_component
+
+    code, recipe = write_new_component(arguments.kind, arguments.name, arguments.to)
+    print(f"Wrote {code}, a working {arguments.kind} to build on.")
+    print(f"Wrote {recipe}, a small recipe that runs it.\n\nNext:")
+    print(f"  selfboost run {shlex.quote(str(recipe))} --into {shlex.quote(str(Path('runs') / arguments.name))}")
 
 
 def _show(arguments: Arguments) -> None:
@@ -139,7 +195,7 @@ def _report(arguments: Arguments) -> None:
 
 
 def _list(_arguments: Arguments) -> None:
-    from selfboost import plugins, recipe
+    from selfboost import recipe
 
     print("recipes")
     for name, path in recipe.shipped().items():

@@ -25,6 +25,8 @@ from selfboost.settings import Gate
 from selfboost.stages import Listener
 
 SUMMARY = "run.json"
+RECIPE = "recipe.toml"
+TITLE = "The complete recipe of this run."
 Decision = Literal["initial", "promoted", "kept", "stopped"]
 
 
@@ -64,17 +66,30 @@ def boost(recipe: Recipe, root: Path, listener: Listener) -> None:
     Raises:
         ValueError: what the user can mend, in one sentence.
     """
+    _spare_own_recipe(root)
     with store.lock(root):
         started = time.monotonic()
         _limit_threads(recipe.run.threads)
         loop = Loop(Run(recipe, root, listener), started)
-        store.write_atomically(root / "recipe.toml", recipe_text(recipe, "The complete recipe of this run.").encode())
+        store.write_atomically(root / RECIPE, recipe_text(recipe, TITLE).encode())
         try:
             loop.go()
         except (ValueError, FloatingPointError) as error:
             if loop.iterations:
                 loop.save("failed", str(error))  # the folder has the whole story, this too
             raise
+
+
+def _spare_own_recipe(root: Path) -> None:
+    """Refuse a folder whose recipe was not written by a run: this run would overwrite it."""
+    path = root / RECIPE
+    if not path.is_file() or (root / SUMMARY).exists() or (root / store.STAGES).exists():
+        return
+    if not path.read_text(encoding="utf-8", errors="replace").startswith(f"# {TITLE}"):
+        raise ValueError(
+            f"{path}: not written by a run, and this run would overwrite it; choose another folder, such as "
+            f"--into {root / 'out'}"
+        )
 
 
 class Loop:

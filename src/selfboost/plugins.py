@@ -8,12 +8,13 @@ third-party class. Listing reads source; it imports nothing.
 from __future__ import annotations
 
 import ast
-import difflib
 import importlib
 from collections.abc import Mapping
 from dataclasses import is_dataclass
 from functools import cache
 from pathlib import Path
+
+from selfboost.suggestions import did_you_mean
 
 PACKAGE = "selfboost"
 FOLDERS: Mapping[str, str] = {
@@ -56,9 +57,7 @@ def load(role: str, kind: str, where: str = "") -> type:
         return _load_dotted(role, kind)
     allowed = kinds(role)
     if kind not in allowed:
-        near = difflib.get_close_matches(kind, allowed, n=1)
-        hint = f" (did you mean {near[0]!r}?)" if near else ""
-        named = f"{where or role}.kind = {kind!r}: no such {role}{hint}"
+        named = f"{where or role}.kind = {kind!r}: no such {role}{did_you_mean(kind, allowed)}"
         raise ValueError(f"{named}; allowed: {', '.join(allowed)}, or 'package.module:Class'")
     module = importlib.import_module(f"{PACKAGE}.{FOLDERS[role]}.{kind}")
     own = (value for value in vars(module).values() if isinstance(value, type) and value.__module__ == module.__name__)

@@ -6,13 +6,13 @@ are relative to the recipe. Leaf values are checked by pydantic against the anno
 
 from __future__ import annotations
 
-import difflib
 import math
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, dataclass, field, fields, is_dataclass, replace
 from dataclasses import Field as Setting
 from importlib.resources import files
+from inspect import get_annotations
 from pathlib import Path
 from typing import Any, cast, get_type_hints
 
@@ -27,6 +27,7 @@ from selfboost.method import Method
 from selfboost.scorers import Scorer
 from selfboost.setting_types import BESIDE_RECIPE, PathOrName
 from selfboost.settings import Gate, ModelSource, RunSettings, SeedModels
+from selfboost.suggestions import did_you_mean
 from selfboost.train import Trainer, Training
 
 ROLES: Mapping[type, str] = {
@@ -83,12 +84,15 @@ def find(recipe: str) -> Path:
         return path
     known = shipped()
     if recipe not in known:
-        raise ValueError(f"{recipe!r}: no such recipe; give a .toml file, or one of: {', '.join(known)}")
+        hint = did_you_mean(recipe, known)
+        raise ValueError(f"{recipe!r}: no such recipe{hint}; give a .toml file, or one of: {', '.join(known)}")
     return known[recipe]
 
 
-def read(path: Path, settings: Sequence[str] = ()) -> Recipe:
+def read(path: Path, settings: Sequence[str] = (), say: Callable[[str], None] | None = None) -> Recipe:
     """Read and check a recipe; `settings` are `section.key=value` overrides.
+
+    Another kind of component keeps only the settings that both kinds share; `say` is told which ones are dropped.
 
     Raises:
         ValueError: names the setting, its value and what is allowed.
@@ -97,8 +101,11 @@ def read(path: Path, settings: Sequence[str] = ()) -> Recipe:
         table = tomllib.loads(path.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ValueError(f"{path}: is not valid TOML ({error})") from error
-    for setting in settings:
-        _override(table, setting)
+    changes = [_parsed(setting, table) for setting in settings]
+    for names, value in sorted(changes, key=lambda change: change[0][-1] != "kind"):  # kinds first
+        dropped = _override(table, names, value)
+        if dropped and say is not None:
+            say(dropped)
     return build(Recipe, table, folder=path.resolve().parent)
 
 
@@ -114,8 +121,7 @@ def build(kind: type, table: Mapping[str, Any], where: str = "", folder: Path | 
     known = {f.name: f for f in fields(kind) if f.init}
     for key in table:
         if key not in known:
-            near = difflib.get_close_matches(key, known, n=1)
-            hint = f" (did you mean {near[0]!r}?)" if near else ""
+            hint = did_you_mean(key, known)
             raise ValueError(f"{where}{key}: no such setting{hint}; allowed: {', '.join(known) or 'none'}")
     values = {
         key: _value(hints[key], value, f"{where}{key}", folder, _default(known[key], base))
@@ -168,18 +174,65 @@ def _beside(value: Any, folder: Path) -> Any:
     return str(folder / value) if isinstance(value, str) and value and (folder / value).exists() else value
 
 
-def _override(table: dict[str, Any], setting: str) -> None:
+def _parsed(setting: str, table: Mapping[str, Any]) -> tuple[list[str], Any]:
+    """The names of the sections and of the key, and the value, of a `section.key=value`."""
     name, equals, text = setting.partition("=")
-    if not equals or not all(part.strip() for part in name.split(".")):
+    names = [part.strip() for part in name.split(".")]
+    if not equals or not all(names):
         raise ValueError(f"--set {setting}: write section.key=value")
+    if len(names) == 1 and names[0] not in get_type_hints(Recipe):
+        raise ValueError(f"--set {setting}: write section.key=value{_place_of(names[0], table)}")
     try:
-        value = tomllib.loads(f"value = {text}")["value"]
+        return names, tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:
-        value = text  # a bare word is a string
-    *sections, key = name.strip().split(".")
+        return names, text  # a bare word is a string
+
+
+def _place_of(key: str, table: Mapping[str, Any]) -> str:
+    """A hint at the sections of a recipe that have a setting of this name."""
+    classes = {f.name: _class_of(Recipe, f.name, table.get(f.name))[1] for f in fields(Recipe)}
+    places = [name for name, cls in classes.items() if cls and key in {f.name for f in fields(cls)}]
+    return f" (did you mean {' or '.join(f'{place}.{key}' for place in places)}?)" if places else ""
+
+
+def _override(table: dict[str, Any], names: Sequence[str], value: Any) -> str:
+    """Change one setting; which settings another kind drops, in a sentence, if it drops any."""
+    *sections, key = names
+    cls: type | None = Recipe
+    role = ""
     for section in sections:
         inner = table.setdefault(section, {})
         if not isinstance(inner, dict):
-            raise ValueError(f"--set {setting}: {section} is a single setting, not a section")
+            raise ValueError(f"--set {'.'.join(names)}: {section} is a single setting, not a section")
         table = cast(dict[str, Any], inner)
+        role, cls = _class_of(cls, section, table)
+    new = _component(role, value) if role and key == "kind" else None
+    dropped = [name for name in table if new and cls and not _shared(name, cls, new)]
+    sentence = f"{'.'.join(names)}={value} drops settings of {table.get(key)}: {', '.join(dropped)}" if dropped else ""
+    for name in dropped:
+        del table[name]
     table[key] = value
+    return sentence
+
+
+def _class_of(outer: type | None, section: str, table: Any) -> tuple[str, type | None]:
+    """(the role of the component that a section holds, if it holds one; the class of its settings, if it is known)."""
+    hint = get_type_hints(outer, include_extras=True).get(section) if outer else None
+    role = ROLES.get(cast(type, hint), "")
+    kind = cast("Mapping[str, Any]", table).get("kind") if isinstance(table, Mapping) else None
+    cls = _component(role, kind) if role else hint
+    return role, cls if isinstance(cls, type) and is_dataclass(cls) else None
+
+
+def _component(role: str, kind: object) -> type | None:
+    """The class of a kind; None where it is none: that is said where the recipe is built."""
+    try:
+        return plugins.load(role, kind) if isinstance(kind, str) else None
+    except ValueError:
+        return None
+
+
+def _shared(name: str, old: type, new: type) -> bool:
+    """Whether another kind's setting means the same: both have it from one base. What the old one lacks stays, too."""
+    homes = [next((c for c in reversed(cls.__mro__) if name in get_annotations(c)), None) for cls in (old, new)]
+    return homes[0] is None or homes[0] is homes[1]

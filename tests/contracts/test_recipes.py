@@ -192,7 +192,14 @@ def test_a_setting_can_be_changed_from_outside(small: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
-        ("training.lr=1", r"training.lr: no such setting; allowed: learning_rate"),
+        (
+            "training.lr=1",
+            r"training.lr: no such setting \(did you mean 'learning_rate' or 'lora_rank'\?\); allowed: lea",
+        ),
+        ("training.zzz=1", r"training.zzz: no such setting; allowed: learning_rate"),
+        ("learning_rate=1", r"write section.key=value \(did you mean training.learning_rate\?\)"),
+        ("window=all", r"write section.key=value \(did you mean method.window\?\)"),
+        ("zzz=1", r"--set zzz=1: write section.key=value$"),
         ("training.learning_rat=1", r"did you mean 'learning_rate'"),
         ("training.learning_rate=-1", r"training.learning_rate = -1: input should be greater than 0"),
         ("training.epochs=many", r"training.epochs = 'many': input should be a valid number"),
@@ -213,6 +220,59 @@ def test_wrong_settings_are_named_with_what_is_allowed(small: Path, change: str,
         small.write_text(SMALL + "[run]\niterations = 2\n")
     with pytest.raises(ValueError, match=sentence):
         recipe.read(small, [change])
+
+
+def read_aloud(path: Path, *changes: str) -> tuple[recipe.Recipe, list[str]]:
+    """A changed recipe, and what was said of the change."""
+    said: list[str] = []
+    return recipe.read(path, changes, said.append), said
+
+
+def test_another_kind_keeps_what_both_kinds_share_and_says_what_it_drops() -> None:
+    found, said = read_aloud(SHIPPED["demo"], "method.kind=spin", "loss.kind=dpo", "benchmark.scorer.kind=implicit")
+    old: Any = recipe.read(SHIPPED["demo"])
+    assert found.loss == DPO(), "a beta of SimPO's is none of DPO's"
+    assert "loss.kind=dpo drops settings of simpo: beta, gamma, nll_weight" in said
+    assert "benchmark.scorer.kind=implicit drops settings of checks: function" in said
+    assert getattr(found.benchmark, "samples", 0) == old.benchmark.samples, "only the scorer's kind was changed"
+
+
+def test_a_setting_of_every_method_stays(small: Path) -> None:
+    small.write_text(SMALL.replace('kind = "spin"', 'kind = "spin"\nwindow = "all"\nlabels = "gold"'))
+    found, said = read_aloud(small, "method.kind=seed_po")
+    assert found.method.window == "all"
+    assert said == ["method.kind=seed_po drops settings of spin: labels"]
+
+
+def test_dnpo_becomes_spin_without_a_loss() -> None:
+    found, said = read_aloud(SHIPPED["dnpo-zephyr-7b"], "method.kind=spin")
+    assert isinstance(found.method, SPIN)
+    assert said == []
+
+
+def test_a_setting_given_beside_another_kind_is_that_kinds_whatever_the_order() -> None:
+    for changes in (["loss.kind=dpo", "loss.beta=0.3"], ["loss.beta=0.3", "loss.kind=dpo"]):
+        assert recipe.read(SHIPPED["demo"], changes).loss == DPO(beta=0.3)
+    with pytest.raises(ValueError, match=r"loss\.gamma: no such setting"):
+        recipe.read(SHIPPED["demo"], ["loss.gamma=1", "loss.kind=dpo"])
+
+
+def test_a_mistyped_setting_of_the_recipe_is_not_dropped_with_the_old_kinds(small: Path) -> None:
+    small.write_text(SMALL.replace('kind = "dpo"', 'kind = "dpo"\nbta = 0.1'))
+    with pytest.raises(ValueError, match=r"loss\.bta: no such setting"):
+        recipe.read(small, ["loss.kind=simpo"])
+
+
+def test_a_quoted_value_is_read_as_toml_and_a_bare_one_as_it_stands(small: Path) -> None:
+    written = [r'engine.chat_template="one\ntwo"', r"engine.chat_template=one\ntwo"]
+    read = [recipe.read(small, ["engine.kind=local", line]).engine for line in written]
+    assert [getattr(engine, "chat_template", "") for engine in read] == ["one\ntwo", r"one\ntwo"]
+
+
+@pytest.mark.parametrize(("name", "meant"), [("dmo", "'demo'"), ("smok", "'smoke'"), ("synpo-8b", "'synpo-llama3-8b'")])
+def test_a_mistyped_recipe_is_guessed(name: str, meant: str) -> None:
+    with pytest.raises(ValueError, match=rf"'{name}': no such recipe \(did you mean {meant}\?\); give a .toml file"):
+        recipe.find(name)
 
 
 def test_a_missing_section_and_broken_toml_are_named(small: Path, tmp_path: Path) -> None:

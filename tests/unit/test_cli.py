@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 import time
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from fake_recipes import write_recipe
 from selfboost import cli, plugins, recipe
 from selfboost.demo import EMBEDDED_MODEL
 
-COMMANDS = ("run", "check", "init", "show", "report", "list", "inspect")
+COMMANDS = ("init", "new", "check", "run", "show", "report", "inspect", "list")
 HEAVY = {"torch", "transformers", "scipy", "numpy", "pyarrow", "pydantic", "rich"}
 SMALL = {"run": {"iterations": 1}, "benchmark": {"samples": 1, "greedy": False}}
 
@@ -41,6 +42,17 @@ def test_help_of_every_command(capsys: pytest.CaptureFixture[str], name: str) ->
     assert f"usage: selfboost {name}" in written
 
 
+def test_no_command_shows_the_help_with_every_command(capsys: pytest.CaptureFixture[str]) -> None:
+    code, written, error = call(capsys)
+    assert (code, error) == (0, "")
+    assert written == call(capsys, "--help")[1]
+    assert all(f"\n    {name} " in written for name in COMMANDS)
+
+
+def test_version_is_the_packages(capsys: pytest.CaptureFixture[str]) -> None:
+    assert call(capsys, "--version")[:2] == (0, f"selfboost {version('selfboost')}\n")
+
+
 def test_help_is_instant_and_loads_no_library() -> None:
     program = "import sys; from selfboost import cli\ntry: cli.main(['run', '--help'])\nfinally: print(*sys.modules)"
     times: list[float] = []
@@ -63,7 +75,6 @@ def test_a_recipe_is_read_without_torch(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        ([], "usage: selfboost"),
         (["rnu"], "invalid choice: 'rnu'"),
         (["run", "demo"], "the following arguments are required: --into"),
         (["inspect", "here", "model", "x"], "invalid choice: 'model'"),
@@ -79,6 +90,7 @@ def test_wrong_arguments_show_the_usage(capsys: pytest.CaptureFixture[str], argu
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
+        (["new", "method", "torch", "--to", "DIR"], "'torch': already the name of a module"),
         (["run", "nowhere", "--into", "DIR"], "'nowhere': no such recipe; give a .toml file, or one of: "),
         (["run", "nowhere.toml", "--into", "DIR"], "nowhere.toml: no such recipe file"),
         (["check", "RECIPE", "--set", "loss.bta=2"], "loss.bta: no such setting (did you mean 'beta'?)"),
@@ -194,8 +206,13 @@ def test_init_writes_a_recipe_that_check_accepts(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, method: str
 ) -> None:
     arguments = ("init", tmp_path / "new", "--model", "embedded", "--seed", "embedded", "--method", method)
-    assert call(capsys, *arguments)[0] == 0
+    code, said, _ = call(capsys, *arguments)
+    assert code == 0
     path = tmp_path / "new" / "recipe.toml"
+    assert [line.split() for line in said.splitlines() if line.startswith("  ")] == [
+        ["selfboost", "check", str(path)],
+        ["selfboost", "run", str(path), "--into", str(path.parent / "out")],
+    ]
     written = recipe.read(path)
     if method in ("spin", "dnpo"):  # the optimiser of its paper, not SynPO's
         assert (written.training.optimizer, written.training.schedule) == ("rmsprop", "linear")
@@ -217,6 +234,28 @@ def test_init_never_overwrites(capsys: pytest.CaptureFixture[str], tmp_path: Pat
     assert code == 2
     assert "exists already" in sentence(error)
     assert (tmp_path / "recipe.toml").read_text() == mine
+
+
+def test_a_run_does_not_replace_a_recipe_that_no_run_wrote(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    path = write_recipe(tmp_path / "own", "spin", **SMALL)
+    mine = path.read_text()
+    code, _, error = call(capsys, "run", path, "--into", path.parent)
+    assert code == 2
+    assert sentence(error).endswith(f"choose another folder, such as --into {path.parent / 'out'}")
+    assert path.read_text() == mine
+    assert sorted(each.name for each in path.parent.iterdir()) == ["manual.jsonl", "recipe.toml", "seed.jsonl"]
+    out = path.parent / "out"
+    assert call(capsys, "run", path, "--into", out)[0] == 0
+    assert call(capsys, "run", out / "recipe.toml", "--into", out)[0] == 0, "what a run wrote, a run may replace"
+
+
+def test_another_kind_on_the_command_line_says_what_it_drops(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    path = write_recipe(tmp_path, **SMALL)
+    code, written, error = call(capsys, "check", path, "--set", "method.kind=spin", "--set", "loss.kind=dpo")
+    assert (code, error) == (0, "method.kind=spin drops settings of synpo: prompts, pairs\n")
+    assert "own-answers" in written
 
 
 def test_python_dash_m_does_the_same() -> None:

@@ -43,8 +43,12 @@ def test_every_public_name_is_there_and_documented(name: str) -> None:
 
 
 def test_an_unknown_name_says_what_there_is() -> None:
-    with pytest.raises(AttributeError, match="it offers Answer, Example"):
+    with pytest.raises(AttributeError, match="it offers Answer, Benchmark"):
         _ = selfboost.nothing_like_it
+
+
+def test_every_public_name_has_a_home_and_none_is_forgotten() -> None:
+    assert set(selfboost.__all__) == set(selfboost._HOMES)
 
 
 def test_importing_it_is_instant() -> None:

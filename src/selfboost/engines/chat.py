@@ -101,9 +101,13 @@ class ChatTokenizer:
         """What the user must know, in sentences."""
         return tuple(self._notes)
 
-    @cached_property
+    @property
     def fingerprint(self) -> str:
         """Hash of vocabulary, template and special tokens."""
+        return self._fingerprint
+
+    @cached_property
+    def _fingerprint(self) -> str:
         backend = cast(Any, getattr(self.raw, "backend_tokenizer", None))
         vocabulary: Any = cast(Any, self.raw).get_vocab()
         if backend is not None:
