@@ -22,7 +22,9 @@ def test_the_same_seed_gives_the_same_bytes_and_another_seed_another_model(tmp_p
     assert first == again
     assert [name for name in first if first[name] != other[name]] == ["model/model.safetensors"]
     shipped = {name: (EMBEDDED_FILES / name).read_bytes() for name in first if not name.endswith(".safetensors")}
-    assert {name: unversioned(first[name]) for name in shipped} == {name: unversioned(shipped[name]) for name in shipped}
+    assert {name: unversioned(first[name]) for name in shipped} == {
+        name: unversioned(shipped[name]) for name in shipped
+    }
 
 
 def unversioned(content: bytes) -> bytes:

@@ -19,9 +19,17 @@ NOISE = ("warning", "deprecated", "[transformers]", "traceback")
 def test_a_run_prints_no_warning(tmp_path: Path) -> None:
     """With an adapter where peft is installed; renamed arguments of libraries are errors here."""
     changes = [*SMALL, *(["training.lora_rank=4"] if importlib.util.find_spec("peft") else [])]
-    asked = ["run", "smoke", "--into", str(tmp_path / "run"), *(word for change in changes for word in ("--set", change))]
+    asked = [
+        "run",
+        "smoke",
+        "--into",
+        str(tmp_path / "run"),
+        *(word for change in changes for word in ("--set", change)),
+    ]
     command = [sys.executable, "-W", "error::FutureWarning", "-W", "always::UserWarning", "-m", "selfboost", *asked]
-    done = subprocess.run(command, capture_output=True, text=True, env=os.environ | {"HF_HUB_OFFLINE": "1"}, timeout=300)
+    done = subprocess.run(
+        command, capture_output=True, text=True, env=os.environ | {"HF_HUB_OFFLINE": "1"}, timeout=300
+    )
     assert done.returncode == 0, done.stderr
     lines = done.stderr.splitlines()
     assert [line for line in lines if any(word in line.lower() for word in NOISE)] == []
