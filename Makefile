@@ -4,22 +4,56 @@ VENV := .venv
 BIN := $(VENV)/bin
 # The release that results in docs/ were measured with. A machine with a GPU may set TORCH=torch.
 TORCH ?= torch==2.13.0
+# A set of releases that is known to work; empty for the newest ones.
+CONSTRAINTS ?= constraints/tested.txt
+PINS := $(if $(CONSTRAINTS),--constraint $(CONSTRAINTS))
+# What a developer needs; `test` is without the checkers.
+EXTRA ?= dev
+# The ends of the range of libraries, each with an environment of its own.
+OLDEST := VENV=.venv-oldest CONSTRAINTS=constraints/oldest.txt EXTRA=test
+NEWEST := VENV=.venv-newest CONSTRAINTS= EXTRA=test
+# Tests that meet transformers, peft and the command line in earnest.
+SMOKE := $(addprefix tests/unit/test_,warnings.py chat.py engine_local.py engine_checkpoint.py train_mathematics.py \
+	train_adapters.py train_reward.py scorer_armorm.py scorer_pairrm.py seeds.py)
 
-.PHONY: demo test test-slow check format clean
+.PHONY: demo test test-slow test-oldest test-newest smoke smoke-oldest smoke-newest constraints check format clean
 
 demo: $(VENV)/installed
 	$(BIN)/selfboost run demo --into runs/demo
 
-test: $(VENV)/installed-dev
+test: $(VENV)/installed-$(EXTRA)
 	$(BIN)/python -m pytest tests -m "not slow" -n 2
 
-test-slow: $(VENV)/installed-dev
+test-slow: $(VENV)/installed-$(EXTRA)
 	$(BIN)/python -m pytest tests -m slow
+
+test-oldest:
+	$(MAKE) test $(OLDEST)
+
+test-newest:
+	$(MAKE) test $(NEWEST)
+
+smoke: $(VENV)/installed-$(EXTRA)
+	$(BIN)/python -m pytest $(SMOKE) -n 2
+
+smoke-oldest:
+	$(MAKE) smoke $(OLDEST)
+
+smoke-newest:
+	$(MAKE) smoke $(NEWEST)
+
+# The newest releases, once everything passes on them, become the tested ones.
+constraints:
+	rm -rf .venv-newest
+	$(MAKE) check test $(NEWEST) EXTRA=dev
+	( echo '# What `make test` runs on; written by `make constraints`. PyTorch stands in the Makefile (TORCH).'; \
+	  .venv-newest/bin/python -m pip freeze --exclude-editable | grep -vE '^(torch|triton|nvidia-|cuda-)' \
+	) > constraints/tested.txt
 
 check: $(VENV)/installed-dev
 	$(BIN)/ruff format --check src tests benchmarks
 	$(BIN)/ruff check src tests benchmarks
-	$(BIN)/pyright
+	$(BIN)/pyright --pythonpath $(BIN)/python
 	$(BIN)/lint-imports --no-cache
 	$(BIN)/python -m pytest tests/contracts/test_budgets.py
 
@@ -28,17 +62,17 @@ format: $(VENV)/installed-dev
 	$(BIN)/ruff check --fix src tests benchmarks
 
 clean:
-	rm -rf $(VENV) runs .ruff_cache .hypothesis
+	rm -rf $(VENV) .venv-oldest .venv-newest runs .ruff_cache .hypothesis
 
 # torch first and pinned: anything else would pull the newest build with gigabytes of CUDA libraries.
-$(VENV)/installed: pyproject.toml
+$(VENV)/installed: pyproject.toml $(CONSTRAINTS)
 	$(PYTHON) -c 'import sys; sys.exit("selfboost needs Python 3.11 or newer" if sys.version_info < (3, 11) else 0)'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet $(TORCH)
-	$(BIN)/python -m pip install --quiet --editable .
+	$(BIN)/python -m pip install --quiet $(PINS) $(TORCH)
+	$(BIN)/python -m pip install --quiet $(PINS) --editable .
 	touch $@
 
-$(VENV)/installed-dev: $(VENV)/installed
-	$(BIN)/python -m pip install --quiet --editable ".[dev]"
+$(VENV)/installed-%: $(VENV)/installed
+	$(BIN)/python -m pip install --quiet $(PINS) --editable ".[$*]"
 	touch $@

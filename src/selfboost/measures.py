@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 
 from selfboost.records import Rated
-from selfboost.statistics import Interval, mean_interval, paired_gain, win_rate
+from selfboost.statistics import Interval, mean_interval, paired_gain, summed, win_rate
 
 Measures = Mapping[str, Mapping[str, float | None]]
 """Measure → value, low, high, gain, gain_low, gain_high (95 % intervals over prompts)."""
@@ -46,7 +46,7 @@ def mean_of(ratings: Sequence[Rated], measure: str) -> float:
     known = [mean for mean in _means(ratings, measure) if mean is not None]
     if not known:
         raise ValueError(f"{ratings[0].split}: the measure {measure!r} has no value for any prompt (see its stage)")
-    return sum(known) / len(known)
+    return summed(known) / len(known)
 
 
 def check_measure(names: Collection[str], measure: str, setting: str) -> None:
@@ -63,7 +63,7 @@ def _means(ratings: Sequence[Rated], name: str) -> list[float | None]:
     means: list[float | None] = []
     for samples in _samples(ratings, name):
         known = [value for value in samples if value is not None]
-        means.append(sum(known) / len(known) if known else None)
+        means.append(summed(known) / len(known) if known else None)
     return means
 
 

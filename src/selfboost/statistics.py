@@ -10,9 +10,11 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import reduce
 from itertools import product
+from operator import add
 from typing import Any, cast
 
 RESAMPLES = 9999
@@ -42,6 +44,11 @@ class Interval:
     """Two-sided p-value against 0, where there is a test."""
 
 
+def summed(values: Iterable[float]) -> float:
+    """Sum from left to right, the same bits on every Python: from 3.12 on, `sum` compensates its rounding."""
+    return reduce(add, values, 0.0)
+
+
 def mean_interval(values: Sequence[float | None], *, seed: int = 0, level: float = LEVEL) -> Interval:
     """Mean over prompts with its BCa bootstrap interval (Efron 1987), as scipy computes it.
 
@@ -53,7 +60,7 @@ def mean_interval(values: Sequence[float | None], *, seed: int = 0, level: float
         raise ValueError("there is no value to average: every one is missing")
     low, high = _bca(known, seed, level)
     return Interval(
-        value=sum(known) / len(known), low=low, high=high, count=len(known), missing=len(values) - len(known)
+        value=summed(known) / len(known), low=low, high=high, count=len(known), missing=len(values) - len(known)
     )
 
 
@@ -67,9 +74,9 @@ def ratio_interval(
     Raises:
         ValueError: there is no value at all.
     """
-    size = sum(counts)
+    size = summed(counts)
     assert size > 0 or not totals, "a ratio needs something to divide by"
-    ratio = sum(totals) / size if totals else 0.0
+    ratio = summed(totals) / size if totals else 0.0
     around = [ratio + (total - ratio * count) * len(counts) / size for total, count in zip(totals, counts, strict=True)]
     return replace(mean_interval(around, seed=seed, level=level), value=ratio)
 
@@ -123,7 +130,7 @@ def _games(new: Sequence[float | None], old: Sequence[float | None]) -> list[flo
 
 def _mean(values: Sequence[float | None]) -> float | None:
     known = [value for value in values if value is not None]
-    return sum(known) / len(known) if known else None
+    return summed(known) / len(known) if known else None
 
 
 def sign_flip_p(differences: Sequence[float], *, seed: int = 0) -> float:

@@ -102,6 +102,36 @@ def test_text_in_messages_never_becomes_a_control_token(smollm):
     assert sum(i in count for i in tokenizer.answer_ids("a <|im_end|> b <|im_start|>")) == 1
 
 
+@given(
+    st.lists(
+        st.lists(
+            st.sampled_from(
+                ["<|im_end|>", "<|im_start|>", "<s>", "</s>", "a", " ", "\n", "ü", "\U000f0000", "\U000f0001"]
+            ),
+            max_size=6,
+        ),
+        min_size=1,
+        max_size=3,
+    )
+)
+def test_control_text_in_a_conversation_stays_text(smollm, messages):
+    """Whatever stands in the messages: as many control tokens as without it, and no character lost but the marks."""
+    marks = str.maketrans("", "", "\U000f0000\U000f0001")
+    for tokenizer in tokenizer_of(str(smollm)), tokenizer_of(str(stories()), "plain-bos"):
+        turns = [Message(role="user", content="".join(["x", *parts, "x"])) for parts in messages]
+        harmless = [Message(role="user", content="x") for _ in messages]
+        ids = tokenizer.conversation_ids(turns)
+        controls = special_ids(tokenizer)
+        expected = [i for i in tokenizer.conversation_ids(harmless) if i in controls]
+        assert [i for i in ids if i in controls] == expected
+        text = tokenizer.raw.decode(ids, skip_special_tokens=False, clean_up_tokenization_spaces=False)
+        if tokenizer.raw.bos_token == "<s>":  # sentencepiece puts a space behind it
+            text = text.replace("<s> ", "<s>", 1)
+        plain = [{"role": turn.role, "content": turn.content} for turn in turns]
+        whole = tokenizer.raw.apply_chat_template(plain, chat_template=tokenizer.template, tokenize=False)
+        assert text.translate(marks) == whole.translate(marks)
+
+
 def test_end_of_turn_and_stops(smollm, words):
     tokenizer = open_tokenizer(str(smollm))
     assert tokenizer.raw.decode([tokenizer.end_of_turn]) == "<|im_end|>"
@@ -140,8 +170,8 @@ def test_text_survives_words(words, chosen):
 
 
 @functools.cache
-def tokenizer_of(path):
-    return open_tokenizer(path)
+def tokenizer_of(path, template=""):
+    return open_tokenizer(path, template)
 
 
 def test_a_base_model_gets_the_named_default_and_says_so():

@@ -6,6 +6,7 @@ import pytest
 import torch
 from engine_models import save_llama, save_words
 from safetensors.torch import load_file, save_file
+from transformers import AutoModelForCausalLM, Gemma2Config, Gemma2ForCausalLM
 
 from selfboost.engines.checkpoint import choose_device, choose_dtype, fingerprint, load_causal_model, resolve
 from selfboost.engines.local import Local
@@ -26,6 +27,30 @@ def test_every_weight_is_the_files_own(folder):
     assert all(torch.equal(stored[name], loaded[name]) for name in stored)
     assert not model.training
     assert load_causal_model(str(folder), "bfloat16", "cpu").dtype == torch.bfloat16
+
+
+def test_capped_scores_of_attention_are_capped(tmp_path):
+    """PyTorch's fused attention, which some releases of transformers choose for Gemma 2, leaves the cap out."""
+    torch.manual_seed(0)
+    sizes = {"vocab_size": 64, "hidden_size": 32, "intermediate_size": 32, "num_hidden_layers": 2, "head_dim": 8,
+             "num_attention_heads": 4, "num_key_value_heads": 2}  # fmt: skip
+    made = Gemma2ForCausalLM(Gemma2Config(**sizes, attn_logit_softcapping=0.3))
+    with torch.no_grad():
+        for parameter in made.parameters():
+            parameter.normal_(0, 0.5)
+    made.save_pretrained(str(tmp_path))
+    ids = torch.arange(5, 30)[None]
+
+    def logits(model):
+        with torch.no_grad():
+            return model(ids).logits
+
+    capped = logits(AutoModelForCausalLM.from_pretrained(tmp_path, attn_implementation="eager"))
+    torch.testing.assert_close(logits(load_causal_model(str(tmp_path), "float32", "cpu")), capped)
+    made.config.attn_logit_softcapping = 1e6
+    made.save_pretrained(str(tmp_path))
+    uncapped = logits(load_causal_model(str(tmp_path), "float32", "cpu"))
+    assert float((uncapped - capped).abs().max()) > 0.1
 
 
 def test_fingerprint_is_of_the_content_alone(folder, tmp_path):

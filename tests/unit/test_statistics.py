@@ -20,6 +20,7 @@ from selfboost.statistics import (
     quantiles,
     repeated_share,
     sign_flip_p,
+    summed,
     win_rate,
     win_rate_bounds,
 )
@@ -31,6 +32,12 @@ scores = st.none() | st.sampled_from([0.0, 0.5, 1.0])
 def drawn(count: int, seed: int = 0) -> list[float]:
     mixed = random.Random(seed)
     return [mixed.gauss(0.2, 1) for _ in range(count)]
+
+
+def test_sums_are_the_same_on_every_python() -> None:
+    """0.1 added ten times rounds eight times; Python's own sum gives 1.0 from 3.12 on."""
+    assert summed([0.1] * 10) == 0.9999999999999999
+    assert summed([]) == 0.0
 
 
 def test_an_interval_is_scipys_bca() -> None:

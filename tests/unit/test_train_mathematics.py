@@ -71,7 +71,13 @@ ARCHITECTURES = {
     "qwen2": lambda: Qwen2ForCausalLM(Qwen2Config(**WIDE)),
     "qwen3": lambda: Qwen3ForCausalLM(Qwen3Config(**HEADS)),
     "gemma2": lambda: Gemma2ForCausalLM(
-        Gemma2Config(**HEADS, final_logit_softcapping=0.5, attn_logit_softcapping=2.0, sliding_window=4)
+        Gemma2Config(
+            **HEADS,
+            final_logit_softcapping=0.5,
+            attn_logit_softcapping=2.0,
+            sliding_window=4,
+            attn_implementation="eager",  # transformers 5.20 would take one that leaves the soft cap out
+        )
     ),
     "gemma3": lambda: Gemma3ForCausalLM(
         Gemma3TextConfig(**HEADS, sliding_window=4, layer_types=["sliding_attention", "full_attention"])

@@ -1,6 +1,7 @@
 """Trackers get the rows of the history as they are, from the libraries' own clients read back where they are here."""
 
 import json
+import re
 import sys
 from dataclasses import dataclass, field
 
@@ -87,7 +88,7 @@ def test_tensorboard_holds_the_history_once_even_after_a_kill(start, tmp_path):
         finetune(start, into, local, die_at(3))
     result = finetune(start, into, local)
     (folder,) = (tmp_path / "tracking" / "tests").iterdir()
-    assert folder.name.startswith("iteration-1-policy-")
+    assert re.fullmatch(r".+-iteration-1-policy-[0-9a-f]{8}", folder.name)  # the run's own folder comes first
     read = EventAccumulator(str(folder)).Reload()
     assert set(read.Tags()["scalars"]) == set(result.history[0]) - {"step"}
     for name in ("loss", "gradient_norm", "learning_rate"):

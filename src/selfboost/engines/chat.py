@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from selfboost.engines.checkpoint import resolve
+from selfboost.engines.control_text import encode_marked, marked
 from selfboost.records import Message, content_hash
 
 if TYPE_CHECKING:
@@ -175,13 +177,20 @@ class ChatTokenizer:
         return not any(identity in self._encode(str(token.content), control=False) for identity, token in added.items())
 
     def _special_in(self, text: str) -> bool:
+        return any(token in text for token in self._controls)
+
+    @cached_property
+    def _controls(self) -> frozenset[str]:
+        """Texts of the added tokens."""
         added = cast("Mapping[int, Any]", cast(Any, self.raw).added_tokens_decoder)
-        return any(str(token.content).strip() and str(token.content) in text for token in added.values())
+        return frozenset(str(token.content) for token in added.values() if str(token.content).strip())
 
     def conversation_ids(self, messages: Sequence[Message], **settings: Any) -> list[int]:
         """Ids of a whole conversation in the template, which itself writes every control token, BOS included."""
         if self._keeps_text_apart and any(self._special_in(message.content) for message in messages):
-            settings["sanitize_control_tokens"] = True
+            turns = [replace(turn, content=marked(turn.content, self._controls)) for turn in messages]
+            rendered: str = self._apply(turns, tokenize=False, **settings)
+            return encode_marked(rendered, self._controls, self._encode)
         found: Any = self._apply(messages, tokenize=True, return_dict=False, **settings)
         return list(found)
 

@@ -81,7 +81,17 @@ def load_causal_model(
             f"the checkpoint {path!r} lacks {len(absent)} weights of a {type(model).__name__} "
             f"(first: {absent[0]}); they would start as random numbers"
         )
+    keep_soft_caps(model)
     return cast("PreTrainedModel", cast(Any, model).to(where).eval())
+
+
+def keep_soft_caps(model: PreTrainedModel) -> None:
+    """Give a model that soft-caps its attention scores (Gemma 2) the implementation that applies the cap.
+
+    transformers before 5.21 chooses PyTorch's fused attention for it, which silently leaves the cap out.
+    """
+    if getattr(model.config.get_text_config(), "attn_logit_softcapping", None):
+        cast(Any, model).set_attn_implementation("eager")
 
 
 def choose_device(name: DeviceName) -> torch.device:

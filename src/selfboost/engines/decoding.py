@@ -154,15 +154,19 @@ class Decoder:
     def _logits(self, batch: Batch, ids_BL: Tensor, position_BL: Tensor) -> Tensor:
         """Logits of every row's next token; only what the model's forward knows is handed to it."""
         settings = {"position_ids": position_BL, "logits_to_keep": 1}
-        known = {name: value for name, value in settings.items() if name in self._parameters}
-        output = cast(Any, self.model)(
-            input_ids=ids_BL, attention_mask=batch.mask_BL, past_key_values=batch.cache, use_cache=True, **known
-        )
+        known: dict[str, Any] = {name: value for name, value in settings.items() if name in self._parameters}
+        known[self._cache_parameter] = batch.cache
+        output = cast(Any, self.model)(input_ids=ids_BL, attention_mask=batch.mask_BL, use_cache=True, **known)
         return output.logits[:, -1]
 
     @cached_property
     def _parameters(self) -> frozenset[str]:
         return frozenset(inspect.signature(self.model.forward).parameters)
+
+    @property
+    def _cache_parameter(self) -> str:
+        """What the model's forward calls its cache: transformers 5.24 renamed it."""
+        return "cache" if "cache" in self._parameters else "past_key_values"
 
     def _extend(self, batch: Batch, logits_BV: Tensor) -> None:
         """Draw every row's next token and note it."""

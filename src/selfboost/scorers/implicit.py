@@ -12,6 +12,7 @@ from typing import Literal
 from selfboost.records import Answer, Model, Verdict
 from selfboost.scorers.verdicts import judgeable, verdicts
 from selfboost.setting_types import PathOrName
+from selfboost.statistics import summed
 from selfboost.train import Sequenced, Trainer
 
 
@@ -37,7 +38,7 @@ class Implicit:
         sequences = [Sequenced(prompt_ids=a.prompt_ids, token_ids=a.token_ids) for a in judgeable(answers)]
         policy, reference = trainer.logps(models["policy"], sequences), trainer.logps(models["reference"], sequences)
         ratios = (
-            (sum(better) - sum(worse)) / (len(better) if self.over == "mean" else 1)
+            (summed(better) - summed(worse)) / (len(better) if self.over == "mean" else 1)
             for better, worse in zip(policy, reference, strict=True)
         )
         yield from verdicts(answers, f"implicit({self.policy}/{self.reference})", ratios)

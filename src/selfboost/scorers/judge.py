@@ -18,6 +18,7 @@ from selfboost.engines.local import Local
 from selfboost.records import Answer, Message, Model, Sampling, Verdict, content_hash
 from selfboost.scorers.verdicts import fault, judgeable
 from selfboost.setting_types import PathOrName
+from selfboost.statistics import summed
 from selfboost.templates import check_pattern, check_template
 from selfboost.train import Trainer
 
@@ -153,7 +154,7 @@ def _mean(readings: Sequence[float | str]) -> float | str:
     values = [reading for reading in readings if not isinstance(reading, str)]
     reasons = [reading for reading in readings if isinstance(reading, str)]
     if not reasons:
-        return sum(values) / len(values)
+        return summed(values) / len(values)
     share = f"{len(reasons)} of {len(readings)} replies: " if len(readings) > 1 else ""
     return share + reasons[0]
 

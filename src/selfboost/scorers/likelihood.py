@@ -13,6 +13,7 @@ from typing import Literal
 from selfboost.records import Answer, Model, Verdict
 from selfboost.scorers.verdicts import judgeable, verdicts
 from selfboost.setting_types import PathOrName
+from selfboost.statistics import summed
 from selfboost.train import Sequenced, Trainer
 
 
@@ -35,5 +36,5 @@ class Likelihood:
         """The log-probability of each answer, in nats."""
         sequences = [Sequenced(prompt_ids=a.prompt_ids, token_ids=a.token_ids) for a in judgeable(answers)]
         found = trainer.logps(models["policy"], sequences)
-        values = (sum(logps) / (len(logps) if self.over == "mean" else 1) for logps in found)
+        values = (summed(logps) / (len(logps) if self.over == "mean" else 1) for logps in found)
         yield from verdicts(answers, f"likelihood({self.policy})", values)

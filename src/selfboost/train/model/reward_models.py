@@ -18,7 +18,7 @@ from torch import Tensor
 from transformers import AutoConfig, AutoModelForSequenceClassification, PreTrainedModel
 
 from selfboost.engines.chat import open_tokenizer
-from selfboost.engines.checkpoint import choose_device, choose_dtype, loading, resolve
+from selfboost.engines.checkpoint import choose_device, choose_dtype, keep_soft_caps, loading, resolve
 from selfboost.train.local_settings import LocalSettings
 from selfboost.train.model.hidden import Body, open_body
 from selfboost.train.packs.batches import in_order
@@ -87,6 +87,7 @@ def open_reward_model(path: str, settings: LocalSettings, *, new_head: bool) -> 
             raise ValueError(f"the checkpoint {path!r} cannot be loaded as a reward model: {reason}") from error
     model, info = cast("tuple[PreTrainedModel, dict[str, Any]]", loaded)
     _refuse_random_weights(path, model, info, new_head)
+    keep_soft_caps(model)
     model = cast(PreTrainedModel, cast(Any, model).to(where).eval())
     decodes = isinstance(getattr(model, HEAD_NAME, None), torch.nn.Linear)
     return RewardHead(model, open_body(model, packing=settings.packing and decodes, attention=settings.attention))
