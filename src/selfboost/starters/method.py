@@ -30,8 +30,7 @@ class Starter(Method):
         for start in range(0, len(answers), self.samples):  # the answers to one prompt stand side by side
             group = slice(start, start + self.samples)
             pairs += self._best_over_worst(run, answers[group], verdicts[group])
-        start_model, reference = run.model(self.start), run.model(self.reference)
-        return run.prefer("policy", run.windowed(pairs, self.window), start=start_model, reference=reference)
+        return run.prefer("policy", pairs, start=run.previous)  # the reference is `start` unless another is named
 
     def _best_over_worst(self, run: Verbs, answers: list[Answer], verdicts: list[Verdict]) -> list[Pair]:
         """One pair, or none where no answer is better than another."""
