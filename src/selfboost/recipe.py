@@ -102,7 +102,8 @@ def read(path: Path, settings: Sequence[str] = (), say: Callable[[str], None] | 
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ValueError(f"{path}: is not valid TOML ({error})") from error
     changes = [_parsed(setting, table) for setting in settings]
-    for names, value in sorted(changes, key=lambda change: change[0][-1] != "kind"):  # kinds first
+    # Whole sections first, then the kinds of their components, then single settings.
+    for names, value in sorted(changes, key=lambda change: (len(change[0]), change[0][-1] != "kind")):
         dropped = _override(table, names, value)
         if dropped and say is not None:
             say(dropped)

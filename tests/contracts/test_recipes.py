@@ -11,6 +11,7 @@ from selfboost import recipe
 from selfboost.losses.dpo import DPO
 from selfboost.losses.noise_preference import NoisePreference
 from selfboost.losses.noise_settings import Noise
+from selfboost.losses.simpo import SimPO
 from selfboost.methods.dnpo import DNPO
 from selfboost.methods.parts.labelling import Labelling
 from selfboost.methods.spin import SPIN
@@ -237,17 +238,22 @@ def test_another_kind_keeps_what_both_kinds_share_and_says_what_it_drops() -> No
     assert getattr(found.benchmark, "samples", 0) == old.benchmark.samples, "only the scorer's kind was changed"
 
 
-def test_a_setting_of_every_method_stays(small: Path) -> None:
-    small.write_text(SMALL.replace('kind = "spin"', 'kind = "spin"\nwindow = "all"\nlabels = "gold"'))
+def test_a_setting_that_both_methods_have_stays(small: Path) -> None:
+    small.write_text(SMALL.replace('kind = "spin"', 'kind = "synpo"\npairs = 7\nwindow = "last"'))
     found, said = read_aloud(small, "method.kind=seed_po")
-    assert found.method.window == "all"
-    assert said == ["method.kind=seed_po drops settings of spin: labels"]
+    assert found.method.pairs == 7
+    assert said == ["method.kind=seed_po drops settings of synpo: window"]
 
 
-def test_dnpo_becomes_spin_without_a_loss() -> None:
+def test_dnpo_becomes_spin_without_what_it_alone_has() -> None:
     found, said = read_aloud(SHIPPED["dnpo-zephyr-7b"], "method.kind=spin")
     assert isinstance(found.method, SPIN)
-    assert said == []
+    assert [sentence for sentence in said if not sentence.startswith("method.kind=spin drops settings of dnpo: ")] == []
+
+
+def test_a_whole_section_comes_before_a_setting_of_it(small: Path) -> None:
+    for changes in (["loss={kind='simpo'}", "loss.beta=3"], ["loss.beta=3", "loss={kind='simpo'}"]):
+        assert recipe.read(small, changes).loss == SimPO(beta=3)
 
 
 def test_a_setting_given_beside_another_kind_is_that_kinds_whatever_the_order() -> None:

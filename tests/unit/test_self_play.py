@@ -49,9 +49,8 @@ def test_windows(method: str, counts: list[int], tmp_path: Path) -> None:
 
 
 def test_one_line_switches_between_them(tmp_path: Path) -> None:
-    """DNPO's recipe, labelling, noise and all, is SPIN's too, which uses neither."""
-    lines = ("method.labels=scored", "method.noise=trained", "method.labelling.threshold=-inf")
-    spin = Played(tmp_path / "spin", "dnpo", "method.kind=spin", *lines)
+    """DNPO's recipe, labelling, noise and all, is SPIN's too, which has neither."""
+    spin = Played(tmp_path / "spin", "dnpo", "method.kind=spin")
     assert [noise["scale"] for noise in spin.by_iteration("loss", "noise")] == [0, 0, 0]
     assert not [stage for stage in spin.heard.started_stages if stage.endswith(("own-scores", "gold-scores"))]
     for t in (1, 2, 3):

@@ -1,7 +1,7 @@
 """What SynPO and its baselines share: one line switches, too few pairs call for more prompts, nothing is silent."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -54,25 +54,44 @@ def rows(root: Path, stage: str, kind: type[Any]) -> list[Any]:
 
 
 def test_the_family_is_what_the_paper_compares() -> None:
-    assert {"synpo", "sampling_ranking", "self_rewarding", "seed_sft", "seed_po", "seed_sft_po"} <= set(FAMILY)
+    assert {"synpo", "sampling_ranking", "self_rewarding"} == set(FAMILY)
 
 
-@pytest.mark.parametrize("kind", FAMILY)
-def test_one_line_switches_between_them(kind: str, tmp_path: Path) -> None:
-    """The demo's recipe, `improver`, `generator` and all, is every method's."""
+@pytest.mark.parametrize("kind", [*FAMILY, "seed_sft", "seed_po", "seed_sft_po", "manual_data"])
+def test_one_line_switches_between_them(kind: str) -> None:
+    """The demo's recipe is every method's: what a method shares with SynPO stays as it was."""
     path = recipe.shipped()["demo"]
     changed = recipe.read(path, [f"method.kind={kind}"])
     original = recipe.read(path)
     assert type(changed.method).__name__.lower() == kind.replace("_", "")
-    for name in ("prompts", "pairs", "generator", "improver", "sampling", "filter", "search"):
+    shared = {f.name for f in fields(changed.method)} & {
+        "prompts",
+        "pairs",
+        "generator",
+        "sampling",
+        "filter",
+        "search",
+    }
+    assert len(shared) == (6 if kind in FAMILY else {"seed_sft": 0, "manual_data": 2}.get(kind, 3))
+    for name in shared:
         assert getattr(changed.method, name) == getattr(original.method, name)
     assert (changed.loss, changed.training, changed.scorer) == (original.loss, original.training, original.scorer)
 
 
+def test_no_method_has_a_setting_that_is_anothers() -> None:
+    has = {kind: {f.name for f in fields(plugins.load("method", kind))} for kind in plugins.kinds("method")}
+    assert not has["seed_sft"]
+    assert {kind for kind, names in has.items() if "improver" in names} == {"synpo"}
+    assert {kind for kind, names in has.items() if "generator" in names} == set(FAMILY)
+    assert {kind for kind, names in has.items() if "samples" in names} == {"sampling_ranking", "self_rewarding"}
+    assert {kind for kind, names in has.items() if {"labelling", "noise"} & names} == {"dnpo"}
+
+
 def test_the_methods_that_write_prompts_write_the_same_and_train_on_equally_many(tmp_path: Path) -> None:
     made: dict[str, list[str]] = {}
-    for kind in ("synpo", "sampling_ranking", "self_rewarding"):
-        root, _, iterations = told(tmp_path / kind, kind, method={"prompts": 24, "pairs": 5, "samples": 3})
+    for kind in FAMILY:
+        wanted = {} if kind == "synpo" else {"samples": 3}
+        root, _, iterations = told(tmp_path / kind, kind, method=wanted | {"prompts": 24, "pairs": 5})
         made[kind] = [answer.text for answer in rows(root, "iteration-1/prompts", Answer)]
         assert [iteration["pairs"] for iteration in iterations] == [0, 5, 10]
     assert made["synpo"] == made["sampling_ranking"] == made["self_rewarding"]
@@ -152,7 +171,10 @@ def test_prompts_can_be_the_seeds_own(tmp_path: Path) -> None:
 @pytest.mark.parametrize("kind", ["synpo", "sampling_ranking"])
 def test_a_pairwise_scorer_judges_answers_beside_each_other(kind: str, tmp_path: Path) -> None:
     root, _, _ = told(
-        tmp_path, kind, scorer={"kind": "test_synthetic_preferences:Duel", "threshold": 2.0}, method={"samples": 2}
+        tmp_path,
+        kind,
+        scorer={"kind": "test_synthetic_preferences:Duel", "threshold": 2.0},
+        method={} if kind == "synpo" else {"samples": 2},
     )
     pairs: list[Pair] = rows(root, "iteration-2/policy", Pair)
     assert pairs
@@ -173,8 +195,8 @@ def test_a_pairwise_scorer_cannot_rate_a_model(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
-        ("method.sampling.samples=3", r"sampling.samples = 3: must be 1; `samples` says how many to rank"),
-        ("method.samples=1", r"method.samples = 1"),
+        ("method.sampling.samples=3", r"sampling.samples = 3: must be 1, one answer to each prompt"),
+        ("method.samples=1", r"method.samples: no such setting"),
         ("method.improver.sampling.samples=2", r"improver: sampling.samples = 2: must be 1, one rewrite of a draft"),
         ("method.more_prompts=-1", r"method.more_prompts = -1"),
         ("method.generator.novelty.similarity=0", r"novelty.similarity = 0"),
@@ -218,7 +240,7 @@ def test_others_pairs_are_kept_away_from_a_benchmark_too(tmp_path: Path) -> None
     (tmp_path / "away.jsonl").write_text(
         '{"question": "What of item 3?"}\n{"turns": ["What of item 4?", "And then?"]}\n'
     )
-    run(path, tmp_path / "run", "method.generator.novelty.keep_away=['away.jsonl']")
+    run(path, tmp_path / "run", "method.novelty.keep_away=['away.jsonl']")
     counts = summary(tmp_path / "run")["iterations"][1]["notes"]["pairs"]
     assert counts == {"kept": 5, "equals a kept-away prompt": 2}
 
@@ -231,8 +253,8 @@ def test_seeds_near_a_measured_prompt_are_said(tmp_path: Path) -> None:
     assert [s for s in heard.said if s.startswith("10 of 10 seeds share words with measured or kept-away prompts")]
 
 
-def test_seed_sft_po_starts_from_the_tuned_model_whatever_the_shared_settings_say(tmp_path: Path) -> None:
-    root, _, _ = told(tmp_path, "seed_sft_po", method={"start": "initial", "reference": "initial"})
+def test_seed_sft_po_starts_from_the_tuned_model(tmp_path: Path) -> None:
+    root, _, _ = told(tmp_path, "seed_sft_po")
     card = store.read_card(root / "stages" / "iteration-1" / "policy")
     tuned = store.read_card(root / "stages" / "prepare" / "seed_sft")
     assert card is not None

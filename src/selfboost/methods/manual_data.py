@@ -14,7 +14,7 @@ from selfboost.methods.parts.pairing import objection, pick
 from selfboost.methods.parts.policy_training import PolicyTraining
 from selfboost.prompts.novelty import NoveltyRule, novelty_of
 from selfboost.records import Model, Origin, Pair, Prompt
-from selfboost.setting_types import Count, PathOrName
+from selfboost.setting_types import PathOrName
 from selfboost.verbs import Settings, Verbs
 
 
@@ -25,8 +25,6 @@ class ManualData(PolicyTraining):
     once: ClassVar[bool] = True
     data: PathOrName = ""
     """Rows with prompt, chosen and rejected: JSONL, Parquet, a folder of them, or a hub data set by its name."""
-    pairs: Count = 10_000
-    """Most pairs to train on, at random."""
     novelty: NoveltyRule = field(default_factory=lambda: NoveltyRule(similarity=1))
     """Which prompts are dropped for what they resemble; by default those that share words with measured ones."""
 

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from selfboost.data.seeds import Seed
 from selfboost.method import Method, ModelName
 from selfboost.methods.parts.beta_search import BetaSearch
-from selfboost.records import Model, Pair
+from selfboost.records import Model, Pair, Sampling
+from selfboost.setting_types import Count
 from selfboost.verbs import Settings, Verbs
 
 
@@ -20,6 +21,8 @@ class PolicyTraining(Method):
     """The model that the policy is trained from, in every iteration."""
     reference: ModelName = "initial"
     """The reference, for losses that need one (SimPO needs none)."""
+    pairs: Count = 10_000
+    """Most pairs of an iteration to train on."""
     search: BetaSearch = field(default_factory=BetaSearch)
     """The search for the loss's beta."""
 
@@ -31,3 +34,15 @@ class PolicyTraining(Method):
     def optimise(self, run: Verbs, pairs: Sequence[Pair]) -> Model:
         """The policy, trained on these pairs."""
         return self.search.prefer(run, pairs, start=run.model(self.start), reference=run.model(self.reference))
+
+
+@dataclass(frozen=True, kw_only=True)
+class OwnAnswers(PolicyTraining):
+    """A method that trains on answers of the run's models, one to each prompt."""
+
+    sampling: Sampling = field(default_factory=Sampling)
+    """How drafts, own answers and the initial model's answers are sampled."""
+
+    def __post_init__(self) -> None:
+        if self.sampling.samples != 1:
+            raise ValueError(f"sampling.samples = {self.sampling.samples}: must be 1, one answer to each prompt")

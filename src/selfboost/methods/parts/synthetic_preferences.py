@@ -16,10 +16,10 @@ from pydantic import Field
 
 from selfboost.data.seeds import Seed, question_texts
 from selfboost.methods.parts.pairing import PairFilter, pick
-from selfboost.methods.parts.policy_training import PolicyTraining
+from selfboost.methods.parts.policy_training import OwnAnswers
 from selfboost.prompts.generator import PromptGenerator
 from selfboost.prompts.self_instruct import SelfInstruct
-from selfboost.records import Model, Pair, Prompt, Sampling
+from selfboost.records import Model, Pair, Prompt
 from selfboost.setting_types import Count
 from selfboost.verbs import Settings, Verbs, Window
 
@@ -28,7 +28,7 @@ MARGIN = 1.2
 
 
 @dataclass(frozen=True, kw_only=True)
-class SyntheticPreferences(PolicyTraining):
+class SyntheticPreferences(OwnAnswers):
     """Settings of SynPO and of the methods that answer the same new prompts."""
 
     window: Window = "all"
@@ -39,22 +39,12 @@ class SyntheticPreferences(PolicyTraining):
     """Keyword lists, so prompts, per iteration."""
     more_prompts: Annotated[float, Field(ge=0)] = 1.0
     """Where the filter leaves fewer pairs than wanted, write up to this many times `prompts` more."""
-    pairs: Count = 10_000
-    """Pairs of an iteration that survive the filter and are kept."""
     generator: PromptGenerator = field(default_factory=PromptGenerator)
     """Writes new prompts from keywords."""
-    sampling: Sampling = field(default_factory=Sampling)
-    """How drafts, own answers and the initial model's answers are sampled."""
     filter: PairFilter = field(default_factory=PairFilter)
     """Which pairs are kept."""
     self_instruct: SelfInstruct = field(default_factory=SelfInstruct)
     """Prompts by plain self-instruct, for the report's comparison only."""
-
-    def __post_init__(self) -> None:
-        if self.sampling.samples != 1:
-            raise ValueError(
-                f"sampling.samples = {self.sampling.samples}: must be 1; method.samples says how many to rank"
-            )
 
     @property
     def extra(self) -> int:
