@@ -16,7 +16,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from benchmarks.training_task import (
     BATCH_SIZE,
@@ -35,6 +35,10 @@ from benchmarks.training_task import (
     useful_flops,
     word,
 )
+
+if TYPE_CHECKING:
+    from selfboost.losses import Loss
+    from selfboost.records import Pair
 
 MEBIBYTE = 2**20
 METHODS = ("simpo", "dpo", "noise", "affine-noise")
@@ -146,37 +150,19 @@ def read_pairs(case: argparse.Namespace) -> tuple[list[TokenPair], list[int]]:
 
 def train_ours(case: argparse.Namespace, meter: Meter) -> list[float]:
     """Train with this package; the losses of the steps."""
-    from selfboost.losses.dpo import DPO
-    from selfboost.losses.noise_preference import NoisePreference
-    from selfboost.losses.noise_settings import Noise
-    from selfboost.losses.simpo import SimPO
-    from selfboost.records import Answer, Model, Origin, Pair, user_prompt
+    from selfboost.records import Model
     from selfboost.train import Training
     from selfboost.train.local import Local
 
-    def record(number: int, pair: TokenPair) -> Pair:
-        prompt, ids = user_prompt(f"request {number}", Origin(source="seed")), tuple(pair.prompt)
-        chosen, rejected = (
-            Answer(prompt=prompt, text=f"answer {index}", prompt_ids=ids, token_ids=tuple(token_ids), index=index)
-            for index, token_ids in enumerate((pair.chosen, pair.rejected))
-        )
-        return Pair(iteration=1, prompt=prompt, prompt_ids=ids, chosen=chosen, rejected=rejected)
-
-    pairs = [record(number, pair) for number, pair in enumerate(read_pairs(case)[0])]
     model = Model(name="start", path=str(case.folder), fingerprint="start")
     into = case.folder / "ours"
     into.mkdir(exist_ok=True)
     local = Local(dtype=case.precision, device="cpu", checkpoint_seconds=0)
-    loss = {
-        "simpo": SimPO(beta=SIMPO_BETA, gamma=SIMPO_GAMMA),
-        "dpo": DPO(beta=DPO_BETA),
-        "noise": NoisePreference(beta=DPO_BETA, noise=Noise()),
-        "affine-noise": NoisePreference(beta=DPO_BETA, noise=Noise(module="affine", largest_variance=10.0)),
-    }[case.method]
+    loss = our_loss(case.method)
     result = local.prefer(
         model,
         model if loss.needs_reference else None,
-        pairs,
+        our_pairs(case),
         loss,
         Training(
             learning_rate=LEARNING_RATE,
@@ -190,6 +176,37 @@ def train_ours(case: argparse.Namespace, meter: Meter) -> list[float]:
         progress=lambda *_: meter.step_done(),
     )
     return [row["loss"] for row in result.history]
+
+
+def our_loss(method: str) -> Loss:
+    """The loss of a case's method, with the settings that TRL's side has too."""
+    from selfboost.losses.dpo import DPO
+    from selfboost.losses.noise_preference import NoisePreference
+    from selfboost.losses.noise_settings import Noise
+    from selfboost.losses.simpo import SimPO
+
+    losses: dict[str, Loss] = {
+        "simpo": SimPO(beta=SIMPO_BETA, gamma=SIMPO_GAMMA),
+        "dpo": DPO(beta=DPO_BETA),
+        "noise": NoisePreference(beta=DPO_BETA, noise=Noise()),
+        "affine-noise": NoisePreference(beta=DPO_BETA, noise=Noise(module="affine", largest_variance=10.0)),
+    }
+    return losses[method]
+
+
+def our_pairs(case: argparse.Namespace) -> list[Pair]:
+    """The case's pairs as records."""
+    from selfboost.records import Answer, Origin, Pair, user_prompt
+
+    def record(number: int, pair: TokenPair) -> Pair:
+        prompt, ids = user_prompt(f"request {number}", Origin(source="seed")), tuple(pair.prompt)
+        chosen, rejected = (
+            Answer(prompt=prompt, text=f"answer {index}", prompt_ids=ids, token_ids=tuple(token_ids), index=index)
+            for index, token_ids in enumerate((pair.chosen, pair.rejected))
+        )
+        return Pair(iteration=1, prompt=prompt, prompt_ids=ids, chosen=chosen, rejected=rejected)
+
+    return [record(number, pair) for number, pair in enumerate(read_pairs(case)[0])]
 
 
 def train_trl(case: argparse.Namespace, meter: Meter) -> list[float]:

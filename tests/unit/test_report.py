@@ -2,64 +2,30 @@
 
 import re
 import shutil
-from collections import Counter
 from dataclasses import replace
-from html.parser import HTMLParser
 from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from report_pages import page_of
 from small_run import EVIL, evil_pair, finished_run
 
 from selfboost import store
 from selfboost.records import Answer, Origin, Pair, user_prompt
 from selfboost.report import write_report
 from selfboost.report.charts import Estimate, Frame, bars, curves, estimates, histogram, ticks
-from selfboost.report.markup import VOID, Html, said, tag
+from selfboost.report.markup import Html, said, tag
 from selfboost.report.material import Story, read_story
 from selfboost.report.prompts import read_run_prompts
 from selfboost.report.rounds import example
 from selfboost.views.summary import interval, summary
 
 
-class Balance(HTMLParser):
-    """Collects names and attributes; every element must be closed in order."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.open: list[str] = []
-        self.seen = Counter[str]()
-        self.attributes = Counter[str]()
-        self.feed(text)
-        self.close()
-        assert self.open == []
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.seen[tag] += 1
-        self.attributes.update(name for name, _ in attrs)
-        self.open.append(tag)
-
-    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        assert tag in VOID
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open.pop() == tag
-
-
 @pytest.fixture
 def copy(tmp_path: Path) -> Path:
     return Path(shutil.copytree(finished_run(), tmp_path / "run"))
-
-
-def page_of(root: Path) -> str:
-    text = write_report(root).read_text(encoding="utf-8")
-    parsed = Balance(text)
-    assert not {"script", "link", "img", "iframe", "object"} & parsed.seen.keys()
-    assert not {name for name in parsed.attributes if name.startswith("on") or name == "src"}
-    assert not re.search(r"url\(|@import|https?://", text)
-    return text
 
 
 def change(root: Path, **values: object) -> None:

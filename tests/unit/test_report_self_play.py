@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from report_pages import page_of
 from small_run import EVIL
-from test_report import page_of
 
 from fake_recipes import run, write_recipe
 from selfboost import store

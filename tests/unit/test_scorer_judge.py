@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 from engine_models import save_llama
-from test_scorers import answer
+from scored_answers import answer
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from fake_recipes import results, run, write_recipe

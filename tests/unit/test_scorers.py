@@ -7,12 +7,13 @@ from pathlib import Path
 import pytest
 import torch
 from engine_models import TEMPLATE, real, save_words
+from scored_answers import answer
 from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, LlamaForSequenceClassification
 
 from selfboost.data.seeds import read_seeds
 from selfboost.demo import EMBEDDED_FILES
-from selfboost.engines.fake import INITIAL, FakeModel, FakeTokenizer, fake_logps, write_fake
-from selfboost.records import Answer, Message, Model, Origin, Prompt, user_prompt
+from selfboost.engines.fake import INITIAL, FakeModel, fake_logps, write_fake
+from selfboost.records import Answer, Message, Model, Origin, Prompt
 from selfboost.scorers.checks import Checks
 from selfboost.scorers.implicit import Implicit
 from selfboost.scorers.reward_model import RewardModel
@@ -21,19 +22,6 @@ from selfboost.train.fake import Fake
 from selfboost.train.local import Local
 
 CHECK = "selfboost.engines.fake:is_good"
-
-
-def answer(text: str, prompt: str = "say it", index: int = 0) -> Answer:
-    asked = user_prompt(prompt, Origin(source="seed"))
-    ids = FakeTokenizer()
-    return Answer(
-        prompt=asked,
-        text=text,
-        prompt_ids=ids.prompt_ids(asked.messages),
-        token_ids=ids.answer_ids(text),
-        finish="stop",
-        index=index,
-    )
 
 
 def failed(reason: str = "no room") -> Answer:

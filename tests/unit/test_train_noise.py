@@ -13,7 +13,7 @@ from engine_models import save_llama
 from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import load_file
-from test_train_mathematics import ARCHITECTURES, in_float64, plain_logps
+from small_architectures import ARCHITECTURES, in_float64, plain_logps
 from train_records import examples, model, pair, pairs, silent
 from transformers import AutoModelForCausalLM
 
