@@ -15,7 +15,9 @@ if TYPE_CHECKING:
     from selfboost.engines import Engine, Generation, Request, Sampler, Tokenizer
     from selfboost.loop import boost as boost
     from selfboost.losses import Loss, PairScores
+    from selfboost.measures import Measure
     from selfboost.method import Method
+    from selfboost.notes import Counts, Note
     from selfboost.recipe import find as find_recipe
     from selfboost.recipe import read as read_recipe
     from selfboost.records import Answer, Example, Message, Model, Origin, Pair, Prompt, Rated, Sampling, Verdict
@@ -30,7 +32,9 @@ _NAMES = {
     "engines": "Engine Generation Request Sampler Tokenizer",
     "loop": "boost",
     "losses": "Loss PairScores",
+    "measures": "Measure",
     "method": "Method",
+    "notes": "Counts Note",
     "recipe": "find=find_recipe read=read_recipe",
     "records": "Answer Example Message Model Origin Pair Prompt Rated Sampling Verdict",
     "report": "write_report",
@@ -49,13 +53,16 @@ _HOMES = {
 __all__ = [
     "Answer",
     "Benchmark",
+    "Counts",
     "Engine",
     "Example",
     "Generation",
     "Loss",
+    "Measure",
     "Message",
     "Method",
     "Model",
+    "Note",
     "Origin",
     "Pair",
     "PairScores",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
+from selfboost.measures import Declared
 from selfboost.records import Example, Model, Rated
 from selfboost.verbs import Verbs
 
@@ -12,6 +13,19 @@ from selfboost.verbs import Verbs
 class Benchmark(Protocol):
     """A component that rates a model with the run's own verbs, so that it is stored and resumed like everything."""
 
-    def rate(self, run: Verbs, model: Model, examples: Sequence[Example], split: str) -> Sequence[Rated]:
-        """One record per prompt: measure name → values of its samples."""
+    @property
+    def measures(self) -> Declared:
+        """What `rate` rates, by name: title, unit and direction of each. A property, no setting."""
         ...
+
+    def rate(self, run: Verbs, model: Model, examples: Sequence[Example], split: str) -> Sequence[Rated]:
+        """One record per prompt: the name of each declared measure → values of its samples."""
+        ...
+
+
+def check_rated(benchmark: Benchmark, rated: Sequence[Rated]) -> None:
+    """Raise ValueError where a benchmark rated other measures than it declares."""
+    found, declared = list(rated[0].values), list(benchmark.measures)
+    if set(found) != set(declared):
+        kind = type(benchmark).__name__
+        raise ValueError(f"benchmark.kind: {kind} rated {', '.join(found)}, but declares {', '.join(declared)}")

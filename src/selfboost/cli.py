@@ -144,7 +144,7 @@ def _read(arguments: Arguments) -> Recipe:
 def _run(arguments: Arguments) -> None:
     from selfboost.loop import boost
     from selfboost.report import write_report
-    from selfboost.views.summary import print_summary
+    from selfboost.views.table import print_summary
     from selfboost.views.terminal import Terminal
 
     chosen = _read(arguments)
@@ -180,10 +180,11 @@ def _new(arguments: Arguments) -> None:
 
 
 def _show(arguments: Arguments) -> None:
-    from selfboost.views.summary import print_summary, summary
+    from selfboost.views.summary import as_json, summary
+    from selfboost.views.table import print_summary
 
     if arguments.json:
-        print(json.dumps(summary(arguments.folder), indent=1, ensure_ascii=False))
+        print(json.dumps(as_json(summary(arguments.folder)), indent=1, ensure_ascii=False))
     else:
         print_summary(arguments.folder)
 

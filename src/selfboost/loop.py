@@ -10,45 +10,22 @@ import resource
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, cast
 
-from selfboost import store
+from selfboost import results, store
 from selfboost.agreement import check_agreement
-from selfboost.measures import Measures, gain_of, measures_of
+from selfboost.measures import Estimated, Measure, Measures, gain_of, measures_of, with_win_rate
 from selfboost.recipe import Recipe
 from selfboost.recipe_text import recipe_text
 from selfboost.records import Model, Rated
+from selfboost.results import Beside, Decision, Iteration, Results, beside_place
 from selfboost.run import Run
 from selfboost.settings import Gate
 from selfboost.stages import Listener
 
-SUMMARY = "run.json"
-RECIPE = "recipe.toml"
 TITLE = "The complete recipe of this run."
-Decision = Literal["initial", "promoted", "kept", "stopped"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Iteration:
-    """What one iteration came to."""
-
-    iteration: int
-    policy: str
-    """Folder of the policy after this iteration, relative to the run's where it lies inside it."""
-    decision: Decision
-    why: str
-    pairs: int
-    """Pairs the candidate was trained on."""
-    measures: Measures
-    """On the held-out prompts, of this iteration's candidate; gains against the initial model."""
-    validation: Measures
-    """On the validation prompts: what decisions are made of."""
-    notes: dict[str, Any] = field(default_factory=dict[str, Any])
-    """Counts by reason, from the method."""
-    agreement: float | None = None
-    """Mean difference of the sampler's and the trainer's log-probabilities, in nats per token."""
+"""First line of a recipe that a run wrote."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,7 +48,7 @@ def boost(recipe: Recipe, root: Path, listener: Listener) -> None:
         started = time.monotonic()
         _limit_threads(recipe.run.threads)
         loop = Loop(Run(recipe, root, listener), started)
-        store.write_atomically(root / RECIPE, recipe_text(recipe, TITLE).encode())
+        store.write_atomically(root / results.RECIPE, recipe_text(recipe, TITLE).encode())
         try:
             loop.go()
         except (ValueError, FloatingPointError) as error:
@@ -82,8 +59,8 @@ def boost(recipe: Recipe, root: Path, listener: Listener) -> None:
 
 def _spare_own_recipe(root: Path) -> None:
     """Refuse a folder whose recipe was not written by a run: this run would overwrite it."""
-    path = root / RECIPE
-    if not path.is_file() or (root / SUMMARY).exists() or (root / store.STAGES).exists():
+    path = root / results.RECIPE
+    if not path.is_file() or (root / results.SUMMARY).exists() or (root / store.STAGES).exists():
         return
     if not path.read_text(encoding="utf-8", errors="replace").startswith(f"# {TITLE}"):
         raise ValueError(
@@ -98,13 +75,10 @@ class Loop:
     def __init__(self, run: Run, started: float) -> None:
         self.run, self.recipe = run, run.recipe
         self.iterations: list[Iteration] = []
-        self.beside: list[dict[str, Any]] = []
+        self.beside: list[Beside] = []
         self._clock = started
-        earlier: Any = store.read_json(run.root / SUMMARY) if (run.root / SUMMARY).exists() else {}
-        if not isinstance(earlier, dict):
-            raise ValueError(f"{run.root / SUMMARY}: is damaged; move it away, the stages are kept")
-        earlier = cast("dict[str, Any]", earlier)
-        self._seconds, self._peak = float(earlier.get("seconds", 0)), int(earlier.get("peak_memory_bytes", 0))
+        earlier = _earlier(run.root)
+        self._seconds, self._peak = earlier.seconds, earlier.peak_memory_bytes
 
     def go(self) -> None:
         """All iterations, until the last or until patience ends."""
@@ -116,7 +90,7 @@ class Loop:
         for number in range(1, rounds + 1):
             self.run.begin(number, incumbent.model)
             candidate = self._rate(self.recipe.method.iterate(self.run))
-            promote, why = decide(self.recipe.gate, candidate.validation, incumbent.validation, self.recipe.run.seed)
+            promote, why = self._decide(candidate, incumbent)
             without_gain = 0 if promote else without_gain + 1
             stop = without_gain >= self.recipe.run.patience
             decision: Decision = "promoted" if promote else "stopped" if stop else "kept"
@@ -128,13 +102,23 @@ class Loop:
         self._measure_beside(incumbent)
         self.save("finished")
 
+    @property
+    def _compared(self) -> tuple[str, Measure]:
+        """The measure that the gate decides by."""
+        name = self.recipe.gate.measure
+        return name, self.recipe.measures[name]
+
+    def _decide(self, candidate: Rating, incumbent: Rating) -> tuple[bool, str]:
+        _, measure = self._compared
+        return decide(self.recipe.gate, measure, candidate.validation, incumbent.validation, self.recipe.run.seed)
+
     def _rate(self, model: Model) -> Rating:
         return Rating(
             model=model, validation=self.run.measure(model, "validation"), held_out=self.run.measure(model, "held_out")
         )
 
     def _measures(self, rating: Rating, against: Rating | None) -> tuple[Measures, Measures]:
-        seed, measure = self.recipe.run.seed, self.recipe.gate.measure
+        seed, measure = self.recipe.run.seed, self._compared
         return (
             measures_of(rating.held_out, self.first.held_out, against and against.held_out, measure, seed),
             measures_of(rating.validation, self.first.validation, against and against.validation, measure, seed),
@@ -151,7 +135,7 @@ class Loop:
                 pairs=self.run.trained_pairs,
                 measures=held_out,
                 validation=validation,
-                notes=dict(self.run.notes),
+                notes=self.run.notes.kept,
                 agreement=check_agreement(self.run, candidate.model),
             )
         )
@@ -166,12 +150,12 @@ class Loop:
             measures, _ = self._measures(rating, None)
             over = gain_of(policy.held_out, rating.held_out, self.recipe.gate.measure, self.recipe.run.seed)
             self.beside.append(
-                {
-                    "name": name,
-                    "policy": relative(rating.model, self.run.root),
-                    "measures": measures,
-                    "policy_over_it": {"value": over.value, "low": over.low, "high": over.high},
-                }
+                Beside(
+                    name=name,
+                    policy=relative(rating.model, self.run.root),
+                    measures=measures,
+                    policy_over_it=Estimated.of(over),
+                )
             )
             self.save("running")
 
@@ -180,24 +164,30 @@ class Loop:
         now = time.monotonic()
         self._seconds, self._clock = self._seconds + now - self._clock, now
         self._peak = max(self._peak, peak_memory())
-        summary = {
-            "status": status,
-            "method": type(self.recipe.method).__name__,
-            "seconds": round(self._seconds, 1),
-            "peak_memory_bytes": self._peak,
-            "gate_measure": self.recipe.gate.measure,
-            "seeds": [len(part) for part in (self.run.seeds, self.run.validation, self.run.held_out)],
-            "said": self.run.said,
-            "iterations": [asdict(iteration) for iteration in self.iterations],
-            "beside": self.beside,
-        }
-        summary |= {"error": error} if error else {}
-        store.write_json(self.run.root / SUMMARY, summary)
+        found = Results(
+            status=status,
+            method=type(self.recipe.method).__name__,
+            seconds=round(self._seconds, 1),
+            peak_memory_bytes=self._peak,
+            gate_measure=self.recipe.gate.measure,
+            declared=with_win_rate(self.recipe.measures),
+            seeds=tuple(len(part) for part in (self.run.seeds, self.run.validation, self.run.held_out)),
+            said=tuple(self.run.said),
+            iterations=tuple(self.iterations),
+            beside=tuple(self.beside),
+            error=error,
+        )
+        results.write(self.run.root, found)
 
 
-def beside_place(name: str) -> str:
-    """The folder of stages of a model measured beside the policy."""
-    return f"beside-{name.replace('/', '-')}"
+def _earlier(root: Path) -> Results:
+    """What the run came to before it was resumed."""
+    if not (root / results.SUMMARY).exists():
+        return Results()
+    try:
+        return results.read(root)
+    except ValueError as error:
+        raise ValueError(f"{error}; move it away, the stages are kept") from error
 
 
 def relative(model: Model, root: Path) -> str:
@@ -206,15 +196,21 @@ def relative(model: Model, root: Path) -> str:
     return str(path.relative_to(root)) if path.is_relative_to(root) else model.path
 
 
-def decide(gate: Gate, new: Sequence[Rated], old: Sequence[Rated], seed: int) -> tuple[bool, str]:
-    """Whether the candidate becomes the policy, and why, from a paired test on the validation prompts."""
+def decide(gate: Gate, measure: Measure, new: Sequence[Rated], old: Sequence[Rated], seed: int) -> tuple[bool, str]:
+    """Whether the candidate becomes the policy, and why, from a paired test on the validation prompts.
+
+    `measure` is the gate's: its direction says which end of the gain's interval must clear the bar.
+    """
     gain = gain_of(new, old, gate.measure, seed)
     test = f"validation {gate.measure} {gain.value:+.3f} [{gain.low:+.3f}, {gain.high:+.3f}] against the incumbent"
     if gate.rule == "always":
         return True, f"{test}; the rule is to promote always"
+    worst, best = sorted((measure.sign * gain.low, measure.sign * gain.high))
+    above, below = ("above", "below") if measure.sign > 0 else ("below", "above")
     if gate.rule == "better":
-        return gain.low > 0, f"{test}; promoted only if the interval is above 0"
-    return gain.high > -gate.margin, f"{test}; kept only if the interval is below -{gate.margin}"
+        return worst > 0, f"{test}; promoted only if the interval is {above} 0"
+    margin = f"{-measure.sign * gate.margin}"
+    return best > -gate.margin, f"{test}; kept only if the interval is {below} {margin}"
 
 
 def _limit_threads(threads: int) -> None:

@@ -1,29 +1,107 @@
-"""From ratings to the measures a summary shows: value, interval, and gain against the initial model."""
+"""Measures: what a benchmark declares that it rates, and what its ratings come to, with intervals and gains."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+import difflib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal, Self
 
 from selfboost.records import Rated
 from selfboost.statistics import Interval, mean_interval, paired_gain, summed, win_rate
 
-Measures = Mapping[str, Mapping[str, float | None]]
-"""Measure → value, low, high, gain, gain_low, gain_high (95 % intervals over prompts)."""
+SHARE, SCORE = "share", "score"
+"""The units that are not written out: a share is shown in percent, a score has no unit."""
+WIN_RATE = "win_rate"
+"""The measure that the run itself adds to those of the benchmark."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measure:
+    """What a benchmark says of one of its measures."""
+
+    title: str
+    """Its name in plain words, lower case: `score of sampled answers`."""
+    unit: str = SCORE
+    """`share` (0 to 1), `score` (a number without a unit), or the unit's name: `tokens`, `nats`, `points` …"""
+    better: Literal["higher", "lower", "neither"] = "higher"
+    """Which way is an improvement."""
+
+    @property
+    def share(self) -> bool:
+        """Whether its values are shares, which are shown in percent."""
+        return self.unit == SHARE
+
+    @property
+    def sign(self) -> int:
+        """What turns a change into an improvement: 1, -1 where lower is better, 0 where neither is."""
+        return {"higher": 1, "lower": -1, "neither": 0}[self.better]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Estimated:
+    """A value with its 95 % interval over prompts; None where there is none."""
+
+    value: float | None = None
+    low: float | None = None
+    high: float | None = None
+
+    @classmethod
+    def of(cls, interval: Interval) -> Self:
+        """What is kept of an interval."""
+        return cls(value=interval.value, low=interval.low, high=interval.high)
+
+
+@dataclass(frozen=True, kw_only=True)
+class MeasureRow(Estimated):
+    """A measure of one model, and its gain over the initial model."""
+
+    gain: float | None = None
+    gain_low: float | None = None
+    gain_high: float | None = None
+
+    @property
+    def gained(self) -> Estimated:
+        """The gain with its interval."""
+        return Estimated(value=self.gain, low=self.gain_low, high=self.gain_high)
+
+
+Measures = Mapping[str, MeasureRow]
+"""A model's measures by name."""
+Declared = Mapping[str, Measure]
+"""What a benchmark declares: name → measure, in the order in which it rates them."""
+
+
+def with_win_rate(declared: Declared) -> Declared:
+    """A benchmark's measures and the one that the run adds."""
+    return {**declared, WIN_RATE: Measure(title="win rate against the previous policy", unit=SHARE)}
 
 
 def measures_of(
-    ratings: Sequence[Rated], first: Sequence[Rated], against: Sequence[Rated] | None, compared: str, seed: int
+    ratings: Sequence[Rated],
+    first: Sequence[Rated],
+    against: Sequence[Rated] | None,
+    compared: tuple[str, Measure],
+    seed: int,
 ) -> Measures:
-    """Every measure of a rating, its gain over the first model, and the win rate of `compared` against another."""
-    measures: dict[str, dict[str, float | None]] = {}
+    """Every measure of a rating, its gain over the first model, and by one of them the win rate against another.
+
+    Raises:
+        ValueError: a measure has no value for any prompt.
+    """
+    measures: dict[str, MeasureRow] = {}
     for name in ratings[0].values:
-        mean_of(ratings, name)
-        own = mean_interval(_means(ratings, name), seed=seed)
-        gain = gain_of(ratings, first, name, seed)
-        measures[name] = _row(own) | {"gain": gain.value, "gain_low": gain.low, "gain_high": gain.high}
+        check_values(ratings, name)
+        own, gain = mean_interval(_means(ratings, name), seed=seed), gain_of(ratings, first, name, seed)
+        measures[name] = MeasureRow(
+            value=own.value, low=own.low, high=own.high, gain=gain.value, gain_low=gain.low, gain_high=gain.high
+        )
     if against is not None:
-        new, old = _samples(ratings, compared), _samples(against, compared)
-        measures["win_rate"] = _row(win_rate(new, old, seed=seed)) | dict.fromkeys(("gain", "gain_low", "gain_high"))
+        name, measure = compared
+        models = [_samples(ratings, name), _samples(against, name)]
+        won, lost = models if measure.sign >= 0 else reversed(models)
+        wins = win_rate(won, lost, seed=seed)
+        measures[WIN_RATE] = MeasureRow.of(wins)
     return measures
 
 
@@ -31,9 +109,8 @@ def gain_of(new: Sequence[Rated], old: Sequence[Rated], measure: str, seed: int)
     """Mean paired difference over prompts.
 
     Raises:
-        ValueError: the benchmark has no such measure.
+        ValueError: no prompt has a value under both models.
     """
-    check_measure(new[0].values, measure, "gate.measure")
     return paired_gain(_means(new, measure), _means(old, measure), seed=seed)
 
 
@@ -41,18 +118,28 @@ def mean_of(ratings: Sequence[Rated], measure: str) -> float:
     """Mean over the prompts that have a value.
 
     Raises:
-        ValueError: it has no value at all.
+        ValueError: none has one.
     """
+    check_values(ratings, measure)
     known = [mean for mean in _means(ratings, measure) if mean is not None]
-    if not known:
-        raise ValueError(f"{ratings[0].split}: the measure {measure!r} has no value for any prompt (see its stage)")
     return summed(known) / len(known)
 
 
-def check_measure(names: Collection[str], measure: str, setting: str) -> None:
-    """Whether a benchmark that measures `names` has the measure that a setting asks for; ValueError where not."""
-    if measure not in names:
-        raise ValueError(f"{setting} = {measure!r}: the benchmark measures {', '.join(names)}")
+def check_values(ratings: Sequence[Rated], measure: str) -> None:
+    """Raise ValueError where a measure has no value for any prompt."""
+    if all(value is None for values in _samples(ratings, measure) for value in values):
+        raise ValueError(f"{ratings[0].split}: the measure {measure!r} has no value for any prompt (see its stage)")
+
+
+def check_decides(declared: Declared, measure: str, setting: str) -> None:
+    """Raise ValueError where a setting names a measure that is not there or that cannot tell better from worse."""
+    allowed = [name for name, known in declared.items() if known.sign]
+    if measure in allowed:
+        return
+    near = difflib.get_close_matches(measure, allowed, n=1)
+    hint = f" (did you mean {near[0]!r}?)" if near else ""
+    why = "neither higher nor lower is better" if measure in declared else f"the benchmark has no such measure{hint}"
+    raise ValueError(f"{setting} = {measure!r}: {why}; allowed: {', '.join(allowed) or 'none'}")
 
 
 def _samples(ratings: Sequence[Rated], name: str) -> list[tuple[float | None, ...]]:
@@ -65,7 +152,3 @@ def _means(ratings: Sequence[Rated], name: str) -> list[float | None]:
         known = [value for value in samples if value is not None]
         means.append(summed(known) / len(known) if known else None)
     return means
-
-
-def _row(interval: Interval) -> dict[str, float | None]:
-    return {"value": interval.value, "low": interval.low, "high": interval.high}

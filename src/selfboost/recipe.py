@@ -23,6 +23,7 @@ from selfboost.benchmark import Benchmark
 from selfboost.data.seed_data import SeedSource
 from selfboost.engines import Engine
 from selfboost.losses import Loss
+from selfboost.measures import WIN_RATE, Declared, check_decides
 from selfboost.method import Method
 from selfboost.scorers import Scorer
 from selfboost.setting_types import BESIDE_RECIPE, PathOrName
@@ -63,6 +64,20 @@ class Recipe:
         if self.loss.head == "reward":
             allowed = "dpo, ipo, simpo or noise_preference"
             raise ValueError(f"loss.kind: {type(self.loss).__name__} trains a reward model; a policy needs {allowed}")
+        self._check_measures()
+
+    @property
+    def measures(self) -> Declared:
+        """What the benchmark measures, by name."""
+        return self.benchmark.measures
+
+    def _check_measures(self) -> None:
+        name = type(self.benchmark).__name__
+        if not getattr(self.benchmark, "measures", None):
+            raise ValueError(f"benchmark.kind: {name} declares no `measures` (name → selfboost.Measure), as it must")
+        if WIN_RATE in self.measures:
+            raise ValueError(f"benchmark.kind: {name} declares a measure {WIN_RATE!r}, which is the run's own name")
+        check_decides(self.measures, self.gate.measure, "gate.measure")
 
 
 def shipped() -> dict[str, Path]:
@@ -134,7 +149,7 @@ def build(kind: type, table: Mapping[str, Any], where: str = "", folder: Path | 
     try:
         return kind(**values) if base is None else replace(base, **values)
     except ValueError as error:
-        raise ValueError(f"{where.rstrip('.')}: {error}") from error
+        raise ValueError(f"{where.rstrip('.')}: {error}" if where else str(error)) from error
 
 
 def _default(f: Setting[Any], base: Any) -> Any:

@@ -14,9 +14,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 from selfboost import seed_models, store
+from selfboost.benchmark import check_rated
 from selfboost.data.seed_data import SeedData, load_seed_data
 from selfboost.data.seeds import Seed
 from selfboost.losses import Loss
+from selfboost.notes import Counts, Note, Notebook
 from selfboost.recipe import Recipe
 from selfboost.recipe_text import known_by
 from selfboost.records import Answer, Example, Model, Origin, Pair, Prompt, Rated, Sampling, Verdict
@@ -44,8 +46,8 @@ class Run:
         self.initial = Model(name="initial", path=path, fingerprint=self.engine.fingerprint(path))
         self.previous = self.initial
         self.iteration, self.place = 0, "iteration-0"
-        self.notes: dict[str, Any] = {}
-        """What the method says of the current iteration: counts by reason, pass rates."""
+        self.notes = Notebook()
+        """What the method says of the current iteration."""
         self.tokenizer = self.engine.tokenizer(self.initial)
         data = load_seed_data(recipe.seed, recipe.run.seed)
         recipe.method.check(recipe, data.train)
@@ -61,14 +63,12 @@ class Run:
         self._recent: dict[str, list[Answer]] = {}
         self.memory: dict[Any, Any] = {}
         """What a method keeps for later iterations; found again by a resumed run, which goes through all of them."""
-        self.measured: tuple[str, ...] = ()
-        """Names of the benchmark's measures, once it has rated a model."""
         self.trained_pairs = 0
         """Pairs of the last policy training of this iteration."""
 
     def begin(self, iteration: int, previous: Model, place: str = "") -> None:
         """Enter an iteration; `previous` is the policy it starts with. Its stages go to `place`."""
-        self.iteration, self.previous, self.notes, self.trained_pairs = iteration, previous, {}, 0
+        self.iteration, self.previous, self.notes, self.trained_pairs = iteration, previous, Notebook(), 0
         self.place = place or f"iteration-{iteration}"
 
     @contextmanager
@@ -84,11 +84,13 @@ class Run:
         """Tell the listener something that the user must know."""
         self.listener.say(sentence)
 
-    def count(self, note: str, counts: Mapping[str, int]) -> None:
-        """Add counts by reason to one of the iteration's notes."""
-        noted: dict[str, int] = self.notes.setdefault(note, {})
-        for reason, number in ((reason, number) for reason, number in counts.items() if number):
-            noted[reason] = noted.get(reason, 0) + number
+    def note(self, note: Note) -> None:
+        """Keep what the method has to say of this iteration; of one kind of note the last one stays."""
+        self.notes.note(note)
+
+    def count(self, kind: type[Counts], counts: Mapping[str, int]) -> None:
+        """Add counts by reason to this iteration's note of a kind."""
+        self.notes.count(kind, counts)
 
     # The five verbs.
 
@@ -175,8 +177,8 @@ class Run:
         parts |= {"examples": store.hash_records(examples), "seed": self.recipe.run.seed}
         # Its own stages come first and are found again: what they hold determines this one.
         rated = self.recipe.benchmark.rate(self, model, examples, split)
+        check_rated(self.recipe.benchmark, rated)
         parts["rated"] = store.hash_records(rated)
-        self.measured = tuple(rated[0].values)
         with self.stages.open(self._place(f"measure-{split}"), "measure", parts, len(examples)) as stage:
             if stage.card is None:
                 stage.replace_rows(rated)
@@ -270,8 +272,8 @@ class Run:
         with self.stages.open(self._place(name), verb, parts | {"seed": seed}, len(records)) as stage:
             if stage.card is None:
                 if not records:
-                    counts = "; ".join(f"{key}: {value}" for key, value in self.notes.items()) or "the seed gives none"
-                    raise ValueError(f"{self._place(name)}: there is nothing to train on ({counts})")
+                    why = self.notes.in_words or "the seed gives no example (look at seed)"
+                    raise ValueError(f"{self._place(name)}: there is nothing to train on; {why}")
                 stage.replace_rows(records)
                 into = stage.result_folder()
                 result = train(into=into, seed=seed, progress=stage.progress)

@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any, Literal, Protocol
 
 from selfboost.losses import Loss
+from selfboost.measures import Declared
+from selfboost.notes import Counts, Note
 from selfboost.records import Answer, Example, Model, Pair, Prompt, Rated, Sampling, Verdict
 from selfboost.scorers import Scorer
 from selfboost.settings import Gate, RunSettings, SeedModels
@@ -36,6 +38,10 @@ class Settings(Protocol):
     def gate(self) -> Gate: ...
     @property
     def seed_models(self) -> SeedModels: ...
+    @property
+    def measures(self) -> Declared:
+        """What the benchmark measures, by name."""
+        ...
 
 
 class Verbs(Protocol):
@@ -114,16 +120,6 @@ class Verbs(Protocol):
         """What a method keeps for later iterations; found again by a resumed run, which goes through all of them."""
         ...
 
-    @property
-    def notes(self) -> dict[str, Any]:
-        """What the method says of this iteration."""
-        ...
-
-    @property
-    def measured(self) -> tuple[str, ...]:
-        """Names of the benchmark's measures, once it has rated a model."""
-        ...
-
     def model(self, name: str) -> Model:
         """A model by its name: `initial`, `previous`, one made from the seed alone, or a folder or hub name."""
         ...
@@ -150,8 +146,12 @@ class Verbs(Protocol):
 
     # What is said, and where stages go.
 
-    def count(self, note: str, counts: Mapping[str, int]) -> None:
-        """Add counts by reason to one of the iteration's notes."""
+    def note(self, note: Note) -> None:
+        """Keep what the method has to say of this iteration; of one kind of note the last one stays."""
+        ...
+
+    def count(self, kind: type[Counts], counts: Mapping[str, int]) -> None:
+        """Add counts by reason to this iteration's note of a kind."""
         ...
 
     def say(self, sentence: str) -> None:

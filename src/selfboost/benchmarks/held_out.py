@@ -12,8 +12,9 @@ from typing import Annotated
 
 from pydantic import Field
 
+from selfboost.measures import SHARE, Declared, Measure
 from selfboost.records import Answer, Example, Model, Rated, Sampling
-from selfboost.scorers import Scorer, pairwise
+from selfboost.scorers import Scorer, pairwise, unit_of
 from selfboost.verbs import Verbs
 
 
@@ -39,6 +40,18 @@ class HeldOut:
                 f"scorer = {name}: compares answers with each other, so it cannot rate one model; choose a scorer of "
                 "single answers, such as reward_model or checks"
             )
+
+    @property
+    def measures(self) -> Declared:
+        """Scores in the scorer's unit; longer answers are neither better nor worse."""
+        unit = unit_of(self.scorer)
+        greedy = {"greedy": Measure(title="score of greedy answers", unit=unit)} if self.greedy else {}
+        return {
+            **greedy,
+            "sampled": Measure(title="score of sampled answers", unit=unit),
+            "length": Measure(title="length of answers", unit="tokens", better="neither"),
+            "ended": Measure(title="answers that ended by themselves", unit=SHARE),
+        }
 
     def rate(self, run: Verbs, model: Model, examples: Sequence[Example], split: str) -> Sequence[Rated]:
         """Sample, score, and put the values of each prompt side by side."""

@@ -12,10 +12,16 @@ from selfboost.data.preferences import read_preferences
 from selfboost.data.seeds import Seed
 from selfboost.methods.parts.pairing import objection, pick
 from selfboost.methods.parts.policy_training import PolicyTraining
+from selfboost.notes import Counts
 from selfboost.prompts.novelty import NoveltyRule, novelty_of
 from selfboost.records import Model, Origin, Pair, Prompt
 from selfboost.setting_types import PathOrName
 from selfboost.verbs import Settings, Verbs
+
+
+@dataclass(frozen=True, kw_only=True)
+class ManualPairs(Counts, kept_as="pairs", decided_by="method.data"):
+    """What became of the rows."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,5 +59,5 @@ class ManualData(PolicyTraining):
             counts[reason or "kept"] += 1
             if not reason:
                 pairs.append(run.pair(prompt, chosen, rejected))
-        run.count("pairs", counts)
+        run.count(ManualPairs, counts)
         return self.optimise(run, pick(pairs, self.pairs, run.recipe.run.seed))

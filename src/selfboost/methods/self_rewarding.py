@@ -15,6 +15,7 @@ from pydantic import Field
 
 from selfboost.methods.parts.pairing import answer_fault
 from selfboost.methods.parts.ranking import Ranking
+from selfboost.notes import Counts
 from selfboost.records import Answer, Model, Origin, Prompt, Sampling, Verdict, user_prompt
 from selfboost.scorers.likelihood import Likelihood
 from selfboost.templates import check_pattern, check_template
@@ -31,6 +32,11 @@ Response: {answer}
 First give your reasons in a few words, then write as the last line:
 Score: the number of points"""
 SCORE = r"Score:\s*(\d+(?:\.\d+)?)"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Judgements(Counts, decided_by="method.template and method.score"):
+    """How many replies gave points."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,7 +81,7 @@ class SelfRewarding(Ranking):
         n = self.judging.samples
         known = [[p for p in points[i * n : (i + 1) * n] if p is not None] for i in range(len(judgeable))]
         means = {answer.id: sum(own) / len(own) for answer, own in zip(judgeable, known, strict=True) if own}
-        run.count("judgements", {"replies": len(points), "without points": sum(p is None for p in points)})
+        run.count(Judgements, {"replies": len(points), "without points": sum(p is None for p in points)})
         name, why = f"self_rewarding({run.previous.name})", "no judgement could be read"
         return [
             Verdict(answer=a.id, scorer=name, value=means.get(a.id), reason="" if a.id in means else why)

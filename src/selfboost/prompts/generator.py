@@ -19,6 +19,7 @@ from selfboost.data.hub_data import is_hub_name
 from selfboost.data.paragraphs import read_paragraphs
 from selfboost.data.seeds import read_prompts
 from selfboost.demo import EMBEDDED, EMBEDDED_FILES
+from selfboost.notes import Counts, Note
 from selfboost.prompts.keywords import (
     KeywordPool,
     KeywordRule,
@@ -50,6 +51,19 @@ TARGET = """<question>{question}</question>
 QUESTION = r"<question>(.*?)</question>"
 COPIED_WORDS = 8
 """So many of the template's words in a row make a question a copy of it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class GeneratorSeeds(Note, kept_as="generator", decided_by="method.generator.seed_keywords"):
+    """How many seeds train the generator, where not all do."""
+
+    seeds: int
+    with_enough_keywords: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class WrittenPrompts(Counts, kept_as="prompts", decided_by="method.generator"):
+    """What became of the generator's outputs, one per keyword list."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,7 +121,7 @@ class PromptGenerator:
             if len(words[i]) >= self.seed_keywords
         ]
         if len(examples) < len(run.seeds):
-            run.notes["generator"] = {"seeds": len(run.seeds), "with enough keywords": len(examples)}
+            run.note(GeneratorSeeds(seeds=len(run.seeds), with_enough_keywords=len(examples)))
         return run.finetune("prepare/generator", examples, self.training, start=run.initial)
 
     def new_prompts(self, run: Verbs, first: int, count: int, of: int) -> list[Prompt]:
@@ -132,7 +146,7 @@ class PromptGenerator:
                     source="prompts", iteration=run.iteration, keywords=output.prompt.origin.keywords, parent=output.id
                 )
                 kept.append(user_prompt(text, origin))
-        run.count("prompts", {"keyword lists": len(lists), **counts})
+        run.count(WrittenPrompts, {"keyword lists": len(lists), **counts})
         return kept
 
     def pool(self, seed_prompts: Sequence[str], cache: Path) -> KeywordPool:

@@ -15,6 +15,7 @@ from typing import Annotated
 
 from pydantic import Field
 
+from selfboost.notes import Counts
 from selfboost.records import Answer, Origin, Prompt, Sampling, user_prompt
 from selfboost.templates import check_template
 from selfboost.verbs import Verbs
@@ -25,6 +26,11 @@ SOURCE = "self-instruct"
 TEMPLATE = """Come up with a series of tasks, each unlike the others.
 
 {items}"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SelfInstructed(Counts, kept_as="self_instruct"):
+    """What became of the initial model's answers."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,7 +60,7 @@ class SelfInstruct:
             raise ValueError(f"item = {self.item!r}: must have text beside {{prompt}}, to tell where an item ends")
 
     def write(self, run: Verbs) -> list[Prompt]:
-        """New prompts, each once and none of the seed or the measured ones; what was dropped is in the run's notes."""
+        """New prompts, each once and none of the seed or the measured ones; note `SelfInstructed`."""
         if not self.prompts:
             return []
         end = self._end(min(self.shown, len(run.seeds)))
@@ -62,7 +68,7 @@ class SelfInstruct:
         answers = run.sample(STAGE, run.initial, self.requests(run), sampling)
         examples = (*run.seeds, *run.validation, *run.held_out)
         kept, counts = read_prompts(answers, known_prompts(example.prompt for example in examples))
-        run.notes[SOURCE] = {"answers": len(answers), **counts}
+        run.note(SelfInstructed(counts={"answers": len(answers), **counts}))
         return kept
 
     def requests(self, run: Verbs) -> list[Prompt]:

@@ -5,37 +5,39 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 
+from selfboost.measures import Measure
 from selfboost.report.markup import Html, folded, join, said, tag
 from selfboost.report.material import Answered, Round, Story
-from selfboost.views.summary import final, number
+from selfboost.views.sentences import number, value_of
 
 SHOWN = 4
 
 
 def side_by_side(story: Story) -> Html:
     """A few prompts of each outcome, drawn at random."""
-    last = final(story.summary)
-    if last is None or last["iteration"] == 0:
+    last, gate = story.summary.policy, story.summary.gate
+    if last is None or last.iteration == 0:
         return Html("")
-    before, after = story.rounds[0], next(r for r in story.rounds if r.number == last["iteration"])
-    groups = _outcomes(before, after)
+    before, after = story.rounds[0], next(r for r in story.rounds if r.number == last.iteration)
+    groups = _outcomes(before, after, gate.sign)
     if not any(groups.values()):
         return Html("")
     total = sum(len(prompts) for prompts in groups.values())
     parts: list[Html] = []
     for title, prompts in groups.items():
         if prompts:
-            shown = [_compared(prompt, before, after) for prompt in _draw(prompts)]
+            shown = [_compared(prompt, before, after, gate) for prompt in _draw(prompts)]
             parts.append(folded(f"{title}: {len(prompts):,} of {total:,} prompts", *shown, open_="ties" not in title))
-    words = f"The initial model against iteration {last['iteration']}, drawn at random from each group."
+    words = f"The initial model against iteration {last.iteration}, drawn at random from each group."
     return tag("section", tag("h2", "Answers before and after"), tag("p", words, class_="muted"), *parts, id="answers")
 
 
-def _outcomes(before: Round, after: Round) -> dict[str, list[str]]:
+def _outcomes(before: Round, after: Round, sign: int) -> dict[str, list[str]]:
+    """Prompts by what became of them; `sign` turns a change of the gate's measure into an improvement."""
     groups: dict[str, list[str]] = {"better than before": [], "worse than before": [], "ties or unrated": []}
     answered = {a.prompt for a in before.answers} & {a.prompt for a in after.answers}
     for prompt in sorted(answered):
-        change = after.ratings.get(prompt, 0.0) - before.ratings.get(prompt, 0.0)
+        change = sign * (after.ratings.get(prompt, 0.0) - before.ratings.get(prompt, 0.0))
         rated = prompt in after.ratings and prompt in before.ratings
         name = "ties or unrated" if not rated or change == 0 else "better" if change > 0 else "worse"
         groups[name if name in groups else f"{name} than before"].append(prompt)
@@ -47,22 +49,22 @@ def _draw(prompts: Sequence[str]) -> list[str]:
     return sorted(prompts, key=lambda prompt: hashlib.sha256(prompt.encode()).digest())[:SHOWN]
 
 
-def _compared(prompt: str, before: Round, after: Round) -> Html:
+def _compared(prompt: str, before: Round, after: Round, gate: Measure) -> Html:
     text = next(a.prompt_text for a in before.answers if a.prompt == prompt)
     return tag(
         "article",
         said(text),
-        tag("div", _side(prompt, before, "before"), _side(prompt, after, "after"), class_="sides"),
+        tag("div", _side(prompt, before, "before", gate), _side(prompt, after, "after", gate), class_="sides"),
     )
 
 
-def _side(prompt: str, r: Round, name: str) -> Html:
+def _side(prompt: str, r: Round, name: str, gate: Measure) -> Html:
     answers = [a for a in r.answers if a.prompt == prompt]
     mean = r.ratings.get(prompt)
     title = [tag("strong", "initial model" if r.number == 0 else r.name)]
     return tag(
         "div",
-        tag("p", *title, "" if mean is None else f" · {number(mean)} on average", class_="muted"),
+        tag("p", *title, "" if mean is None else f" · {value_of(mean, gate)} on average", class_="muted"),
         *(_answer(answer) for answer in answers),
         class_=name,
     )

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from selfboost.report.markup import Html, join, tag
-from selfboost.views.summary import number
+from selfboost.views.sentences import number
 
 WIDTH, HEIGHT = 400, 220
 LEFT, RIGHT, TOP, BOTTOM = 50, 12, 10, 34

@@ -16,7 +16,7 @@ from selfboost.report.charts import bars, curves, figure, histogram
 from selfboost.report.markup import Html, table, tag
 from selfboost.report.prompts import RunPrompts
 from selfboost.statistics import quantiles
-from selfboost.views.summary import number
+from selfboost.views.sentences import number
 
 WRITTEN, PLAIN = "written by this run", "self-instruct"
 COMMONEST = 8

@@ -9,9 +9,9 @@ from collections.abc import Sequence
 
 from selfboost.report.charts import curves, figure
 from selfboost.report.markup import Html, table, tag
-from selfboost.report.material import Answered, Round, Story
+from selfboost.report.material import Answered, MeasuredModel, Round, Story
 from selfboost.statistics import distinct, quantiles, repeated_share
-from selfboost.views.summary import number
+from selfboost.views.sentences import number
 
 HEADINGS = [
     "model",
@@ -55,13 +55,13 @@ def _median(answers: Sequence[Answered]) -> int:
     return max(4, round(quantiles([len(a.text.split()) for a in answers], (0.5,))[0]))
 
 
-def _row(r: Round, cut: int, first: set[tuple[str, str]]) -> list[str]:
+def _row(r: MeasuredModel, cut: int, first: set[tuple[str, str]]) -> list[str]:
     words = [answer.text.split() for answer in r.answers]
     count = len(words)
     repeated = [repeated_share(w) for w in words]
     low, middle, high = quantiles([float(a.tokens) for a in r.answers])
     prompts = [prompt.text.split() for prompt in r.pairs.prompts]
-    agreement = r.told.get("agreement")
+    agreement = r.told.agreement if isinstance(r, Round) else None
 
     def percent(part: float) -> str:
         return number(part / count, share=True, unit=False)

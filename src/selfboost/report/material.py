@@ -10,14 +10,14 @@ import heapq
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, cast
 
 from selfboost import store
-from selfboost.loop import beside_place
+from selfboost.methods.parts.beta_search import BetaSearched
 from selfboost.records import Answer, Pair, Prompt, Rated, Verdict
 from selfboost.report.prompts import RunPrompts, read_run_prompts
 from selfboost.report.stage_rows import rows
-from selfboost.views.summary import summary
+from selfboost.results import RECIPE
+from selfboost.views.summary import IterationSummary, RunSummary, summary
 
 EXAMPLES = 6
 SEARCH = "beta-"
@@ -58,11 +58,10 @@ class Answered:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Round:
-    """An iteration, or a model measured beside it, as the page needs it."""
+class MeasuredModel:
+    """A model that was measured, as the page needs it."""
 
     name: str
-    told: Mapping[str, Any]
     cards: Sequence[store.StageCard]
     pairs: PairFacts
     answers: Sequence[Answered]
@@ -70,10 +69,17 @@ class Round:
     ratings: Mapping[str, float]
     """Held-out prompt → mean of the gate's measure."""
 
+
+@dataclass(frozen=True, kw_only=True)
+class Round(MeasuredModel):
+    """An iteration."""
+
+    told: IterationSummary
+
     @property
     def number(self) -> int:
-        """Its iteration."""
-        return int(self.told.get("iteration", 0))
+        """Counted from 1; 0 is the initial model's."""
+        return self.told.iteration
 
     @property
     def tries(self) -> list[store.StageCard]:
@@ -86,9 +92,8 @@ class Round:
         """Preference trainings of the candidate; after a search on all pairs that is the chosen try."""
         trainings = [card for card in self.cards if card.verb == "prefer"]
         direct = [card for card in trainings if not in_search(card)]
-        notes = cast(Mapping[str, Any], self.told.get("notes", {}))
-        chosen: Any = notes.get("beta search", {}).get("chosen")
-        return direct or [c for c in trainings if chosen is not None and f"{SEARCH}{chosen:g}" in c.name.split("/")]
+        searched = self.told.note(BetaSearched)
+        return direct or [c for c in trainings if searched and f"{SEARCH}{searched.chosen:g}" in c.name.split("/")]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,9 +101,9 @@ class Story:
     """Everything on the page."""
 
     root: Path
-    summary: dict[str, Any]
+    summary: RunSummary
     rounds: Sequence[Round]
-    beside: Sequence[Round]
+    beside: Sequence[MeasuredModel]
     cards: Sequence[store.StageCard]
     recipe: str
     problems: Sequence[str]
@@ -118,17 +123,20 @@ def read_story(root: Path) -> Story:
     """
     told, cards, problems = summary(root), store.cards(root), list[str]()
 
-    def part(name: str, entry: Mapping[str, Any], place: str) -> Round:
+    def model(name: str, place: str, iteration: int = 0) -> MeasuredModel:
         own = [card for card in cards if card.name.partition("/")[0] == place]
-        return _round(root, name, entry, own, told["gate_measure"], problems)
+        return _model(root, name, iteration, own, told.gate_measure, problems)
 
-    recipe = root / "recipe.toml"
-    rounds = [part(f"iteration {e['iteration']}", e, f"iteration-{e['iteration']}") for e in told["iterations"]]
+    recipe = root / RECIPE
+    rounds = [
+        Round(told=e, **vars(model(f"iteration {e.iteration}", f"iteration-{e.iteration}", e.iteration)))
+        for e in told.iterations
+    ]
     return Story(
         root=root,
         summary=told,
         rounds=rounds,
-        beside=[part(entry["name"], entry, beside_place(entry["name"])) for entry in told["beside"]],
+        beside=[model(entry.name, entry.place) for entry in told.beside],
         cards=cards,
         recipe=recipe.read_text(encoding="utf-8") if recipe.exists() else "",
         prompts=_prompts(root, cards, rounds, problems),
@@ -144,18 +152,18 @@ def _prompts(root: Path, cards: Sequence[store.StageCard], rounds: Sequence[Roun
         return RunPrompts()
 
 
-def _round(
-    root: Path, name: str, told: Mapping[str, Any], cards: list[store.StageCard], measure: str, problems: list[str]
-) -> Round:
+def _model(
+    root: Path, name: str, iteration: int, cards: list[store.StageCard], measure: str, problems: list[str]
+) -> MeasuredModel:
     pairs, answers, ratings = PairFacts(), list[Answered](), dict[str, float]()
     measured = [card for card in cards if not in_search(card)]
     try:
-        pairs = _pairs(root, cards, int(told.get("iteration", 0)))
+        pairs = _pairs(root, cards, iteration)
         answers = _answers(root, measured, measure)
         ratings = _ratings(root, measured, measure)
     except (OSError, ValueError) as error:
         problems.append(f"{name}: not all can be shown ({str(error).partition(chr(10))[0]})")
-    return Round(name=name, told=told, cards=cards, pairs=pairs, answers=answers, ratings=ratings)
+    return MeasuredModel(name=name, cards=cards, pairs=pairs, answers=answers, ratings=ratings)
 
 
 def _pairs(root: Path, cards: Sequence[store.StageCard], iteration: int) -> PairFacts:

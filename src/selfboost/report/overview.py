@@ -2,56 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
+from selfboost.measures import WIN_RATE
 from selfboost.report.charts import Estimate, estimates, figure
 from selfboost.report.markup import Html, join, table, tag
 from selfboost.report.material import Story
-from selfboost.views.summary import against_beside, broke_off, duration, final, interval, is_share, number, table_cells
+from selfboost.views.sentences import (
+    against_beside,
+    broke_off,
+    duration,
+    gate_row,
+    headline,
+    title_of,
+    with_interval,
+)
+from selfboost.views.summary import RunSummary
+from selfboost.views.table import Cell, table_cells
 
 LEGEND = "Bars are 95 % intervals over prompts; a hollow point is a candidate that did not become the policy."
 
 
-def headline(told: Mapping[str, Any]) -> str:
-    """One sentence: did it improve, by how much, on what."""
-    last, gate = final(told), told["gate_measure"]
-    if last is None:
-        return "Nothing has been measured yet."
-    tried = len(told["iterations"]) - 1
-    rounds = f"{tried} iteration{'s' if tried > 1 else ''}"
-    if last["iteration"] == 0:
-        stays = f"After {rounds} no candidate became the policy" if tried else "So far only the start is measured"
-        return f"{stays}; held-out {gate} of the initial model is {_value(told, last, gate)}."
-    row, first = last["measures"][gate], told["iterations"][0]
-    share = is_share(told, gate)
-    gain = number(row["gain"], share=share, signed=True, unit=False) + (" points" if share else "")
-    return (
-        f"After {rounds} the policy {_verdict(row)}: held-out {gate} went from "
-        f"{number(first['measures'][gate]['value'], share=share)} to {number(row['value'], share=share)}, "
-        f"{gain} {interval(row, 'gain_', share=share)}."
-    )
-
-
-def _verdict(row: Mapping[str, Any]) -> str:
-    if row["gain_low"] > 0:
-        return "improved"
-    return "got worse" if row["gain_high"] < 0 else "shows no clear change"
-
-
-def _value(told: Mapping[str, Any], entry: Mapping[str, Any], gate: str) -> str:
-    row, share = entry["measures"].get(gate, {}), is_share(told, gate)
-    return f"{number(row.get('value'), share=share)} {interval(row, share=share)}".strip()
-
-
-def caveats(told: Mapping[str, Any]) -> str:
+def caveats(told: RunSummary) -> str:
     """What the headline rests on."""
-    prompts = f"{told['seeds'][2]:,} held-out prompts" if len(told["seeds"]) == 3 else "the held-out prompts"
-    last = final(told)
-    chosen = "" if last is None else f" The policy is the candidate of iteration {last['iteration']}."
+    prompts = f"{told.seeds[2]:,} held-out prompts" if len(told.seeds) == 3 else "the held-out prompts"
+    chosen = "" if told.policy is None else f" The policy is the candidate of iteration {told.policy.iteration}."
     beside = [
-        f"{e['name']}, measured beside it: {_value(told, e, told['gate_measure'])}. {against_beside(told, e)}"
-        for e in told["beside"]
+        f"{e.name}, measured beside it: {with_interval(gate_row(told, e), told.gate)}. {against_beside(told, e)}"
+        for e in told.beside
     ]
     return " ".join(
         [
@@ -66,20 +42,19 @@ def top(story: Story) -> Html:
     """Title, headline, facts, and whatever the reader must be warned of."""
     told = story.summary
     tokens = sum(card.tokens for card in story.cards)
-    model = told["recipe"].get("model", {}).get("path", "?")
     facts = {
-        "method": told["method"] or "?",
-        "initial model": model,
-        "state": told["status"],
-        "time": duration(told["seconds"]),
-        "peak memory": f"{told['peak_memory_bytes'] / 2**20:,.0f} MB",
+        "method": told.method or "?",
+        "initial model": told.recipe.get("model", {}).get("path", "?"),
+        "state": told.status,
+        "time": duration(told.seconds),
+        "peak memory": f"{told.peak_memory_bytes / 2**20:,.0f} MB",
         "tokens": f"{tokens:,}",
         "finished stages": f"{len(story.cards):,}",
     }
     shown = [tag("div", tag("dt", name), tag("dd", value)) for name, value in facts.items()]
-    warnings = [*told["warnings"], *story.problems, *told["said"]]
-    if told["status"] != "finished":
-        state = broke_off(told) or f"is {told['status']}"
+    warnings = [*told.warnings, *story.problems, *told.said]
+    if told.status != "finished":
+        state = broke_off(told) or f"is {told.status}"
         warnings.insert(0, f"The run {state}. This page shows what is finished so far.")
     return join(
         [
@@ -91,12 +66,11 @@ def top(story: Story) -> Html:
     )
 
 
-def measures(told: Mapping[str, Any]) -> Html:
+def measures(told: RunSummary) -> Html:
     """A chart per measure, the gate's first."""
-    gate = told["gate_measure"]
-    names = list(dict.fromkeys(name for entry in told["iterations"] for name in entry["measures"]))
-    names.sort(key=lambda name: (name != gate, name == "win_rate"))
-    charts = [_chart(told, name, "decides" if name == gate else "") for name in names]
+    names = list(dict.fromkeys(name for entry in told.iterations for name in entry.measures))
+    names.sort(key=lambda name: (name != told.gate_measure, name == WIN_RATE))
+    charts = [_chart(told, name) for name in names]
     if not charts:
         return Html("")
     return tag(
@@ -108,40 +82,35 @@ def measures(told: Mapping[str, Any]) -> Html:
     )
 
 
-def _chart(told: Mapping[str, Any], name: str, remark: str) -> Html:
+def _chart(told: RunSummary, name: str) -> Html:
     points = [
         Estimate(
-            x=entry["iteration"],
-            value=row["value"],
-            low=row["low"],
-            high=row["high"],
-            hollow=entry["decision"] not in ("initial", "promoted"),
+            x=entry.iteration,
+            value=row.value,
+            low=row.low,
+            high=row.high,
+            hollow=entry.decision not in ("initial", "promoted"),
         )
-        for entry in told["iterations"]
-        if (row := entry["measures"].get(name)) and row["value"] is not None
+        for entry in told.iterations
+        if (row := entry.measures.get(name)) and row.value is not None
     ]
-    beside = [
-        (e["name"], e["measures"][name]["value"])
-        for e in told["beside"]
-        if name in e["measures"] and e["measures"][name]["value"] is not None
-    ]
-    titles = {"win_rate": f"win rate against the previous policy ({told['gate_measure']})", "length": "length (tokens)"}
-    title = titles.get(name, name) + (f" ({remark})" if remark else "")
-    share = is_share(told, name)
-    return figure(title, estimates(points, beside, share=share) if points else tag("p", "no value", class_="muted"))
+    rows = ((model.name, model.measures.get(name)) for model in told.beside)
+    beside = [(at, row.value) for at, row in rows if row and row.value is not None]
+    measure = told.measure(name)
+    remark = "; decides" if name == told.gate_measure else f", by {told.gate.title}" if name == WIN_RATE else ""
+    drawn = estimates(points, beside, share=measure.share) if points else tag("p", "no value", class_="muted")
+    return figure(title_of(measure) + remark, drawn)
 
 
-def iterations_table(told: Mapping[str, Any]) -> Html:
+def iterations_table(told: RunSummary) -> Html:
     """The table `selfboost show` prints, and the reasons of the decisions."""
-    if not told["iterations"]:
+    if not told.iterations:
         return Html("")
     headings, rows = table_cells(told)
-    cells: list[list[str]] = [
-        [join([text, " ", tag("small", below)]) if below else text for text, below in row] for row in rows
-    ]
+    cells: list[list[str]] = [[_cell(cell) for cell in row] for row in rows]
     reasons = [
-        tag("li", tag("strong", f"{entry['iteration']} {entry['decision']}"), f": {entry['why']}")
-        for entry in told["iterations"][1:]
+        tag("li", tag("strong", f"{entry.iteration} {entry.decision}"), f": {entry.why}")
+        for entry in told.iterations[1:]
     ]
     numeric = tuple(i for i, heading in enumerate(headings) if heading not in ("iteration", "decision"))
     return tag(
@@ -154,3 +123,8 @@ def iterations_table(told: Mapping[str, Any]) -> Html:
         tag("ul", *reasons, class_="plain"),
         id="iterations",
     )
+
+
+def _cell(cell: Cell) -> str:
+    text = tag("span", cell.text, class_=cell.verdict) if cell.verdict else cell.text
+    return join([text, " ", tag("small", cell.below)]) if cell.below else text

@@ -11,7 +11,7 @@ from selfboost.report.diversity import diversity_section
 from selfboost.report.markup import Html, folded, join, table, tag
 from selfboost.report.material import Story, read_story
 from selfboost.report.self_play import self_play_section
-from selfboost.views.summary import duration
+from selfboost.views.sentences import duration
 
 NAME = "report.html"
 STYLE = Path(__file__).with_name("page.css")
@@ -47,7 +47,7 @@ def page(story: Story) -> str:
         tag("meta", charset="utf-8"),
         tag("meta", name="viewport", content="width=device-width, initial-scale=1"),
         tag("meta", name="color-scheme", content="light dark"),
-        tag("title", f"selfboost: {told['method'] or 'run'} in {story.root.resolve().name}"),
+        tag("title", f"selfboost: {told.method or 'run'} in {story.root.resolve().name}"),
         tag("style", Html(STYLE.read_text(encoding="utf-8"))),
     )
     body = tag(

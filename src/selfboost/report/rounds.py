@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, cast
+from typing import cast
 
-from selfboost.methods.parts.labelling import CHANGED
+from selfboost.measures import WIN_RATE
+from selfboost.methods.parts.synthetic_preferences import PairYield
 from selfboost.records import Answer, Pair
-from selfboost.report.charts import bars, curves, figure, histogram
+from selfboost.report.charts import curves, figure, histogram
 from selfboost.report.markup import Html, folded, said, table, tag
 from selfboost.report.material import Round, Story
+from selfboost.report.notes import note_charts
 from selfboost.store import StageCard
-from selfboost.views.summary import interval, is_share, number
+from selfboost.views.sentences import gain_of, number, value_of
 
 NO_CURVE = (
     "step",
@@ -32,18 +34,6 @@ TOGETHER = {"logp": "log-probability per token", "logp_sum": "log-probability of
 AGAINST_REFERENCE = ("margin", "accuracy")
 """Columns that compare with the reference, with its noise where it has some."""
 NO_FAULT = ("steps", "history", "facts", "warnings")
-PASS_RATE = "pass rate"
-"""The note that says which share of the candidate pairs passed the filter."""
-
-
-ELSEWHERE = (PASS_RATE, "distributions")
-"""Notes that another part of the page tells."""
-AMONG = {"labels": ("ties", "unscored", CHANGED)}
-"""Note → counts that are among its others, no fates beside them."""
-SHARES = {"scores": ("generated beats gold", "ties", "without a value")}
-"""Note → numbers that are shares."""
-SAID = {("scores", "ties"): "equal scores"}
-"""A number of a note → what it is called here: a tie of labels is another thing."""
 
 
 def iteration_sections(story: Story) -> list[Html]:
@@ -55,9 +45,9 @@ def iteration_sections(story: Story) -> list[Html]:
 def _iteration(story: Story, r: Round, newest: bool) -> Html:
     told = r.told
     parts = [
-        tag("p", tag("strong", told["decision"]), f": {told['why']}"),
+        tag("p", tag("strong", told.decision), f": {told.why}"),
         _sentence(story, r),
-        tag("div", *_notes(told["notes"]), *_distributions(r), class_="grid"),
+        tag("div", *note_charts(told), *_distributions(r), class_="grid"),
         folded(
             "Training curves",
             tag("div", *_training([card for card in r.cards if card not in r.tries]), class_="grid"),
@@ -77,56 +67,21 @@ def _iteration(story: Story, r: Round, newest: bool) -> Html:
 
 
 def _sentence(story: Story, r: Round) -> Html:
-    """Pairs, length and its drift, ended share, agreement, in words."""
-    told, words = r.told, list[str]()
-    words += [f"Trained on {told['pairs']:,} pairs, {r.pairs.count:,} of them new."] if told["pairs"] else []
-    passed = told["notes"].get(PASS_RATE)
-    if isinstance(passed, int | float):
-        words.append(f"{number(passed, share=True)} of the candidate pairs passed the filter.")
-    length, ended = told["measures"].get("length"), told["measures"].get("ended")
-    if length:
-        drift = f"{number(length['gain'], signed=True)} {interval(length, 'gain_')} against the initial model"
-        words.append(f"Held-out answers are {number(length['value'])} tokens long, {drift}.")
-    if ended:
-        share = is_share(story.summary, "ended")
-        words.append(f"{number(ended['value'], share=share)} of them end by themselves.")
-    if told.get("agreement") is not None:
-        words.append(f"Sampler and trainer differ by {told['agreement']:.2g} nats per token.")
-    return tag("p", " ".join(words))
-
-
-def _notes(notes: Mapping[str, Any]) -> list[Html]:
-    """What the method noted: groups of counts as bars, other groups of numbers and single notes as tables."""
-    charts: list[Html] = []
-    plain = {name: note for name, note in notes.items() if name not in ELSEWHERE}
-    for name, note in tuple(plain.items()):
-        if not isinstance(note, Mapping) or not note:
-            continue
-        group = cast(Mapping[str, Any], note)
-        numbers = {key: value for key, value in group.items() if isinstance(value, int | float)}
-        if len(numbers) < len(group):
-            continue
-        del plain[name]
-        charts += _group(name, numbers)
-    if plain:
-        charts.append(figure("notes", table([], [[name, str(value)] for name, value in plain.items()])))
-    return charts
-
-
-def _group(name: str, numbers: Mapping[str, int | float]) -> list[Html]:
-    """A note of numbers: counts that add up as bars with those among them below, all others as a table."""
-    counts = {key: value for key, value in numbers.items() if isinstance(value, int)}
-    among = {key: counts.pop(key) for key in AMONG.get(name, ()) if key in counts}
-    told = f"Among them: {', '.join(f'{key} {count:,}' for key, count in among.items())}."
-    below = [tag("p", told, class_="remark")] if among else []
-    charts = [figure(f"{name}: what became of them", bars(counts), *below)] if counts or among else []
-    shares = SHARES.get(name, ())
-    others = [
-        [SAID.get((name, key), key), number(value, share=True) if key in shares else f"{value:.4g}"]
-        for key, value in numbers.items()
-        if isinstance(value, float)
-    ]
-    return charts + ([figure(name, table([], others, (1,)))] if others else [])
+    """Pairs, the measures that do not decide, agreement, in words."""
+    told, summary = r.told, story.summary
+    sentences = [f"Trained on {told.pairs:,} pairs, {r.pairs.count:,} of them new."] if told.pairs else []
+    if passed := told.note(PairYield):
+        missing = f" {passed.missing_pairs:,} more were wanted." if passed.missing_pairs else ""
+        sentences.append(f"{number(passed.pass_rate, share=True)} of the candidate pairs passed the filter.{missing}")
+    others = {name: row for name, row in told.measures.items() if name not in (summary.gate_measure, WIN_RATE)}
+    for name, row in others.items():
+        if row.value is not None:
+            measure = summary.measure(name)
+            drift = f", {gain_of(row.gained, measure)} against the initial model" if row.gain is not None else ""
+            sentences.append(f"Held-out {measure.title}: {value_of(row.value, measure)}{drift}.")
+    if told.agreement is not None:
+        sentences.append(f"Sampler and trainer differ by {told.agreement:.2g} nats per token.")
+    return tag("p", " ".join(sentences))
 
 
 def _distributions(r: Round) -> list[Html]:

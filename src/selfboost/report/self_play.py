@@ -9,16 +9,17 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, cast
 
 from selfboost import store
-from selfboost.methods.parts.distributions import FOLDER, INITIAL, SIDES, reply, reward
+from selfboost.measures import Estimated
+from selfboost.methods.parts.distributions import FOLDER, INITIAL, SIDES, Movement, reply, reward
+from selfboost.methods.parts.labelling import Labels, Scores
 from selfboost.records import Pair, Verdict
 from selfboost.report.charts import curves, figure, histogram, outcomes
 from selfboost.report.markup import Html, table, tag
 from selfboost.report.material import Round, Story
+from selfboost.report.notes import labels_table, noted
 from selfboost.report.stage_rows import rows
-from selfboost.views.summary import number
 
 LIKELY = (-2.0, 0.0)
 """Mean log-probabilities per token that the histograms show, as the paper's do."""
@@ -58,8 +59,12 @@ class Moves:
 def self_play_section(story: Story) -> Html:
     """The section; empty where no iteration kept anything that it shows."""
     played = [r for r in story.rounds if r.number > 0]
-    kept = any(_noted(played, note) for note in (FOLDER, "labels", "scores"))
-    if not (kept or any("noise_loss" in row for r in played for row in _history(r))):
+    if not (
+        noted(played, Movement)
+        or noted(played, Labels)
+        or noted(played, Scores)
+        or any("noise_loss" in row for r in played for row in _history(r))
+    ):
         return Html("")
     try:
         moves = _moves(story.root, played, story.cards)
@@ -68,7 +73,7 @@ def self_play_section(story: Story) -> Html:
         moves, told = {}, tag("p", f"Not all can be shown ({str(error).partition(chr(10))[0]}).", class_="warning")
     groups = {
         "Does it still move?": [_stagnation(played)],
-        "Against former policies and gold": [_grid(_games(story, played) + _scores(played)), _labels(played)],
+        "Against former policies and gold": [_grid(_games(story, played) + _scores(played)), labels_table(played)],
         "What is likely": [_grid(_likely(moves) + _rewards(moves))],
         "Losses and noise": [_grid(_losses(played)), _facts(played)],
     }
@@ -101,7 +106,8 @@ def _known(root: Path, card: store.StageCard) -> Values:
 
 def _side_rewards(root: Path, r: Round, kept: Mapping[str, store.StageCard]) -> dict[str, Values]:
     """Means per token become sums by the length of the answers, which the pairs of the training tell."""
-    beta = next((note.get("beta") for _, note in _noted([r], FOLDER)), None)
+    movement = r.told.note(Movement)
+    beta = movement.beta if movement else None
     if beta is None or not {f"{side}-{when}" for side in SIDES for when in ("before", "after")} <= kept.keys():
         return {}
     changes: dict[str, dict[str, float]] = {}
@@ -208,42 +214,36 @@ def _games(story: Story, played: Sequence[Round]) -> list[Html]:
     if initial is None or not initial.ratings:
         return []
     results: dict[str, tuple[float, float, float]] = {}
+    gate = story.summary.gate
     before = initial
     for r in (r for r in played if r.ratings):
         if before is not initial:
-            results[f"{r.number} against {before.number}"] = _outcome(r.ratings, before.ratings)
-        results[f"{r.number} against 0"] = _outcome(r.ratings, initial.ratings)
-        before = r if r.told["decision"] == "promoted" else before
-    title = f"policies on held-out prompts ({story.summary['gate_measure']}); 0 is the initial model"
+            results[f"{r.number} against {before.number}"] = _outcome(r.ratings, before.ratings, gate.sign)
+        results[f"{r.number} against 0"] = _outcome(r.ratings, initial.ratings, gate.sign)
+        before = r if r.told.decision == "promoted" else before
+    title = f"policies on held-out prompts ({gate.title}); 0 is the initial model"
     return [figure(title, outcomes(results))] if results else []
 
 
-def _outcome(new: Mapping[str, float], old: Mapping[str, float]) -> tuple[float, float, float]:
-    """Prompts won, tied, lost."""
-    gaps = [new[prompt] - old[prompt] for prompt in new.keys() & old.keys()]
+def _outcome(new: Mapping[str, float], old: Mapping[str, float], sign: int) -> tuple[float, float, float]:
+    """Prompts won, tied, lost; `sign` turns a change of the measure into an improvement."""
+    gaps = [sign * (new[prompt] - old[prompt]) for prompt in new.keys() & old.keys()]
     won, lost = sum(gap > 0 for gap in gaps), sum(gap < 0 for gap in gaps)
     return won, len(gaps) - won - lost, lost
 
 
-def _noted(played: Sequence[Round], note: str) -> list[tuple[Round, Mapping[str, float]]]:
-    """The iterations that have a note, with the numbers in it."""
-    notes = [(r, r.told["notes"].get(note)) for r in played]
-    known = [(r, cast(Mapping[str, Any], found)) for r, found in notes if isinstance(found, Mapping)]
-    return [(r, {name: n for name, n in found.items() if isinstance(n, int | float)}) for r, found in known]
-
-
 def _scores(played: Sequence[Round]) -> list[Html]:
     """Own answers against gold ones by the scorer of the labels: how many win, and mean scores."""
-    noted = _noted(played, "scores")
-    shares = {r.number: (note.get("generated beats gold"), note.get("ties")) for r, note in noted}
+    notes = noted(played, Scores)
+    shares = {r.number: (note.generated_beats_gold, note.ties) for r, note in notes}
     wins = {
         str(at): (won, tied, max(0.0, 1 - won - tied))
         for at, (won, tied) in shares.items()
         if won is not None and tied is not None
     }
     means = {
-        name: [(float(r.number), note[f"{name} mean"]) for r, note in noted if f"{name} mean" in note]
-        for name in ("generated", "gold")
+        "generated": [(float(r.number), note.generated_mean) for r, note in notes if note.generated_mean is not None],
+        "gold": [(float(r.number), note.gold_mean) for r, note in notes if note.gold_mean is not None],
     }
     if not wins:
         return []
@@ -253,42 +253,33 @@ def _scores(played: Sequence[Round]) -> list[Html]:
     ]
 
 
-def _labels(played: Sequence[Round]) -> Html:
-    """What became of the labels, by iteration."""
-    noted, scores = _noted(played, "labels"), {r.name: note for r, note in _noted(played, "scores")}
-    names = list(dict.fromkeys(name for _, note in noted for name in note))
-    share = "generated beats gold"
-    cells = [
-        [r.name, *(f"{note.get(name, 0):,}" for name in names), number(scores.get(r.name, {}).get(share), share=True)]
-        for r, note in noted
-    ]
-    headings = ["labels", *names, share]
-    return table(headings, cells, tuple(range(1, len(headings)))) if cells else Html("")
-
-
 def _stagnation(played: Sequence[Round]) -> Html:
     """A row per iteration: how far the new policy has gone."""
-    columns = {
-        "divergence per answer": "kl to previous",
-        "per token": "kl per token",
-        "distance of generated": "distance of generated",
-        "by chance": "distance of generated by chance",
-        "distance of gold": "distance of gold",
-        "chosen shift": "chosen shift",
-        "rejected shift": "rejected shift",
-        "reward margin": "reward margin",
-    }
-    cells = [[r.name, *(_with_interval(note, name) for name in columns.values())] for r, note in _noted(played, FOLDER)]
+    columns = list(_moved(Movement()))
+    cells = [[r.name, *map(_with_interval, _moved(found).values())] for r, found in noted(played, Movement)]
     if not cells:
         return Html("")
     grid = table(["", *columns], cells, tuple(range(1, len(columns) + 1)))
     return tag("div", tag("p", READING), grid, tag("p", UNITS, class_="muted"))
 
 
-def _with_interval(note: Mapping[str, float], name: str) -> Html:
-    low, high = (note.get(f"{name}, {end}") for end in ("low", "high"))
-    around = tag("small", f" [{_cell(low)}, {_cell(high)}]") if low is not None else Html("")
-    return tag("span", _cell(note.get(name)), around)
+def _moved(found: Movement) -> dict[str, Estimated]:
+    """Column → value."""
+    return {
+        "divergence per answer": found.kl_to_previous or Estimated(),
+        "per token": found.kl_per_token or Estimated(),
+        "distance of generated": Estimated(value=found.distance_of_generated),
+        "by chance": Estimated(value=found.distance_of_generated_by_chance),
+        "distance of gold": Estimated(value=found.distance_of_gold),
+        "chosen shift": Estimated(value=found.chosen_shift),
+        "rejected shift": Estimated(value=found.rejected_shift),
+        "reward margin": Estimated(value=found.reward_margin),
+    }
+
+
+def _with_interval(found: Estimated) -> Html:
+    around = tag("small", f" [{_cell(found.low)}, {_cell(found.high)}]") if found.low is not None else Html("")
+    return tag("span", _cell(found.value), around)
 
 
 def _cell(value: float | None) -> str:

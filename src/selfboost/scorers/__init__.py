@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Protocol
 
+from selfboost.measures import SCORE
 from selfboost.records import Answer, Model, Verdict
 from selfboost.train import Trainer
 
@@ -16,6 +17,11 @@ def pairwise(scorer: object) -> bool:
     gets L_AB and B gets L_BA, so that their gap is L_AB - L_BA.
     """
     return bool(getattr(scorer, "pairwise", False))
+
+
+def unit_of(scorer: object) -> str:
+    """The unit of a scorer's verdicts, as a measure has it (class attribute or property `unit`; else a plain score)."""
+    return str(getattr(scorer, "unit", SCORE))
 
 
 class Scorer(Protocol):

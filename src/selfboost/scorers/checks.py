@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
-from typing import cast
+from typing import ClassVar, cast
 
+from selfboost.measures import SHARE
 from selfboost.records import Answer, Model, Verdict
 from selfboost.train import Trainer
 
@@ -16,6 +17,8 @@ Check = Callable[[str, str], bool | None]
 @dataclass(frozen=True, kw_only=True)
 class Checks:
     """1 if a Python function says that the answer is right, 0 if not."""
+
+    unit: ClassVar[str] = SHARE
 
     function: str
     """`package.module:name` of a function (prompt, answer) → True, False, or None where it cannot tell."""

@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import cast
+from typing import ClassVar, cast
 
 from selfboost.engines import Engine, Generation, Request, Tokenizer
 from selfboost.engines.local import Local
@@ -33,6 +33,8 @@ HASH_LENGTH = 8
 @dataclass(frozen=True, kw_only=True)
 class Judge:
     """A language model that is asked, in words, for a score of each answer alone."""
+
+    unit: ClassVar[str] = "points"
 
     path: PathOrName = "initial"
     """The judging model: `initial`, `previous`, `seed_sft`, or a folder or hub name."""

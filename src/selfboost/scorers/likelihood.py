@@ -28,6 +28,11 @@ class Likelihood:
     threshold: float = 0.0
     """Gap from which a pair is kept, in nats."""
 
+    @property
+    def unit(self) -> str:
+        """Of its verdicts."""
+        return "nats" if self.over == "sum" else "nats per token"
+
     def needs(self) -> Mapping[str, str]:
         """The judging model."""
         return {"policy": self.policy}

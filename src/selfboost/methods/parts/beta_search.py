@@ -6,21 +6,33 @@ benchmark on the validation prompts, never the held-out ones.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
 from typing import Annotated, Any, Literal, cast
 
 from pydantic import Field
 
 from selfboost.losses import Loss
-from selfboost.measures import check_measure, mean_of
+from selfboost.measures import check_decides, mean_of
 from selfboost.methods.parts.pairing import pick
+from selfboost.notes import Note
 from selfboost.recipe_text import kind_of
 from selfboost.records import Model, Pair
 from selfboost.verbs import Settings, Verbs
 
 FOUND = "beta"
 """Name of the chosen value in the run's memory."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class BetaSearched(Note, kept_as="beta_search"):
+    """What the search for beta found."""
+
+    chosen: float
+    tried: Mapping[str, float] = field(default_factory=dict[str, float])
+    """Beta as text → mean of the measure on the validation prompts; empty where an earlier choice was kept."""
+    measure: str = ""
+    """The measure that decided."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,26 +53,19 @@ class BetaSearch:
             raise ValueError(f"betas = {list(self.betas)}: must differ from each other")
 
     def check(self, recipe: Settings) -> None:
-        """Whether the loss has a beta to search for."""
+        """Whether the loss has a beta to search for, and the benchmark the measure that decides."""
         if self.betas and "beta" not in {f.name for f in fields(cast(Any, recipe.loss))}:
             raise ValueError(f"method.search.betas: the loss {kind_of(recipe.loss)} has no beta; leave betas out")
-
-    def check_measure(self, run: Verbs) -> None:
-        """Whether the benchmark has the measure that decides; it has rated the initial model by now.
-
-        Raises:
-            ValueError: it has not.
-        """
-        if self.betas and run.measured:
-            check_measure(run.measured, self.measure or run.recipe.gate.measure, "method.search.measure")
+        if self.measure:
+            check_decides(recipe.measures, self.measure, "method.search.measure")
 
     def prefer(self, run: Verbs, pairs: Sequence[Pair], *, start: Model, reference: Model) -> Model:
-        """The policy trained with the best beta; the search and its figures are in the run's notes."""
+        """The policy trained with the best beta; note `BetaSearched`."""
         if not self.betas:
             return run.prefer("policy", pairs, start=start, reference=reference)
         if self.iterations == "first" and FOUND in run.memory:
             loss = _with(run.recipe.loss, run.memory[FOUND])
-            run.notes["beta search"] = {"chosen": run.memory[FOUND]}
+            run.note(BetaSearched(chosen=run.memory[FOUND]))
             return run.prefer("policy", pairs, start=start, reference=reference, loss=loss)
         measure = self.measure or run.recipe.gate.measure
         tried_on = pick(pairs, self.pairs, run.recipe.run.seed + run.iteration) if self.pairs else list(pairs)
@@ -70,10 +75,11 @@ class BetaSearch:
                 loss = _with(run.recipe.loss, beta)
                 model = run.prefer("policy", tried_on, start=start, reference=reference, loss=loss)
                 found[beta] = mean_of(run.measure(model, "validation"), measure), model
-        best = max(found, key=lambda beta: found[beta][0])
+        sign = run.recipe.measures[measure].sign
+        best = max(found, key=lambda beta: sign * found[beta][0])
         run.memory[FOUND] = best
-        run.notes["beta search"] = {f"beta {beta:g}": found[beta][0] for beta in found} | {"chosen": best}
-        run.notes["beta searched by"] = f"mean validation {measure}"
+        tried = {f"{beta:g}": mean for beta, (mean, _) in found.items()}
+        run.note(BetaSearched(chosen=best, tried=tried, measure=measure))
         if len(tried_on) == len(pairs):
             return found[best][1]
         return run.prefer("policy", pairs, start=start, reference=reference, loss=_with(run.recipe.loss, best))

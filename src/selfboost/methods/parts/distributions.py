@@ -13,7 +13,9 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
+from selfboost.measures import Estimated
 from selfboost.methods.parts.pairing import pick
+from selfboost.notes import Note
 from selfboost.records import Answer, Example, Model, Pair, Sampling
 from selfboost.scorers.likelihood import Likelihood
 from selfboost.statistics import mean_interval, ratio_interval, wasserstein, wasserstein_by_chance
@@ -26,6 +28,32 @@ INITIAL = "prepare/initial-samples"
 SIDES = ("chosen", "rejected")
 Logps = list[float | None]
 """Mean log-probability per token of each answer, in nats; None where an answer has none."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Movement(Note, kept_as=FOLDER):
+    """What an iteration's stages of log-probabilities come to; None where they were not kept or have no value."""
+
+    beta: float | None = None
+    """Factor of the rewards."""
+    chosen_shift: float | None = None
+    """Mean change of the log-probability, in nats per token, as the next one."""
+    rejected_shift: float | None = None
+    chosen_reward: float | None = None
+    """Mean of β·(change of the summed log-probability), as the next one."""
+    rejected_reward: float | None = None
+    reward_margin: float | None = None
+    """Mean of chosen less rejected, over pairs that have both."""
+    kl_to_previous: Estimated | None = None
+    """KL(new policy ‖ the one before it) by the new one's samples, in nats per answer."""
+    kl_per_token: Estimated | None = None
+    """The same in nats per token."""
+    distance_of_generated: float | None = None
+    """Wasserstein-1 of nats per token, each policy on its own answers to the same prompts."""
+    distance_of_generated_by_chance: float | None = None
+    """What 95 % of alike policies stay below."""
+    distance_of_gold: float | None = None
+    """The same distance, both policies on the gold answers."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,58 +76,61 @@ class Distributions:
         beta: float,
         reference: Model | None = None,
     ) -> None:
-        """Keep the iteration's log-probabilities; what they come to is the run's note `distributions`.
+        """Keep the iteration's log-probabilities; what they come to is the note `Movement`.
 
         `before` is the policy that the iteration began with; `reference` the model that `after` was trained against
         with `beta`, on `pairs`: the same one, unless it is given.
         """
-        found: dict[str, float] = {}
+        found = Movement()
         with run.inside(FOLDER):
             if self.pairs and pairs:
-                found |= self._of_pairs(run, reference or before, after, pairs, beta)
+                found = self._of_pairs(run, reference or before, after, pairs, beta)
             if self.prompts:
-                found |= self._of_samples(run, before, after)
-        if found:
-            run.notes[FOLDER] = found
+                found = self._of_samples(run, before, after, found)
+        if found != Movement():
+            run.note(found)
 
-    def _of_pairs(
-        self, run: Verbs, reference: Model, after: Model, pairs: Sequence[Pair], beta: float
-    ) -> dict[str, float]:
+    def _of_pairs(self, run: Verbs, reference: Model, after: Model, pairs: Sequence[Pair], beta: float) -> Movement:
         """Both sides under policy and reference: how far apart they are, and DPO's implicit rewards β·(lp − ref)."""
         drawn = pick(pairs, self.pairs, run.recipe.run.seed + run.iteration)
-        found: dict[str, float] = {"beta": beta}
-        rewards: dict[str, Logps] = {}
+        shifts, rewards = dict[str, Logps](), dict[str, Logps]()
         for side in SIDES:
             answers = [reply(pair, side) for pair in drawn]
             old = logps(run, f"{side}-before", answers, reference)
             new = logps(run, f"{side}-after", answers, after)
-            changes = [None if o is None or n is None else n - o for o, n in zip(old, new, strict=True)]
-            found |= _mean(f"{side} shift", changes)
+            shifts[side] = [None if o is None or n is None else n - o for o, n in zip(old, new, strict=True)]
             rewards[side] = [
                 None if change is None else reward(beta, answer, change)
-                for answer, change in zip(answers, changes, strict=True)
+                for answer, change in zip(answers, shifts[side], strict=True)
             ]
-            found |= _mean(f"{side} reward", rewards[side])
         both = zip(rewards["chosen"], rewards["rejected"], strict=True)
-        return found | _mean("reward margin", [None if c is None or r is None else c - r for c, r in both])
+        return Movement(
+            beta=beta,
+            chosen_shift=_mean(shifts["chosen"]),
+            rejected_shift=_mean(shifts["rejected"]),
+            chosen_reward=_mean(rewards["chosen"]),
+            rejected_reward=_mean(rewards["rejected"]),
+            reward_margin=_mean([None if c is None or r is None else c - r for c, r in both]),
+        )
 
-    def _of_samples(self, run: Verbs, before: Model, after: Model) -> dict[str, float]:
-        """Divergence of the new policy from the one before, and the distances of what both find likely."""
+    def _of_samples(self, run: Verbs, before: Model, after: Model, found: Movement) -> Movement:
+        """`found` with the divergence of the new policy from the old one and the distances of what both find likely."""
         seeds = self.drawn_seeds(run)
         own, new = self._own(run, after, seeds, "samples", "samples-after")
         name = INITIAL if before.fingerprint == run.initial.fingerprint else "before-samples"
         _, earlier = self._own(run, before, seeds, name, f"{name}-logps")
-        found = divergence(own, logps(run, "samples-before", own, before), new)
+        by_answer, by_token = divergence(own, logps(run, "samples-before", own, before), new)
         gold = [seed.answer for seed in seeds]
         gold_logps = logps(run, "gold-before", gold, before), logps(run, "gold-after", gold, after)
-        if both := _both(earlier, new):
-            found |= {
-                "distance of generated": wasserstein(*both),
-                "distance of generated by chance": wasserstein_by_chance(*both),
-            }
-        if both := _both(*gold_logps):
-            found["distance of gold"] = wasserstein(*both)
-        return found
+        generated, of_gold = _both(earlier, new), _both(*gold_logps)
+        return replace(
+            found,
+            kl_to_previous=by_answer,
+            kl_per_token=by_token,
+            distance_of_generated=wasserstein(*generated) if generated else None,
+            distance_of_generated_by_chance=wasserstein_by_chance(*generated) if generated else None,
+            distance_of_gold=wasserstein(*of_gold) if of_gold else None,
+        )
 
     def drawn_seeds(self, run: Verbs) -> list[Example]:
         """The seeds whose prompts are answered, the same in every iteration of a run."""
@@ -136,10 +167,11 @@ def reward(beta: float, answer: Answer, change: float) -> float:
     return beta * len(answer.token_ids) * change
 
 
-def divergence(samples: Sequence[Answer], old: Logps, new: Logps) -> dict[str, float]:
-    """KL(new ‖ old) as the mean of log p_new − log p_old over samples of the new model, with 95 % intervals, in nats.
+def divergence(samples: Sequence[Answer], old: Logps, new: Logps) -> tuple[Estimated, Estimated] | tuple[None, None]:
+    """KL(new ‖ old) as the mean of log p_new − log p_old over samples of the new model, per answer and per token.
 
-    `old` and `new` are the samples' mean log-probabilities per token under the two models.
+    `old` and `new` are the samples' mean log-probabilities per token under the two models. In nats, with 95 %
+    intervals; None where no sample has both.
     """
     rows = [
         (len(answer.token_ids) * (n - o), float(len(answer.token_ids)))
@@ -147,15 +179,9 @@ def divergence(samples: Sequence[Answer], old: Logps, new: Logps) -> dict[str, f
         if o is not None and n is not None
     ]
     if not rows:
-        return {}
+        return None, None
     ratios, counts = [ratio for ratio, _ in rows], [count for _, count in rows]
-    found: dict[str, float] = {}
-    for name, interval in (
-        ("kl to previous", mean_interval(ratios)),
-        ("kl per token", ratio_interval(ratios, counts)),
-    ):
-        found |= {name: interval.value, f"{name}, low": interval.low, f"{name}, high": interval.high}
-    return found
+    return Estimated.of(mean_interval(ratios)), Estimated.of(ratio_interval(ratios, counts))
 
 
 def _both(one: Logps, other: Logps) -> tuple[list[float], list[float]] | None:
@@ -164,6 +190,6 @@ def _both(one: Logps, other: Logps) -> tuple[list[float], list[float]] | None:
     return ([a for a, _ in known], [b for _, b in known]) if known else None
 
 
-def _mean(name: str, values: Logps) -> dict[str, float]:
+def _mean(values: Logps) -> float | None:
     known = [value for value in values if value is not None]
-    return {name: sum(known) / len(known)} if known else {}
+    return sum(known) / len(known) if known else None

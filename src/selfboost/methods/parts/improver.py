@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from selfboost.methods.parts.pairing import answer_fault
+from selfboost.notes import Note
 from selfboost.records import Answer, Example, Model, Origin, Prompt, Sampling, user_prompt
 from selfboost.scorers import pairwise
 from selfboost.templates import check_template
@@ -25,6 +26,15 @@ missing, and make it answer exactly what was asked.
 {answer}
 
 ### Rewritten Answer"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImproverSeeds(Note, kept_as="improver", decided_by="method.improver.threshold"):
+    """How many seeds train the improver."""
+
+    seeds: int
+    kept: int
+    """Those on which gold beats the policy's own answer by more than the threshold."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,7 +61,7 @@ class ResponseImprover:
         """Fine-tune the initial model on (seed prompt, the policy's own answer) → gold answer."""
         own = run.sample("seed-answers", run.previous, [seed.prompt for seed in run.seeds], own_sampling)
         worse = self._where_gold_wins(run, own)
-        run.notes["improver"] = {"seeds": len(run.seeds), "kept": len(worse)}
+        run.note(ImproverSeeds(seeds=len(run.seeds), kept=len(worse)))
         if not worse:
             raise ValueError(
                 f"iteration {run.iteration}: on none of the {len(run.seeds)} seeds does gold beat the policy's own "

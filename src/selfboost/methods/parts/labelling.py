@@ -8,25 +8,54 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from selfboost.methods.parts.pairing import gold_of, objection
+from selfboost.notes import Note
 from selfboost.records import Answer, Example, Pair, Verdict
 from selfboost.scorers import pairwise
 from selfboost.verbs import Verbs
 
-CHANGED = "changed since the last iteration"
-"""Labels that are another than the prompt's last one; before its first, a prompt's label is gold."""
-COUNTED = ("gold chosen", "generated chosen", "ties", "unscored", CHANGED)
-"""What the note `labels` always has, zeros too."""
 LOUD = 0.1
 """Share of prompts without a score from which it is said aloud."""
 EQUAL = 1e-9
 """Scores as near as this are equal."""
 DIGITS = 6
 """Of a mean or a share in the notes."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Labels(Note, decided_by="method.labelling"):
+    """What became of an iteration's prompts: `gold_chosen`, `generated_chosen` and `no_pair` add up to all of them."""
+
+    gold_chosen: int
+    generated_chosen: int
+    no_pair: Mapping[str, int]
+    """Reason for no pair → prompts."""
+    ties: int
+    """Gaps at the threshold; counted above too, by what the rule made of them, as the next two are."""
+    unscored: int
+    """Pairs that lack a score."""
+    changed: int
+    """Labels other than the prompt's last one; before its first, a prompt's label is gold."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scores(Note):
+    """How gold and generated answers compare by the scorer; None where nothing has a value.
+
+    A tie is an equal score, whatever the threshold; a generated answer that equals gold mostly is one.
+    """
+
+    gold_mean: float | None = None
+    generated_mean: float | None = None
+    generated_beats_gold: float | None = None
+    """Share of the prompts with both scores, as the next one."""
+    ties: float | None = None
+    without_a_value: float | None = None
+    """Share of all prompts."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,30 +86,38 @@ class Labelling:
     """Where the scorer has no value for one of the two: keep gold chosen, as a person did; or make no pair."""
 
     def label(self, run: Verbs, own: Sequence[Answer]) -> list[Pair]:
-        """A pair of each own answer (one per prompt) and its gold, with both scores; what makes none is counted.
+        """A pair of each own answer (one per prompt) and its gold, with both scores; notes `Labels` and `Scores`.
 
-        The note `labels` has how many prompts came to what; the sum of `gold chosen`, `generated chosen` and of the
-        reasons for no pair is all of them. `ties` and `unscored` are among these, whatever the rule made of them.
+        Raises:
+            ValueError: the scorer gave no pair a score.
         """
-        counts = Counter[str](dict.fromkeys(COUNTED, 0))
+        found = duels(run, own)
+        faults = [objection(duel.gold.answer, duel.generated) for duel in found]
+        contested = [duel for duel, fault in zip(found, faults, strict=True) if not fault]
+        no_pair, wins, changed = Counter(fault for fault in faults if fault), Counter[str](), 0
         last: dict[str, str] = run.memory.setdefault("labels", {})
         pairs: list[Pair] = []
-        contested = 0
-        for duel in duels(run, own):
-            reason, winner = objection(duel.gold.answer, duel.generated), self._winner(duel.gap)
-            if not reason:
-                contested += 1
-                counts["ties"] += duel.gap is not None and self._is_tie(duel.gap)
-                counts["unscored"] += duel.gap is None
-                reason = _dropped(duel.gap) if winner == "drop" else ""
-            counts[reason or f"{winner} chosen"] += 1
-            if not reason:
-                prompt = duel.gold.prompt.id
-                counts[CHANGED] += winner != last.get(prompt, "gold")
-                last[prompt] = winner
-                pairs.append(_pair(run, duel, generated_wins=winner == "generated"))
-        run.notes["labels"] = dict(counts)
-        if contested and counts["unscored"] == contested:
+        for duel in contested:
+            winner, prompt = self._winner(duel.gap), duel.gold.prompt.id
+            if winner == "drop":
+                no_pair["dropped without a score" if duel.gap is None else "dropped as a tie"] += 1
+                continue
+            wins[winner] += 1
+            changed += winner != last.get(prompt, "gold")
+            last[prompt] = winner
+            pairs.append(_pair(run, duel, generated_wins=winner == "generated"))
+        gaps = [duel.gap for duel in contested]
+        run.note(
+            Labels(
+                gold_chosen=wins["gold"],
+                generated_chosen=wins["generated"],
+                no_pair=dict(no_pair),
+                ties=sum(gap is not None and self._is_tie(gap) for gap in gaps),
+                unscored=gaps.count(None),
+                changed=changed,
+            )
+        )
+        if gaps and gaps.count(None) == len(gaps):
             raise ValueError(f"iteration {run.iteration}: the scorer gave no score to any pair, so no label is its own")
         return pairs
 
@@ -108,19 +145,15 @@ def _tell_unscored(run: Verbs, found: Sequence[Duel]) -> None:
     )
 
 
-def _dropped(gap: float | None) -> str:
-    return "dropped without a score" if gap is None else "dropped as a tie"
-
-
 def duels(run: Verbs, own: Sequence[Answer]) -> list[Duel]:
-    """Each own answer beside its gold, both scored by the recipe's scorer; how they compare is in the note `scores`."""
+    """Each own answer beside its gold, both scored by the recipe's scorer; note `Scores`."""
     golds = gold_of(run, own)
     verdicts = _side_by_side(run, golds, own) if pairwise(run.recipe.scorer) else _each_alone(run, golds, own)
     found = [
         Duel(gold=gold, generated=answer, gold_verdict=of_gold, generated_verdict=of_own)
         for gold, answer, (of_gold, of_own) in zip(golds, own, verdicts, strict=True)
     ]
-    run.notes["scores"] = _compared(found)
+    run.note(_compared(found))
     _tell_unscored(run, found)
     return found
 
@@ -149,19 +182,18 @@ def _pair(run: Verbs, duel: Duel, *, generated_wins: bool) -> Pair:
     return run.pair(duel.gold.prompt, chosen[0], rejected[0], (chosen[1], rejected[1]))
 
 
-def _compared(found: Sequence[Duel]) -> dict[str, float]:
-    """Mean scores of each side; shares of wins and ties among prompts with both scores; the share of the others.
-
-    A tie is an equal score, whatever the threshold; a generated answer that equals gold mostly is one.
-    """
+def _compared(found: Sequence[Duel]) -> Scores:
     golds = [d.gold_verdict.value for d in found if d.gold_verdict.value is not None]
     generated = [d.generated_verdict.value for d in found if d.generated_verdict.value is not None]
     gaps = [gap for gap in (duel.gap for duel in found) if gap is not None]
-    means = {
-        "gold mean": golds,
-        "generated mean": generated,
-        "generated beats gold": [float(gap > 0) for gap in gaps],
-        "ties": [float(gap == 0) for gap in gaps],
-        "without a value": [float(duel.gap is None) for duel in found],
-    }
-    return {name: round(sum(values) / len(values), DIGITS) for name, values in means.items() if values}
+    return Scores(
+        gold_mean=_mean(golds),
+        generated_mean=_mean(generated),
+        generated_beats_gold=_mean([gap > 0 for gap in gaps]),
+        ties=_mean([gap == 0 for gap in gaps]),
+        without_a_value=_mean([duel.gap is None for duel in found]),
+    )
+
+
+def _mean(values: Sequence[float]) -> float | None:
+    return round(sum(values) / len(values), DIGITS) if values else None

@@ -10,11 +10,22 @@ from typing import Annotated, TypeVar
 
 from pydantic import Field
 
+from selfboost.notes import Counts
 from selfboost.records import Answer, Example, Pair, Prompt, Verdict
 from selfboost.statistics import repeated_share
 from selfboost.verbs import Verbs
 
 Item = TypeVar("Item")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Filtered(Counts, kept_as="filter", decided_by="method.filter and scorer.threshold"):
+    """What became of candidate pairs."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class GoldPairs(Counts, kept_as="pairs", decided_by="method.sampling"):
+    """What became of a model's own answers beside gold ones."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,7 +94,7 @@ def ranked_pairs(
         if ranked is not None:
             (best, high), (worst, low) = ranked
             pairs.append(run.pair(prompt, best, worst, (high, low)))
-    run.count("filter", {"fewer than two scored answers": len(prompts) - len(pairs)})
+    run.count(Filtered, {"fewer than two scored answers": len(prompts) - len(pairs)})
     return pairs
 
 
@@ -102,7 +113,7 @@ def gold_pairs(run: Verbs, own: Sequence[Answer]) -> list[Pair]:
         counts[reason or "kept"] += 1
         if not reason:
             pairs.append(run.pair(seed.prompt, chosen=seed.answer, rejected=answer))
-    run.count("pairs", counts)
+    run.count(GoldPairs, counts)
     return pairs
 
 

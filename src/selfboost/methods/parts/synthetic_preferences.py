@@ -15,8 +15,9 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from selfboost.data.seeds import Seed, question_texts
-from selfboost.methods.parts.pairing import PairFilter, pick
+from selfboost.methods.parts.pairing import Filtered, PairFilter, pick
 from selfboost.methods.parts.policy_training import OwnAnswers
+from selfboost.notes import Note
 from selfboost.prompts.generator import PromptGenerator
 from selfboost.prompts.self_instruct import SelfInstruct
 from selfboost.records import Model, Pair, Prompt
@@ -25,6 +26,15 @@ from selfboost.verbs import Settings, Verbs, Window
 
 MARGIN = 1.2
 """More prompts than the pass rate asks for, so that one further batch mostly suffices."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PairYield(Note):
+    """How many of an iteration's candidate pairs passed the filter, and how many the method still wanted."""
+
+    pass_rate: float
+    """Share of the candidates."""
+    missing_pairs: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,17 +76,18 @@ class SyntheticPreferences(OwnAnswers):
         """
         if self.self_instruct.prompts and run.iteration == 1:
             self.self_instruct.write(run)
-        self.search.check_measure(run)
         least = run.recipe.scorer.threshold if threshold is None else threshold
         first = (self.prompts + self.extra) * (run.iteration - 1)
         kept: list[Pair] = []
-        used, lists, batch = 0, self.prompts, 1
+        used, lists, batch, made = 0, self.prompts, 1, 0
         while lists:
             with run.inside(f"batch-{batch}") if batch > 1 else nullcontext():
-                kept += self._kept(run, candidates(self._prompts(run, first + used, lists)), least)
+                found = candidates(self._prompts(run, first + used, lists))
+                kept += self._kept(run, found, least)
+                made += len(found)
             used, batch = used + lists, batch + 1
             lists = self._lists_to_come(len(kept), used)
-        self._report(run, len(kept))
+        self._report(run, len(kept), made)
         return pick(kept, self.pairs, run.recipe.run.seed + run.iteration)
 
     def _lists_to_come(self, kept: int, used: int) -> int:
@@ -101,14 +112,13 @@ class SyntheticPreferences(OwnAnswers):
 
     def _kept(self, run: Verbs, candidates: Sequence[Pair], threshold: float) -> list[Pair]:
         kept, counts = self.filter.keep(candidates, threshold)
-        run.count("filter", counts)
+        run.count(Filtered, counts)
         return kept
 
-    def _report(self, run: Verbs, kept: int) -> None:
-        candidates = run.notes["filter"].get("candidates", 0)
-        run.notes["pass rate"] = round(kept / candidates, 4) if candidates else 0.0
+    def _report(self, run: Verbs, kept: int, candidates: int) -> None:
+        rate = round(kept / candidates, 4) if candidates else 0.0
+        run.note(PairYield(pass_rate=rate, missing_pairs=max(0, self.pairs - kept)))
         if kept < self.pairs:
-            run.notes["missing pairs"] = self.pairs - kept
             why = "the seed has no more prompts" if self.prompts_from == "seed" else "no more prompts are allowed"
             hint = "" if self.prompts_from == "seed" else " (method.more_prompts)"
             run.say(

@@ -1,0 +1,142 @@
+"""What a run came to: `run.json`, as the loop writes it and everyone else reads it."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any, Literal, cast
+
+from pydantic import TypeAdapter, ValidationError
+
+from selfboost import store
+from selfboost.measures import Declared, Estimated, Measure, Measures
+from selfboost.notes import Kept, SomeNote, read_note
+from selfboost.results.first_format import is_first_format, modernised
+
+SUMMARY, RECIPE = "run.json", "recipe.toml"
+Decision = Literal["initial", "promoted", "kept", "stopped"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Iteration:
+    """What one iteration came to."""
+
+    iteration: int
+    policy: str
+    """Folder of the policy after this iteration, relative to the run's where it lies inside it."""
+    decision: Decision
+    why: str
+    pairs: int
+    """Pairs the candidate was trained on."""
+    measures: Measures
+    """On the held-out prompts, of this iteration's candidate; gains against the initial model."""
+    validation: Measures
+    """On the validation prompts: what decisions are made of."""
+    notes: Kept = field(default_factory=dict[str, Any])
+    """What the method noted, by name; `note` has it typed."""
+    agreement: float | None = None
+    """Mean difference of the sampler's and the trainer's log-probabilities, in nats per token."""
+
+    def note(self, kind: type[SomeNote]) -> SomeNote | None:
+        """The note of a kind; None where the method left none."""
+        return read_note(self.notes, kind)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Beside:
+    """A model measured beside the policy."""
+
+    name: str
+    policy: str
+    """Its folder, relative to the run's where it lies inside it."""
+    measures: Measures
+    """On the held-out prompts; gains against the initial model."""
+    policy_over_it: Estimated = field(default_factory=Estimated)
+    """The policy's gain over it, by the gate's measure."""
+
+    @property
+    def place(self) -> str:
+        """The folder of its stages."""
+        return beside_place(self.name)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Results:
+    """All of `run.json`."""
+
+    status: str = ""
+    """`starting`, `running`, `finished` or `failed`."""
+    method: str = ""
+    seconds: float = 0.0
+    peak_memory_bytes: int = 0
+    gate_measure: str = ""
+    declared: Declared = field(default_factory=dict[str, Measure])
+    """The measures: what they are called, their units and directions."""
+    seeds: tuple[int, ...] = ()
+    """How many seeds, validation and held-out prompts there are."""
+    said: tuple[str, ...] = ()
+    """What the user must know of model and seed, in sentences."""
+    iterations: tuple[Iteration, ...] = ()
+    beside: tuple[Beside, ...] = ()
+    error: str = ""
+    """The sentence that a failed run ended with."""
+
+
+def beside_place(name: str) -> str:
+    """The folder of stages of a model measured beside the policy."""
+    return f"beside-{name.replace('/', '-')}"
+
+
+def write(root: Path, results: Results) -> None:
+    """Write `run.json`; `error` is there only where there is one."""
+    kept = asdict(results)
+    if not results.error:
+        del kept["error"]
+    store.write_json(root / SUMMARY, kept)
+
+
+def read(root: Path) -> Results:
+    """Read a run's `run.json`, also one that version 0.1.0 wrote; a run that has none yet is `starting`.
+
+    Raises:
+        ValueError: the folder is no run, or a file of it is damaged.
+    """
+    path = root / SUMMARY
+    if not path.exists():
+        if (root / RECIPE).exists() or (root / store.STAGES).is_dir():
+            return Results(status="starting")
+        raise ValueError(
+            f"{root}: is no run's folder (it holds neither {SUMMARY} nor {RECIPE}); give the folder of 'run … --into'"
+        )
+    found = store.read_json(path)
+    if not isinstance(found, dict) or not isinstance(cast(dict[str, Any], found).get("iterations"), list):
+        raise ValueError(f"{path}: is damaged (no list of iterations)")
+    try:
+        if is_first_format(cast(dict[str, Any], found)):
+            found = modernised(cast(dict[str, Any], found), recipe_table(root))
+        return _adapter().validate_python(found)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise ValueError(f"{path}: is damaged ({where}: {first['msg'].lower()})") from error
+
+
+def recipe_table(root: Path) -> Mapping[str, Any]:
+    """The run's recipe as TOML has it; empty where there is none.
+
+    Raises:
+        ValueError: the file is damaged.
+    """
+    path = root / RECIPE
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path}: is damaged ({error})") from error
+
+
+@cache
+def _adapter() -> TypeAdapter[Results]:
+    return TypeAdapter(Results)

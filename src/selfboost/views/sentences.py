@@ -1,0 +1,140 @@
+"""A run's numbers for people: values in their measure's unit, intervals, and what came of a run in sentences."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+from selfboost.measures import SCORE, Estimated, Measure, MeasureRow
+from selfboost.methods.parts.beta_search import BetaSearched
+from selfboost.methods.parts.distributions import Movement
+from selfboost.methods.parts.labelling import Labels
+from selfboost.methods.parts.synthetic_preferences import PairYield
+from selfboost.views.summary import BesideSummary, IterationSummary, RunSummary
+
+Verdict = Literal["better", "worse", ""]
+
+
+def number(value: float | None, *, share: bool = False, signed: bool = False, unit: bool = True) -> str:
+    """A value for people; `share` in percent, `unit` says so."""
+    if value is None:
+        return "–"
+    digits = 1 if share or abs(value) >= 10 else 2 if abs(value) >= 0.1 or value == 0 else 3
+    text = f"{100 * value if share else value:{'+' if signed else ''},.{digits}f}"
+    return f"{text} %" if share and unit else text
+
+
+def interval(found: Estimated, *, share: bool = False, signed: bool = False) -> str:
+    """`[low, high]`; nothing where an end is missing."""
+    if found.low is None or found.high is None:
+        return ""
+    return "[" + ", ".join(number(end, share=share, signed=signed, unit=False) for end in (found.low, found.high)) + "]"
+
+
+def value_of(value: float | None, measure: Measure) -> str:
+    """A measure's value with its unit: `74.0 %`, `39.2 tokens`, `0.31`."""
+    unit = "" if value is None or measure.unit == SCORE or measure.share else f" {measure.unit}"
+    return number(value, share=measure.share) + unit
+
+
+def gain_of(gain: Estimated, measure: Measure) -> str:
+    """A gain with its unit and interval: `+23.4 percentage points [+19.7, +27.1]`."""
+    unit = " percentage points" if measure.share else "" if measure.unit == SCORE else f" {measure.unit}"
+    value = number(gain.value, share=measure.share, signed=True, unit=False)
+    return f"{value}{unit} {interval(gain, share=measure.share, signed=True)}".rstrip()
+
+
+def title_of(measure: Measure) -> str:
+    """A measure's title with its unit: `length of answers (tokens)`; lower is said to be better where it is."""
+    unit = "%" if measure.share else "" if measure.unit == SCORE else measure.unit
+    told = ", ".join(filter(None, [unit, "lower is better" if measure.better == "lower" else ""]))
+    return f"{measure.title} ({told})" if told else measure.title
+
+
+def verdict(gain: Estimated, measure: Measure) -> Verdict:
+    """Whether a gain's interval says that the model got better or worse; nothing where it holds 0 or neither is."""
+    if gain.low is None or gain.high is None:
+        return ""
+    low, high = sorted((measure.sign * gain.low, measure.sign * gain.high))
+    return "better" if low > 0 else "worse" if high < 0 else ""
+
+
+def duration(seconds: float) -> str:
+    """Seconds for people."""
+    whole = round(seconds)
+    if whole < 120:
+        return f"{seconds:.1f} s" if seconds < 10 else f"{whole} s"
+    minutes, rest = divmod(whole, 60)
+    return f"{minutes} min {rest} s" if minutes < 120 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def headline(told: RunSummary) -> str:
+    """One sentence: did it improve, by how much, on what."""
+    last, gate = told.policy, told.gate
+    if last is None:
+        return "Nothing has been measured yet."
+    tried = len(told.iterations) - 1
+    rounds = f"{tried} iteration{'s' if tried > 1 else ''}"
+    if last.iteration == 0:
+        stays = f"After {rounds} no candidate became the policy" if tried else "So far only the start is measured"
+        return f"{stays}; held-out {gate.title} of the initial model is {with_interval(gate_row(told, last), gate)}."
+    row, first = gate_row(told, last), gate_row(told, told.iterations[0])
+    moved = f"went from {value_of(first.value, gate)} to {value_of(row.value, gate)}"
+    lower = " (lower is better)" if gate.better == "lower" else ""
+    return f"After {rounds} the policy {_came_out(row, gate)}: held-out {gate.title}{lower} {moved}, " + (
+        f"{gain_of(row.gained, gate)}."
+    )
+
+
+def _came_out(row: MeasureRow, gate: Measure) -> str:
+    return {"better": "improved", "worse": "got worse", "": "shows no clear change"}[verdict(row.gained, gate)]
+
+
+def with_interval(row: MeasureRow, measure: Measure) -> str:
+    """A value with its unit and interval."""
+    return f"{value_of(row.value, measure)} {interval(row, share=measure.share)}".strip()
+
+
+def gate_row(told: RunSummary, entry: IterationSummary | BesideSummary) -> MeasureRow:
+    """What a model came to by the gate's measure."""
+    return entry.measures.get(told.gate_measure, MeasureRow())
+
+
+def broke_off(told: RunSummary) -> str:
+    """What a run broke off with, and what to do; empty where it did not."""
+    failed = told.status == "failed" and told.error
+    return f"broke off: {told.error.rstrip('.')}; start it again to go on" if failed else ""
+
+
+def against_beside(told: RunSummary, entry: BesideSummary) -> str:
+    """How the policy stands against a model measured beside it, in a sentence."""
+    if entry.policy_over_it.value is None:
+        return f"{entry.name} was measured beside the policy."
+    gap = gain_of(entry.policy_over_it, told.gate)
+    lower = ", lower is better" if told.gate.better == "lower" else ""
+    return f"The policy stands {gap} against {entry.name} (held-out {told.gate.title}{lower})."
+
+
+def choices(iterations: Sequence[IterationSummary]) -> list[str]:
+    """What the filter let pass and which beta the search chose, by iteration, in sentences."""
+    yields = [found for entry in iterations if (found := entry.note(PairYield))]
+    searched = [found for entry in iterations if (found := entry.note(BetaSearched))]
+    rates = ", ".join(number(found.pass_rate, share=True) for found in yields)
+    betas = ", ".join(f"{found.chosen:g}" for found in searched)
+    sentences = [f"{rates} of the candidate pairs passed the filter, by iteration."] if yields else []
+    sentences += [f"The search chose beta {betas}, by iteration."] if searched else []
+    return sentences + _self_play(iterations)
+
+
+def _self_play(iterations: Sequence[IterationSummary]) -> list[str]:
+    """How labels fell and how far the policy moved, where a method noted it: not in every iteration."""
+    fell, moved = list[str](), list[str]()
+    for entry in iterations:
+        if labels := entry.note(Labels):
+            pairs = labels.gold_chosen + labels.generated_chosen
+            fell.append(f"in iteration {entry.iteration}: {labels.generated_chosen:,} of {pairs:,}")
+        movement = entry.note(Movement)
+        if movement and movement.kl_to_previous and movement.kl_to_previous.value is not None:
+            moved.append(f"in iteration {entry.iteration}: {movement.kl_to_previous.value:.3g}")
+    sentences = [f"Pairs whose generated answer is chosen, {', '.join(fell)}."] if fell else []
+    return sentences + ([f"KL(new policy ‖ the one before it), nats per answer, {', '.join(moved)}."] if moved else [])

@@ -1,0 +1,131 @@
+"""What `selfboost show` prints: a run's state, the table of its iterations, and the reasons of its decisions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from selfboost.measures import WIN_RATE, MeasureRow
+from selfboost.views.sentences import (
+    Verdict,
+    against_beside,
+    broke_off,
+    choices,
+    duration,
+    gate_row,
+    interval,
+    number,
+    title_of,
+    verdict,
+)
+from selfboost.views.summary import BesideSummary, IterationSummary, RunSummary, summary
+from selfboost.views.visible import visible
+
+WIDE = 116
+"""From this many columns on an interval stands beside its value, below that it stands under it."""
+COLOURS = {"better": "green", "worse": "red", "": ""}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cell:
+    """A cell of the table of iterations."""
+
+    text: str = ""
+    below: str = ""
+    """Its interval."""
+    verdict: Verdict = ""
+
+
+def table_cells(told: RunSummary) -> tuple[list[str], list[list[Cell]]]:
+    """The table as (headings, rows): one row per iteration, then the models beside."""
+    measures = list(dict.fromkeys(name for entry in told.iterations for name in entry.measures))
+    lengths = [name for name in measures if told.measure(name).unit == "tokens" and name != told.gate_measure]
+    headings = ["iteration", f"held-out {title_of(told.gate)}", "gain on initial", "win rate on previous %"]
+    headings += [*(title_of(told.measure(name)) for name in lengths), "pairs", "decision"]
+    rows: list[list[Cell]] = []
+    for entry in told.iterations:
+        ends = [Cell(text=f"{entry.pairs:,}" if entry.iteration else ""), Cell(text=entry.decision)]
+        rows.append([Cell(text=str(entry.iteration)), *_measured(told, entry, lengths), *ends])
+    for entry in told.beside:
+        rows.append([Cell(text=entry.name), *_measured(told, entry, lengths), Cell(), Cell(text="beside")])
+    return headings, rows
+
+
+def _measured(told: RunSummary, entry: IterationSummary | BesideSummary, lengths: Sequence[str]) -> list[Cell]:
+    share, row, wins = told.gate.share, gate_row(told, entry), entry.measures.get(WIN_RATE)
+    first = isinstance(entry, IterationSummary) and entry.iteration == 0
+    gain = Cell(
+        text=number(row.gain, share=share, signed=True, unit=False),
+        below=interval(row.gained, share=share, signed=True),
+        verdict=verdict(row.gained, told.gate),
+    )
+    return [
+        Cell(text=number(row.value, share=share, unit=False), below=interval(row, share=share)),
+        Cell() if first else gain,
+        Cell(text=number(wins.value, share=True, unit=False), below=interval(wins, share=True)) if wins else Cell(),
+        *(Cell(text=number(entry.measures.get(name, MeasureRow()).value)) for name in lengths),
+    ]
+
+
+def summary_table(told: RunSummary, width: int = 80) -> Table:
+    """The table of a run's iterations, readable in `width` columns."""
+    headings, rows = table_cells(told)
+    between, padding = ("  ", 2) if width >= WIDE else ("\n", 1)
+    cells = [[_shown(cell, between) for cell in row] for row in rows]
+    columns = [[visible(heading), *(row[i].plain for row in cells)] for i, heading in enumerate(headings)]
+    widths = _widths(columns, width - padding * len(columns))
+    table = Table(box=None, padding=(0, padding, 0, 0), header_style="bold")
+    for (heading, *_), room in zip(columns, widths, strict=True):
+        side = "left" if heading in ("iteration", "decision") else "right"
+        table.add_column(heading, justify=side, width=room, overflow="fold")
+    for row in cells:
+        table.add_row(*row)
+    return table
+
+
+def _shown(cell: Cell, between: str) -> Text:
+    return Text.assemble(
+        (visible(cell.text), COLOURS[cell.verdict]), (between + cell.below if cell.below else "", "dim")
+    )
+
+
+def _widths(columns: Sequence[Sequence[str]], room: int) -> list[int]:
+    """Widths of columns (heading, cells): headings break first, then long names, then intervals between their ends."""
+    lines = [max(len(line) for cell in cells for line in cell.split("\n")) for _, *cells in columns]
+    whole = [max(len(column[0]), line) for column, line in zip(columns, lines, strict=True)]
+    if sum(whole) <= room:
+        return whole
+    words = [max(len(word) for cell in column for word in cell.split()) for column in columns]
+    widths = [max(both) for both in zip(lines, words, strict=True)]
+    words[0] = len(columns[0][0])  # the name of a model beside breaks anywhere
+    for i in sorted(range(len(widths)), key=lambda i: (i > 0, words[i] - widths[i])):
+        widths[i] = max(words[i], widths[i] - max(0, sum(widths) - room))
+    return widths
+
+
+def print_summary(root: Path) -> None:
+    """Print state, table and the reasons of the decisions."""
+    told = summary(root)
+    console = Console(highlight=False, markup=False, emoji=False)
+    memory = f"{told.peak_memory_bytes / 2**20:,.0f} MB at most"
+    facts = [told.method, told.status, duration(told.seconds), memory]
+    console.print(Text("  ·  ".join(fact for fact in facts if fact), style="bold"))
+    for sentence in filter(None, [broke_off(told), *told.warnings, *told.said]):
+        console.print(visible(sentence))
+    if not told.iterations:
+        count = len(told.prepare) + len(told.further)
+        console.print(f"Nothing is measured yet; {count} stages are finished.")
+        return
+    console.print()
+    console.print(summary_table(told, console.width))
+    console.print()
+    for entry in told.iterations[1:]:
+        console.print(visible(f"{entry.iteration} {entry.decision}: {entry.why}"))
+    for sentence in [*choices(told.iterations), *(against_beside(told, entry) for entry in told.beside)]:
+        console.print(visible(sentence))
+    console.print("Brackets are 95 % intervals over prompts; one run with one seed.", style="dim")
