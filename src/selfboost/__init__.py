@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from selfboost.recipe import read as read_recipe
     from selfboost.records import Answer, Example, Message, Model, Origin, Pair, Prompt, Rated, Sampling, Verdict
     from selfboost.report import write_report as write_report
-    from selfboost.scorers import Scorer
+    from selfboost.scorers import Scorer, unit_of
     from selfboost.train import Sequenced, Trainer, Training, TrainingResult
     from selfboost.verbs import Settings, Verbs
     from selfboost.views.summary import summary as show
@@ -38,7 +38,7 @@ _NAMES = {
     "recipe": "find=find_recipe read=read_recipe",
     "records": "Answer Example Message Model Origin Pair Prompt Rated Sampling Verdict",
     "report": "write_report",
-    "scorers": "Scorer",
+    "scorers": "Scorer unit_of",
     "train": "Sequenced Trainer Training TrainingResult",
     "verbs": "Settings Verbs",
     "views.summary": "summary=show",
@@ -84,6 +84,7 @@ __all__ = [
     "find_recipe",
     "read_recipe",
     "show",
+    "unit_of",
     "write_report",
 ]
 

@@ -6,13 +6,13 @@ given the validation prompts (for choices) or the held-out ones (for the report)
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated
 
 from pydantic import Field
 
-from selfboost import Example, Model, Rated, Sampling, Scorer, Verbs
+from selfboost import Example, Measure, Model, Rated, Sampling, Scorer, Verbs, unit_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,6 +23,14 @@ class Starter:
     """What judges the answers: another one than that which chose the pairs."""
     max_tokens: Annotated[int, Field(ge=1)] = 256
     """Longest answer."""
+
+    @property
+    def measures(self) -> Mapping[str, Measure]:
+        """What `rate` gives: a title in plain words, the unit, and which way is better."""
+        return {
+            "score": Measure(title="score of greedy answers", unit=unit_of(self.scorer)),
+            "words": Measure(title="length of greedy answers", unit="words", better="neither"),
+        }
 
     def rate(self, run: Verbs, model: Model, examples: Sequence[Example], split: str) -> Sequence[Rated]:
         """One record for each prompt: measure → a value for each of its samples, None where there is none."""
