@@ -7,12 +7,12 @@ benchmark on the validation prompts, never the held-out ones.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
-from typing import Annotated, Any, Literal, cast
+from dataclasses import dataclass
+from typing import Annotated, Literal
 
 from pydantic import Field
 
-from selfboost.losses import Loss
+from selfboost.losses import beta_of, with_beta
 from selfboost.measures import check_measure, mean_of
 from selfboost.methods.parts.pairing import pick
 from selfboost.recipe_text import kind_of
@@ -42,7 +42,7 @@ class BetaSearch:
 
     def check(self, recipe: Settings) -> None:
         """Whether the loss has a beta to search for."""
-        if self.betas and "beta" not in {f.name for f in fields(cast(Any, recipe.loss))}:
+        if self.betas and beta_of(recipe.loss) is None:
             raise ValueError(f"method.search.betas: the loss {kind_of(recipe.loss)} has no beta; leave betas out")
 
     def check_measure(self, run: Verbs) -> None:
@@ -59,7 +59,7 @@ class BetaSearch:
         if not self.betas:
             return run.prefer("policy", pairs, start=start, reference=reference)
         if self.iterations == "first" and FOUND in run.memory:
-            loss = _with(run.recipe.loss, run.memory[FOUND])
+            loss = with_beta(run.recipe.loss, run.memory[FOUND])
             run.notes["beta search"] = {"chosen": run.memory[FOUND]}
             return run.prefer("policy", pairs, start=start, reference=reference, loss=loss)
         measure = self.measure or run.recipe.gate.measure
@@ -67,7 +67,7 @@ class BetaSearch:
         found: dict[float, tuple[float, Model]] = {}
         for beta in self.betas:
             with run.inside(f"beta-{beta:g}"):
-                loss = _with(run.recipe.loss, beta)
+                loss = with_beta(run.recipe.loss, beta)
                 model = run.prefer("policy", tried_on, start=start, reference=reference, loss=loss)
                 found[beta] = mean_of(run.measure(model, "validation"), measure), model
         best = max(found, key=lambda beta: found[beta][0])
@@ -76,8 +76,4 @@ class BetaSearch:
         run.notes["beta searched by"] = f"mean validation {measure}"
         if len(tried_on) == len(pairs):
             return found[best][1]
-        return run.prefer("policy", pairs, start=start, reference=reference, loss=_with(run.recipe.loss, best))
-
-
-def _with(loss: Loss, beta: float) -> Loss:
-    return replace(cast(Any, loss), beta=beta)
+        return run.prefer("policy", pairs, start=start, reference=reference, loss=with_beta(run.recipe.loss, best))
