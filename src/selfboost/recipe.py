@@ -62,8 +62,9 @@ class Recipe:
 
     def __post_init__(self) -> None:
         if self.loss.head == "reward":
-            allowed = "dpo, ipo, simpo or noise_preference"
-            raise ValueError(f"loss.kind: {type(self.loss).__name__} trains a reward model; a policy needs {allowed}")
+            kinds = [kind for kind in plugins.kinds("loss") if plugins.load("loss", kind)().head == "logps"]
+            wrong = f"{type(self.loss).__name__} trains a reward model, not a policy"
+            raise ValueError(f"loss.kind: {wrong}; allowed: {', '.join(kinds)}, or 'package.module:Class'")
         self._check_measures()
 
     @property

@@ -7,10 +7,12 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from selfboost.losses import PairScores
+from selfboost.losses import PairScores, beta_of, noisy, with_beta
 from selfboost.losses.bradley_terry import BradleyTerry
 from selfboost.losses.dpo import DPO
 from selfboost.losses.ipo import IPO
+from selfboost.losses.noise_preference import NoisePreference
+from selfboost.losses.noise_settings import Noise
 from selfboost.losses.simpo import SimPO
 
 torch.set_num_threads(1)
@@ -171,3 +173,17 @@ def test_hinge_and_label_smoothing_clash(loss):
 def test_label_smoothing_has_a_range(loss, value):
     with pytest.raises(ValueError, match=r"allowed is 0 to below 0\.5"):
         loss(label_smoothing=value)
+
+
+def test_a_loss_says_whether_its_reference_is_noisy() -> None:
+    loud = NoisePreference(beta=0.2, noise=Noise(scale=0.5))
+    assert noisy(loud) is loud
+    assert noisy(loud.with_noise(Noise(scale=0.0))) is None
+    assert loud.with_noise(Noise(scale="auto")) == NoisePreference(beta=0.2, noise=Noise(scale="auto"))
+    assert not [loss for loss in EVERY_LOSS if noisy(loss)]
+
+
+def test_a_loss_with_a_beta_takes_another_and_keeps_the_rest() -> None:
+    assert with_beta(SimPO(beta=2.0, gamma=3.0), 7.0) == SimPO(beta=7.0, gamma=3.0)
+    assert {type(loss) for loss in EVERY_LOSS if beta_of(loss) is None} == {IPO, BradleyTerry}
+    assert beta_of(DPO(beta=0.5)) == 0.5

@@ -66,6 +66,24 @@ def test_dnpo_without_its_two_parts_is_spin(tmp_path: Path) -> None:
         assert bare.card(f"iteration-{t}/policy").fingerprint == spin.card(f"iteration-{t}/policy").fingerprint
 
 
+def test_noise_is_asked_of_a_loss_of_ones_own_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "someones_losses.py").write_text(
+        "from dataclasses import dataclass, field, replace\n"
+        "from selfboost.losses.dpo import DPO\n"
+        "from selfboost.losses.noise_settings import Noise\n"
+        "@dataclass(frozen=True, kw_only=True)\n"
+        "class Loud(DPO):\n"
+        "    noise: Noise = field(default_factory=lambda: Noise(scale=0.25))\n"
+        "    def with_noise(self, noise):\n        return replace(self, noise=noise)\n"
+        "    def noise_losses(self, scores):\n        raise NotImplementedError\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    played = Played(tmp_path, "dnpo", loss={"kind": "someones_losses:Loud"})
+    assert [noise["scale"] for noise in played.by_iteration("loss", "noise")] == [0.0, 0.25, 0.25]
+    facts = [played.card(f"iteration-{t}/policy").notes.get("facts", {}).get("noise_scale") for t in (1, 2, 3)]
+    assert facts == [None, 0.25, 0.25]
+
+
 @pytest.mark.parametrize(
     ("setting", "noises"),
     [
@@ -125,7 +143,7 @@ def test_without_schedules_loss_and_training_are_the_recipes(tmp_path: Path) -> 
         (
             "spin",
             {"loss": {"kind": "bradley_terry"}},
-            "loss.kind: BradleyTerry trains a reward model; a policy needs dpo, ipo, simpo or noise_preference",
+            "loss.kind: BradleyTerry trains a reward model, not a policy; allowed: dpo, ipo, noise_preference, simpo",
         ),
         (
             "spin",

@@ -6,8 +6,10 @@ Shapes: B pairs. All log-probabilities are natural, summed over the completion's
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, Protocol
+from dataclasses import dataclass, fields, replace
+from typing import TYPE_CHECKING, Any, Literal, Protocol, Self, cast, runtime_checkable
+
+from selfboost.losses.noise_settings import Noise
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -46,3 +48,46 @@ class Loss(Protocol):
     def rewards(self, scores: PairScores) -> tuple[Tensor, Tensor]:
         """Implicit rewards (chosen, rejected), each (B,), detached: what the logged margin and accuracy are made of."""
         ...
+
+
+@runtime_checkable
+class NoisyLoss(Loss, Protocol):
+    """A loss whose reference is noisy on rejected answers: trainers and methods ask for this, not for a class."""
+
+    @property
+    def beta(self) -> float:
+        """What its margins are multiplied by; an automatic scale of the noise is measured in it."""
+        ...
+
+    @property
+    def noise(self) -> Noise:
+        """Settings of the noise; with scale = 0 there is none."""
+        ...
+
+    def with_noise(self, noise: Noise) -> Self:
+        """The same loss with other noise."""
+        ...
+
+    def noise_losses(self, scores: PairScores) -> Tensor:
+        """What the noise lowers of each pair, shape (B,), without its penalty.
+
+        `scores.reference_rejected_B` is noisy and differentiable; no gradient may reach the policy.
+        """
+        ...
+
+
+def noisy(loss: Loss) -> NoisyLoss | None:
+    """The loss, where it puts noise on its reference; None where it cannot, or its noise has scale = 0."""
+    return loss if isinstance(loss, NoisyLoss) and loss.noise.scale else None
+
+
+def beta_of(loss: Loss) -> float | None:
+    """The loss's setting `beta`; None for a loss without one."""
+    settings = {f.name for f in fields(cast(Any, loss))}
+    return float(cast(Any, loss).beta) if "beta" in settings else None
+
+
+def with_beta(loss: Loss, beta: float) -> Loss:
+    """The same loss with another `beta`; the loss must have one (`beta_of`)."""
+    assert beta_of(loss) is not None, f"{type(loss).__name__} has no beta"
+    return replace(cast(Any, loss), beta=beta)

@@ -6,8 +6,8 @@ raises it: its loss is log σ(β·m') of a draw of its own, plus its mean size. 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Self
 
 from selfboost.losses.dpo import DPO
 from selfboost.losses.noise_settings import Noise
@@ -24,6 +24,10 @@ class NoisePreference(DPO):
 
     noise: Noise = field(default_factory=Noise)
     """The noise; with scale = 0 the loss is DPO's."""
+
+    def with_noise(self, noise: Noise) -> Self:
+        """The same loss with other noise."""
+        return replace(self, noise=noise)
 
     def noise_losses(self, scores: PairScores) -> Tensor:
         """What the noise lowers of each pair, shape (B,), without its penalty: minus the policy's loss.

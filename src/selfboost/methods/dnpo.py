@@ -15,7 +15,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from selfboost.data.seeds import Seed
-from selfboost.losses.noise_preference import NoisePreference
+from selfboost.losses import NoisyLoss, noisy
 from selfboost.methods.parts.labelling import Labelling
 from selfboost.methods.parts.self_play import NoiseUse, SelfPlay
 from selfboost.records import Model
@@ -40,16 +40,17 @@ class DNPO(SelfPlay):
     def check(self, recipe: Settings, seeds: Sequence[Seed]) -> None:
         """Whether the loss has the noise that is asked for, beside what all self-play needs."""
         super().check(recipe, seeds)
-        if self.noise != "none" and isinstance(recipe.loss, NoisePreference) and not recipe.loss.noise.scale:
+        if self.noise == "none" or noisy(recipe.loss):
+            return
+        if isinstance(recipe.loss, NoisyLoss):
             raise ValueError(
                 f'method.noise = "{self.noise}" with loss.noise.scale = 0, which is no noise: '
                 'set a scale above 0, or method.noise = "none"'
             )
-        if self.noise != "none" and not isinstance(recipe.loss, NoisePreference):
-            raise ValueError(
-                f'method.noise = "{self.noise}" needs loss.kind = "noise_preference"; '
-                'with method.noise = "none" any loss will do'
-            )
+        raise ValueError(
+            f'method.noise = "{self.noise}" needs loss.kind = "noise_preference"; '
+            'with method.noise = "none" any loss will do'
+        )
 
     def iterate(self, run: Verbs) -> Model:
         """One iteration: own answers, their labels, noise preference optimisation."""

@@ -18,8 +18,7 @@ from pydantic import Field
 
 from selfboost.engines import Progress
 from selfboost.engines.fake import FakeModel, FakeTokenizer, fake_logps, is_good, read_fake, write_fake
-from selfboost.losses import Loss
-from selfboost.losses.noise_preference import NoisePreference
+from selfboost.losses import Loss, noisy
 from selfboost.records import Answer, Example, Model, Pair, content_hash
 from selfboost.train import Sequenced, Training, TrainingResult
 from selfboost.train.packs.batches import steps_of
@@ -147,11 +146,13 @@ def _trained(model: FakeModel, change: float, sentence: str) -> FakeModel:
 
 def _noise(loss: Loss) -> tuple[dict[str, float], dict[str, float]]:
     """Columns of the history and facts of a training with noise, which does nothing here."""
-    if not isinstance(loss, NoisePreference) or not loss.noise.scale:
+    with_noise = noisy(loss)
+    if with_noise is None:
         return {}, {}
-    scale = 1.0 if loss.noise.scale == "auto" else loss.noise.scale
+    noise = with_noise.noise
+    scale = 1.0 if noise.scale == "auto" else noise.scale
     tokens = dict.fromkeys(("noise_sigma", "noise_sigma_first", "noise_sigma_middle", "noise_sigma_last"), scale)
-    facts = {"noise_scale": scale, "noise_start": -loss.noise.start}
+    facts = {"noise_scale": scale, "noise_start": -noise.start}
     return {"noise_loss": -math.log(2.0) + scale, "noise_shift": -scale, **tokens}, facts
 
 

@@ -16,8 +16,7 @@ from transformers import PreTrainedModel
 
 from selfboost.engines import Progress
 from selfboost.engines.checkpoint import choose_device, choose_dtype, load_causal_model
-from selfboost.losses import Loss
-from selfboost.losses.noise_preference import NoisePreference
+from selfboost.losses import Loss, NoisyLoss, noisy
 from selfboost.records import Example, Model, Pair, content_hash
 from selfboost.train import Sequenced, Training, TrainingResult
 from selfboost.train.devices.launched import launched
@@ -173,14 +172,15 @@ def prefer(job: Job, reference: Model | None, pairs: Sequence[Pair], loss: Loss)
         return job.run(opened.model, Preference(opened, loss, None), items, states, state)
     open_reference = cache(partial(_open_reference, job, opened, reference))
     known = state["references"] if state else _references(job, reference, items, open_reference)
-    if not isinstance(loss, NoisePreference) or not loss.noise.scale:
+    with_noise = noisy(loss)
+    if with_noise is None:
         return job.run(opened.model, Preference(opened, loss, known), items, states, state, {"references": known})
-    noisy = _noisy(job, opened, reference, items, loss, known, open_reference())
+    objective = _noisy(job, opened, reference, items, with_noise, known, open_reference())
     first = _first(job, items)
-    facts = state["facts"] if state else job.world.gather(noisy.found(first))[0]
-    noisy.settle(facts)
+    facts = state["facts"] if state else job.world.gather(objective.found(first))[0]
+    objective.settle(facts)
     open_reference.cache_clear()
-    result = job.run(opened.model, noisy, items, states, state, {"references": known, "facts": facts})
+    result = job.run(opened.model, objective, items, states, state, {"references": known, "facts": facts})
     if job.world.conducts:
         StatesFile.remove_from(job.cache or job.into)
     warnings = [*result.warnings, *strong(facts["noise_start"])]
@@ -207,7 +207,7 @@ def _noisy(
     policy: LanguageModel,
     reference: Model,
     items: Sequence[Item],
-    loss: NoisePreference,
+    loss: NoisyLoss,
     known: References,
     opened: LanguageModel,
 ) -> NoisyPreference:
@@ -215,9 +215,9 @@ def _noisy(
     head = frozen(opened.head, copied=not job.training.lora_rank, kind=choose_dtype(job.local.dtype, job.device))
     file = states_file(job.cache or job.into, items, reference.fingerprint, str(head.weight_VD.dtype))
     states = file.open(items, head.weight_VD, job.world, torch.no_grad()(opened.states))
-    noisy = NoisyPreference(policy, loss, known, states, head, job.training, job.seed)
-    noisy.share = 1 / job.world.size if job.sharded else 1.0
-    return noisy
+    objective = NoisyPreference(policy, loss, known, states, head, job.training, job.seed)
+    objective.share = 1 / job.world.size if job.sharded else 1.0
+    return objective
 
 
 def _references(job: Job, reference: Model, items: Sequence[Item], opened: OpenReference) -> References:

@@ -7,12 +7,12 @@ benchmark on the validation prompts, never the held-out ones.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
-from typing import Annotated, Any, Literal, cast
+from dataclasses import dataclass, field
+from typing import Annotated, Literal
 
 from pydantic import Field
 
-from selfboost.losses import Loss
+from selfboost.losses import beta_of, with_beta
 from selfboost.measures import check_decides, mean_of
 from selfboost.methods.parts.pairing import pick
 from selfboost.notes import Note
@@ -54,7 +54,7 @@ class BetaSearch:
 
     def check(self, recipe: Settings) -> None:
         """Whether the loss has a beta to search for, and the benchmark the measure that decides."""
-        if self.betas and "beta" not in {f.name for f in fields(cast(Any, recipe.loss))}:
+        if self.betas and beta_of(recipe.loss) is None:
             raise ValueError(f"method.search.betas: the loss {kind_of(recipe.loss)} has no beta; leave betas out")
         if self.measure:
             check_decides(recipe.measures, self.measure, "method.search.measure")
@@ -64,7 +64,7 @@ class BetaSearch:
         if not self.betas:
             return run.prefer("policy", pairs, start=start, reference=reference)
         if self.iterations == "first" and FOUND in run.memory:
-            loss = _with(run.recipe.loss, run.memory[FOUND])
+            loss = with_beta(run.recipe.loss, run.memory[FOUND])
             run.note(BetaSearched(chosen=run.memory[FOUND]))
             return run.prefer("policy", pairs, start=start, reference=reference, loss=loss)
         measure = self.measure or run.recipe.gate.measure
@@ -72,7 +72,7 @@ class BetaSearch:
         found: dict[float, tuple[float, Model]] = {}
         for beta in self.betas:
             with run.inside(f"beta-{beta:g}"):
-                loss = _with(run.recipe.loss, beta)
+                loss = with_beta(run.recipe.loss, beta)
                 model = run.prefer("policy", tried_on, start=start, reference=reference, loss=loss)
                 found[beta] = mean_of(run.measure(model, "validation"), measure), model
         sign = run.recipe.measures[measure].sign
@@ -82,8 +82,4 @@ class BetaSearch:
         run.note(BetaSearched(chosen=best, tried=tried, measure=measure))
         if len(tried_on) == len(pairs):
             return found[best][1]
-        return run.prefer("policy", pairs, start=start, reference=reference, loss=_with(run.recipe.loss, best))
-
-
-def _with(loss: Loss, beta: float) -> Loss:
-    return replace(cast(Any, loss), beta=beta)
+        return run.prefer("policy", pairs, start=start, reference=reference, loss=with_beta(run.recipe.loss, best))

@@ -7,14 +7,13 @@ iterations. A method says which of the two answers is chosen and whether the ref
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, fields, replace
-from typing import Annotated, Any, Literal, cast
+from dataclasses import dataclass, field, replace
+from typing import Annotated, Literal
 
 from pydantic import Field
 
 from selfboost.data.seeds import Seed
-from selfboost.losses import Loss
-from selfboost.losses.noise_preference import NoisePreference
+from selfboost.losses import Loss, NoisyLoss, beta_of, with_beta
 from selfboost.losses.noise_settings import Noise
 from selfboost.method import Method, ModelName
 from selfboost.methods.parts.distributions import Distributions
@@ -63,7 +62,7 @@ class SelfPlay(Method):
     def check(self, recipe: Settings, seeds: Sequence[Seed]) -> None:
         """Whether the loss has the beta, and the training the length, that the schedules over iterations set."""
         del seeds
-        if self.betas and "beta" not in {f.name for f in fields(cast(Any, recipe.loss))}:
+        if self.betas and beta_of(recipe.loss) is None:
             raise ValueError(f"method.betas: the loss {kind_of(recipe.loss)} has no beta; leave betas out")
         if self.stop_after and max(self.stop_after) > recipe.training.epochs:
             allowed = f"each must be at most training.epochs = {recipe.training.epochs}"
@@ -89,16 +88,17 @@ class SelfPlay(Method):
         windowed = run.windowed(pairs, self.window)
         policy = run.prefer("policy", windowed, start=start, reference=reference, loss=loss, training=training)
         # A loss without a beta has no rewards of that size: theirs are in nats.
-        self.distributions.record(run, run.previous, policy, pairs, getattr(loss, "beta", 1.0), reference)
+        beta = beta_of(loss)
+        self.distributions.record(run, run.previous, policy, pairs, 1.0 if beta is None else beta, reference)
         return policy
 
     def _loss(self, recipe: Settings, iteration: int, noise: NoiseUse) -> Loss:
         loss = recipe.loss
-        if isinstance(loss, NoisePreference):
+        if isinstance(loss, NoisyLoss):
             # Without noise its other settings say nothing, so that a change of theirs repeats no training.
             other = {"none": Noise(scale=0.0), "fixed": replace(loss.noise, trained=False), "trained": loss.noise}
-            loss = replace(loss, noise=other[noise])
-        return replace(cast(Any, loss), beta=_at(self.betas, iteration)) if self.betas else loss
+            loss = loss.with_noise(other[noise])
+        return with_beta(loss, _at(self.betas, iteration)) if self.betas else loss
 
     def _training(self, recipe: Settings, iteration: int) -> Training:
         schedules = {"learning_rate": self.learning_rates, "stop_after": self.stop_after}

@@ -17,7 +17,7 @@ import torch
 from scipy import optimize
 from torch import Tensor
 
-from selfboost.losses.noise_preference import NoisePreference
+from selfboost.losses import NoisyLoss
 from selfboost.train import Training
 from selfboost.train.devices.sharding import whole
 from selfboost.train.model.logits import Head
@@ -53,7 +53,7 @@ class NoisyPreference:
     def __init__(
         self,
         language_model: LanguageModel,
-        loss: NoisePreference,
+        loss: NoisyLoss,
         references: References,
         states: ReferenceStates,
         head: Head,
@@ -147,7 +147,7 @@ class NoisyPreference:
         return {"noise_scale": scale, "noise_start": start(scale)}
 
 
-def noise_training(training: Training, loss: NoisePreference) -> Training:
+def noise_training(training: Training, loss: NoisyLoss) -> Training:
     """How the noise module is trained: as the policy, but for what its settings say; all of it, without decay."""
     noise = loss.noise
     optimizer = noise.optimizer or ("adamw" if training.optimizer == "adamw_8bit" else training.optimizer)
