@@ -17,6 +17,7 @@ from pydantic import Field
 
 from selfboost.notes import Counts
 from selfboost.records import Answer, Origin, Prompt, Sampling, user_prompt
+from selfboost.setting_types import CountOrNone
 from selfboost.templates import check_template
 from selfboost.verbs import Verbs
 
@@ -37,7 +38,7 @@ class SelfInstructed(Counts, kept_as="self_instruct"):
 class SelfInstruct:
     """Prompts that the initial model writes when it is shown seed prompts: a baseline for the prompt generator."""
 
-    prompts: Annotated[int, Field(ge=0)] = 0
+    prompts: CountOrNone = 0
     """Prompts written by plain self-instruct from the initial model, to compare the generator's with; 0 = none."""
     shown: Annotated[int, Field(ge=1)] = 8
     """Seed prompts shown in each request, at random (the paper: 8, two of them generated)."""

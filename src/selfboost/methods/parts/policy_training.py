@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from selfboost.data.seeds import Seed
 from selfboost.method import Method, ModelName
@@ -30,6 +31,11 @@ class PolicyTraining(Method):
         """Whether the loss has what is searched for."""
         del seeds
         self.search.check(recipe)
+
+    @classmethod
+    def suggested(cls) -> Mapping[str, Mapping[str, Any]]:
+        """SynPO's loss."""
+        return {"loss": {"kind": "simpo"}}
 
     def optimise(self, run: Verbs, pairs: Sequence[Pair]) -> Model:
         """The policy, trained on these pairs."""

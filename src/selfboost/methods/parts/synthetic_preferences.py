@@ -7,18 +7,22 @@ where its candidate pairs come from.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
-from typing import Annotated, Literal
+from pathlib import Path
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from selfboost.data.seeds import Seed, question_texts
+from selfboost.data.hub_data import is_hub_name
+from selfboost.data.seeds import Seed, question_texts, read_seeds
+from selfboost.demo import EMBEDDED
 from selfboost.methods.parts.pairing import Filtered, PairFilter, pick
 from selfboost.methods.parts.policy_training import OwnAnswers
 from selfboost.notes import Note
 from selfboost.prompts.generator import PromptGenerator
+from selfboost.prompts.keywords import keyword_pool
 from selfboost.prompts.self_instruct import SelfInstruct
 from selfboost.records import Model, Pair, Prompt
 from selfboost.setting_types import Count
@@ -64,8 +68,33 @@ class SyntheticPreferences(OwnAnswers):
     def check(self, recipe: Settings, seeds: Sequence[Seed]) -> None:
         """Whether the keyword pool can give every list it must, and the loss has what is searched for."""
         super().check(recipe, seeds)
-        if self.prompts_from == "generator":
+        if self._writes_prompts:
             self.generator.check(question_texts(seeds), self._lists(recipe))
+
+    @property
+    def _writes_prompts(self) -> bool:
+        return self.prompts_from == "generator"
+
+    def reads(self, seed: str) -> Mapping[str, str]:
+        """What new prompts come from and keep away from, where there are any."""
+        return self.generator.reads(seed) if self._writes_prompts else {}
+
+    def remarks(self) -> Sequence[str]:
+        """That there may be more prompts."""
+        if not (self._writes_prompts and self.more_prompts):
+            return ()
+        return (f"where the filter leaves too few pairs, up to {self.more_prompts:.0%} more prompts come",)
+
+    def fitted(self, recipe: Settings, seed: str) -> Mapping[str, Any]:
+        """Settings with which there are enough keyword lists: the embedded paragraphs, or counts that fit the seed."""
+        if is_hub_name(seed):
+            return {}
+        if seed == EMBEDDED:
+            return {"generator": {"paragraphs": EMBEDDED}, "prompts": 10_000, "pairs": 2_000}
+        seeds, _ = read_seeds(Path(seed))
+        lists = keyword_pool(question_texts(seeds)).capacity // 4  # well below all, since prompts share words
+        prompts = min(self.prompts, max(1, int(lists / recipe.run.iterations / (1 + self.more_prompts))))
+        return {"prompts": prompts, "pairs": max(1, prompts // 5)}
 
     def gather(
         self, run: Verbs, candidates: Callable[[Sequence[Prompt]], Sequence[Pair]], threshold: float | None = None
