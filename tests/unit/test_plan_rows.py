@@ -60,7 +60,7 @@ def test_the_planned_methods_are_all_there_are() -> None:
 
 
 @pytest.mark.parametrize("method", METHODS)
-@settings(max_examples=4, phases=[Phase.generate])
+@settings(max_examples=3, phases=[Phase.generate])
 @given(st.data())
 def test_rows_are_those_of_a_run_on_fakes(method: str, tmp_path_factory: Any, data: st.DataObject) -> None:
     folder = tmp_path_factory.mktemp("run")
@@ -81,7 +81,7 @@ def test_rows_are_those_of_a_run_on_fakes(method: str, tmp_path_factory: Any, da
 
 
 @pytest.mark.parametrize("method", ["synpo", "sampling_ranking", "manual_data", "spin", "dnpo"])
-@settings(max_examples=3, phases=[Phase.generate])
+@settings(max_examples=2, phases=[Phase.generate])
 @given(st.data())
 def test_small_counts_lead_to_what_the_true_ones_come_to(
     method: str, tmp_path_factory: Any, data: st.DataObject
@@ -128,7 +128,7 @@ def test_a_second_batch_of_prompts_is_planned_where_one_cannot_be_enough() -> No
 @given(st.sets(st.integers(1, 200_000), min_size=1, max_size=6), st.integers(1, 8), st.sampled_from([1, 20]))
 @example({10, 20, 10_000}, 3, 1)
 @example({10_000, 10_001}, 4, 1)
-@settings(max_examples=60)
+@settings(max_examples=30)
 def test_a_line_leads_to_the_true_counts_and_keeps_their_order(counts: set[int], multiples: int, grain: int) -> None:
     line = line_through(counts, {500}, multiples, grain)
     end = line.steps or 0
@@ -148,7 +148,7 @@ def test_a_line_leads_to_the_true_counts_and_keeps_their_order(counts: set[int],
     st.integers(1, 4),
     st.integers(0, FEWEST),
 )
-@settings(max_examples=100)
+@settings(max_examples=50)
 def test_rows_made_of_least_ones_multiples_and_sums_are_found(counts: list[int], a: int, b: int, constant: int) -> None:
     line = line_through(counts, (), 4)
 

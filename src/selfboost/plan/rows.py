@@ -55,10 +55,7 @@ def stages_of(recipe: Recipe, data: SeedData, prompt: float, answer: float) -> l
         line, places = _along_a_line(play, counts, measured, lambda _: TRUE_COUNTS)
     failing = [play(partial(line.few, place=0), failing=share)[0] for share in FAILING]
     growing = {
-        _folder(n)
-        for fails in failing
-        for n in fails.keys() & places[0].keys()
-        if _rows(n, fails) > _rows(n, places[0])
+        _folder(name) for name in places[0] if any(_rows(name, fails) > _rows(name, places[0]) for fails in failing)
     }
     return [_true(name, line, places, failing, growing) for name in places[-1]]
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from selfboost.data.seeds import Seed
 from selfboost.records import Message
@@ -109,6 +110,7 @@ class Texts:
         return seed
 
 
+@lru_cache(maxsize=20_000)
 def made_up_seed(number: int) -> Seed:
     """The seed whose prompt has this mark, and its answer the next one."""
     words = " ".join(_word(WORDS * number + place) for place in range(WORDS))
