@@ -9,10 +9,10 @@ import sys
 from dataclasses import asdict, fields, is_dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, cast, get_type_hints
 
 from selfboost import plugins
-from selfboost.recipe import Recipe
+from selfboost.recipe import ROLES, Recipe
 from selfboost.records import content_hash
 
 
@@ -47,22 +47,27 @@ def recipe_text(recipe: Recipe, title: str = "") -> str:
     """The recipe as TOML, complete and commented."""
     lines = [f"# {title}", ""] if title else []
     for f in fields(recipe):
-        lines += [*_section(f.name, getattr(recipe, f.name), field_docs(Recipe).get(f.name, "")), ""]
+        lines += [*_section(f.name, getattr(recipe, f.name), field_docs(Recipe).get(f.name, ""), _roles(Recipe)), ""]
     return "\n".join(lines).rstrip() + "\n"
 
 
-def _section(name: str, value: Any, comment: str) -> list[str]:
+def _roles(cls: type) -> set[str]:
+    """Names of the settings that are components, which have a kind."""
+    return {name for name, hint in get_type_hints(cls, include_extras=True).items() if hint in ROLES}
+
+
+def _section(name: str, value: Any, comment: str, roles: set[str]) -> list[str]:
     cls: type[Any] = value.__class__
     doc = (inspect.getdoc(cls) or "").partition("\n")[0]
     lines = [f"# {text}" for text in (comment, doc) if text] + [f"[{name}]"]
-    if _is_component(value):
+    if name.rpartition(".")[2] in roles:
         lines.append(f"kind = {json.dumps(kind_of(value))}")
     docs = field_docs(cls)
     inner: list[str] = []
     for f in fields(value):
         item = getattr(value, f.name)
         if is_dataclass(item):
-            inner += ["", *_section(f"{name}.{f.name}", item, docs.get(f.name, ""))]
+            inner += ["", *_section(f"{name}.{f.name}", item, docs.get(f.name, ""), _roles(cls))]
         else:
             setting = f"{f.name} = {toml_value(item)}" if item is not None else f"# {f.name} ="  # TOML has no nothing
             lines += [*(f"# {text}" for text in [docs.get(f.name, "")] if text), setting]
