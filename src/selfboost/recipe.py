@@ -14,7 +14,7 @@ from dataclasses import MISSING, dataclass, field, fields, is_dataclass, replace
 from dataclasses import Field as Setting
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, cast, get_type_hints
+from typing import Any, Protocol, Self, cast, get_type_hints, runtime_checkable
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -38,6 +38,16 @@ ROLES: Mapping[type, str] = {
     Benchmark: "benchmark",
 }
 """A field of one of these types is a component, chosen by `kind`."""
+
+
+@runtime_checkable
+class FromRecipe(Protocol):
+    """A component whose settings in a recipe are not all its fields as they stand, such as a file that holds a text."""
+
+    @classmethod
+    def from_recipe(cls, **settings: Any) -> Self:
+        """The component of the settings that a recipe gives; raises ValueError with one sentence."""
+        ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,7 +136,9 @@ def build(kind: type, table: Mapping[str, Any], where: str = "", folder: Path | 
         if name not in table and base is None and f.default is MISSING and f.default_factory is MISSING:
             raise ValueError(f"{where}{name}: is missing")
     try:
-        return kind(**values) if base is None else replace(base, **values)
+        if base is not None:
+            return replace(base, **values)
+        return kind.from_recipe(**values) if issubclass(kind, FromRecipe) else kind(**values)
     except ValueError as error:
         raise ValueError(f"{where.rstrip('.')}: {error}") from error
 

@@ -1,15 +1,23 @@
-"""Types of settings that mean more than their value: what a rehearsal scales, what may lie beside a recipe."""
+"""Types of settings that mean more than their value: what a rehearsal makes small, what may lie beside a recipe."""
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import Field
 
-Count = Annotated[int, Field(ge=1), "count"]
-"""A number of prompts or pairs: `selfboost check` scales these down to rehearse a run."""
+COUNT = "count"
+"""Marks a number of prompts or pairs: `selfboost check` makes these small to rehearse a run."""
+Count = Annotated[int, Field(ge=1), COUNT]
+CountOrNone = Annotated[int, Field(ge=0), COUNT]
+"""The same where 0 means none, or all."""
 
 BESIDE_RECIPE = "beside recipe"
 """Marks a setting that may name a file or folder: one that exists beside the recipe is meant before any other."""
 PathOrName = Annotated[str, BESIDE_RECIPE]
 """A file or folder, or the name of something else: `embedded`, a hub name, a model of the run."""
+
+
+def is_count(hint: Any) -> bool:
+    """Whether a setting of this type is a number of prompts or pairs."""
+    return COUNT in getattr(hint, "__metadata__", ())

@@ -5,6 +5,14 @@ from __future__ import annotations
 import re
 from string import Formatter
 
+CHARACTERS = 4
+"""Of a token, about, in English."""
+
+
+def about_tokens(text: str) -> float:
+    """Tokens of a text, about, where no tokenizer is asked."""
+    return len(text) / CHARACTERS
+
 
 def check_pattern(name: str, pattern: str, group: str) -> None:
     """Make sure that a regular expression has a group, which is to hold what `group` says.

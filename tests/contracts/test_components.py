@@ -1,5 +1,6 @@
 """What holds for every component file, found by folder as a recipe finds it."""
 
+import ast
 import dataclasses
 import importlib
 import subprocess
@@ -8,8 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from selfboost import plugins
+from selfboost import plugins, recipe
+from selfboost.new_recipe import write_new_recipe
 from selfboost.recipe_text import field_docs
+from selfboost.scorers import work_of
 
 SOURCE = Path(plugins.__file__).parent
 COMPONENTS = [(role, kind) for role in plugins.FOLDERS for kind in plugins.kinds(role)]
@@ -120,3 +123,34 @@ def test_a_third_party_module_that_cannot_be_imported_is_one_sentence(
         plugins.load("method", "broken_methods:Mine")
     with pytest.raises(ValueError, match="is not a dataclass"):
         plugins.load("method", "collections:Counter")
+
+
+def test_the_plan_and_new_recipes_know_no_component() -> None:
+    """What they need to know of one is asked of it, so that a component of one's own is planned as well as ours."""
+    shipped = {f"selfboost.{plugins.FOLDERS[role]}.{kind}" for role, kind in COMPONENTS}
+    stand_ins = {"selfboost.engines.fake", "selfboost.train.fake"}
+    parts = ("selfboost.methods", "selfboost.prompts", "selfboost.benchmarks")
+    for file in [*(SOURCE / "plan").glob("*.py"), SOURCE / "new_recipe.py"]:
+        nodes = ast.walk(ast.parse(file.read_text()))
+        imported = {node.module or "" for node in nodes if isinstance(node, ast.ImportFrom)}
+        assert not imported & (shipped - stand_ins), file
+        assert not [module for module in imported if module.startswith(parts)], file
+
+
+@pytest.mark.parametrize("kind", plugins.kinds("scorer"))
+def test_a_scorers_work_grows_with_what_it_reads(kind: str) -> None:
+    required = {"checks": {"function": "selfboost.engines.fake:is_good"}}
+    scorer = plugins.load("scorer", kind)(**required.get(kind, {}))
+    short, long = work_of(scorer, 10, 20), work_of(scorer, 100, 200)
+    assert 30 <= short.read < long.read
+    assert short.written == long.written
+
+
+@pytest.mark.parametrize("kind", plugins.kinds("method"))
+def test_init_writes_a_recipe_that_the_method_accepts(kind: str, tmp_path: Path) -> None:
+    found = recipe.read(write_new_recipe(tmp_path, "some/model", "embedded", kind))
+    suggested = plugins.load("method", kind).suggested()
+    assert plugins.load("loss", suggested["loss"]["kind"]) is type(found.loss)
+    assert {name: getattr(found.training, name) for name in suggested.get("training", {})} == suggested.get(
+        "training", {}
+    )

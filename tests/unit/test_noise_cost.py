@@ -99,7 +99,7 @@ def test_the_noise_does_as_many_operations_as_it_is_priced(module: Any, trained:
         found = noisy.logps(states_ND, targets_N, Draws(0, 0, ["a"], [tokens]))
         if trained:
             (found.noise_N.sum() + found.size_N.sum()).backward()
-    priced = noise_operations({"module": module, "trained": trained})
+    priced = noise_operations(settings)
     assert counter.get_total_flops() == priced * tokens * vocabulary * hidden
     assert 2 * arithmetic.BLOCK_ELEMENTS == NOISE_BLOCKS
 

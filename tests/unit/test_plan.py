@@ -150,7 +150,7 @@ def test_pairs_that_others_made_are_counted_or_assumed(tmp_path: Path, most: int
         path = write_recipe(tmp_path, "seed_sft", method={"kind": "manual_data", "data": data, "pairs": most})
         found = plan(recipe.read(path))
         assert stage(found, "iteration-1/policy").rows == pairs
-        assert any("owner/pairs:train is read from the hub" in note for note in found.notes) == (data[0] == "o")
+        assert any("owner/pairs:train (pairs) is read from the hub" in note for note in found.notes) == (data[0] == "o")
 
 
 @pytest.mark.parametrize(
@@ -198,10 +198,10 @@ def test_how_many_seeds_are_assumed_is_said() -> None:
 def test_log_probabilities_for_the_record_are_priced_as_the_policy() -> None:
     """Not as the recipe's judge of 14 billion parameters, which has no part in them."""
     found = planned("dnpo-zephyr-7b")
-    for name, rows in (("chosen-after", 500), ("gold-before", 200), ("samples-before", 200)):
+    for name, rows, answer in (("rejected-after", 500, 256), ("gold-before", 200, 350), ("samples-before", 200, 256)):
         one = stage(found, f"iteration-2/distributions/{name}")
         assert one.rows == rows
-        assert one.mean.hours == pytest.approx(2 * 7e9 * rows * (200 + 256) / SHARES["scoring"] / PEAK / 3600)
+        assert one.mean.hours == pytest.approx(2 * 7e9 * rows * (200 + answer) / SHARES["scoring"] / PEAK / 3600)
     own = stage(found, "iteration-2/own-scores").mean
     assert own.hours is not None
     assert own.hours > 2 * 14e9 * 20_000 * (200 + 256) / SHARES["scoring"] / PEAK / 3600

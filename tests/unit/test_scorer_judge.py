@@ -258,18 +258,20 @@ def test_the_shipped_prompt_names_the_papers_criteria() -> None:
 )
 def test_bad_settings_are_one_sentence(settings: dict[str, Any], sentence: str) -> None:
     with pytest.raises(ValueError, match=sentence) as raised:
-        Judge(**settings)
+        Judge.from_recipe(**settings)
     assert "\n" not in str(raised.value)
 
 
 def test_a_templates_file_becomes_its_text(tmp_path: Path) -> None:
     file = tmp_path / "mine.txt"
     file.write_text(SHORT + "\n")
-    assert Judge(template_file=str(file)) == Judge(template=SHORT)
-    assert known_by(Judge(template_file=str(file)))["template"] == SHORT
+    assert Judge.from_recipe(template_file=str(file)) == Judge(template=SHORT)
+    assert known_by(Judge.from_recipe(template_file=str(file)))["template"] == SHORT
+    with pytest.raises(ValueError, match="is for recipes; here give its text as template"):
+        Judge(template_file=str(file))
     file.write_bytes(b"\xff{prompt}")
     with pytest.raises(ValueError, match="must be a readable text file"):
-        Judge(template_file=str(file))
+        Judge.from_recipe(template_file=str(file))
 
 
 JUDGED = {"scorer": {"kind": "judge"}, "scorer__engine": {"kind": "fake"}}

@@ -16,6 +16,8 @@ NAME = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*(:[\w.-]+)?")
 FILE_ENDINGS = (".jsonl", ".json", ".gz", ".parquet", ".txt", ".csv", ".toml")
 """What ends so is a file's name: a file that is missing is not looked for on the hub."""
 DEFAULT_SPLIT = "train"
+ASSUMED_ROWS = 10_000
+"""Of a data set that is not looked at, where nothing says how many of them are used."""
 
 
 def is_hub_name(text: str) -> bool:

@@ -6,8 +6,9 @@ share all but their last message. Other columns are ignored.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +48,17 @@ def read_preferences(source: str | Path) -> tuple[list[Preference], int]:
     if not found:
         raise ValueError(f"{source}: holds no preferences")
     return found, wrong
+
+
+def write_preferences(path: Path, preferences: Iterable[Preference]) -> Path:
+    """Write preferences as JSON lines that `read_preferences` reads, and return the path."""
+    with path.open("w", encoding="utf-8") as file:
+        for one in preferences:
+            asked = [asdict(message) for message in one.messages]
+            sides = {"chosen": one.chosen, "rejected": one.rejected}
+            row = {side: [*asked, {"role": "assistant", "content": text}] for side, text in sides.items()}
+            file.write(json.dumps(row) + "\n")
+    return path
 
 
 def _preference(row: Mapping[str, Any], where: str) -> Preference:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from selfboost.records import Finish, Message, Model, Sampling
 
@@ -102,6 +102,30 @@ class Engine(Protocol):
     def fingerprint(self, path: str) -> str:
         """Hash of a checkpoint's content; raises ValueError with one clear sentence where there is none."""
         ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Footprint:
+    """How an engine holds a model while it samples: what a plan's memory is made of."""
+
+    weight_bytes: int = 2
+    """Bytes of a weight, and of a number in the cache of keys and values."""
+    rows: int = 1
+    """Rows that are decoded at a time, each with its keys and values."""
+
+
+@runtime_checkable
+class Sized(Protocol):
+    """An engine that says how it holds a model; one that does not is taken for `Footprint()`."""
+
+    def footprint(self) -> Footprint:
+        """On the device that a run is planned for."""
+        ...
+
+
+def footprint_of(engine: Engine) -> Footprint:
+    """How an engine holds a model, for estimates."""
+    return engine.footprint() if isinstance(engine, Sized) else Footprint()
 
 
 Progress = Callable[[int, int, int], None]

@@ -23,6 +23,12 @@ DTypeName = Literal["auto", "float32", "bfloat16"]
 DeviceName = Literal["auto", "cpu", "cuda"]
 """`auto`: the GPU if there is one."""
 
+
+def bytes_of(dtype: DTypeName) -> int:
+    """Bytes of a weight; of `auto` those of bfloat16, as on a GPU."""
+    return 4 if dtype == "float32" else 2
+
+
 TOKENIZER_FILES = (
     "tokenizer.json",
     "tokenizer_config.json",

@@ -1,4 +1,4 @@
-"""The engine of tests and rehearsals: deterministic answers from a hash, in no time, with no library.
+"""The engine of tests: deterministic answers from a hash, in no time, with no library.
 
 A fake model is a name, a skill and a lineage. Its answers are `good` with the probability of its skill, a few are cut
 off or malformed, and its log-probabilities favour what its skill favours. Leaves out language.
@@ -117,12 +117,12 @@ class FakeTokenizer:
 
 @dataclass(frozen=True, kw_only=True)
 class Fake:
-    """Deterministic answers without a language model, for tests and rehearsals."""
+    """Deterministic answers without a language model, for tests."""
 
     context_length: Annotated[int, Field(ge=1)] = 8192
     """Most tokens (bytes) of prompt and answer together."""
     limits: bool = True
-    """Keep to `max_tokens`; a rehearsal does not, since its tokens are bytes and the recipe's are not."""
+    """Keep to `max_tokens`; false where its tokens, which are bytes, are too short for a recipe's limits."""
     seconds_per_answer: Annotated[float, Field(ge=0)] = 0.0
     """How long each answer takes: lets a test interrupt a stage."""
 

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 
 from pydantic import Field
 
-from selfboost.engines import Generation, Request
+from selfboost.engines import Footprint, Generation, Request
 from selfboost.engines.chat import ChatTokenizer, open_tokenizer
-from selfboost.engines.checkpoint import DeviceName, DTypeName, fingerprint, load_causal_model
+from selfboost.engines.checkpoint import DeviceName, DTypeName, bytes_of, fingerprint, load_causal_model
 from selfboost.records import Model
 
 if TYPE_CHECKING:
@@ -66,6 +66,10 @@ class Local:
     def fingerprint(self, path: str) -> str:
         """Hash of a checkpoint's content."""
         return fingerprint(path)
+
+    def footprint(self) -> Footprint:
+        """Weights and cache in `dtype`, a full batch of rows."""
+        return Footprint(weight_bytes=bytes_of(self.dtype), rows=self.batch_size)
 
 
 class LocalSampler:

@@ -8,8 +8,9 @@ accumulate. Ablations are one line each: `method.kind = "spin"` (SPIN), `method.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from selfboost.data.seeds import Seed
 from selfboost.losses import NoisyLoss, noisy
@@ -39,6 +40,11 @@ class DNPO(SelfPlay):
             f'method.noise = "{self.noise}" needs loss.kind = "noise_preference"; '
             'with method.noise = "none" any loss will do'
         )
+
+    @classmethod
+    def suggested(cls) -> Mapping[str, Mapping[str, Any]]:
+        """The paper's loss, but not the published strength of its noise, which suits no other model."""
+        return {**super().suggested(), "loss": {"kind": "noise_preference", "noise": {"scale": "auto"}}}
 
     def iterate(self, run: Verbs) -> Model:
         """One iteration: own answers, their labels, noise preference optimisation."""

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import ClassVar
+from typing import ClassVar, Self
 
-from selfboost.data.hub_data import is_hub_name
-from selfboost.data.preferences import read_preferences
+from selfboost.data.hub_data import ASSUMED_ROWS, is_hub_name
+from selfboost.data.preferences import Preference, read_preferences, write_preferences
 from selfboost.data.seeds import Seed
+from selfboost.method import Rehearsal
 from selfboost.methods.parts.pairing import objection, pick
 from selfboost.methods.parts.synthetic_preferences import SyntheticPreferences
 from selfboost.prompts.novelty import novelty_of
@@ -35,6 +36,20 @@ class ManualData(SyntheticPreferences):
             )
         if not is_hub_name(self.data):
             read_preferences(self.data)
+
+    def reads(self, seed: str) -> Mapping[str, str]:
+        """The pairs."""
+        del seed
+        return {self.data: "pairs"}
+
+    def for_rehearsal(self, rehearsal: Rehearsal) -> Self:
+        """Made-up pairs, as many as there are; those of the hub are not counted but assumed to be 10,000."""
+        rows = ASSUMED_ROWS if is_hub_name(self.data) else len(read_preferences(self.data)[0])
+        pairs = [
+            Preference(messages=seed.messages, chosen=seed.response, rejected=f"not {seed.response}")
+            for seed in rehearsal.seeds(rehearsal.few(rows))
+        ]
+        return replace(self, data=str(write_preferences(rehearsal.folder / "pairs.jsonl", pairs)))
 
     def iterate(self, run: Verbs) -> Model:
         """At most `pairs` of the pairs, at random, all apart from the measured and kept-away prompts."""

@@ -7,12 +7,14 @@ starts from the current model (`start = "previous"`, `window = "last"`). Left ou
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 from pydantic import Field
 
+from selfboost.method import Rehearsal
 from selfboost.methods.parts.pairing import answer_fault, ranked_pairs
 from selfboost.methods.parts.synthetic_preferences import SyntheticPreferences
 from selfboost.records import Answer, Model, Origin, Pair, Prompt, Sampling, Verdict, user_prompt
@@ -54,6 +56,11 @@ class SelfRewarding(SyntheticPreferences):
         super().__post_init__()
         check_template("template", self.template, {"prompt", "answer", "highest"})
         check_pattern("score", self.score, "the points")
+
+    def for_rehearsal(self, rehearsal: Rehearsal) -> Self:
+        """Any number in a reply is its points: each answer's others."""
+        del rehearsal
+        return replace(self, score=r"(\d+)", highest=sys.maxsize)
 
     def iterate(self, run: Verbs) -> Model:
         """Sample, judge, prefer."""

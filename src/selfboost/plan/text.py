@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from textwrap import fill
 
 from rich.console import Console
@@ -14,7 +14,10 @@ from rich.table import Table
 from selfboost.plan import Plan, PlannedStage
 from selfboost.plan.cost import GPU, PEAK, SHARES, WORK, Cost
 from selfboost.plan.memory import size_text
+from selfboost.plan.rows import Bound
 
+SIGNS: Mapping[Bound, str] = {"exact": "", "at most": "≤", "about": "~"}
+"""What stands before a number of rows."""
 DOMINANT = 3
 """Kinds of stages named as the longest."""
 
@@ -36,7 +39,7 @@ def _stages(stages: Iterable[PlannedStage]) -> Table:
     for name, some in _folded(stages).items():
         total = sum(stage.mean.tokens for stage in some)
         hours = _hours(stage.mean for stage in some) if some[0].verb in WORK else ""
-        rows = f"{f'{len(some)} x ' if len(some) > 1 else ''}{some[0].rows:,}"
+        rows = f"{f'{len(some)} x ' if len(some) > 1 else ''}{SIGNS[some[0].bound]}{some[0].rows:,}"
         table.add_row(escape(name), some[0].verb, rows, _short(total) if total else "", hours)
     return table
 
@@ -77,7 +80,7 @@ def _explained(found: Plan) -> list[str]:
     lines += [
         "",
         *(f"- {note}" for note in found.notes),
-        "- rows are the most there can be; tokens and hours are for sampled answers as long as the seed's, "
+        f"- rows are exact; {_signs(found.stages)}tokens and hours are for sampled answers as long as the seed's, "
         '"at most" for answers as long as they may be',
         f"- hours are of one {GPU} ({PEAK / 1e12:.0f} TFLOP/s), of whose peak {shares} are assumed: rough, and too few "
         "for a model below a billion parameters",
@@ -85,6 +88,13 @@ def _explained(found: Plan) -> list[str]:
         "and a full batch's keys and values, and so of a judge; of other scorers weights alone",
     ]
     return lines
+
+
+def _signs(stages: Iterable[PlannedStage]) -> str:
+    """What the signs before numbers of rows mean, of those there are."""
+    meanings = {"at most": "≤ is an upper bound, since answers may be dropped; ", "about": "~ may be more or less; "}
+    bounds = {stage.bound for stage in stages}
+    return "".join(meaning for bound, meaning in meanings.items() if bound in bounds)
 
 
 def _longest(stages: Sequence[PlannedStage]) -> list[str]:

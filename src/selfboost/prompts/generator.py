@@ -8,17 +8,18 @@ from __future__ import annotations
 import random
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Self
 
 from pydantic import Field
 
 from selfboost.data.hub_data import is_hub_name
 from selfboost.data.paragraphs import read_paragraphs
-from selfboost.data.seeds import read_prompts
+from selfboost.data.seeds import question_texts, read_prompts
 from selfboost.demo import EMBEDDED, EMBEDDED_FILES
+from selfboost.method import Rehearsal
 from selfboost.prompts.keywords import (
     KeywordPool,
     KeywordRule,
@@ -48,6 +49,9 @@ Write in this format:
 TARGET = """<question>{question}</question>
 <solution>{solution}</solution>"""
 QUESTION = r"<question>(.*?)</question>"
+ANY_TEXT = r"(.+)"
+REHEARSED_PARAGRAPHS = 32
+"""Paragraphs of a rehearsal, of so many made-up prompts each: keyword lists enough for any counts."""
 COPIED_WORDS = 8
 """So many of the template's words in a row make a question a copy of it."""
 
@@ -149,6 +153,11 @@ class PromptGenerator:
         known_by = [str(source), self.paragraphs_column, self.paragraphs_limit, looks]
         return cached_pool(self._texts, self.keywords, self._words, cache, known_by)
 
+    def reads(self, seed: str) -> Mapping[str, str]:
+        """Path or name of what keywords come from, and of what new prompts keep away from → its use."""
+        source = {self.paragraphs: "paragraphs"} if self.paragraphs else {seed: "keywords of its prompts"}
+        return source | dict.fromkeys(self.novelty.keep_away, "keep_away")
+
     def check(self, seed_prompts: Sequence[str], count: int) -> None:
         """Whether there are `count` keyword lists, and prompts to keep away from; the hub is not asked.
 
@@ -165,6 +174,15 @@ class PromptGenerator:
             has_lists(texts, self.keywords, self._words, count)
         except ValueError as error:
             raise ValueError(f"keywords of {self.paragraphs or 'the seed prompts'}: {error}") from error
+
+    def for_rehearsal(self, rehearsal: Rehearsal) -> Self:
+        """With made-up paragraphs, since `check` looked at the true ones; every answer is a new prompt."""
+        made_up = rehearsal.seeds(REHEARSED_PARAGRAPHS**2)
+        texts = [question_texts(made_up[i::REHEARSED_PARAGRAPHS]) for i in range(REHEARSED_PARAGRAPHS)]
+        file = rehearsal.folder / "paragraphs.txt"
+        file.write_text("\n\n".join("\n".join(lines) for lines in texts), encoding="utf-8")
+        opened = replace(self, paragraphs=str(file), paragraphs_limit=0, question=ANY_TEXT, keywords=KeywordRule())
+        return replace(opened, novelty=NoveltyRule(similarity=1, shared_words=0))
 
     @property
     def _words(self) -> int:

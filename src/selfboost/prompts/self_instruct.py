@@ -16,6 +16,7 @@ from typing import Annotated
 from pydantic import Field
 
 from selfboost.records import Answer, Origin, Prompt, Sampling, user_prompt
+from selfboost.setting_types import CountOrNone
 from selfboost.templates import check_template
 from selfboost.verbs import Verbs
 
@@ -31,7 +32,7 @@ TEMPLATE = """Come up with a series of tasks, each unlike the others.
 class SelfInstruct:
     """Prompts that the initial model writes when it is shown seed prompts: a baseline for the prompt generator."""
 
-    prompts: Annotated[int, Field(ge=0)] = 0
+    prompts: CountOrNone = 0
     """Prompts written by plain self-instruct from the initial model, to compare the generator's with; 0 = none."""
     shown: Annotated[int, Field(ge=1)] = 8
     """Seed prompts shown in each request, at random (the paper: 8, two of them generated)."""

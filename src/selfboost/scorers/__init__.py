@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Protocol
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
 
 from selfboost.records import Answer, Model, Verdict
 from selfboost.train import Trainer
@@ -36,3 +37,35 @@ class Scorer(Protocol):
         An answer is judged as a reply to `answer.prompt`, whose token ids are `answer.prompt_ids`.
         """
         ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScoringWork:
+    """What the score of one answer takes of the scorer's models: what a plan prices."""
+
+    read: float
+    """Tokens that each model reads."""
+    written: float = 0.0
+    """Tokens that it samples."""
+    weight_bytes: int | None = None
+    """Bytes of a weight of its models; None: the trainer holds them."""
+    rows: int = 0
+    """Rows whose keys and values are held at a time, where it samples."""
+    longest: float = 0.0
+    """Most tokens of such a row."""
+
+
+@runtime_checkable
+class Priced(Protocol):
+    """A scorer that says what its scores take; of others each model reads prompt and answer once."""
+
+    def work(self, prompt: float, answer: float) -> ScoringWork:
+        """For an answer of so many tokens to a prompt of so many."""
+        ...
+
+
+def work_of(scorer: Scorer, prompt: float, answer: float) -> ScoringWork:
+    """What a score takes; one that compares answers reads another one beside each."""
+    if isinstance(scorer, Priced):
+        return scorer.work(prompt, answer)
+    return ScoringWork(read=prompt + answer * (2 if pairwise(scorer) else 1))

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Annotated, cast
 
 from pydantic import Field
 
-from selfboost.engines.checkpoint import DeviceName, DTypeName
+from selfboost.engines.checkpoint import DeviceName, DTypeName, bytes_of
 from selfboost.records import Answer, Message, Model, Verdict
+from selfboost.scorers import ScoringWork
 from selfboost.scorers.verdicts import fault, reasoned_verdicts
 from selfboost.setting_types import PathOrName
 from selfboost.train import SPEED_ONLY, Trainer
@@ -45,6 +46,10 @@ class ArmoRM:
     def needs(self) -> Mapping[str, str]:
         """The reward model."""
         return {"reward": self.path}
+
+    def work(self, prompt: float, answer: float) -> ScoringWork:
+        """The conversation, read once."""
+        return ScoringWork(read=prompt + answer, weight_bytes=bytes_of(self.dtype))
 
     def score(self, answers: Sequence[Answer], models: Mapping[str, Model], trainer: Trainer) -> Iterator[Verdict]:
         """The model's score of each answer; none, with a reason, where the model cannot read the conversation."""

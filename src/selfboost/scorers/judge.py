@@ -11,14 +11,15 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import cast
+from typing import Any, Self, cast
 
-from selfboost.engines import Engine, Generation, Request, Tokenizer
+from selfboost.engines import Engine, Generation, Request, Tokenizer, footprint_of
 from selfboost.engines.local import Local
 from selfboost.records import Answer, Message, Model, Sampling, Verdict, content_hash
+from selfboost.scorers import ScoringWork
 from selfboost.scorers.verdicts import fault, judgeable
 from selfboost.setting_types import PathOrName
-from selfboost.templates import check_pattern, check_template
+from selfboost.templates import about_tokens, check_pattern, check_template
 from selfboost.train import Trainer
 
 PROMPT = Path(__file__).with_name("judge_prompt.txt").read_text(encoding="utf-8").rstrip("\n")
@@ -42,7 +43,7 @@ class Judge:
     template: str = PROMPT
     """The wish for a score, with the fields {prompt}, {answer}, {lowest} and {highest}."""
     template_file: PathOrName = ""
-    """A text file whose content becomes `template`."""
+    """A text file whose content becomes `template` when the recipe is read."""
     number: str = NUMBER
     """Regular expression whose first group is the score; it must match exactly once in a reply."""
     lowest: float = 0.0
@@ -54,7 +55,7 @@ class Judge:
 
     def __post_init__(self) -> None:
         if self.template_file:
-            self._take_template()
+            raise ValueError(f"template_file = {self.template_file!r}: is for recipes; here give its text as template")
         check_template("template", self.template, {"prompt", "answer", "lowest", "highest"})
         check_pattern("number", self.number, "the score")
         if not -math.inf < self.lowest < self.highest < math.inf:
@@ -65,9 +66,41 @@ class Judge:
                 "a temperature above 0"
             )
 
+    @classmethod
+    def from_recipe(cls, **settings: Any) -> Self:
+        """The judge of a recipe's settings: the text of `template_file`, where it is given, is the template.
+
+        So a run is known by the words themselves, and its own recipe needs no file.
+
+        Raises:
+            ValueError: the file cannot be read, or there is a template beside it.
+        """
+        file = settings.pop("template_file", "")
+        if not file:
+            return cls(**settings)
+        if settings.get("template", PROMPT) != PROMPT:
+            raise ValueError(f"template_file = {file!r}: give it or template, not both")
+        settings["template"] = _read_template(file)
+        return cls(**settings)
+
     def needs(self) -> Mapping[str, str]:
         """The judging model."""
         return {"judge": self.path}
+
+    def work(self, prompt: float, answer: float) -> ScoringWork:
+        """For each reply the wish, prompt and answer are read, and a reply is written, as long as it may be."""
+        asked, replies, held = (
+            about_tokens(self.template) + prompt + answer,
+            self.judging.samples,
+            footprint_of(self.engine),
+        )
+        return ScoringWork(
+            read=replies * asked,
+            written=replies * self.judging.max_tokens,
+            weight_bytes=held.weight_bytes,
+            rows=held.rows,
+            longest=asked + self.judging.max_tokens,
+        )
 
     def score(self, answers: Sequence[Answer], models: Mapping[str, Model], trainer: Trainer) -> Iterator[Verdict]:
         """The judge's score of each answer, from `lowest` to `highest`; none, with a reason, where it gave none."""
@@ -134,18 +167,12 @@ class Judge:
             text = text.partition(stop)[0]
         return self.read(text)
 
-    def _take_template(self) -> None:
-        """The file's text itself becomes the setting, so that a run is known by it and its own recipe needs no file."""
-        if self.template != PROMPT:
-            raise ValueError(f"template_file = {self.template_file!r}: give it or template, not both")
-        try:
-            text = Path(self.template_file).expanduser().read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise ValueError(
-                f"template_file = {self.template_file!r}: must be a readable text file ({error})"
-            ) from error
-        object.__setattr__(self, "template", text.rstrip("\n"))
-        object.__setattr__(self, "template_file", "")
+
+def _read_template(file: str) -> str:
+    try:
+        return Path(file).expanduser().read_text(encoding="utf-8").rstrip("\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ValueError(f"template_file = {file!r}: must be a readable text file ({error})") from error
 
 
 def _mean(readings: Sequence[float | str]) -> float | str:

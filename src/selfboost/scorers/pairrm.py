@@ -15,8 +15,9 @@ from typing import Annotated, ClassVar
 
 from pydantic import Field
 
-from selfboost.engines.checkpoint import DeviceName, DTypeName
+from selfboost.engines.checkpoint import DeviceName, DTypeName, bytes_of
 from selfboost.records import Answer, Model, Prompt, Verdict
+from selfboost.scorers import ScoringWork
 from selfboost.scorers.verdicts import fault, reasoned_verdicts
 from selfboost.setting_types import PathOrName
 from selfboost.train import SPEED_ONLY, Trainer
@@ -50,6 +51,10 @@ class PairRM:
     def needs(self) -> Mapping[str, str]:
         """The reward model."""
         return {"reward": self.path}
+
+    def work(self, prompt: float, answer: float) -> ScoringWork:
+        """The prompt, the answer and another one beside it, read once."""
+        return ScoringWork(read=prompt + 2 * answer, weight_bytes=bytes_of(self.dtype))
 
     def score(self, answers: Sequence[Answer], models: Mapping[str, Model], trainer: Trainer) -> Iterator[Verdict]:
         """The mean logit of each answer over the other answers beside it to the same prompt; a lone one has none."""

@@ -113,6 +113,34 @@ class Demanding(Protocol):
         ...
 
 
+@dataclass(frozen=True, kw_only=True)
+class Footprint:
+    """How a trainer holds and computes a model: what a plan's memory and hours are made of."""
+
+    weight_bytes: int = 2
+    """Bytes of a weight where one device holds it all; below 4, it is trained on a float32 master."""
+    tokens: int = 0
+    """Tokens whose activations are held at once; a longer example or pair is held whole."""
+    recomputes: bool = False
+    """Activations are computed again in the backward pass."""
+    shards: int = 1
+    """Devices that weights, gradients and optimiser are spread over (1: each holds all of it, 0: all there are)."""
+
+
+@runtime_checkable
+class Sized(Protocol):
+    """A trainer that says how it holds a model; one that does not is taken for `Footprint()`."""
+
+    def footprint(self) -> Footprint:
+        """On the devices that a run is planned for."""
+        ...
+
+
+def footprint_of(trainer: Trainer) -> Footprint:
+    """How a trainer holds a model, for estimates."""
+    return trainer.footprint() if isinstance(trainer, Sized) else Footprint()
+
+
 class Trainer(Protocol):
     """A component that trains and that computes log-probabilities exactly as training does.
 

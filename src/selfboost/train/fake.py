@@ -1,4 +1,4 @@
-"""The trainer of tests and rehearsals: a fake model's skill moves with the share of good answers in its data.
+"""The trainer of tests: a fake model's skill moves with the share of good answers in its data.
 
 Deterministic and bounded, with no library: what it writes depends on start, data, settings and seed alone. Leaves out
 learning.
@@ -34,7 +34,7 @@ REWARD = "reward model"
 
 @dataclass(frozen=True, kw_only=True)
 class Fake:
-    """Moves a fake model's skill with the quality of its data, for tests and rehearsals."""
+    """Moves a fake model's skill with the quality of its data, for tests."""
 
     seconds_per_step: Annotated[float, Field(ge=0)] = 0.0
     """How long each step takes: lets a test interrupt a training."""

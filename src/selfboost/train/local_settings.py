@@ -10,8 +10,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from selfboost.engines.checkpoint import DeviceName, DTypeName
-from selfboost.train import SPEED_ONLY
+from selfboost.engines.checkpoint import DeviceName, DTypeName, bytes_of
+from selfboost.train import SPEED_ONLY, Footprint
 
 AttentionName = Literal["auto", "blocks", "rows", "flex"]
 """Matrix products over blocks of queries; PyTorch's fused attention on padded rows; FlexAttention. `auto`: rows on a
@@ -57,3 +57,12 @@ class LocalSettings:
     """Where TensorBoard and wandb write; relative to the current directory."""
     trust_remote_code: bool = False
     """Whether a checkpoint may bring code of its own that is run here."""
+
+    def footprint(self) -> Footprint:
+        """Weights in `dtype`, a micro-batch's activations, and what several devices share."""
+        return Footprint(
+            weight_bytes=bytes_of(self.dtype),
+            tokens=self.micro_batch_tokens,
+            recomputes=self.gradient_checkpointing,
+            shards=self.devices if self.sharding else 1,
+        )

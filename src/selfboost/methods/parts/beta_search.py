@@ -17,6 +17,7 @@ from selfboost.measures import check_measure, mean_of
 from selfboost.methods.parts.pairing import pick
 from selfboost.recipe_text import kind_of
 from selfboost.records import Model, Pair
+from selfboost.setting_types import CountOrNone
 from selfboost.verbs import Settings, Verbs
 
 FOUND = "beta"
@@ -31,7 +32,7 @@ class BetaSearch:
     """Values to try (the paper: 2, 4, 6, 8, 10, 12); none: the loss's own beta, no search."""
     measure: str = ""
     """The benchmark's measure whose mean on the validation prompts decides; empty: the gate's."""
-    pairs: Annotated[int, Field(ge=0)] = 0
+    pairs: CountOrNone = 0
     """Small budget: try each value on so many pairs drawn at random, then train the best on all (0 = try on all)."""
     iterations: Literal["all", "first"] = "all"
     """Search in every iteration, as the paper does, or in the first alone and keep its choice."""

@@ -16,6 +16,7 @@ from pydantic import Field
 from selfboost.methods.parts.pairing import pick
 from selfboost.records import Answer, Example, Model, Pair, Sampling
 from selfboost.scorers.likelihood import Likelihood
+from selfboost.setting_types import CountOrNone
 from selfboost.statistics import mean_interval, ratio_interval, wasserstein, wasserstein_by_chance
 from selfboost.verbs import Verbs
 
@@ -32,9 +33,9 @@ Logps = list[float | None]
 class Distributions:
     """How much of an iteration is looked at to tell how log-probabilities move; nothing of it is trained on."""
 
-    pairs: Annotated[int, Field(ge=0)] = 500
+    pairs: CountOrNone = 500
     """Pairs of the iteration, at random, whose log-probabilities are kept; 0 = none."""
-    prompts: Annotated[int, Field(ge=0)] = 200
+    prompts: CountOrNone = 200
     """Seed prompts, the same in every iteration, that the new policy answers once at temperature 1; 0 = none."""
     max_tokens: Annotated[int, Field(ge=1)] = 256
     """Longest of these answers; the divergence is that of answers cut there."""

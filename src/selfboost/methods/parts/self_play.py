@@ -6,9 +6,9 @@ iterations. A method says which of the two answers is chosen and whether the ref
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
@@ -21,9 +21,18 @@ from selfboost.methods.parts.labelling import Labelling, duels
 from selfboost.methods.parts.pairing import gold_pairs, pick
 from selfboost.recipe_text import kind_of
 from selfboost.records import Answer, Model, Pair, Sampling
+from selfboost.setting_types import CountOrNone
 from selfboost.train import Training
 from selfboost.verbs import Settings, Verbs
 
+TRAINING: Mapping[str, Any] = {
+    "optimizer": "rmsprop",
+    "learning_rate": 5e-7,
+    "batch_size": 32,
+    "epochs": 3,
+    "schedule": "linear",
+}
+"""SPIN's and DNPO's, but for the batch, which is larger or smaller in their papers."""
 DRAWS = 10_000
 """More than a run has iterations."""
 NoiseUse = Literal["trained", "fixed", "none"]
@@ -34,7 +43,7 @@ NoiseUse = Literal["trained", "fixed", "none"]
 class SelfPlay(Method):
     """Settings of SPIN and of DNPO; what a method has no use for, it leaves alone."""
 
-    prompts: Annotated[int, Field(ge=0)] = 0
+    prompts: CountOrNone = 0
     """Seeds of an iteration, at random by the run's seed and the iteration (0 = all)."""
     sampling: Sampling = field(default_factory=lambda: Sampling(temperature=1.0, max_tokens=256))
     """How the policy's own answers are sampled."""
@@ -69,6 +78,11 @@ class SelfPlay(Method):
         if self.stop_after and max(self.stop_after) > recipe.training.epochs:
             allowed = f"each must be at most training.epochs = {recipe.training.epochs}"
             raise ValueError(f"method.stop_after = {list(self.stop_after)}: {allowed}")
+
+    @classmethod
+    def suggested(cls) -> Mapping[str, Mapping[str, Any]]:
+        """DPO's loss, the papers' training."""
+        return {**super().suggested(), "training": TRAINING}
 
     def own_answers(self, run: Verbs) -> list[Answer]:
         """What the policy answers to this iteration's seeds."""

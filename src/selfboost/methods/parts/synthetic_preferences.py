@@ -7,19 +7,23 @@ where its candidate pairs come from.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
-from typing import Annotated, Literal
+from pathlib import Path
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from selfboost.data.seeds import Seed, question_texts
+from selfboost.data.hub_data import is_hub_name
+from selfboost.data.seeds import Seed, question_texts, read_seeds
+from selfboost.demo import EMBEDDED
 from selfboost.method import Method, ModelName
 from selfboost.methods.parts.beta_search import BetaSearch
 from selfboost.methods.parts.improver import ResponseImprover
 from selfboost.methods.parts.pairing import PairFilter, pick
 from selfboost.prompts.generator import PromptGenerator
+from selfboost.prompts.keywords import keyword_pool
 from selfboost.prompts.self_instruct import SelfInstruct
 from selfboost.records import Model, Pair, Prompt, Sampling
 from selfboost.setting_types import Count
@@ -74,8 +78,38 @@ class SyntheticPreferences(Method):
     def check(self, recipe: Settings, seeds: Sequence[Seed]) -> None:
         """Whether the keyword pool can give every list it must, and the loss has what is searched for."""
         self.search.check(recipe)
-        if self.prompts_from == "generator" and not self.once:
+        if self._writes_prompts:
             self.generator.check(question_texts(seeds), self._lists(recipe))
+
+    @property
+    def _writes_prompts(self) -> bool:
+        return self.prompts_from == "generator" and not self.once
+
+    def reads(self, seed: str) -> Mapping[str, str]:
+        """What new prompts come from and keep away from, where there are any."""
+        return self.generator.reads(seed) if self._writes_prompts else {}
+
+    def remarks(self) -> Sequence[str]:
+        """That there may be more prompts."""
+        if not (self._writes_prompts and self.more_prompts):
+            return ()
+        return (f"where the filter leaves too few pairs, up to {self.more_prompts:.0%} more prompts come",)
+
+    @classmethod
+    def suggested(cls) -> Mapping[str, Mapping[str, Any]]:
+        """SynPO's loss."""
+        return {"loss": {"kind": "simpo"}}
+
+    def fitted(self, recipe: Settings, seed: str) -> Mapping[str, Any]:
+        """Settings with which there are enough keyword lists: the embedded paragraphs, or counts that fit the seed."""
+        if self.once or is_hub_name(seed):
+            return {}
+        if seed == EMBEDDED:
+            return {"generator": {"paragraphs": EMBEDDED}, "prompts": 10_000, "pairs": 2_000}
+        seeds, _ = read_seeds(Path(seed))
+        lists = keyword_pool(question_texts(seeds)).capacity // 4  # well below all, since prompts share words
+        prompts = min(self.prompts, max(1, int(lists / recipe.run.iterations / (1 + self.more_prompts))))
+        return {"prompts": prompts, "pairs": max(1, prompts // 5)}
 
     def gather(
         self, run: Verbs, candidates: Callable[[Sequence[Prompt]], Sequence[Pair]], threshold: float | None = None

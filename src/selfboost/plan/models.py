@@ -1,0 +1,114 @@
+"""The models of a recipe, looked at where they are on this machine, without their weights: sizes, seeds' lengths."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, is_dataclass
+from typing import Any, get_type_hints
+
+from selfboost.data.hub_data import is_hub_name
+from selfboost.data.seed_data import SeedData
+from selfboost.plan.model_size import ModelSize, is_model_name, local_folder, model_size
+from selfboost.plan.rehearsal import NAMED
+from selfboost.recipe import ROLES, Recipe
+from selfboost.records import Model
+from selfboost.scorers import Scorer
+from selfboost.templates import CHARACTERS, about_tokens
+
+ASSUMED_PROMPT, ASSUMED_ANSWER = 200, 350
+"""Tokens of a seed that is not on this machine: of the order of UltraFeedback's."""
+LOOKED_AT = 60
+"""Most seeds whose tokens are counted."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SeedLengths:
+    """Mean tokens of a seed's prompt and answer."""
+
+    prompt: float
+    answer: float
+    how: str
+    """How they are known, in a sentence."""
+
+
+def look_at_model(recipe: Recipe, data: SeedData) -> tuple[ModelSize | None, SeedLengths, list[str]]:
+    """(size, mean lengths of the seed, notes) of the initial model.
+
+    Raises:
+        ValueError: it is no model.
+    """
+    path = recipe.model.location
+    size = model_size(path)
+    if is_model_name(path) and local_folder(path) is None:
+        told = f"taken for {_parameters(size)} from its name" if size else "its size is unknown"
+        note = f"{path} is not on this machine: {told}; it is downloaded when the run starts"
+        return size, _lengths(recipe, data), [note]
+    fingerprint = recipe.engine.fingerprint(path)
+    tokenizer = recipe.engine.tokenizer(Model(name="initial", path=path, fingerprint=fingerprint))
+    if is_hub_name(recipe.seed.path):
+        return size, _lengths(recipe, data), list(tokenizer.notes)
+    some = data.train[:LOOKED_AT]
+    prompt = sum(len(tokenizer.prompt_ids(s.messages)) for s in some) / len(some)
+    answer = sum(len(tokenizer.answer_ids(s.response)) for s in some) / len(some)
+    how = f"seeds have {prompt:.0f} tokens of prompt and {answer:.0f} of answer (mean of {len(some)})"
+    return size, SeedLengths(prompt=prompt, answer=answer, how=how), list(tokenizer.notes)
+
+
+def look_at_other_models(recipe: Recipe) -> list[str]:
+    """Notes on the models of scorers and comparisons.
+
+    Raises:
+        ValueError: one is no model.
+    """
+    notes: list[str] = []
+    needed = {name: "scorer" for scorer in _scorers_of(recipe) for name in scorer.needs().values()}
+    for name, use in (needed | dict.fromkeys(recipe.run.beside, "run.beside")).items():
+        if name in NAMED:
+            continue
+        if is_model_name(name) and local_folder(name) is None:
+            notes.append(f"{name} ({use}) is not on this machine; it is downloaded when it is needed")
+        else:
+            _find(recipe, name, use)
+        if use == "run.beside":
+            notes.append(f"{name} is measured beside the policy at the end; its stages are not in the list")
+    return notes
+
+
+def _lengths(recipe: Recipe, data: SeedData) -> SeedLengths:
+    """Of seeds without their tokenizer."""
+    if is_hub_name(recipe.seed.path):
+        how = f"assumed: seeds of {ASSUMED_PROMPT} tokens of prompt and {ASSUMED_ANSWER} of answer"
+        return SeedLengths(prompt=ASSUMED_PROMPT, answer=ASSUMED_ANSWER, how=how)
+    some = data.train[:LOOKED_AT]
+    prompt = _mean([sum(about_tokens(message.content) for message in seed.messages) for seed in some])
+    answer = _mean([about_tokens(seed.response) for seed in some])
+    how = f"seeds have about {prompt:.0f} tokens of prompt and {answer:.0f} of answer ({CHARACTERS} characters each)"
+    return SeedLengths(prompt=prompt, answer=answer, how=how)
+
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values)
+
+
+def _scorers_of(component: Any) -> list[Scorer]:
+    """All scorers of a component, those of its parts included."""
+    found: list[Scorer] = []
+    for name, hint in get_type_hints(component.__class__, include_extras=True).items():
+        value = getattr(component, name)
+        if ROLES.get(hint) == "scorer":
+            found.append(value)
+        elif is_dataclass(value):
+            found += _scorers_of(value)
+    return found
+
+
+def _find(recipe: Recipe, name: str, use: str) -> None:
+    try:
+        recipe.engine.fingerprint(name)
+    except ValueError as error:
+        allowed = f"allowed: {', '.join(NAMED)}, a folder or a hub name"
+        raise ValueError(f"{use}: {name!r} is no model that is here; {allowed} ({error})") from error
+
+
+def _parameters(size: ModelSize) -> str:
+    return f"{size.parameters / 1e9:g} billion parameters"

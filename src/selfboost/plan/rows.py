@@ -1,0 +1,140 @@
+"""The stages of a recipe with the rows of its true counts, each exact or at most so many."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields, is_dataclass, replace
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, Literal, get_type_hints
+
+from selfboost.data.seed_data import SeedData
+from selfboost.method import Rehearsable
+from selfboost.plan.counts import GRAINS, TRUE_COUNTS, Line, line_through
+from selfboost.plan.rehearsal import Rehearsed, Stage, rehearse
+from selfboost.plan.texts import Texts
+from selfboost.recipe import Recipe
+from selfboost.setting_types import is_count
+
+FEWEST_MULTIPLES = 3
+FAILING = (2, 16)
+"""Of so many answers all but one fail in a rehearsal: a few less, or hardly any left."""
+AFFORDABLE = 10_000
+"""Counts, all together, that are rehearsed as they are where no line is straight."""
+Bound = Literal["exact", "at most", "about"]
+"""Of a number of rows. `at most`: what answers turn out to be can only make it less; `about`: it can make it more too,
+or counts multiply in it."""
+Played = Mapping[str, Rehearsed]
+Play = Callable[..., tuple[Played, set[int]]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rows:
+    """A stage to come, as it was rehearsed, and its true rows."""
+
+    stage: Rehearsed
+    """Its own rows are the rehearsal's."""
+    rows: int
+    bound: Bound
+
+
+def stages_of(recipe: Recipe, data: SeedData, prompt: float, answer: float) -> list[Rows]:
+    """All stages of a run of the recipe, in order; `prompt` and `answer` are mean tokens of the seed's."""
+    sizes = {"train": len(data.train), "validation": len(data.validation), "held_out": len(data.held_out)}
+    play = partial(_play, recipe, sizes, prompt, answer)
+    measured = {sizes["validation"], sizes["held_out"]}
+    counts = {sizes["train"]} | _known_counts(recipe)
+    multiples = max(FEWEST_MULTIPLES, recipe.run.iterations)
+    through = partial(line_through, measured=measured, multiples=multiples)
+    line, places = _along_a_line(play, counts, measured, through)
+    for grain in GRAINS:
+        if not _is_straight(line, places):
+            line, places = _along_a_line(play, counts, measured, partial(through, grain=grain))
+    if not _is_straight(line, places) and sum(counts | measured) <= AFFORDABLE:
+        line, places = _along_a_line(play, counts, measured, lambda _: TRUE_COUNTS)
+    failing = [play(partial(line.few, place=0), failing=share)[0] for share in FAILING]
+    growing = {
+        _folder(name) for name in places[0] if any(_rows(name, fails) > _rows(name, places[0]) for fails in failing)
+    }
+    return [_true(name, line, places, failing, growing) for name in places[-1]]
+
+
+def _along_a_line(
+    play: Play, counts: set[int], measured: set[int], through: Callable[[set[int]], Line]
+) -> tuple[Line, list[Played]]:
+    """A line through all counts there are, and the stages at its places; counts that come up on the way are added."""
+    known = counts | measured
+    while True:
+        line = through(counts)
+        played = [play(partial(line.few, place=place)) for place in line.places]
+        found = set[int]().union(*(asked for _, asked in played))
+        if found <= known:
+            return line, [stages for stages, _ in played]
+        counts |= found - known
+        known |= found
+
+
+def _is_straight(line: Line, places: Sequence[Played]) -> bool:
+    """Whether all stages are at all places, with rows that grow by the same from step to step."""
+    names = {frozenset(place) for place in places}
+    return len(names) == 1 and all(line.is_straight([place[name].rows for place in places]) for name in places[0])
+
+
+def _folder(name: str) -> str:
+    return name.rpartition("/")[0]
+
+
+def _rows(name: str, played: Played) -> int:
+    return played[name].rows if name in played else 0
+
+
+def _true(name: str, line: Line, places: Sequence[Played], failing: Sequence[Played], growing: set[str]) -> Rows:
+    """`failing`: the stages where answers fail; `growing`: folders in which a stage has more to do then."""
+    rows = [_rows(name, place) for place in places]
+    depends = any(_rows(name, fails) != rows[0] for fails in failing)
+    unsure = not line.is_straight(rows) or (depends and _folder(name) in growing)
+    bound: Bound = "about" if unsure else "at most" if depends else "exact"
+    return Rows(stage=places[-1][name], rows=line.at_end(rows), bound=bound)
+
+
+def _play(
+    recipe: Recipe,
+    sizes: Mapping[str, int],
+    prompt: float,
+    answer: float,
+    few: Callable[[int], int],
+    *,
+    failing: int = 0,
+) -> tuple[Played, set[int]]:
+    """The stages of one rehearsal, and the counts that were made small for it."""
+    with TemporaryDirectory() as folder:
+        stage = Stage(folder=Path(folder), texts=Texts(prompt, answer), make_few=few)
+        small = {name: stage.few(count) for name, count in sizes.items()}
+        parts = {"method": _small(recipe.method, stage), "benchmark": _small(recipe.benchmark, stage)}
+        return rehearse(replace(recipe, **parts), small, stage, failing=failing), stage.counts
+
+
+def _small(component: Any, stage: Stage) -> Any:
+    """The same component with small counts, and what it says that it wants to be in a rehearsal; parts are so first."""
+    changes: dict[str, Any] = {}
+    for name, hint, value in _settings(component):
+        if is_count(hint) and value:
+            changes[name] = stage.few(value)
+        elif is_dataclass(value):
+            changes[name] = _small(value, stage)
+    component = replace(component, **changes)
+    return component.for_rehearsal(stage) if isinstance(component, Rehearsable) else component
+
+
+def _known_counts(component: Any) -> set[int]:
+    """All counts among the settings of a recipe's method and benchmark."""
+    found = set[int]()
+    for _, hint, value in _settings(component):
+        found |= {value} if is_count(hint) and value else _known_counts(value) if is_dataclass(value) else set()
+    return found
+
+
+def _settings(component: Any) -> list[tuple[str, Any, Any]]:
+    hints = get_type_hints(component.__class__, include_extras=True)
+    return [(f.name, hints[f.name], getattr(component, f.name)) for f in fields(component)]

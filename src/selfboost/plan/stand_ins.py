@@ -1,0 +1,100 @@
+"""What stands for data of the hub, and for a run's engine, while a recipe is planned: nothing here is a model."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, overload
+
+from selfboost.data.hub_data import ASSUMED_ROWS, is_hub_name
+from selfboost.data.seed_data import SeedData, SeedSource, load_seed_data
+from selfboost.data.seeds import Seed
+from selfboost.engines.fake import Fake, FakeTokenizer
+from selfboost.plan.texts import Texts, made_up_seed
+from selfboost.records import Message, Model
+
+ASSUMED_MEASURED = 500
+"""Rows of a data set that is measured on."""
+
+
+def planned_seeds(source: SeedSource, seed: int) -> SeedData:
+    """The seed's data as they will be, with made-up ones for those hub data sets that it names.
+
+    Raises:
+        ValueError: a file is wrong, or there are too few prompts.
+    """
+    made_up = Texts(0.0, 0.0)
+    with TemporaryDirectory() as folder:
+        changes: dict[str, Any] = {}
+        for name in ("validation", "held_out"):
+            if isinstance(value := getattr(source, name), str) and is_hub_name(value):
+                changes[name] = write_seeds(Path(folder) / f"{name}.jsonl", made_up.seeds(ASSUMED_MEASURED))
+        if not is_hub_name(source.path):
+            return load_seed_data(replace(source, **changes), seed)
+        # The rest is read as it will be; of the seeds themselves only their number is known.
+        apart = [value for value in (source.validation, source.held_out) if isinstance(value, int)]
+        changes |= {"limit": 0, "path": write_seeds(Path(folder) / "seed.jsonl", made_up.seeds(1 + sum(apart)))}
+        measured = load_seed_data(replace(source, **changes), seed)
+        return replace(measured, train=MadeUpSeeds(source.limit or ASSUMED_ROWS))
+
+
+def write_seeds(path: Path, seeds: Sequence[Seed]) -> str:
+    """Write seeds as JSON lines that a recipe can name, and return the path."""
+    with path.open("w", encoding="utf-8") as file:
+        for seed in seeds:
+            answer = [{"role": "assistant", "content": seed.response}] if seed.response else []
+            file.write(json.dumps({"messages": [*map(asdict, seed.messages), *answer]}) + "\n")
+    return str(path)
+
+
+class MadeUpSeeds(Sequence[Seed]):
+    """So many seeds, each made up when it is looked at: a plan mostly asks how many there are."""
+
+    def __init__(self, count: int) -> None:
+        self._count = count
+
+    def __len__(self) -> int:
+        return self._count
+
+    @overload
+    def __getitem__(self, index: int) -> Seed: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[Seed]: ...
+    def __getitem__(self, index: int | slice) -> Seed | list[Seed]:
+        if isinstance(index, slice):
+            return [made_up_seed(i) for i in range(self._count)[index]]
+        return made_up_seed(range(self._count)[index])
+
+
+class CountingTokenizer(FakeTokenizer):
+    """As many tokens as the true texts have, about, in the place of made-up ones."""
+
+    def __init__(self, texts: Texts) -> None:
+        self._texts = texts
+
+    def prompt_ids(self, messages: Sequence[Message], prefix: str = "") -> tuple[int, ...]:
+        """So many equal ids."""
+        return (0,) * max(1, round(self._texts.asked(messages, prefix).mean))
+
+    def answer_ids(self, text: str) -> tuple[int, ...]:
+        """So many ids that no other text has."""
+        return (hash(text),) * max(1, round(self._texts.of(text).mean))
+
+
+@dataclass(frozen=True, kw_only=True)
+class StandIn(Fake):
+    """The engine of a rehearsal: any path is a model's."""
+
+    texts: Texts
+
+    def tokenizer(self, model: Model) -> CountingTokenizer:
+        """The same for all."""
+        del model
+        return CountingTokenizer(self.texts)
+
+    def fingerprint(self, path: str) -> str:
+        """The path itself."""
+        return path

@@ -1,0 +1,123 @@
+"""Made-up texts and how many tokens the true ones in their place have: what a request holds is found in its text.
+
+Every made-up text ends with a mark of its own. A request is as long as the texts whose marks it holds, and its own
+words. A model answers at the length that it was trained to, at first the seed's.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+from selfboost.data.seeds import Seed
+from selfboost.records import Message
+from selfboost.templates import about_tokens
+
+MARK = re.compile(r"#(\d+)#")
+TAGS = re.compile(r"<(\w+)>.*?</\1>", re.DOTALL)
+WORDS = 8
+"""Made-up words of a text: enough for keywords."""
+LETTERS = 26
+
+
+@dataclass(frozen=True, slots=True)
+class Tokens:
+    """How long texts are."""
+
+    mean: float
+    """With sampled answers as long as their model learned, at first as the seed's."""
+    most: float
+    """With every sampled answer as long as it may be."""
+
+    def __add__(self, other: Tokens) -> Tokens:
+        return Tokens(self.mean + other.mean, self.most + other.most)
+
+    def __truediv__(self, parts: float) -> Tokens:
+        return Tokens(self.mean / parts, self.most / parts)
+
+
+NONE = Tokens(0.0, 0.0)
+
+
+class Texts:
+    """The texts of one rehearsal."""
+
+    def __init__(self, prompt: float, answer: float) -> None:
+        """`prompt`, `answer`: mean tokens of the seed's."""
+        self.prompt, self.answer = Tokens(prompt, prompt), Tokens(answer, answer)
+        self._known: dict[str, Tokens] = {}
+        self._marked: list[tuple[str, ...]] = []
+        self._answers: set[str] = set()
+
+    def seeds(self, count: int) -> list[Seed]:
+        """Made-up seeds as long as the recipe's."""
+        return [self._seed() for _ in range(count)]
+
+    def reply(self, asked: str, name: str, tokens: Tokens) -> str:
+        """A new answer of so many tokens, in the tags that the request shows."""
+        tags = list(dict.fromkeys(TAGS.findall(asked)))
+        parts = [f"{what} of {name} #{len(self._marked) + i}#" for i, what in enumerate(tags or ["answer"])]
+        whole = "\n".join(f"<{tag}>{part}</{tag}>" for tag, part in zip(tags, parts, strict=True)) if tags else parts[0]
+        self._marked += [tuple(dict.fromkeys((whole, part))) for part in parts]
+        self._known |= {part: tokens / len(parts) for part in parts} | {whole: tokens}
+        self._answers |= {*parts, whole}
+        return whole
+
+    def asked(self, messages: Sequence[Message], prefix: str = "") -> Tokens:
+        """Of a conversation. What a user says in nothing but a model's words is a new prompt, as long as the seed's."""
+        own = about_tokens(prefix)
+        total = Tokens(own, own)
+        for message in messages:
+            if message.role == "user" and self._is_written(message.content):
+                self._answers.discard(message.content)
+                self._known[message.content] = self.prompt
+            total += self.of(message.content)
+        return total
+
+    def of(self, text: str) -> Tokens:
+        """Of a text: of all made-up ones in it, and of its own words."""
+        if text not in self._known:
+            self._known[text] = self._composed(text)
+        return self._known[text]
+
+    def _composed(self, text: str) -> Tokens:
+        held, rest = NONE, text
+        for part in (part for mark in MARK.findall(text) for part in self._with(mark)):
+            if part in rest:
+                held, rest = held + self._known[part], rest.replace(part, "", 1)
+        own = about_tokens(rest)
+        return held + Tokens(own, own)
+
+    def _is_written(self, text: str) -> bool:
+        """Whether it is a model's answer, or a part of one, that was no prompt yet."""
+        if text in self._known:
+            return text in self._answers
+        marks = MARK.findall(text)
+        return len(marks) == 1 and any(whole in self._answers and text in whole for whole in self._with(marks[0]))
+
+    def _with(self, mark: str) -> tuple[str, ...]:
+        """The made-up texts that have a mark, the longest first."""
+        return self._marked[int(mark)] if int(mark) < len(self._marked) else ()
+
+    def _seed(self) -> Seed:
+        seed = made_up_seed(len(self._marked))
+        (asked,) = seed.messages
+        for text, tokens in ((asked.content, self.prompt), (seed.response, self.answer)):
+            self._marked.append((text,))
+            self._known[text] = tokens
+        return seed
+
+
+@lru_cache(maxsize=20_000)
+def made_up_seed(number: int) -> Seed:
+    """The seed whose prompt has this mark, and its answer the next one."""
+    words = " ".join(_word(WORDS * number + place) for place in range(WORDS))
+    asked = Message(role="user", content=f"What of {words} #{number}#")
+    return Seed(messages=(asked,), response=f"It is so #{number + 1}#")
+
+
+def _word(number: int) -> str:
+    """A word of five letters, another for each number below 26 to the power of 5."""
+    return "".join(chr(ord("a") + number // LETTERS**place % LETTERS) for place in range(5))
