@@ -1,4 +1,4 @@
-"""A benchmark of one's own: what it declares decides how its numbers are shown, which way is better, what may decide."""
+"""A benchmark of one's own: what it declares decides how its numbers are shown and which way is better."""
 
 import re
 from collections.abc import Sequence
