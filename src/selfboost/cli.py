@@ -47,7 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     try:
         parsed.command(parsed)
     except KeyboardInterrupt:
-        _stop(130, "stopped; nothing finished is lost: the same command goes on from here")
+        _stop(130, "interrupted; rerun the same command to resume")
     except BrokenPipeError:
         os._exit(0)
     except OSError as error:

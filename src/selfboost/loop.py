@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from selfboost import results, store
-from selfboost.agreement import check_agreement
 from selfboost.measures import Estimated, Measure, Measures, gain_of, measures_of, with_win_rate
 from selfboost.recipe import Recipe
 from selfboost.recipe_text import recipe_text
@@ -23,6 +22,7 @@ from selfboost.results import Beside, Decision, Iteration, Results, beside_place
 from selfboost.run import Run
 from selfboost.settings import Gate
 from selfboost.stages import Listener
+from selfboost.train import Sequenced
 
 TITLE = "The complete recipe of this run."
 """First line of a recipe that a run wrote."""
@@ -160,7 +160,7 @@ class Loop:
             self.save("running")
 
     def save(self, status: str, error: str = "") -> None:
-        """Write the summary; `error` is the sentence that a run broke off with."""
+        """Write the summary; `error` says why the run failed."""
         now = time.monotonic()
         self._seconds, self._clock = self._seconds + now - self._clock, now
         self._peak = max(self._peak, peak_memory())
@@ -225,3 +225,29 @@ def peak_memory() -> int:
     """Most memory this process held at once, in bytes."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024
+
+
+def check_agreement(run: Run, model: Model) -> float | None:
+    """Mean absolute difference, in nats per token, over a few answers the model just gave; None where it gave none.
+
+    Raises:
+        ValueError: the difference is beyond the recipe's `run.agreement`.
+    """
+    answers = run.recent(model)
+    if not answers:
+        return None
+    sequences = [Sequenced(prompt_ids=a.prompt_ids, token_ids=a.token_ids) for a in answers]
+    trained = run.trainer.logps(model, sequences)
+    differences = [
+        abs(mine - theirs)
+        for answer, logps in zip(answers, trained, strict=True)
+        for mine, theirs in zip(answer.logps, logps, strict=True)
+    ]
+    mean = sum(differences) / len(differences)
+    if not mean <= run.recipe.run.agreement:
+        raise ValueError(
+            f"{model.name}: log-probabilities of sampler and trainer differ by {mean:.3g} nats per token, "
+            f"more than run.agreement = {run.recipe.run.agreement}; the engine runs other weights, another precision "
+            "or another tokenisation than the trainer"
+        )
+    return mean

@@ -115,9 +115,7 @@ def test_a_stop_signal_says_how_to_go_on(tmp_path: Path, sent: signal.Signals) -
         time.sleep(0.01)
     os.kill(child, sent)
     assert wait(child) == 130
-    assert only_sentence((tmp_path / "log").read_text()) == (
-        "selfboost: stopped; nothing finished is lost: the same command goes on from here"
-    )
+    assert only_sentence((tmp_path / "log").read_text()) == ("selfboost: interrupted; rerun the same command to resume")
     go_on(path, root, tmp_path / "whole")
 
 

@@ -156,7 +156,7 @@ def test_check_prints_every_stage_that_will_run(
     before = sorted(tmp_path.rglob("*"))
     code, written, error = call(capsys, "check", path)
     assert (code, error) == (0, "")
-    assert "The recipe is complete and fits together." in written
+    assert "The recipe is valid." in written
     assert sorted(tmp_path.rglob("*")) == before
     code, *_ = call(capsys, "run", path, "--into", tmp_path / "run")
     assert code == 0
@@ -222,7 +222,7 @@ def test_init_writes_a_recipe_that_check_accepts(
         changes += [f"method.data={tmp_path / 'pairs.jsonl'}"]
     code, written, error = call(capsys, "check", path, *(word for change in changes for word in ("--set", change)))
     assert (code, error) == (0, "")
-    assert "The recipe is complete and fits together." in written
+    assert "The recipe is valid." in written
 
 
 def test_init_never_overwrites(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

@@ -113,6 +113,6 @@ def test_a_plan_says_what_noise_takes_where_there_is_noise(
         written = capsys.readouterr().out
         assert max(map(len, written.splitlines())) <= 80
         words = " ".join(written.split())
-        assert ("Disk while training, about:" in words) == said
+        assert ("Estimated disk while training:" in words) == said
         assert ("of the training memory are noise's" in words) == said
         assert ("optimiser (all but the noise's) over the GPUs" in words) == said

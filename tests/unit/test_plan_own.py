@@ -16,7 +16,7 @@ import re
 from dataclasses import dataclass, replace
 from typing import Annotated
 
-from selfboost import Method, Origin, Sampling
+from selfboost import Measure, Method, Origin, Sampling
 from selfboost.records import Rated, user_prompt
 from selfboost.scorers import ScoringWork
 from selfboost.setting_types import Count
@@ -92,6 +92,10 @@ class Shortness:
     """Of five answers to the first prompts."""
 
     prompts: Count = 90
+
+    @property
+    def measures(self):
+        return {"sampled": Measure(title="length of answers", unit="tokens", better="lower")}
 
     def rate(self, run, model, examples, split):
         some = examples[: self.prompts]

@@ -130,7 +130,7 @@ def test_a_running_folder_one_without_measures_and_one_without_pairs_have_a_page
 def test_a_run_that_broke_off_says_so_at_the_head(copy: Path) -> None:
     change(copy, status="failed", error="the scorer said <nothing>.")
     text = page_of(copy)
-    shown = "The run broke off: the scorer said &lt;nothing&gt;; start it again to go on. This page shows"
+    shown = "The run failed: the scorer said &lt;nothing&gt;; rerun to resume. This page shows"
     assert 0 < text.index(shown) < text.index("<h2")
 
 

@@ -157,7 +157,7 @@ def test_a_run_that_broke_off_says_with_what_and_others_say_nothing_of_it(
     copy: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     print_summary(copy)
-    assert "broke off" not in capsys.readouterr().out
+    assert "failed:" not in capsys.readouterr().out
     assert summary(copy).error == ""
     change(copy, status="failed", error="iteration 1: the scorer said nothing.")
     dead = subprocess.Popen([sys.executable, "-c", ""])
@@ -166,7 +166,7 @@ def test_a_run_that_broke_off_says_with_what_and_others_say_nothing_of_it(
     (copy / "lock").write_text(lock.replace(f"process {os.getpid()} ", f"process {dead.pid} "))
     assert summary(copy).status == "failed"
     print_summary(copy)
-    sentence = "broke off: iteration 1: the scorer said nothing; start it again to go on"
+    sentence = "failed: iteration 1: the scorer said nothing; rerun to resume"
     assert sentence in capsys.readouterr().out.replace("\n", " ")
 
 

@@ -214,9 +214,7 @@ class ChatTokenizer:
                 break
         eos = cast("int | None", cast(Any, self.raw).eos_token_id)
         if eos is None:
-            self._notes.append(
-                "nothing marks the end of an answer (no EOS token): answers end at the token limit alone"
-            )
+            self._notes.append("no EOS token: answers stop only at max_tokens")
         else:
             self._notes.append("the chat template ends no answer: the EOS token is put behind it")
         return eos

@@ -96,7 +96,7 @@ def _missing(recipe: Recipe) -> list[str]:
         if isinstance(recipe.trainer, Demanding):
             recipe.trainer.require(recipe.training)
     except ValueError as error:
-        return [f"here the run would stop at once: {error}"]
+        return [f"this machine cannot run the recipe: {error}"]
     return []
 
 

@@ -30,7 +30,7 @@ def show_plan(found: Plan) -> None:
     console.print(_totals(found.stages))
     for line in _explained(found):
         console.print(escape(fill(line, console.width - 1, subsequent_indent="  ", break_on_hyphens=False)))
-    console.print("The recipe is complete and fits together.")
+    console.print("The recipe is valid.")
 
 
 def _stages(stages: Iterable[PlannedStage]) -> Table:
@@ -74,9 +74,9 @@ def _explained(found: Plan) -> list[str]:
     shares = ", ".join(f"{share:.0%} in {work}" for work, share in SHARES.items())
     lines = _longest(found.stages)
     held = ", ".join(f"{work} {size_text(size)}" for work, size in found.memory.items() if size != 0)
-    lines += [f"Memory of one device, about: {held}.", f"Disk, about: {size_text(found.disk)} of trained models."]
+    lines += [f"Estimated memory per device: {held}.", f"Estimated disk: {size_text(found.disk)} of trained models."]
     if kept := found.disk_while_training:
-        lines.append(f"Disk while training, about: {size_text(kept)} of the reference's states at rejected answers.")
+        lines.append(f"Estimated disk while training: {size_text(kept)} of the reference's states at rejected answers.")
     lines += [
         "",
         *(f"- {note}" for note in found.notes),

@@ -52,7 +52,7 @@ class Judge:
     lowest: float = 0.0
     """Least score; a number below it is no score."""
     highest: float = 100.0
-    """Most score; a number above it is no score."""
+    """Highest valid score; higher numbers are rejected."""
     threshold: float = 0.0
     """Gap from which a pair is kept, in points."""
 

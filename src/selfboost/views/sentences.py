@@ -101,9 +101,9 @@ def gate_row(told: RunSummary, entry: IterationSummary | BesideSummary) -> Measu
 
 
 def broke_off(told: RunSummary) -> str:
-    """What a run broke off with, and what to do; empty where it did not."""
+    """Why a run failed, and what to do; empty if it did not."""
     failed = told.status == "failed" and told.error
-    return f"broke off: {told.error.rstrip('.')}; start it again to go on" if failed else ""
+    return f"failed: {told.error.rstrip('.')}; rerun to resume" if failed else ""
 
 
 def against_beside(told: RunSummary, entry: BesideSummary) -> str:

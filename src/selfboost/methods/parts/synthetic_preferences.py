@@ -152,5 +152,5 @@ class SyntheticPreferences(OwnAnswers):
             hint = "" if self.prompts_from == "seed" else " (method.more_prompts)"
             run.say(
                 f"iteration {run.iteration}: {kept} of the {self.pairs} wanted pairs, out of {candidates} candidates; "
-                f"{why}{hint}, so it trains on those"
+                f"{why}{hint}; training on these {kept} instead"
             )

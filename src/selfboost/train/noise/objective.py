@@ -175,8 +175,8 @@ def strong(start: float) -> list[str]:
     if abs(start) <= STRONG:
         return []
     return [
-        f"the noise began with a mean β·m of {start:.3g}: beyond about -{STRONG:g} every pair pulls with its whole "
-        'weight, and both log-probabilities may collapse; loss.noise.scale = "auto" finds a scale'
+        f"the noise began with a mean β·m of {start:.3g}: beyond about -{STRONG:g} the loss saturates "
+        'and both log-probabilities may collapse; loss.noise.scale = "auto" finds a scale'
     ]
 
 
