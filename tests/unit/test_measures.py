@@ -1,4 +1,4 @@
-"""A benchmark of one's own: what it declares decides how its numbers are shown and which way is better."""
+"""A benchmark of one's own: what it declares says how numbers are shown, which way is better, and what may decide."""
 
 import re
 from collections.abc import Sequence
@@ -23,7 +23,6 @@ from selfboost.views.sentences import headline
 from selfboost.views.summary import summary
 from selfboost.views.table import print_summary, table_cells
 
-WORD = "good"
 GATES = ("right", "mistakes")
 
 
@@ -61,7 +60,7 @@ class Own:
         ]
 
 
-def own(folder: Path, **settings: object) -> Path:
+def own(folder: Path) -> Path:
     """A recipe whose benchmark is that one."""
     run, gate = {"iterations": 3, "beside": ["seed_sft"]}, {"measure": "right"}
     path = write_recipe(folder, "spin", run=run, gate=gate, training={"learning_rate": 1.0})
