@@ -88,10 +88,13 @@ class Notebook:
 
     @property
     def in_words(self) -> str:
-        """What the notes say, and the settings that the last of them depends on."""
-        told = "; ".join(f"{words(name)}: {', '.join(_told(note))}" for name, note in self.kept.items())
-        deciding = [note.decided_by for note in self._notes.values() if note.decided_by]
-        return f"{told} (look at {deciding[-1]})" if deciding else told
+        """What the notes say: `improver: seeds 30, kept 12; prompts: …`."""
+        return "; ".join(f"{words(name)}: {', '.join(_told(note))}" for name, note in self.kept.items())
+
+    @property
+    def decided_by(self) -> str:
+        """The settings that the last of the notes depends on; empty where none says."""
+        return next((note.decided_by for note in reversed(self._notes.values()) if note.decided_by), "")
 
 
 def read_note(notes: Kept, kind: type[SomeNote]) -> SomeNote | None:

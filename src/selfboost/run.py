@@ -272,8 +272,9 @@ class Run:
         with self.stages.open(self._place(name), verb, parts | {"seed": seed}, len(records)) as stage:
             if stage.card is None:
                 if not records:
-                    why = self.notes.in_words or "the seed gives no example (look at seed)"
-                    raise ValueError(f"{self._place(name)}: there is nothing to train on; {why}")
+                    why = self.notes.in_words or "the seed gives no example"
+                    change = self.notes.decided_by or "the seed"
+                    raise ValueError(f"{self._place(name)}: there is nothing to train on ({why}); change {change}")
                 stage.replace_rows(records)
                 into = stage.result_folder()
                 result = train(into=into, seed=seed, progress=stage.progress)

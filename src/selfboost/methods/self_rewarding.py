@@ -35,7 +35,7 @@ SCORE = r"Score:\s*(\d+(?:\.\d+)?)"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Judgements(Counts, decided_by="method.template and method.score"):
+class Judgements(Counts, decided_by="method.template or method.score"):
     """How many replies gave points."""
 
 

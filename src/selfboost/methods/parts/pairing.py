@@ -19,7 +19,7 @@ Item = TypeVar("Item")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Filtered(Counts, kept_as="filter", decided_by="method.filter and scorer.threshold"):
+class Filtered(Counts, kept_as="filter", decided_by="method.filter or scorer.threshold"):
     """What became of candidate pairs."""
 
 
