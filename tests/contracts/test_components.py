@@ -8,18 +8,23 @@ from pathlib import Path
 
 import pytest
 
-from selfboost import plugins
+from fake_recipes import write_recipe
+from selfboost import plugins, recipe
 from selfboost.recipe_text import field_docs
+from selfboost.run import Run
+from selfboost.stages import Silent
 
 SOURCE = Path(plugins.__file__).parent
 COMPONENTS = [(role, kind) for role in plugins.FOLDERS for kind in plugins.kinds(role)]
+BENCHMARKS = {"held_out": ["benchmark.greedy=false"]}
+"""Settings that change what a benchmark rates."""
 BEHAVIOUR = {
     "method": ["iterate"],
     "loss": ["losses", "rewards", "needs_reference", "head"],
     "engine": ["open", "tokenizer", "fingerprint"],
     "trainer": ["finetune", "prefer", "logps", "rewards"],
     "scorer": ["score", "needs", "threshold"],
-    "benchmark": ["rate"],
+    "benchmark": ["rate", "measures"],
 }
 
 
@@ -54,6 +59,22 @@ def test_does_what_its_role_asks(role: str, kind: str) -> None:
     found = plugins.load(role, kind)
     missing = [name for name in BEHAVIOUR[role] if not hasattr(found, name) and name not in field_docs(found)]
     assert not missing
+
+
+@pytest.mark.parametrize("kind", plugins.kinds("benchmark"))
+def test_a_benchmark_declares_exactly_the_measures_that_it_rates(kind: str, tmp_path: Path) -> None:
+    path = write_recipe(tmp_path, "seed_sft")
+    for settings in ([], BENCHMARKS.get(kind, [])):
+        read = recipe.read(path, [f"benchmark.kind={kind}", *settings])
+        run = Run(read, tmp_path / "run", Silent())
+        run.begin(0, run.initial)
+        rated = read.benchmark.rate(run, run.initial, run.held_out, "held_out")
+        assert {tuple(row.values) for row in rated} == {tuple(read.measures)}
+        for name, measure in read.measures.items():
+            assert measure.title[0].islower(), name
+            assert measure.unit, name
+            values = [value for row in rated for value in row.values[name] if value is not None]
+            assert not measure.share or all(0 <= value <= 1 for value in values), name
 
 
 def test_reading_and_listing_need_no_gpu_stack() -> None:

@@ -137,10 +137,18 @@ class Story:
             rule = iteration["why"].rpartition("; ")[2]
             lines.append(f"  decision: {iteration['decision']} ({rule}); the policy is now {iteration['policy']}")
             lines += [
-                f"    {what}: {_counts(told) if isinstance(told, dict) else told}"
-                for what, told in iteration["notes"].items()
+                f"    {what.replace('_', ' ')}: {_counts(_flat(told))}" for what, told in iteration["notes"].items()
             ]
         return lines
+
+
+def _flat(note: dict[str, Any], within: str = "") -> dict[str, Any]:
+    """A note's fields and what is in them, named in words."""
+    flat: dict[str, Any] = {}
+    for key, value in note.items():
+        name = " ".join([within, key.replace("_", " ")]).strip()
+        flat |= _flat(value, "" if key == "counts" else name) if isinstance(value, dict) else {name: value}
+    return flat
 
 
 def _short(text: str) -> str:

@@ -180,7 +180,7 @@ def test_dnpo_chooses_the_generated_answer_where_it_scores_at_least_as_much_as_g
     by = makers(story, pairs, "chosen")
     assert set(by) == {"given", policy(t - 1)}, "the golden run has labels of both kinds in every iteration"
     labels = story.summary["iterations"][t]["notes"]["labels"]
-    assert (labels["gold chosen"], labels["generated chosen"]) == (by["given"], by[policy(t - 1)])
+    assert (labels["gold_chosen"], labels["generated_chosen"]) == (by["given"], by[policy(t - 1)])
 
 
 def test_dnpo_scores_gold_once_and_its_own_answers_in_every_labelled_iteration() -> None:

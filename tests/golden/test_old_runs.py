@@ -6,11 +6,20 @@ from pathlib import Path
 import pytest
 
 from fake_recipes import run
+from selfboost.measures import Measure
+from selfboost.methods.parts.beta_search import BetaSearched
+from selfboost.methods.parts.distributions import Movement
+from selfboost.methods.parts.improver import ImproverSeeds
+from selfboost.methods.parts.labelling import Labels, Scores
+from selfboost.methods.parts.pairing import Filtered, GoldPairs
+from selfboost.methods.parts.synthetic_preferences import PairYield
+from selfboost.prompts.generator import WrittenPrompts
 from selfboost.records import Pair
 from selfboost.report import write_report
 from selfboost.store import cards, read_rows
 from selfboost.views.pair_view import print_pair
-from selfboost.views.summary import print_summary, summary
+from selfboost.views.summary import summary
+from selfboost.views.table import print_summary
 
 ARCHIVE = Path(__file__).parent / "runs-0.1.0.tar.xz"
 METHODS = ("synpo", "dnpo")
@@ -27,12 +36,41 @@ def old(tmp_path: Path) -> Path:
 def test_an_old_folder_is_shown_and_reported(old: Path, method: str, capsys: pytest.CaptureFixture[str]) -> None:
     root = old / method / "run"
     found = summary(root)
-    assert [entry["decision"] for entry in found["iterations"]] == ["initial", "promoted", "promoted"]
+    assert [entry.decision for entry in found.iterations] == ["initial", "promoted", "promoted"]
+    assert found.measure("sampled") == Measure(title="score of sampled answers", unit="share")
+    assert found.measure("length").unit == "tokens"
+    assert found.measure("win_rate").share
     print_summary(root)
-    assert "promoted: validation sampled" in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert "promoted: validation sampled" in shown
+    assert "percentage points" in shown
     page = write_report(root).read_text()
     told = {"synpo": ["passed the filter", "beta"], "dnpo": ["Self-play", "chosen"]}[method]
     assert all(words in page for words in told)
+
+
+def test_the_notes_of_old_folders_are_read_as_those_of_new_ones(old: Path) -> None:
+    synpo, dnpo = (summary(old / method / "run").iterations[2] for method in METHODS)
+    wanted = (ImproverSeeds, WrittenPrompts, Filtered, PairYield, BetaSearched)
+    assert [type(synpo.note(kind)) for kind in wanted] == list(wanted)
+    assert set(synpo.notes) == {kind.kept_as for kind in wanted}
+    searched, passed, filtered = synpo.note(BetaSearched), synpo.note(PairYield), synpo.note(Filtered)
+    assert searched is not None
+    assert (searched.measure, set(searched.tried)) == ("sampled", {"2", "4"})
+    assert passed is not None
+    assert filtered is not None
+    assert passed.pass_rate == pytest.approx(filtered.counts["kept"] / filtered.counts["candidates"], abs=1e-4)
+    labels = Labels(gold_chosen=5, generated_chosen=5, no_pair={}, ties=0, unscored=0, changed=5)
+    assert dnpo.note(Labels) == labels
+    scores = Scores(gold_mean=0, generated_mean=-0.109688, generated_beats_gold=0.5, ties=0, without_a_value=0)
+    assert dnpo.note(Scores) == scores
+    moved = dnpo.note(Movement)
+    assert moved is not None
+    assert moved.kl_to_previous is not None
+    assert moved.kl_to_previous.low == pytest.approx(-1.4511328)
+    assert moved.distance_of_generated_by_chance == pytest.approx(0.0416812, rel=1e-5)
+    first = summary(old / "dnpo" / "run").iterations[1]
+    assert first.note(GoldPairs) == GoldPairs(counts={"kept": 10})
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -53,4 +91,6 @@ def test_an_old_folder_is_resumed_without_computing_anything_again(old: Path, me
     assert {name.partition("/")[0] for name in heard.reused_stages} >= {"prepare", "iteration-1", "iteration-2"}
     after = summary(root)
     for name in ("decision", "why", "measures", "validation"):
-        assert [entry[name] for entry in after["iterations"]] == [entry[name] for entry in before["iterations"]]
+        assert [getattr(entry, name) for entry in after.iterations] == [getattr(e, name) for e in before.iterations]
+    if method == "dnpo":
+        assert [entry.notes for entry in after.iterations] == [entry.notes for entry in before.iterations]

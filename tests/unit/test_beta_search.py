@@ -16,7 +16,7 @@ BETAS = (2.0, 4.0, 8.0)
 def searched(tmp_path: Path, **search: Any) -> tuple[Path, dict[str, store.StageCard], list[dict[str, Any]]]:
     root = tmp_path / "run"
     run(write_recipe(tmp_path, "synpo", method__search={"betas": BETAS} | search), root)
-    notes = [iteration["notes"]["beta search"] for iteration in summary(root)["iterations"][1:]]
+    notes = [iteration["notes"]["beta_search"] for iteration in summary(root)["iterations"][1:]]
     return root, {card.name: card for card in store.cards(root)}, notes
 
 
@@ -29,7 +29,8 @@ def test_the_policy_is_the_candidate_that_is_best_on_validation(tmp_path: Path) 
     root, cards, notes = searched(tmp_path)
     for t, note in enumerate(notes, start=1):
         found = {beta: measured(root, cards[f"iteration-{t}/beta-{beta:g}/measure-validation"]) for beta in BETAS}
-        assert note == {f"beta {beta:g}": pytest.approx(found[beta]) for beta in BETAS} | {"chosen": note["chosen"]}
+        assert note["tried"] == {f"{beta:g}": pytest.approx(found[beta]) for beta in BETAS}
+        assert note["measure"] == "sampled"
         assert found[note["chosen"]] == max(found.values())
         assert f"iteration-{t}/policy" not in cards
         policy = summary(root)["iterations"][t]["policy"]
@@ -60,7 +61,7 @@ def test_a_small_budget_tries_on_few_pairs_and_trains_on_all(tmp_path: Path) -> 
 
 def test_a_search_in_the_first_iteration_alone_keeps_its_choice(tmp_path: Path) -> None:
     root, cards, notes = searched(tmp_path, iterations="first")
-    assert notes[1] == {"chosen": notes[0]["chosen"]}
+    assert notes[1] == {"chosen": notes[0]["chosen"], "tried": {}, "measure": ""}
     assert cards["iteration-2/policy"].parts["loss"]["beta"] == notes[0]["chosen"]
     assert not [name for name in cards if name.startswith("iteration-2/beta")]
     # A resumed run finds the choice again.
@@ -70,11 +71,24 @@ def test_a_search_in_the_first_iteration_alone_keeps_its_choice(tmp_path: Path) 
 
 
 def test_the_measure_that_decides_has_a_name(tmp_path: Path) -> None:
-    _, _, notes = searched(tmp_path, measure="length")
-    assert all(note[f"beta {note['chosen']:g}"] == max(note[f"beta {beta:g}"] for beta in BETAS) for note in notes)
-    with pytest.raises(ValueError, match=r"method.search.measure = 'luck': the benchmark measures .*sampled"):
-        searched(tmp_path / "other", measure="luck")
-    assert not (tmp_path / "other" / "run" / "stages" / "iteration-1" / "prompts").exists()
+    _, _, notes = searched(tmp_path, measure="ended")
+    assert all(note["tried"][f"{note['chosen']:g}"] == max(note["tried"].values()) for note in notes)
+    assert {note["measure"] for note in notes} == {"ended"}
+
+
+@pytest.mark.parametrize(
+    ("measure", "why"),
+    [
+        ("greedi", r"the benchmark has no such measure \(did you mean 'greedy'\?\)"),
+        ("length", "neither higher nor lower is better"),
+    ],
+)
+def test_a_measure_that_cannot_decide_is_refused_before_any_work(tmp_path: Path, measure: str, why: str) -> None:
+    with pytest.raises(
+        ValueError, match=rf"method.search.measure = '{measure}': {why}; allowed: greedy, sampled, ended"
+    ):
+        searched(tmp_path, measure=measure)
+    assert not (tmp_path / "run" / "stages").exists()
 
 
 def test_what_cannot_be_searched_is_said(tmp_path: Path) -> None:

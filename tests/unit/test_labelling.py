@@ -12,7 +12,7 @@ import pytest
 
 from fake_recipes import Heard, write_recipe
 from selfboost import recipe
-from selfboost.methods.parts.labelling import CHANGED, COUNTED, Labelling
+from selfboost.methods.parts.labelling import Labelling, Labels, Scores
 from selfboost.methods.parts.pairing import gold_pairs
 from selfboost.records import Answer, Model, Pair, Verdict
 from selfboost.run import Run
@@ -92,6 +92,18 @@ def generated(pairs: Sequence[Pair]) -> list[bool]:
     return [pair.chosen.model == "m" for pair in pairs]
 
 
+def labels(run: Run) -> Labels:
+    note = run.notes.get(Labels)
+    assert note is not None
+    return note
+
+
+def scores(run: Run) -> Scores:
+    note = run.notes.get(Scores)
+    assert note is not None
+    return note
+
+
 GAPS = (-2.0, -1.0, 0.0, 1.0, 2.0, 0.0, -1.0, 3.0, 0.5, -0.5)
 
 
@@ -101,7 +113,7 @@ def test_minus_infinity_flips_every_pair() -> None:
     flipped, plain = Labelling(threshold=-math.inf).label(run, answers), gold_pairs(run, answers)
     assert len(plain) == len(GAPS)
     assert [(p.prompt, p.chosen, p.rejected) for p in flipped] == [(p.prompt, p.rejected, p.chosen) for p in plain]
-    assert run.notes["labels"]["generated chosen"] == len(GAPS)
+    assert labels(run).generated_chosen == len(GAPS)
 
 
 def test_infinity_makes_the_pairs_of_spin() -> None:
@@ -121,10 +133,10 @@ def test_who_is_chosen_follows_from_the_gap(threshold: float, ties: Any) -> None
     wins = [gap > threshold or (gap == threshold and ties == "generated") for gap in kept]
     assert generated(pairs) == wins
     assert [pair.gap for pair in pairs] == [gap if win else -gap for gap, win in zip(kept, wins, strict=True)]
-    labels = run.notes["labels"]
-    assert labels["ties"] == GAPS.count(threshold)
-    assert (labels["generated chosen"], labels["gold chosen"]) == (sum(wins), len(wins) - sum(wins))
-    assert labels.get("dropped as a tie", 0) == len(GAPS) - len(kept)
+    found = labels(run)
+    assert found.ties == GAPS.count(threshold)
+    assert (found.generated_chosen, found.gold_chosen) == (sum(wins), len(wins) - sum(wins))
+    assert found.no_pair.get("dropped as a tie", 0) == len(GAPS) - len(kept)
 
 
 def test_the_default_is_the_papers_ties_go_to_the_generated_answer() -> None:
@@ -148,10 +160,10 @@ def test_without_a_verdict_the_human_label_stays_or_the_pair_goes(threshold: flo
     kept = Labelling(threshold=threshold).label(run, answers)
     assert generated(kept) == [False, threshold != math.inf]
     assert (kept[0].gap, kept[0].chosen_score) == (None, gold_values(run)[0])
-    assert run.notes["labels"]["unscored"] == 1
+    assert labels(run).unscored == 1
     dropped = Labelling(threshold=threshold, unscored="drop").label(run, answers)
     assert dropped == kept[1:]
-    assert run.notes["labels"]["unscored"] == run.notes["labels"]["dropped without a score"] == 1
+    assert labels(run).unscored == labels(run).no_pair["dropped without a score"] == 1
 
 
 def test_what_makes_no_pair_is_counted_by_its_reason() -> None:
@@ -165,7 +177,9 @@ def test_what_makes_no_pair_is_counted_by_its_reason() -> None:
         assert [pair.chosen for pair in pairs] == [good]
         reasons = {"failed answer": 1, "empty answer": 1, "chosen equals rejected": 1}
         changed = 1 if tie == "generated" else 0
-        assert run.notes["labels"] == dict.fromkeys(COUNTED, 0) | {"generated chosen": 1, CHANGED: changed} | reasons
+        assert labels(run) == Labels(
+            gold_chosen=0, generated_chosen=1, no_pair=reasons, ties=0, unscored=0, changed=changed
+        )
 
 
 @pytest.mark.parametrize("ties", ["generated", "gold", "drop"])
@@ -177,20 +191,19 @@ def test_every_prompt_is_counted_once(threshold: float, ties: Any, unscored: Any
     said = [value + kind for value, kind in zip(gold_values(run), kinds, strict=False)]
     said += ["no number", "none", " ", "", run.seeds[8].answer.text, 0.0]
     pairs = Labelling(threshold=threshold, ties=ties, unscored=unscored).label(run, own(run, said))
-    labels = dict(run.notes["labels"])
-    beside = {name: labels.pop(name) for name in ("ties", "unscored", CHANGED)}
-    assert sum(labels.values()) == len(said)
-    assert len(pairs) == labels["gold chosen"] + labels["generated chosen"]
-    assert all(0 <= count <= len(said) for count in beside.values())
+    found = labels(run)
+    assert found.gold_chosen + found.generated_chosen + sum(found.no_pair.values()) == len(said)
+    assert len(pairs) == found.gold_chosen + found.generated_chosen
+    assert all(0 <= count <= len(said) for count in (found.ties, found.unscored, found.changed))
 
 
 def test_a_scorer_that_compares_sees_both_side_by_side_and_agrees_with_one_that_does_not() -> None:
     alone, beside = begun(Number()), begun(HigherNumber())
     one, two = (Labelling().label(run, above_gold(run, GAPS)) for run in (alone, beside))
     assert [(p.chosen, p.rejected) for p in one] == [(p.chosen, p.rejected) for p in two]
-    assert alone.notes["labels"] == beside.notes["labels"]
-    for name in ("generated beats gold", "ties", "without a value"):
-        assert alone.notes["scores"][name] == beside.notes["scores"][name]
+    assert labels(alone) == labels(beside)
+    for name in ("generated_beats_gold", "ties", "without_a_value"):
+        assert getattr(scores(alone), name) == getattr(scores(beside), name)
     assert [stages(run) for run in (alone, beside)] == [
         ["iteration-1/own-scores", "prepare/gold-scores"],
         ["iteration-1/label-scores"],
@@ -230,7 +243,7 @@ def test_labels_that_change_are_counted_against_the_prompts_last_ones() -> None:
     for iteration, gaps in enumerate([(1, 1, -1, -1), (1, -1, 1, -1), (-1, -1, 1, 1, 1)], start=1):
         run.begin(iteration, run.initial)
         Labelling().label(run, above_gold(run, gaps))
-        changed.append(run.notes["labels"][CHANGED])
+        changed.append(labels(run).changed)
     assert changed == [2, 2, 3], "a prompt without an earlier label was gold's"
 
 
@@ -238,18 +251,18 @@ def test_how_gold_and_generated_answers_compare_is_in_the_record() -> None:
     run = begun()
     answers = [*above_gold(run, (4.0, 0.0, -1.0)), *own(run, ["", "", "", "no number"])[3:]]
     Labelling(threshold=2.0).label(run, answers)
-    golds, scores = gold_values(run), run.notes["scores"]
-    assert scores["gold mean"] == pytest.approx(sum(golds[:4]) / 4)
-    assert scores["generated mean"] == pytest.approx((sum(golds[:3]) + 3) / 3)
-    assert scores["generated beats gold"] == scores["ties"] == pytest.approx(1 / 3, abs=1e-6)
-    assert scores["without a value"] == 0.25
+    golds, found = gold_values(run), scores(run)
+    assert found.gold_mean == pytest.approx(sum(golds[:4]) / 4)
+    assert found.generated_mean == pytest.approx((sum(golds[:3]) + 3) / 3)
+    assert found.generated_beats_gold == found.ties == pytest.approx(1 / 3, abs=1e-6)
+    assert found.without_a_value == 0.25
 
 
 def test_a_scorer_that_says_nothing_at_all_is_no_labeller() -> None:
     run = begun()
     with pytest.raises(ValueError, match=r"iteration 1: the scorer gave no score to any pair, so no label is"):
         Labelling().label(run, own(run, ["nothing", "at all"]))
-    assert run.notes["labels"]["unscored"] == 2
+    assert labels(run).unscored == 2
 
 
 @pytest.mark.parametrize(("unscored", "loud"), [(0, False), (1, False), (2, True)])
@@ -273,4 +286,4 @@ def test_where_nothing_has_a_value_nothing_is_averaged() -> None:
     run = begun()
     with pytest.raises(ValueError, match="no score to any pair"):
         Labelling().label(run, own(run, ["nothing", "at all"]))
-    assert run.notes["scores"] == {"gold mean": sum(gold_values(run)[:2]) / 2, "without a value": 1.0}
+    assert scores(run) == Scores(gold_mean=sum(gold_values(run)[:2]) / 2, without_a_value=1.0)

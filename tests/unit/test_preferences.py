@@ -64,7 +64,7 @@ def test_what_is_no_pair_or_measured_is_left_out_and_counted(tmp_path: Path) -> 
     path = written(tmp_path, *good, *bad, *measured)
     root = tmp_path / "run"
     run(write_recipe(tmp_path, "manual_data", method={"data": str(path)}), root)
-    counts = summary(root)["iterations"][1]["notes"]["pairs"]
+    counts = summary(root)["iterations"][1]["notes"]["pairs"]["counts"]
     assert counts["equals a held_out prompt"] == counts["equals a validation prompt"] == 4
     assert counts["kept"] == 4 + 10, "a prompt of the seed itself may be trained on"
     assert counts["chosen equals rejected"] == 1

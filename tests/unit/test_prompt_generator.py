@@ -96,7 +96,7 @@ def test_every_keyword_list_is_used_once_and_counted(tmp_path: Path) -> None:
     texts = [text for texts in made for text in texts]
     assert len(set(texts)) == len(texts)
     for t in (1, 2, 3):
-        counts = dict(summary(root)["iterations"][t]["notes"]["prompts"])
+        counts = dict(summary(root)["iterations"][t]["notes"]["prompts"]["counts"])
         assert counts.pop("keyword lists") == sum(counts.values()) == len(outputs(root, t)) == 24
         assert counts["kept"] == len(made[t - 1])
 
@@ -109,7 +109,7 @@ def test_a_question_is_taken_once_in_all_iterations(tmp_path: Path) -> None:
     root = tmp_path / "run"
     run(path, root)
     first, second = prompts_made(root, 1), prompts_made(root, 2)
-    notes = [iteration["notes"]["prompts"] for iteration in summary(root)["iterations"][1:]]
+    notes = [iteration["notes"]["prompts"]["counts"] for iteration in summary(root)["iterations"][1:]]
     assert len({*first, *second}) == len(first) + len(second) <= 10
     assert notes[0]["duplicate"] > 0
     assert notes[1]["duplicate"] > 0
@@ -141,7 +141,7 @@ def test_a_measured_prompt_is_never_made_again(tmp_path: Path, split: str) -> No
     root = tmp_path / "run"
     run(path, root)
     assert set(prompts_made(root, 1)) <= {"8", "9"}
-    counts = summary(root)["iterations"][1]["notes"]["prompts"]
+    counts = summary(root)["iterations"][1]["notes"]["prompts"]["counts"]
     assert counts[f"equals a {split} prompt"] > 0
     pairs = store.read_card(root / "stages" / "iteration-1" / "policy")
     assert pairs is not None

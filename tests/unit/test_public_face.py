@@ -43,7 +43,7 @@ def test_every_public_name_is_there_and_documented(name: str) -> None:
 
 
 def test_an_unknown_name_says_what_there_is() -> None:
-    with pytest.raises(AttributeError, match="it offers Answer, Example"):
+    with pytest.raises(AttributeError, match="it offers Answer, Counts, Example"):
         _ = selfboost.nothing_like_it
 
 
@@ -61,8 +61,8 @@ def test_the_readmes_own_method_runs_as_it_stands(tmp_path: Path, monkeypatch: p
     recipe = selfboost.read_recipe(tmp_path / "recipe.toml")
     selfboost.boost(recipe, tmp_path / "out", Silent())
     found = selfboost.show(tmp_path / "out")
-    assert [i["decision"] for i in found["iterations"]] == ["initial", "promoted", "promoted"]
-    assert found["iterations"][2]["pairs"] > 0
+    assert [i.decision for i in found.iterations] == ["initial", "promoted", "promoted"]
+    assert found.iterations[2].pairs > 0
     assert selfboost.write_report(tmp_path / "out").read_text().startswith("<!doctype html>")
 
 

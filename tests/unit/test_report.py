@@ -21,7 +21,8 @@ from selfboost.report.markup import VOID, Html, said, tag
 from selfboost.report.material import Story, read_story
 from selfboost.report.prompts import read_run_prompts
 from selfboost.report.rounds import example
-from selfboost.views.summary import interval, summary
+from selfboost.views.sentences import interval
+from selfboost.views.summary import summary
 
 
 class Balance(HTMLParser):
@@ -100,7 +101,9 @@ def searched(root: Path, *, trained_again: bool) -> Story:
     if trained_again:
         training_stage(root, "iteration-1/policy", pairs, 0.7)
     told = store.read_json(root / "run.json")
-    told["iterations"][1]["notes"] = {"beta search": {"beta 2": 0.512, "beta 10": 0.75, "chosen": 10.0}}
+    told["iterations"][1]["notes"] = {
+        "beta_search": {"chosen": 10.0, "tried": {"2": 0.512, "10": 0.75}, "measure": "sampled"}
+    }
     change(root, iterations=told["iterations"])
     story = read_story(root)
     assert len({pair.id for pair in pairs}) == len(pairs) == story.rounds[1].pairs.count
@@ -110,8 +113,10 @@ def searched(root: Path, *, trained_again: bool) -> Story:
 
 def test_the_page_of_a_run_is_self_contained_and_tells_its_truths(copy: Path) -> None:
     text, told = page_of(copy), summary(copy)
-    last = told["iterations"][-1]["measures"]["sampled"]
-    assert interval(last, "gain_", share=True) in text
+    last = told.iterations[-1].measures["sampled"]
+    assert interval(last.gained, share=True, signed=True) in text
+    assert "score of sampled answers (%); decides" in text
+    assert "Held-out length of answers: " in text
     assert "8 held-out prompts" in text
     assert "one run with one seed" in text
     for card in store.cards(copy):
@@ -280,12 +285,15 @@ def test_a_search_for_beta_counts_pairs_once_and_stands_apart(copy: Path, traine
 
 def test_a_share_among_the_notes_is_a_sentence_and_a_number_among_counts_no_count(copy: Path) -> None:
     told = store.read_json(copy / "run.json")
-    told["iterations"][1]["notes"] = {"filter": {"kept": 3, "candidates": 9, "mean gap": 0.25}, "pass rate": 0.3123}
+    notes = {"filter": {"counts": {"kept": 3, "candidates": 9}}, "my_own": {"mean_gap": 0.25, "of_which": {"odd": 2}}}
+    told["iterations"][1]["notes"] = notes | {"pair_yield": {"pass_rate": 0.3123, "missing_pairs": 4}}
     change(copy, iterations=told["iterations"])
     text = page_of(copy)
-    assert "31.2 % of the candidate pairs passed the filter." in text
+    assert "31.2 % of the candidate pairs passed the filter. 4 more were wanted." in text
     assert re.findall(r"row\">([^<]+)<", text.partition("filter: what became of them")[2])[:2] == ["candidates", "kept"]
     assert '<td>mean gap</td><td class="number">0.25</td>' in text
+    assert "<figcaption>my own</figcaption>" in text
+    assert "<figcaption>my own: of which</figcaption>" in text
     assert "<td>pass rate</td>" not in text
 
 

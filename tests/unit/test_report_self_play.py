@@ -16,13 +16,16 @@ from test_report import page_of
 
 from fake_recipes import run, write_recipe
 from selfboost import store
-from selfboost.methods.parts.distributions import FOLDER, INITIAL
+from selfboost.methods.parts.distributions import FOLDER, INITIAL, Movement
+from selfboost.methods.parts.labelling import Labels, Scores
 from selfboost.records import Verdict
 from selfboost.report.charts import histogram, outcomes
 from selfboost.report.material import read_story
 from selfboost.report.self_play import OUTLINES, self_play_section
 from selfboost.report.stage_rows import rows
-from selfboost.views.summary import choices, print_summary, summary
+from selfboost.views.sentences import choices
+from selfboost.views.summary import summary
+from selfboost.views.table import print_summary
 
 TITLE = "<h2>Self-play</h2>"
 NOISE = ("noise_loss", "noise_sigma", "noise_sigma_first", "noise_sigma_middle", "noise_sigma_last", "noise_shift")
@@ -65,19 +68,22 @@ def edit_notes(root: Path, change: Any) -> None:
 
 
 def test_the_section_tells_what_the_iterations_noted() -> None:
-    text, notes = page_of(self_play()), [entry["notes"] for entry in summary(self_play())["iterations"]]
+    text, iterations = page_of(self_play()), summary(self_play()).iterations
     assert TITLE in text
     assert '<a href="#self-play">' in text
-    for note in notes[1:]:
-        found = note[FOLDER]
-        for name in ("kl to previous", "kl per token", "distance of gold", "chosen shift", "reward margin"):
-            assert f"<span>{found[name]:.3g}" in text
-        assert f"[{found['kl to previous, low']:.3g}, {found['kl to previous, high']:.3g}]" in text
-    labels = [note["labels"] for note in notes if "labels" in note]
+    for entry in iterations[1:]:
+        found = entry.note(Movement)
+        assert found is not None
+        for value in (found.distance_of_gold, found.chosen_shift, found.reward_margin):
+            assert f"<span>{value:.3g}" in text
+        for moved in (found.kl_to_previous, found.kl_per_token):
+            assert moved is not None
+            assert f"<span>{moved.value:.3g}<small> [{moved.low:.3g}, {moved.high:.3g}]" in text
+    labels = [found for entry in iterations if (found := entry.note(Labels))]
     assert len(labels) == 2
     for note in labels:
-        cells = "".join(f'<td class="number">{count}</td>' for count in note.values())
-        assert cells in text
+        counts = (note.gold_chosen, note.generated_chosen, note.ties, note.unscored, note.changed)
+        assert "".join(f'<td class="number">{count}</td>' for count in counts) in text
     for part in (
         "chosen answers under the new policy",
         "implicit rewards, iteration 3",
@@ -105,7 +111,7 @@ def test_values_left_of_the_axis_are_counted_and_told() -> None:
 
 def test_comparisons_are_those_of_the_measured_prompts() -> None:
     story = read_story(self_play())
-    assert [r.told["decision"] for r in story.rounds[1:]] == ["promoted"] * 3
+    assert [r.told.decision for r in story.rounds[1:]] == ["promoted"] * 3
     games = re.findall(r">(\d) against (\d)</th><td[^>]*>([\d.]+) / ([\d.]+) / ([\d.]+)<", section(self_play()))
     assert [(new, old) for new, old, *_ in games] == [("1", "0"), ("2", "1"), ("2", "0"), ("3", "2"), ("3", "0")]
     for new, old, won, tied, lost in games:
@@ -139,8 +145,8 @@ def test_an_alarm_of_a_training_is_seen_first(copy: Path, capsys: pytest.Capture
     text = page_of(copy)
     shown = f'<p class="warning">iteration-2/policy: {ALARM}</p>'
     assert 0 < text.index(shown) < text.index("<h2")
-    assert summary(copy)["warnings"] == [f"iteration-2/policy: {ALARM}"]
-    assert summary(self_play())["warnings"] == []
+    assert summary(copy).warnings == (f"iteration-2/policy: {ALARM}",)
+    assert summary(self_play()).warnings == ()
     print_summary(copy)
     assert ALARM in capsys.readouterr().out.replace("\n", " ")
 
@@ -169,7 +175,7 @@ def test_each_part_is_shown_without_the_others(copy: Path, missing: str) -> None
 def test_notes_of_another_shape_do_no_harm(copy: Path, note: Any) -> None:
     edit_notes(copy, lambda notes: notes.update(dict.fromkeys((FOLDER, "labels", "scores"), note)))
     assert "&lt;script&gt;" in page_of(copy) or EVIL not in str(note)
-    choices(summary(copy))
+    choices(summary(copy).iterations)
 
 
 def test_a_damaged_stage_is_told(copy: Path) -> None:
@@ -192,32 +198,33 @@ def test_the_first_and_the_last_of_many_iterations_are_drawn(copy: Path) -> None
 
 
 def test_show_says_how_labels_fell_and_how_far_the_policy_went() -> None:
-    told = summary(self_play())
-    notes = [entry["notes"] for entry in told["iterations"][1:]]
-    labels, moves = choices(told)[-2:]
-    counts = [note["labels"] for note in notes[1:]]
-    shown = [f"{c['generated chosen']} of {c['generated chosen'] + c['gold chosen']}" for c in counts]
+    iterations = summary(self_play()).iterations
+    labels, moves = choices(iterations)[-2:]
+    counts = [found for entry in iterations if (found := entry.note(Labels))]
+    shown = [f"{c.generated_chosen} of {c.generated_chosen + c.gold_chosen}" for c in counts]
     assert f"in iteration 2: {shown[0]}, in iteration 3: {shown[1]}." in labels
     assert "iteration 1" not in labels, "it had no labels"
-    far = [f"in iteration {i}: {note[FOLDER]['kl to previous']:.3g}" for i, note in enumerate(notes, start=1)]
+    movements = [entry.note(Movement) for entry in iterations[1:]]
+    far = [f"in iteration {i}: {m.kl_to_previous.value:.3g}" for i, m in enumerate(movements, start=1)]  # type: ignore[union-attr]
     assert ", ".join(far) in moves
 
 
 def test_bars_of_labels_add_up_and_shares_of_scores_are_in_percent() -> None:
     text = page_of(self_play())
     cards = {card.name: card for card in store.cards(self_play())}
-    for number, entry in enumerate(summary(self_play())["iterations"]):
-        if (note := entry["notes"].get("labels")) is None:
+    for number, entry in enumerate(summary(self_play()).iterations):
+        if (note := entry.note(Labels)) is None:
             continue
         section_of = text.partition(f'id="iteration-{number}"')[2]
         drawn = section_of.partition("labels: what became of them")[2].partition("</figure>")[0]
         bars = {name: int(n) for name, n in re.findall(r'row">([^<]+)</th><td class="number">(\d+)<', drawn)}
         assert sum(bars.values()) == cards[f"iteration-{number}/own-answers"].rows
         among = dict(re.findall(r"(ties|unscored|changed since the last iteration) (\d+)", drawn))
-        assert bars | {name: int(count) for name, count in among.items()} == note
-        assert not bars.keys() & among.keys()
-        share = entry["notes"]["scores"]["ties"]
-        assert f'<td>equal scores</td><td class="number">{100 * share:.1f} %</td>' in section_of
+        assert bars == {"gold chosen": note.gold_chosen, "generated chosen": note.generated_chosen} | note.no_pair
+        assert [int(count) for count in among.values()] == [note.ties, note.unscored, note.changed]
+        scores = entry.note(Scores)
+        assert scores is not None
+        assert f'<td>equal scores</td><td class="number">{100 * scores.ties:.1f} %</td>' in section_of  # type: ignore[operator]
     assert not re.search(r"<tr>(<th scope=\"col\"[^>]*></th>)+</tr>", text), "no header row is empty"
 
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from fake_recipes import Heard, write_recipe
 from selfboost import recipe, store
-from selfboost.prompts.self_instruct import STAGE, SelfInstruct, known_prompts, read_prompts
+from selfboost.prompts.self_instruct import STAGE, SelfInstruct, SelfInstructed, known_prompts, read_prompts
 from selfboost.records import Answer, Origin, Sampling, user_prompt
 from selfboost.run import Run
 
@@ -37,7 +37,9 @@ def stored(run: Run) -> Sequence[Answer]:
 def test_every_answer_is_counted_once_and_every_kept_prompt_is_new(tmp_path: Path) -> None:
     run = open_run(tmp_path)
     written = SelfInstruct(prompts=50).write(run)
-    counts = dict(run.notes["self-instruct"])
+    note = run.notes.get(SelfInstructed)
+    assert note is not None
+    counts = dict(note.counts)
     answers = stored(run)
     assert counts.pop("answers") == sum(counts.values()) == len(answers) == 50
     assert counts["kept"] == len(written) == len({prompt.text for prompt in written}) > 0
@@ -53,7 +55,7 @@ def test_every_answer_is_counted_once_and_every_kept_prompt_is_new(tmp_path: Pat
 def test_none_are_written_unless_wanted(tmp_path: Path) -> None:
     run = open_run(tmp_path)
     assert SelfInstruct().write(run) == []
-    assert run.notes == {}
+    assert run.notes.kept == {}
     assert not (run.root / "stages").exists()
 
 

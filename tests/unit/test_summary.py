@@ -5,13 +5,21 @@ import os
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from small_run import finished_run
 
 from selfboost import store
-from selfboost.views.summary import choices, duration, interval, is_share, number, print_summary, summary, summary_table
+from selfboost.measures import Estimated, Measure
+from selfboost.methods.parts.beta_search import BetaSearched
+from selfboost.methods.parts.pairing import GoldPairs
+from selfboost.methods.parts.synthetic_preferences import PairYield
+from selfboost.notes import Note, kept
+from selfboost.views.sentences import choices, duration, gain_of, interval, number, title_of, value_of, verdict
+from selfboost.views.summary import IterationSummary, as_json, summary
+from selfboost.views.table import print_summary, summary_table
 
 
 @pytest.fixture
@@ -25,17 +33,15 @@ def change(root: Path, **values: object) -> None:
 
 def test_every_finished_stage_is_told_exactly_once() -> None:
     told = summary(finished_run())
-    parts = [*told["iterations"], *told["beside"], {"stages": told["prepare"]}, {"stages": told["further"]}]
-    names = [stage["name"] for part in parts for stage in part["stages"]]
+    parts = [*(entry.stages for entry in (*told.iterations, *told.beside)), told.prepare, told.further]
+    names = [stage.name for part in parts for stage in part]
     assert sorted(names) == sorted(card.name for card in store.cards(finished_run()))
-    assert told["further"] == []
-    stage = told["iterations"][1]["stages"][0]
-    assert set(stage) == {"name", "verb", "rows", "tokens", "seconds", "fingerprint", "file"}
-    assert (finished_run() / stage["file"]).exists()
+    assert told.further == ()
+    assert (finished_run() / told.iterations[1].stages[0].file).exists()
 
 
 def test_iterations_begin_with_the_initial_model_and_carry_what_programs_read() -> None:
-    first, second = summary(finished_run())["iterations"]
+    first, second = as_json(summary(finished_run()))["iterations"]
     assert (first["iteration"], first["decision"], first["pairs"]) == (0, "initial", 0)
     assert second["decision"] == "promoted"
     assert second["pairs"] > 0
@@ -43,11 +49,21 @@ def test_iterations_begin_with_the_initial_model_and_carry_what_programs_read() 
     row = second["measures"]["sampled"]
     assert row["low"] <= row["value"] <= row["high"]
     assert row["gain"] == pytest.approx(row["value"] - first["measures"]["sampled"]["value"])
+    assert set(second["stages"][0]) == {"name", "verb", "rows", "tokens", "seconds", "fingerprint", "file"}
+
+
+def test_the_object_is_what_run_json_holds() -> None:
+    kept, told = store.read_json(finished_run() / "run.json"), as_json(summary(finished_run()))
+    for name in kept.keys() - {"iterations", "beside"}:
+        assert told[name] == kept[name], name
+    for name in ("iterations", "beside"):
+        for entry, shown in zip(kept[name], told[name], strict=True):
+            assert {**shown, "policy": entry["policy"]} == {**entry, "stages": shown["stages"]}
 
 
 def test_the_object_is_strict_json_even_with_infinite_settings(copy: Path) -> None:
     (copy / "recipe.toml").write_text("[method]\nthreshold = -inf\n")
-    told = summary(copy)
+    told = as_json(summary(copy))
     assert json.loads(json.dumps(told, allow_nan=False)) == told
     assert float(told["recipe"]["method"]["threshold"]) == float("-inf")
 
@@ -55,27 +71,27 @@ def test_the_object_is_strict_json_even_with_infinite_settings(copy: Path) -> No
 def test_a_run_without_run_json_is_starting_and_shows_its_stages(copy: Path) -> None:
     (copy / "run.json").unlink()
     told = summary(copy)
-    assert told["status"] == "starting"
-    assert told["iterations"] == []
-    assert len(told["further"]) + len(told["prepare"]) == len(store.cards(copy))
+    assert told.status == "starting"
+    assert told.iterations == ()
+    assert len(told.further) + len(told.prepare) == len(store.cards(copy))
     print_summary(copy)
 
 
 def test_stages_of_an_iteration_at_work_are_told_apart(copy: Path) -> None:
     told = store.read_json(copy / "run.json")
     change(copy, status="running", iterations=told["iterations"][:1])
-    assert {stage["name"].split("/")[0] for stage in summary(copy)["further"]} == {"iteration-1"}
+    assert {stage.name.split("/")[0] for stage in summary(copy).further} == {"iteration-1"}
 
 
 def test_a_killed_run_is_stopped_a_living_one_running(copy: Path) -> None:
     change(copy, status="running")
     lock = (copy / "lock").read_text()
     assert f"process {os.getpid()} " in lock
-    assert summary(copy)["status"] == "running"
+    assert summary(copy).status == "running"
     dead = subprocess.Popen([sys.executable, "-c", ""])
     dead.wait()
     (copy / "lock").write_text(lock.replace(f"process {os.getpid()} ", f"process {dead.pid} "))
-    assert summary(copy)["status"] == "stopped"
+    assert summary(copy).status == "stopped"
 
 
 def test_a_folder_that_is_no_run_is_named(tmp_path: Path) -> None:
@@ -86,6 +102,11 @@ def test_a_folder_that_is_no_run_is_named(tmp_path: Path) -> None:
         summary(tmp_path)
     (tmp_path / "run.json").write_text("[]")
     with pytest.raises(ValueError, match="no list of iterations"):
+        summary(tmp_path)
+    (tmp_path / "run.json").write_text('{"declared": {}, "iterations": [{"iteration": "two"}]}')
+    with pytest.raises(
+        ValueError, match=r"run\.json: is damaged \(iterations.0.iteration: input should be a valid int"
+    ):
         summary(tmp_path)
     (tmp_path / "run.json").write_text('{"iterations": []}')
     (tmp_path / "recipe.toml").write_text("[")
@@ -103,11 +124,11 @@ def test_the_printed_table_fits_its_width_and_breaks_no_interval(
     assert max(map(len, printed.splitlines())) <= width
     assert "\x1b" not in printed
     told = summary(finished_run())
-    for entry in (*told["iterations"], *told["beside"]):
-        assert interval(entry["measures"]["sampled"], share=True) in printed
-    assert told["iterations"][1]["why"] in printed.replace(" \n", " ").replace("\n", " ")
+    for entry in (*told.iterations, *told.beside):
+        assert interval(entry.measures["sampled"], share=True) in printed
+    assert told.iterations[1].why in printed.replace(" \n", " ").replace("\n", " ")
     assert "seed_sft" in printed
-    assert summary_table(finished_run(), width).row_count == 3
+    assert summary_table(told, width).row_count == 3
 
 
 def test_wide_numbers_and_long_names_shrink_others_not_the_decision(
@@ -137,13 +158,13 @@ def test_a_run_that_broke_off_says_with_what_and_others_say_nothing_of_it(
 ) -> None:
     print_summary(copy)
     assert "broke off" not in capsys.readouterr().out
-    assert summary(copy)["error"] == ""
+    assert summary(copy).error == ""
     change(copy, status="failed", error="iteration 1: the scorer said nothing.")
     dead = subprocess.Popen([sys.executable, "-c", ""])
     dead.wait()
     lock = (copy / "lock").read_text()
     (copy / "lock").write_text(lock.replace(f"process {os.getpid()} ", f"process {dead.pid} "))
-    assert summary(copy)["status"] == "failed"
+    assert summary(copy).status == "failed"
     print_summary(copy)
     sentence = "broke off: iteration 1: the scorer said nothing; start it again to go on"
     assert sentence in capsys.readouterr().out.replace("\n", " ")
@@ -160,45 +181,49 @@ def test_numbers_are_written_for_people() -> None:
         "1,234.5",
         "0.012",
     ]
-    assert interval({"low": 0.1, "high": 0.2}, share=True) == "[10.0, 20.0]"
-    assert interval({"gain_low": -1.0, "gain_high": None}, "gain_") == ""
+    assert interval(Estimated(low=0.1, high=0.2), share=True) == "[10.0, 20.0]"
+    assert interval(Estimated(low=-1.0), signed=True) == ""
     assert [duration(s) for s in (2.04, 80.4, 600, 7300)] == ["2.0 s", "80 s", "10 min 0 s", "2 h 1 min"]
 
 
-def test_what_a_measure_is_makes_it_a_share_not_the_values_that_it_has() -> None:
-    told = summary(finished_run())
-    assert {
-        name for name in ("sampled", "greedy", "ended", "win_rate", "length", "absent") if is_share(told, name)
-    } == {
-        "sampled",
-        "greedy",
-        "ended",
-        "win_rate",
-    }
-    values = [row for entry in told["iterations"] for row in entry["measures"]["sampled"].values() if row is not None]
-    assert all(-1 <= value <= 1 for value in values)
-    told["recipe"]["benchmark"]["scorer"] = {"kind": "implicit"}  # the same values, in nats
-    assert not is_share(told, "sampled")
-    assert not is_share(told, "greedy")
-    assert is_share(told, "ended")
-    assert is_share(told, "win_rate")
+SHARE, TOKENS = Measure(title="right answers", unit="share"), Measure(title="length", unit="tokens", better="neither")
+ERRORS = Measure(title="errors per answer", better="lower")
+
+
+def test_what_a_measure_declares_makes_its_values_read_right() -> None:
+    gain = Estimated(value=-0.5, low=-0.9, high=-0.1)
+    assert [value_of(0.6, m) for m in (SHARE, TOKENS, ERRORS)] == ["60.0 %", "0.60 tokens", "0.60"]
+    assert [value_of(None, m) for m in (SHARE, TOKENS, ERRORS)] == ["–", "–", "–"]
+    assert gain_of(gain, SHARE) == "-50.0 percentage points [-90.0, -10.0]"
+    assert gain_of(gain, TOKENS) == "-0.50 tokens [-0.90, -0.10]"
+    assert gain_of(gain, ERRORS) == "-0.50 [-0.90, -0.10]"
+    titles = ["right answers (%)", "length (tokens)", "errors per answer (lower is better)"]
+    assert [title_of(m) for m in (SHARE, TOKENS, ERRORS)] == titles
+    assert [verdict(gain, m) for m in (SHARE, TOKENS, ERRORS)] == ["worse", "", "better"]
+    assert [verdict(replace(gain, high=0.1), m) for m in (SHARE, TOKENS, ERRORS)] == ["", "", ""]
 
 
 def test_nothing_heavy_is_loaded_to_look_at_a_run() -> None:
     code = (
         "import sys; from pathlib import Path; from selfboost.report import write_report;"
-        "from selfboost.views.summary import print_summary; import selfboost.views.pair_view, selfboost.views.terminal;"
+        "from selfboost.views.table import print_summary; import selfboost.views.pair_view, selfboost.views.terminal;"
         "print_summary(Path(sys.argv[1])); write_report(Path(sys.argv[1]));"
         "assert not {'torch', 'transformers', 'scipy', 'numpy', 'pyarrow'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code, str(finished_run())], check=True, capture_output=True)
 
 
+def entry(number: int, *notes: Note) -> IterationSummary:
+    kept_notes = {note.kept_as: kept(note) for note in notes}
+    return IterationSummary(
+        iteration=number, policy="", decision="promoted", why="", pairs=0, measures={}, validation={}, notes=kept_notes
+    )
+
+
 def test_the_filter_s_and_the_search_s_choices_are_told_by_iteration() -> None:
-    entries = [{}, {"notes": {"pass rate": 0.25, "beta search": {"beta 2": 0.5, "chosen": 2.0}}}]
-    entries += [{"notes": {"pass rate": 0.5, "beta search": {"chosen": 10.0}}}]
-    assert choices({"iterations": entries}) == [
+    first = entry(1, PairYield(pass_rate=0.25), BetaSearched(chosen=2.0, tried={"2": 0.5}))
+    assert choices([entry(0), first, entry(2, PairYield(pass_rate=0.5), BetaSearched(chosen=10.0))]) == [
         "25.0 %, 50.0 % of the candidate pairs passed the filter, by iteration.",
         "The search chose beta 2, 10, by iteration.",
     ]
-    assert choices({"iterations": [{}, {"notes": {"pairs": {"kept": 3}}}]}) == []
+    assert choices([entry(0), entry(1, GoldPairs(counts={"kept": 3}))]) == []

@@ -87,9 +87,11 @@ def test_too_few_pairs_call_for_more_prompts(tmp_path: Path) -> None:
         found = [rows(root, str(stage.relative_to(root / "stages")), Answer) for stage in stages]
         lists += [frozenset(answer.prompt.origin.keywords) for answers in found for answer in answers]
         notes = iterations[t]["notes"]
-        assert notes["prompts"]["keyword lists"] == sum(map(len, found)) <= 8 * 5
-        assert notes["filter"]["candidates"] == sum(n for why, n in notes["filter"].items() if why != "candidates")
-        assert notes["pass rate"] == pytest.approx(notes["filter"]["kept"] / notes["filter"]["candidates"], abs=1e-4)
+        assert notes["prompts"]["counts"]["keyword lists"] == sum(map(len, found)) <= 8 * 5
+        counts = notes["filter"]["counts"]
+        assert counts["candidates"] == sum(n for why, n in counts.items() if why != "candidates")
+        found = {"pass_rate": pytest.approx(counts["kept"] / counts["candidates"], abs=1e-4), "missing_pairs": 0}
+        assert notes["pair_yield"] == found
         assert iterations[t]["pairs"] == 6 * t
     assert len(set(lists)) == len(lists), "further lists are new ones, in all iterations"
     assert not [sentence for sentence in heard.said if "wanted pairs" in sentence]
@@ -106,22 +108,25 @@ def test_a_run_with_further_batches_can_be_made_longer(tmp_path: Path) -> None:
 
 def test_at_the_limit_it_says_so_and_trains_on_what_there_is(tmp_path: Path) -> None:
     root, heard, iterations = told(tmp_path, method={"prompts": 8, "pairs": 60, "more_prompts": 0.5})
-    assert iterations[1]["notes"]["prompts"]["keyword lists"] == 12
+    assert iterations[1]["notes"]["prompts"]["counts"]["keyword lists"] == 12
     assert [s for s in heard.said if "no more prompts are allowed (method.more_prompts)" in s]
-    kept = iterations[1]["notes"]["filter"]["kept"]
+    kept = iterations[1]["notes"]["filter"]["counts"]["kept"]
     assert len(rows(root, "iteration-1/policy", Pair)) == kept < 60
     assert [s for s in heard.said if s.startswith(f"iteration 1: {kept} of the 60 wanted pairs")]
 
 
 def test_where_nothing_passes_no_more_is_asked_for(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"iteration-1/policy: there is nothing to train on .*below the threshold"):
+    with pytest.raises(
+        ValueError,
+        match=r"filter: candidates 8, score gap below the threshold 8; .*change method.filter or",
+    ):
         told(tmp_path, method={"prompts": 8, "pairs": 6, "more_prompts": 4.0}, method__filter={"threshold": 1e6})
     assert not (tmp_path / "run" / "stages" / "iteration-1" / "batch-2").exists()
 
 
 def test_no_more_prompts_where_none_are_allowed(tmp_path: Path) -> None:
     _, _, iterations = told(tmp_path, method={"prompts": 8, "pairs": 60, "more_prompts": 0})
-    assert [i["notes"]["prompts"]["keyword lists"] for i in iterations[1:]] == [8, 8]
+    assert [i["notes"]["prompts"]["counts"]["keyword lists"] for i in iterations[1:]] == [8, 8]
 
 
 @pytest.mark.parametrize("iterations", [1, 4])
@@ -196,7 +201,7 @@ def test_prompts_of_a_benchmark_are_kept_away_from(tmp_path: Path) -> None:
     run(path, away / "run")
     left = [answer.prompt.text for answer in rows(away / "run", "iteration-1/drafts", Answer)]
     assert not set(left) & set(kept[:10])
-    assert summary(away / "run")["iterations"][1]["notes"]["prompts"]["equals a kept-away prompt"] == 10
+    assert summary(away / "run")["iterations"][1]["notes"]["prompts"]["counts"]["equals a kept-away prompt"] == 10
 
 
 @pytest.mark.parametrize(
@@ -219,7 +224,7 @@ def test_others_pairs_are_kept_away_from_a_benchmark_too(tmp_path: Path) -> None
         '{"question": "What of item 3?"}\n{"turns": ["What of item 4?", "And then?"]}\n'
     )
     run(path, tmp_path / "run", "method.generator.novelty.keep_away=['away.jsonl']")
-    counts = summary(tmp_path / "run")["iterations"][1]["notes"]["pairs"]
+    counts = summary(tmp_path / "run")["iterations"][1]["notes"]["pairs"]["counts"]
     assert counts == {"kept": 5, "equals a kept-away prompt": 2}
 
 
