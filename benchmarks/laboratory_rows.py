@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import product
 from pathlib import Path
-from typing import Any
 
 from benchmarks.laboratory_inside import inside
 
-from selfboost import store
+from selfboost import results, store
 from selfboost.records import Rated
+from selfboost.results import Iteration, Results
 from selfboost.statistics import Interval, mean_interval, paired_gain
 
 MEASURES = ("sampled", "greedy", "length")
@@ -53,10 +53,10 @@ def over(cell: str) -> str:
     return f"{SHOWN}, gain over {cell}"
 
 
-def finished(root: Path) -> dict[str, Any] | None:
-    """A run's summary, or None where it has not come to its end."""
-    summary = store.read_json(root / "run.json") if (root / "run.json").exists() else {}
-    return summary if summary.get("status") == "finished" else None
+def finished(root: Path) -> Results | None:
+    """What a run came to, or None where it has not come to its end."""
+    found = results.read(root) if (root / results.SUMMARY).exists() else None
+    return found if found and found.status == "finished" else None
 
 
 def rows_of(into: Path, cell: str, seeds_of: Mapping[str, Sequence[int]], against: Sequence[str]) -> list[Row]:
@@ -117,10 +117,10 @@ def _last(cell: Path, seeds: Sequence[int]) -> dict[str, float]:
     return _over_seeds([values(root, len(_entries(root)) - 1, SHOWN) for root in roots])
 
 
-def _entries(root: Path) -> list[dict[str, Any]]:
-    summary = finished(root)
-    assert summary is not None, f"{root} is finished"
-    return list(summary["iterations"])
+def _entries(root: Path) -> Sequence[Iteration]:
+    found = finished(root)
+    assert found is not None, f"{root} is finished"
+    return found.iterations
 
 
 def _over_seeds(each: Sequence[Mapping[str, float]]) -> dict[str, float]:
