@@ -1,5 +1,6 @@
 """A plan's rows are those of the true counts: exact where it says so, never too few where it says at most."""
 
+from dataclasses import fields
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 
 from fake_recipes import METHODS, write_recipe
 from fake_recipes import run as run_recipe
-from selfboost import recipe, store
+from selfboost import plugins, recipe, store
 from selfboost.plan import PlannedStage, plan
 from selfboost.plan import rows as rows_of_plan
 from selfboost.plan.counts import FEWEST, TRUE_COUNTS, line_through
@@ -45,10 +46,11 @@ def drawn(method: str, data: st.DataObject, times: int = 1) -> dict[str, dict[st
     }
     if method == "synpo" and data.draw(st.booleans()):
         found["method.search"] |= {"betas": [1.0, 2.0]}
-    window = data.draw(st.sampled_from(["last", "last_two", "all"]))
+    windowed = "window" in {f.name for f in fields(plugins.load("method", method))}
+    window = {"window": data.draw(st.sampled_from(["last", "last_two", "all"]))} if windowed else {}
     lists = {"method.generator": {"paragraphs": "embedded"}} if "prompts" in COUNTS[method].get("method", {}) else {}
     lists = {} if method in ("spin", "dnpo") else lists
-    return {**found, **lists, "method": found.get("method", {}) | {"window": window}}
+    return {**found, **lists, "method": found.get("method", {}) | window}
 
 
 def planned(path: Path) -> dict[str, PlannedStage]:
