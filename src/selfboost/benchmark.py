@@ -11,11 +11,11 @@ from selfboost.verbs import Verbs
 
 
 class Benchmark(Protocol):
-    """A component that rates a model with the run's own verbs, so that it is stored and resumed like everything."""
+    """A component that rates a model with the run's verbs, so that its work is stored and resumed like any other."""
 
     @property
     def measures(self) -> Declared:
-        """What `rate` rates, by name: title, unit and direction of each. A property, no setting."""
+        """The measures that `rate` returns, by name: title, unit and direction of each. A property, not a setting."""
         ...
 
     def rate(self, run: Verbs, model: Model, examples: Sequence[Example], split: str) -> Sequence[Rated]:
@@ -24,7 +24,7 @@ class Benchmark(Protocol):
 
 
 def check_rated(benchmark: Benchmark, rated: Sequence[Rated]) -> None:
-    """Raise ValueError where a benchmark rated other measures than it declares."""
+    """Raise ValueError if a benchmark rated measures other than those it declares."""
     found, declared = list(rated[0].values), list(benchmark.measures)
     if set(found) != set(declared):
         kind = type(benchmark).__name__

@@ -28,16 +28,16 @@ Add = Callable[[str, Handler, str], argparse.ArgumentParser]
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
-    """Run one command and exit: 0 done, 2 something the user can mend, 1 a failure, 130 stopped by Ctrl-C."""
-    # Quiet libraries: what a user must know is said by us, once.
+    """Run one command and exit: 0 success, 2 an error the user can fix, 1 a failure, 130 interrupted."""
+    # Silence the libraries: selfboost itself reports, once, what a user must know.
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     parsed = parser().parse_args(arguments)
     signal.signal(signal.SIGTERM, _interrupt)
-    # Components of the user's own, `kind = "mine:Mine"`: beside where they work, or beside the recipe.
+    # The user's own components, `kind = "mine:Mine"`: in the working directory, or beside the recipe.
     sys.path += [os.getcwd(), str(Path(getattr(parsed, "recipe", "")).resolve().parent)]
-    from selfboost.train.devices.launched import launched  # here: `--help` needs none of it
+    from selfboost.train.devices.launched import launched  # imported here: `--help` does not need it
 
     if launched():
         from selfboost.train.devices.parallel import join_launched
@@ -53,7 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             _stop(
-                1, f"the disk is full ({error.filename or 'while writing'}); make room and give the same command again"
+                1, f"the disk is full ({error.filename or 'while writing'}); free some space and rerun the same command"
             )
         _stop(2, f"{error.filename or 'while reading or writing'}: {error.strerror or error}")
     except (ValueError, FloatingPointError) as error:
@@ -71,7 +71,7 @@ def _interrupt(_signal: int, _frame: object) -> NoReturn:
 
 
 class _Version(argparse.Action):
-    """Prints the installed version; looked up only where it is asked for."""
+    """Prints the installed version, which is looked up only on request."""
 
     def __call__(self, parser: argparse.ArgumentParser, *_: object) -> NoReturn:
         from importlib.metadata import version
@@ -99,7 +99,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def _add_recipe_commands(add: Add) -> None:
-    """What writes, checks and runs a recipe."""
+    """Commands that write, check and run a recipe."""
     init = add("init", _init, "write a complete, commented recipe for your own model and seed")
     init.add_argument("folder", type=Path, metavar="DIR", help="folder to write recipe.toml to")
     init.add_argument("--model", required=True, help="a transformers folder or hub name, or 'embedded'")
@@ -120,7 +120,7 @@ def _add_recipe_commands(add: Add) -> None:
 
 
 def _add_folder_commands(add: Add) -> None:
-    """What reads a run's folder."""
+    """Commands that read a run's folder."""
     show = add("show", _show, "show a run's results so far")
     report = add("report", _report, "write DIR/report.html, one self-contained page")
     inspect = add("inspect", _inspect, "show one preference pair: its origin, scores and tokens")
@@ -208,7 +208,7 @@ def _list(_arguments: Arguments) -> None:
 
 
 def _first_sentence(recipe: str) -> str:
-    """Of the comment that a recipe begins with."""
+    """The first sentence of the comment that a recipe begins with."""
     comment = re.match(r"(?:#.*\S.*\n?)*", recipe)
     assert comment is not None, "it may be empty"
     words = " ".join(line.lstrip("# ") for line in comment[0].splitlines())

@@ -38,10 +38,10 @@ class Rating:
 
 
 def boost(recipe: Recipe, root: Path, listener: Listener) -> None:
-    """Run a recipe in a folder, from wherever it stands there.
+    """Run a recipe in a folder, resuming from what is already there.
 
     Raises:
-        ValueError: what the user can mend, in one sentence.
+        ValueError: an error that the user can fix, in one sentence.
     """
     _spare_own_recipe(root)
     with store.lock(root):
@@ -53,7 +53,7 @@ def boost(recipe: Recipe, root: Path, listener: Listener) -> None:
             loop.go()
         except (ValueError, FloatingPointError) as error:
             if loop.iterations:
-                loop.save("failed", str(error))  # the folder has the whole story, this too
+                loop.save("failed", str(error))  # the folder records failures too
             raise
 
 
@@ -70,7 +70,7 @@ def _spare_own_recipe(root: Path) -> None:
 
 
 class Loop:
-    """The state of a loop: the incumbent, what every iteration came to."""
+    """The state of a loop: the incumbent and the results of every iteration."""
 
     def __init__(self, run: Run, started: float) -> None:
         self.run, self.recipe = run, run.recipe
@@ -81,7 +81,7 @@ class Loop:
         self._seconds, self._peak = earlier.seconds, earlier.peak_memory_bytes
 
     def go(self) -> None:
-        """All iterations, until the last or until patience ends."""
+        """All iterations, until the last one or until patience runs out."""
         self.run.begin(0, self.run.initial)
         self.first = incumbent = self._rate(self.run.initial)
         self._add(incumbent, incumbent, "initial", "the model to improve", self.run.initial)
@@ -145,7 +145,7 @@ class Loop:
         for name in self.recipe.run.beside:
             self.run.begin(0, self.run.initial, place=beside_place(name))
             model = self.run.model(name)
-            # The policy itself is not measured again: another draw of samples would make a difference of nothing.
+            # The policy itself is not measured again: new samples would show a spurious difference.
             rating = policy if model.fingerprint == policy.model.fingerprint else self._rate(model)
             measures, _ = self._measures(rating, None)
             over = gain_of(policy.held_out, rating.held_out, self.recipe.gate.measure, self.recipe.run.seed)
@@ -181,13 +181,13 @@ class Loop:
 
 
 def _earlier(root: Path) -> Results:
-    """What the run came to before it was resumed."""
+    """The run's results from before it was resumed."""
     if not (root / results.SUMMARY).exists():
         return Results()
     try:
         return results.read(root)
     except ValueError as error:
-        raise ValueError(f"{error}; move it away, the stages are kept") from error
+        raise ValueError(f"{error}; move it away; the stages are kept") from error
 
 
 def relative(model: Model, root: Path) -> str:
@@ -214,7 +214,7 @@ def decide(gate: Gate, measure: Measure, new: Sequence[Rated], old: Sequence[Rat
 
 
 def _limit_threads(threads: int) -> None:
-    """Bound PyTorch's threads, whether or not it is loaded yet: a run of fakes must not load it."""
+    """Limit PyTorch's threads, whether or not it is imported yet: a run with fakes must not import it."""
     if threads:
         os.environ["OMP_NUM_THREADS"] = str(threads)
         if (torch := sys.modules.get("torch")) is not None:
@@ -222,7 +222,7 @@ def _limit_threads(threads: int) -> None:
 
 
 def peak_memory() -> int:
-    """Most memory this process held at once, in bytes."""
+    """Peak memory of this process, in bytes."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024
 
@@ -247,7 +247,7 @@ def check_agreement(run: Run, model: Model) -> float | None:
     if not mean <= run.recipe.run.agreement:
         raise ValueError(
             f"{model.name}: log-probabilities of sampler and trainer differ by {mean:.3g} nats per token, "
-            f"more than run.agreement = {run.recipe.run.agreement}; the engine runs other weights, another precision "
-            "or another tokenisation than the trainer"
+            f"more than run.agreement = {run.recipe.run.agreement}; the engine uses different weights, precision "
+            "or tokenisation"
         )
     return mean

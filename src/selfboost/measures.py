@@ -1,4 +1,4 @@
-"""Measures: what a benchmark declares that it rates, and what its ratings come to, with intervals and gains."""
+"""Measures: what a benchmark declares, and the results of its ratings, with intervals and gains."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from selfboost.records import Rated
 from selfboost.statistics import Interval, mean_interval, paired_gain, summed, win_rate
 
 SHARE, SCORE = "share", "score"
-"""The units that are not written out: a share is shown in percent, a score has no unit."""
+"""Units that are not printed by name: a share is shown in percent, a score has no unit."""
 WIN_RATE = "win_rate"
 """The measure that the run itself adds to those of the benchmark."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Measure:
-    """What a benchmark says of one of its measures."""
+    """A benchmark's declaration of one of its measures."""
 
     title: str
     """Its name in plain words, lower case: `score of sampled answers`."""
@@ -34,7 +34,7 @@ class Measure:
 
     @property
     def sign(self) -> int:
-        """What turns a change into an improvement: 1, -1 where lower is better, 0 where neither is."""
+        """Sign that turns a change into an improvement: 1, -1 where lower is better, 0 where neither is."""
         return {"higher": 1, "lower": -1, "neither": 0}[self.better]
 
 
@@ -48,7 +48,7 @@ class Estimated:
 
     @classmethod
     def of(cls, interval: Interval) -> Self:
-        """What is kept of an interval."""
+        """The value and ends of an interval."""
         return cls(value=interval.value, low=interval.low, high=interval.high)
 
 
@@ -84,7 +84,7 @@ def measures_of(
     compared: tuple[str, Measure],
     seed: int,
 ) -> Measures:
-    """Every measure of a rating, its gain over the first model, and by one of them the win rate against another.
+    """Every measure with its gain over the first model, and the win rate against another model by one measure.
 
     Raises:
         ValueError: a measure has no value for any prompt.
@@ -126,13 +126,13 @@ def mean_of(ratings: Sequence[Rated], measure: str) -> float:
 
 
 def check_values(ratings: Sequence[Rated], measure: str) -> None:
-    """Raise ValueError where a measure has no value for any prompt."""
+    """Raise ValueError if a measure has no value for any prompt."""
     if all(value is None for values in _samples(ratings, measure) for value in values):
         raise ValueError(f"{ratings[0].split}: the measure {measure!r} has no value for any prompt (see its stage)")
 
 
 def check_decides(declared: Declared, measure: str, setting: str) -> None:
-    """Raise ValueError where a setting names a measure that is not there or that cannot tell better from worse."""
+    """Raise ValueError if a setting names a measure that does not exist or that has no better direction."""
     allowed = [name for name, known in declared.items() if known.sign]
     if measure in allowed:
         return

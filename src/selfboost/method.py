@@ -20,7 +20,7 @@ ModelName = Literal["initial", "previous", "seed_sft"]
 
 
 class Rehearsal(Protocol):
-    """What `selfboost check` offers to a method, benchmark or part that it goes through without models.
+    """What `selfboost check` offers a method, benchmark or part when it rehearses it without models.
 
     Counts (`setting_types.Count`) are small, answers are made up: each is another, and its last characters that are
     digits are a number of its own. Scores fall from one answer to the next, so that the first of two always wins.
@@ -28,26 +28,26 @@ class Rehearsal(Protocol):
 
     @property
     def folder(self) -> Path:
-        """For files that stand in for others."""
+        """A folder for stand-in files."""
         ...
 
     def few(self, count: int) -> int:
-        """How many stand for so many prompts, pairs or rows that are known from elsewhere than a `Count`."""
+        """The small number that stands for `count` prompts, pairs or rows when no `Count` setting gives it."""
         ...
 
     def seeds(self, count: int) -> list[Seed]:
-        """Made-up seeds, each another, that are priced like the recipe's own."""
+        """Made-up seeds, all different, that the plan prices like the recipe's own."""
         ...
 
 
 @runtime_checkable
 class Rehearsable(Protocol):
-    """A method, benchmark or part of one that wants to be another when it is rehearsed."""
+    """A method, benchmark or part of one that has to be modified for a rehearsal."""
 
     def for_rehearsal(self, rehearsal: Rehearsal) -> Self:
-        """The same with stand-ins for what it reads, and filters that let made-up answers pass.
+        """A copy with stand-ins for the data it reads, and filters that let made-up answers pass.
 
-        Not needed by what only compares scores, or sorts out answers that failed, are empty, cut or repetitive.
+        Not needed if it only compares scores, or only drops failed, empty, truncated or repetitive answers.
         """
         ...
 
@@ -57,28 +57,28 @@ class Method(ABC):
     """A way to make a better model from the current one: subclass it and write `iterate`."""
 
     once: ClassVar[bool] = False
-    """There are no iterations in it: the loop goes one round."""
+    """Not iterative: the loop runs a single round."""
 
     def check(self, recipe: Settings, seeds: Sequence[Seed]) -> None:
-        """What can be found wrong without work, beyond single settings; raises ValueError with one sentence."""
+        """Check up front what single settings cannot show; raises ValueError with one sentence."""
         del recipe, seeds
 
     def reads(self, seed: str) -> Mapping[str, str]:
-        """Data that is read beside the seed: path or hub name → use; a plan names the hub's. `seed`: the seed's own."""
+        """Data read besides the seed: path or hub name → use; a plan lists those on the hub. `seed`: the seed's own."""
         del seed
         return {}
 
     def remarks(self) -> Sequence[str]:
-        """What a plan of its run says beside the stages, in sentences: work that depends on what comes out."""
+        """Sentences that a plan adds to its stages, about work that depends on results."""
         return ()
 
     @classmethod
     def suggested(cls) -> Mapping[str, Mapping[str, Any]]:
-        """Sections of the recipe that `selfboost init` writes for it: its paper's loss, its paper's training."""
+        """Recipe sections that `selfboost init` writes for it: the loss and training of its paper."""
         return {"loss": {"kind": "dpo"}}
 
     def fitted(self, recipe: Settings, seed: str) -> Mapping[str, Any]:
-        """Settings of its own that `selfboost init` changes so that they fit the seed, a path or hub name.
+        """Its own settings that `selfboost init` changes to fit the seed, a path or hub name.
 
         Raises:
             ValueError: the seed cannot be read.

@@ -19,13 +19,13 @@ def write_new_recipe(folder: Path, model: str, seed: str, method: str) -> Path:
     """Write `folder/recipe.toml`; an existing one is never overwritten.
 
     Raises:
-        ValueError: the method or the seed does not exist, or there is a recipe already.
+        ValueError: the method or the seed does not exist, or a recipe already exists.
     """
     path = folder / NAME
     if path.exists():
-        raise ValueError(f"{path}: exists already; choose another folder or edit it")
+        raise ValueError(f"{path}: already exists; choose another folder or edit it")
     if seed != EMBEDDED and not Path(seed).exists() and not is_hub_name(seed):
-        raise ValueError(f"--seed {seed}: no such file or folder, and no data set's name")
+        raise ValueError(f"--seed {seed}: no such file or folder, and not the name of a data set")
     kind = cast("type[Method]", plugins.load("method", method))
     table: dict[str, dict[str, Any]] = {
         "model": {"path": _absolute(model)},

@@ -1,7 +1,7 @@
 """Finds components by folder: `kind = "synpo"` is the class `SynPO` of methods/synpo.py. No registry, no list.
 
-A file is a component when it defines a class of its own name (case and underscores aside) that does what its role asks
-for, itself or by a base class; every other file is a helper. A kind with a dot or colon (`mypackage.mine:Mine`) loads a
+A file is a component when it defines a class of its own name (case and underscores aside) that has its role's
+function, its own or inherited; every other file is a helper. A kind with a dot or colon (`mypackage.mine:Mine`) loads a
 third-party class. Listing reads source; it imports nothing.
 """
 
@@ -25,7 +25,7 @@ FOLDERS: Mapping[str, str] = {
     "scorer": "scorers",
     "benchmark": "benchmarks",
 }
-"""What a recipe calls a component → the folder its files live in."""
+"""Role, as recipes call it → the folder of its components."""
 DOES: Mapping[str, str] = {
     "method": "iterate",
     "loss": "losses",
@@ -34,7 +34,7 @@ DOES: Mapping[str, str] = {
     "scorer": "score",
     "benchmark": "rate",
 }
-"""What a recipe calls a component → the function that makes a class one."""
+"""Role, as recipes call it → the function that makes a class a component."""
 
 
 def kinds(role: str) -> dict[str, str]:
@@ -48,7 +48,7 @@ def kinds(role: str) -> dict[str, str]:
 
 
 def load(role: str, kind: str, where: str = "") -> type:
-    """The class of a kind; `where` the recipe names it, if not in the role's own section.
+    """The class of a kind; `where` is the setting that names it, if not in the role's own section.
 
     Raises:
         ValueError: no such kind; says what is allowed.
@@ -77,10 +77,10 @@ def _load_dotted(role: str, kind: str) -> type:
         module_name, _, class_name = kind.rpartition(".")
     try:
         found = getattr(importlib.import_module(module_name), class_name)
-    except Exception as error:  # a user's module can fail in any way when it is imported
+    except Exception as error:  # importing a user's module can fail in any way
         raise ValueError(f"{role}.kind = {kind!r}: cannot be loaded ({error}); write 'package.module:Class'") from error
     if not isinstance(found, type) or not is_dataclass(found):
-        raise ValueError(f"{role}.kind = {kind!r}: is not a dataclass, as every component is")
+        raise ValueError(f"{role}.kind = {kind!r}: is not a dataclass; every component must be one")
     if not _does(found, role):
         raise ValueError(f"{role}.kind = {kind!r}: is not a {role}; it must define {DOES[role]}()")
     return found

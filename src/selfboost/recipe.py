@@ -44,11 +44,11 @@ ROLES: Mapping[type, str] = {
 
 @runtime_checkable
 class FromRecipe(Protocol):
-    """A component whose settings in a recipe are not all its fields as they stand, such as a file that holds a text."""
+    """A component whose recipe settings differ from its fields, such as a file that holds a text."""
 
     @classmethod
     def from_recipe(cls, **settings: Any) -> Self:
-        """The component of the settings that a recipe gives; raises ValueError with one sentence."""
+        """Build the component from a recipe's settings; raises ValueError with one sentence."""
         ...
 
 
@@ -85,9 +85,9 @@ class Recipe:
     def _check_measures(self) -> None:
         name = type(self.benchmark).__name__
         if not getattr(self.benchmark, "measures", None):
-            raise ValueError(f"benchmark.kind: {name} declares no `measures` (name → selfboost.Measure), as it must")
+            raise ValueError(f"benchmark.kind: {name} must declare `measures` (name → selfboost.Measure)")
         if WIN_RATE in self.measures:
-            raise ValueError(f"benchmark.kind: {name} declares a measure {WIN_RATE!r}, which is the run's own name")
+            raise ValueError(f"benchmark.kind: {name} declares a measure {WIN_RATE!r}, a name reserved for the run")
         check_decides(self.measures, self.gate.measure, "gate.measure")
 
 
@@ -118,7 +118,7 @@ def find(recipe: str) -> Path:
 def read(path: Path, settings: Sequence[str] = (), say: Callable[[str], None] | None = None) -> Recipe:
     """Read and check a recipe; `settings` are `section.key=value` overrides.
 
-    Another kind of component keeps only the settings that both kinds share; `say` is told which ones are dropped.
+    Changing a component's kind keeps only the settings that both kinds share; `say` reports the dropped ones.
 
     Raises:
         ValueError: names the setting, its value and what is allowed.
@@ -137,9 +137,9 @@ def read(path: Path, settings: Sequence[str] = (), say: Callable[[str], None] | 
 
 
 def build(kind: type, table: Mapping[str, Any], where: str = "", folder: Path | None = None, base: Any = None) -> Any:
-    """A dataclass from a table of settings, nested ones and components included; `folder` is the recipe's.
+    """Build a dataclass from a table of settings, nested ones and components included; `folder` is the recipe's.
 
-    What the table leaves out is `base`'s, where there is one: a setting of `seed_models.sft` leaves its others alone.
+    Settings missing from the table come from `base`, if given: setting one of `seed_models.sft` keeps the others.
 
     Raises:
         ValueError: an unknown, missing or wrong setting; says where and what is allowed.
@@ -199,7 +199,7 @@ def _value(hint: Any, value: Any, where: str, folder: Path | None, default: Any)
 
 
 def _beside(value: Any, folder: Path) -> Any:
-    """The path of what lies beside the recipe: absolute, so that the run's own copy of the recipe finds it too."""
+    """Make the path of a file beside the recipe absolute, so that the run's own copy of the recipe finds it too."""
     return str(folder / value) if isinstance(value, str) and value and (folder / value).exists() else value
 
 
@@ -218,14 +218,14 @@ def _parsed(setting: str, table: Mapping[str, Any]) -> tuple[list[str], Any]:
 
 
 def _place_of(key: str, table: Mapping[str, Any]) -> str:
-    """A hint at the sections of a recipe that have a setting of this name."""
+    """A hint naming the recipe sections that have a setting of this name."""
     classes = {f.name: _class_of(Recipe, f.name, table.get(f.name))[1] for f in fields(Recipe)}
     places = [name for name, cls in classes.items() if cls and key in {f.name for f in fields(cls)}]
     return f" (did you mean {' or '.join(f'{place}.{key}' for place in places)}?)" if places else ""
 
 
 def _override(table: dict[str, Any], names: Sequence[str], value: Any) -> str:
-    """Change one setting; which settings another kind drops, in a sentence, if it drops any."""
+    """Change one setting; return a sentence naming the settings that a new kind drops, or an empty string."""
     *sections, key = names
     cls: type | None = Recipe
     role = ""
@@ -245,7 +245,7 @@ def _override(table: dict[str, Any], names: Sequence[str], value: Any) -> str:
 
 
 def _class_of(outer: type | None, section: str, table: Any) -> tuple[str, type | None]:
-    """(the role of the component that a section holds, if it holds one; the class of its settings, if it is known)."""
+    """(the role of the section's component, if it is one; the class of its settings, if known)."""
     hint = get_type_hints(outer, include_extras=True).get(section) if outer else None
     role = ROLES.get(cast(type, hint), "")
     kind = cast("Mapping[str, Any]", table).get("kind") if isinstance(table, Mapping) else None
@@ -254,7 +254,7 @@ def _class_of(outer: type | None, section: str, table: Any) -> tuple[str, type |
 
 
 def _component(role: str, kind: object) -> type | None:
-    """The class of a kind; None where it is none: that is said where the recipe is built."""
+    """The class of a kind; None if there is no such kind, which is reported when the recipe is built."""
     try:
         return plugins.load(role, kind) if isinstance(kind, str) else None
     except ValueError:
@@ -262,6 +262,6 @@ def _component(role: str, kind: object) -> type | None:
 
 
 def _shared(name: str, old: type, new: type) -> bool:
-    """Whether another kind's setting means the same: both have it from one base. What the old one lacks stays, too."""
+    """Whether a setting carries over to another kind: both inherit it from one base, or the old kind lacks it."""
     homes = [next((c for c in reversed(cls.__mro__) if name in get_annotations(c)), None) for cls in (old, new)]
     return homes[0] is None or homes[0] is homes[1]

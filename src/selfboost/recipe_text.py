@@ -1,4 +1,4 @@
-"""Writes a recipe out whole: every setting, its value, and the docstring line of its field as a comment."""
+"""Writes out a complete recipe: every setting, its value, and its field's docstring line as a comment."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ def kind_of(component: object) -> str:
 
 
 def known_by(component: Any) -> dict[str, Any]:
-    """What a component's results depend on: its kind and its settings, those of mere speed left out."""
+    """What a component's results depend on: its kind and its settings, except those that only affect speed."""
     values = {"kind": kind_of(component), **asdict(component)}
     modules = [type(component).__module__, str(values.get("function", "")).partition(":")[0]]
     outside = [sys.modules[name] for name in modules if name in sys.modules and not name.startswith("selfboost.")]
-    if outside:  # a user's own code: ours is known by the versions of the verbs
+    if outside:  # user code; ours is covered by the versions of the verbs
         values["code"] = content_hash([inspect.getsource(module) for module in outside])
     for f in fields(component):
         inner = getattr(component, f.name)
         if f.metadata.get("speed_only"):
             del values[f.name]
-        elif is_dataclass(inner):  # a component inside has a kind, speed and perhaps a user's code of its own
+        elif is_dataclass(inner):  # a nested component: its own kind, speed-only settings and perhaps user code
             values[f.name] = known_by(inner) if _is_component(inner) else asdict(cast(Any, inner))
     return values
 
@@ -52,7 +52,7 @@ def recipe_text(recipe: Recipe, title: str = "") -> str:
 
 
 def _roles(cls: type) -> set[str]:
-    """Names of the settings that are components, which have a kind."""
+    """Names of the settings that are components, and so have a kind."""
     return {name for name, hint in get_type_hints(cls, include_extras=True).items() if hint in ROLES}
 
 
@@ -69,7 +69,7 @@ def _section(name: str, value: Any, comment: str, roles: set[str]) -> list[str]:
         if is_dataclass(item):
             inner += ["", *_section(f"{name}.{f.name}", item, docs.get(f.name, ""), _roles(cls))]
         else:
-            setting = f"{f.name} = {toml_value(item)}" if item is not None else f"# {f.name} ="  # TOML has no nothing
+            setting = f"{f.name} = {toml_value(item)}" if item is not None else f"# {f.name} ="  # TOML has no null
             lines += [*(f"# {text}" for text in [docs.get(f.name, "")] if text), setting]
     return lines + inner
 

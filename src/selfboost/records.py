@@ -1,6 +1,6 @@
 """The nouns: what the stages of a run read and write, each with its provenance.
 
-Frozen dataclasses, one JSON object per record in a stage's file. Imports nothing of ours and no library.
+Frozen dataclasses, one JSON object per record in a stage's file. Imports none of our modules and no library.
 Token ids are made once (by the tokenizer's own chat template, or by sampling) and travel with the record: what was
 sampled is what is trained on.
 """
@@ -51,7 +51,7 @@ class Prompt:
     messages: tuple[Message, ...]
     origin: Origin
     prefix: str = ""
-    """Text that the assistant's answer is made to begin with; part of the prompt's token ids, never of the answer."""
+    """Forced beginning of the assistant's answer; its token ids belong to the prompt, never to the answer."""
 
     @property
     def id(self) -> str:
@@ -60,7 +60,7 @@ class Prompt:
 
     @property
     def text(self) -> str:
-        """The last user message: what a person would call the prompt."""
+        """The last user message: what a user would call the prompt."""
         return next((m.content for m in reversed(self.messages) if m.role == "user"), "")
 
 
@@ -78,13 +78,13 @@ class Sampling:
     top_p: float = 1.0
     """Keep the smallest set of tokens whose probability reaches this (1 = all)."""
     top_k: int = 0
-    """Keep the k likeliest tokens (0 = all)."""
+    """Keep the k most likely tokens (0 = all)."""
     min_p: float = 0.0
-    """Drop tokens less likely than this share of the likeliest one (0 = none)."""
+    """Drop tokens less likely than this fraction of the likeliest one (0 = off)."""
     max_tokens: int = 2048
     """Longest answer, in tokens."""
     stop: tuple[str, ...] = ()
-    """Texts that end the answer where they appear; they are cut off its text, their tokens stay."""
+    """Strings that end the answer; they are removed from its text, but their tokens are kept."""
     samples: int = 1
     """Answers per prompt."""
 
@@ -98,7 +98,7 @@ class Sampling:
             ("samples", self.samples, 1, float("inf")),
         ):
             if not low <= value <= high or (name == "top_p" and value == 0):
-                raise ValueError(f"{name} = {value}: allowed is {'above 0' if name == 'top_p' else low} to {high}")
+                raise ValueError(f"{name} = {value}: allowed: {'above 0' if name == 'top_p' else low} to {high}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,12 +120,12 @@ class Answer:
     text: str
     prompt_ids: tuple[int, ...]
     token_ids: tuple[int, ...]
-    """Ids of the answer, its end-of-turn token included when the answer ended."""
+    """Ids of the answer, including its end-of-turn token if the answer ended."""
     logps: tuple[float, ...] = ()
     """Natural log-probability of each of `token_ids` under the sampling model at temperature 1; empty if given."""
     finish: Finish = "given"
     reason: str = ""
-    """Why it failed, when it did."""
+    """Why it failed, if it did."""
     model: str = "given"
     """Fingerprint of the model that wrote it, or `given`."""
     model_name: str = "given"
@@ -133,18 +133,18 @@ class Answer:
     seed: int = 0
     """The seed this one sample was drawn with."""
     index: int = 0
-    """Number of the sample among those of the same prompt."""
+    """Index of the sample among those of the same prompt."""
 
     @property
     def id(self) -> str:
-        """Stable id: who answered what with which draw."""
+        """Stable id, from the prompt, the model, the draw and the answer's tokens."""
         drawn = [self.prompt.id, self.model, self.seed, self.index, list(self.token_ids)]
         return "a-" + content_hash(drawn)[:12]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Example:
-    """A prompt and the answer a model shall learn to give to it (supervised fine-tuning)."""
+    """A prompt and the answer that a model learns to give to it (supervised fine-tuning)."""
 
     prompt: Prompt
     prompt_ids: tuple[int, ...]

@@ -1,7 +1,7 @@
 """The verbs. A `Run` gives a method exactly five: sample, score, finetune, prefer, measure.
 
 Every call is a named stage of the run's folder: stored, fingerprinted by its inputs and settings, never computed twice.
-A name without `/` belongs to the current iteration; `prepare/x` is shared by all. What is no verb here is a look-up.
+A name without `/` belongs to the current iteration; `prepare/x` is shared by all. Everything else here is a look-up.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from selfboost.verbs import Window
 VERSIONS = {"sample": 1, "score": 1, "finetune": 1, "prefer": 1, "measure": 1}
 """Part of every fingerprint: raise a verb's number when its results change."""
 SCORE_BLOCK = 256
-"""Verdicts written at once: what a kill can cost."""
+"""Verdicts written at a time: the most that a killed run loses."""
 
 
 class Run:
@@ -47,14 +47,14 @@ class Run:
         self.previous = self.initial
         self.iteration, self.place = 0, "iteration-0"
         self.notes = Notebook()
-        """What the method says of the current iteration."""
+        """The method's notes on the current iteration."""
         self.tokenizer = self.engine.tokenizer(self.initial)
         data = load_seed_data(recipe.seed, recipe.run.seed)
         recipe.method.check(recipe, data.train)
         if isinstance(self.trainer, Demanding):
             self.trainer.require(recipe.training)
         self.said = [*self.tokenizer.notes, *data.notes]
-        """What the user must know of model and seed, in sentences."""
+        """Sentences about the model and the seed that the user must know."""
         for sentence in self.said:
             listener.say(sentence)
         self.seeds, self.validation, self.held_out = self._examples(data)
@@ -62,7 +62,7 @@ class Run:
         self._made: dict[str, Model] = {}
         self._recent: dict[str, list[Answer]] = {}
         self.memory: dict[Any, Any] = {}
-        """What a method keeps for later iterations; found again by a resumed run, which goes through all of them."""
+        """What a method keeps for later iterations; a resumed run, which replays them all, restores it."""
         self.trained_pairs = 0
         """Pairs of the last policy training of this iteration."""
 
@@ -73,7 +73,7 @@ class Run:
 
     @contextmanager
     def inside(self, part: str) -> Generator[None, None, None]:
-        """Put the stages of a block into a folder of the iteration's: the same verbs again, under other names."""
+        """Put the stages of a block into a subfolder of the iteration, so that their names may repeat."""
         before, self.place = self.place, f"{self.place}/{part}"
         try:
             yield
@@ -81,21 +81,21 @@ class Run:
             self.place = before
 
     def say(self, sentence: str) -> None:
-        """Tell the listener something that the user must know."""
+        """Pass the listener a message that the user must see."""
         self.listener.say(sentence)
 
     def note(self, note: Note) -> None:
-        """Keep what the method has to say of this iteration; of one kind of note the last one stays."""
+        """Record a note on this iteration; the last note of each kind is kept."""
         self.notes.note(note)
 
     def count(self, kind: type[Counts], counts: Mapping[str, int]) -> None:
-        """Add counts by reason to this iteration's note of a kind."""
+        """Add counts by reason to this iteration's note of this kind."""
         self.notes.count(kind, counts)
 
     # The five verbs.
 
     def sample(self, name: str, model: Model, prompts: Sequence[Prompt], sampling: Sampling) -> list[Answer]:
-        """`sampling.samples` answers of a model to each prompt, those of one prompt side by side."""
+        """Sample `sampling.samples` answers to each prompt; answers to the same prompt are adjacent."""
         parts = self._parts("sample", engine=self.engine, model=model.fingerprint, sampling=sampling)
         parts |= {
             "prompts": store.hash_records(prompts),
@@ -115,7 +115,7 @@ class Run:
     ) -> list[Verdict]:
         """A verdict on each answer, in order; by the recipe's scorer unless another is given.
 
-        `given` models, by role, take the place of those that the scorer names.
+        `given` maps roles to models that replace those the scorer asks for.
         """
         scorer = scorer or self.recipe.scorer
         models = {role: given.get(role) or self.model(wanted) for role, wanted in scorer.needs().items()}
@@ -123,7 +123,7 @@ class Run:
             "score", scorer=scorer, trainer=self.trainer, models={r: m.fingerprint for r, m in models.items()}
         )
         parts |= {"answers": store.hash_records(answers)}
-        parts["scorer"].pop("threshold", None)  # the filter's: another threshold needs no new scores
+        parts["scorer"].pop("threshold", None)  # used by the filter: a new threshold needs no new scores
         with self.stages.open(self._place(name), "score", parts, len(answers)) as stage:
             if stage.card is None:
                 done = len(stage.rows_so_far(Verdict))
@@ -158,7 +158,7 @@ class Run:
         loss: Loss | None = None,
         training: Training | None = None,
     ) -> Model:
-        """Preference optimisation of `start` on pairs; by the recipe's loss and training unless others are given."""
+        """Preference optimisation of `start` on pairs, with the recipe's loss and training unless others are given."""
         loss, training = loss or self.recipe.loss, training or self.recipe.training
         reference = (reference or start) if loss.needs_reference else None
         parts = self._parts("prefer", trainer=self.trainer, start=start.fingerprint, training=training)
@@ -175,7 +175,7 @@ class Run:
         examples = self.validation if split == "validation" else self.held_out
         parts = self._parts("measure", benchmark=self.recipe.benchmark, engine=self.engine, model=model.fingerprint)
         parts |= {"examples": store.hash_records(examples), "seed": self.recipe.run.seed}
-        # Its own stages come first and are found again: what they hold determines this one.
+        # Its own stages run first and are reused: their content determines this one.
         rated = self.recipe.benchmark.rate(self, model, examples, split)
         check_rated(self.recipe.benchmark, rated)
         parts["rated"] = store.hash_records(rated)
@@ -185,7 +185,7 @@ class Run:
                 stage.finish()
             return stage.rows(Rated)
 
-    # Look-ups: nothing here computes, but that a model made from the seed is made when it is first asked for.
+    # Look-ups: nothing is computed here, except that a model made from the seed is trained on first use.
 
     def model(self, name: str) -> Model:
         """A model by its name: `initial`, `previous`, one made from the seed alone, or a folder or hub name."""
@@ -207,7 +207,7 @@ class Run:
         )
 
     def example(self, prompt: Prompt, answer: Answer) -> Example:
-        """The wish that a model gives this answer to this prompt."""
+        """A prompt and the answer that a model is trained to give to it."""
         return Example(
             prompt=prompt, prompt_ids=self.tokenizer.prompt_ids(prompt.messages, prompt.prefix), answer=answer
         )
@@ -229,13 +229,13 @@ class Run:
         )
 
     def windowed(self, pairs: Sequence[Pair], window: Window) -> list[Pair]:
-        """This iteration's pairs, and those of the iterations before it that the window includes."""
+        """This iteration's pairs, and those of earlier iterations within the window."""
         self._pairs[self.iteration] = list(pairs)
         length = {"last": 1, "last_two": 2, "all": self.iteration + 1}[window]
         return [p for t in sorted(self._pairs) if t > self.iteration - length for p in self._pairs[t]]
 
     def recent(self, model: Model) -> list[Answer]:
-        """A few answers of the model that were sampled last: what the agreement check looks at."""
+        """A few of the model's most recent answers, for the agreement check."""
         return self._recent.get(model.fingerprint, [])
 
     def _place(self, name: str) -> str:
@@ -254,7 +254,7 @@ class Run:
 
     @staticmethod
     def _parts(verb: str, **inputs: object) -> dict[str, Any]:
-        """What determines a stage, under the recipe's own names; a component is its kind and its settings."""
+        """What determines a stage, by the recipe's names; a component counts as its kind and settings."""
         known = {name: known_by(value) if is_dataclass(value) else value for name, value in inputs.items()}
         return {"version": VERSIONS[verb], **known}
 
@@ -267,7 +267,7 @@ class Run:
         train: Callable[..., TrainingResult],
         model_name: str,
     ) -> Model:
-        """A training stage: what is trained on is stored beside the model that comes of it."""
+        """A training stage: its training rows are stored beside the resulting model."""
         seed = self.recipe.run.seed
         with self.stages.open(self._place(name), verb, parts | {"seed": seed}, len(records)) as stage:
             if stage.card is None:
@@ -286,7 +286,7 @@ class Run:
 
 
 def _prompt_start(answers: Sequence[Answer], done: int) -> int:
-    """Where the answers of the prompt begin that a killed scoring was at."""
+    """Index of the first answer to the prompt at which an interrupted scoring stopped."""
     while 0 < done < len(answers) and answers[done].prompt.id == answers[done - 1].prompt.id:
         done -= 1
     return done

@@ -1,4 +1,4 @@
-"""Models made from the seed alone, by the run's own verbs, when a scorer or a comparison asks for them by name."""
+"""Models trained on the seed alone, with the run's own verbs, when a scorer or a comparison names them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def seed_sft(run: Verbs) -> Model:
 
 
 def seed_reward(run: Verbs) -> Model:
-    """A reward model that prefers gold to what the initial model answers by itself."""
+    """A reward model that prefers gold answers to the initial model's own."""
     longest = max(len(seed.answer.token_ids) for seed in run.seeds)
     own = run.sample(
         "prepare/seed_own", run.initial, [seed.prompt for seed in run.seeds], Sampling(max_tokens=2 * longest)

@@ -1,4 +1,4 @@
-"""Types of settings that mean more than their value: what a rehearsal makes small, what may lie beside a recipe."""
+"""Setting types with extra meaning: counts that a rehearsal shrinks, and paths that may be beside the recipe."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ COUNT = "count"
 """Marks a number of prompts or pairs: `selfboost check` makes these small to rehearse a run."""
 Count = Annotated[int, Field(ge=1), COUNT]
 CountOrNone = Annotated[int, Field(ge=0), COUNT]
-"""The same where 0 means none, or all."""
+"""The same, where 0 means none or all."""
 
 BESIDE_RECIPE = "beside recipe"
-"""Marks a setting that may name a file or folder: one that exists beside the recipe is meant before any other."""
+"""Marks a setting that may name a file or folder: one that exists beside the recipe takes precedence."""
 PathOrName = Annotated[str, BESIDE_RECIPE]
 """A file or folder, or the name of something else: `embedded`, a hub name, a model of the run."""
 

@@ -1,4 +1,4 @@
-"""The sections of a recipe that are no components: the loop, the initial model, the gate, models made from the seed."""
+"""Sections of a recipe that are not components: the loop, the initial model, the gate, models made from the seed."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ class RunSettings:
     patience: Annotated[int, Field(ge=1)] = 1000
     """Stop after this many iterations in a row without a promotion."""
     seed: Annotated[int, Field(ge=0)] = 0
-    """Seed of everything random: data order, sampling, splits, resampling."""
+    """Random seed for data order, sampling, splits and resampling."""
     threads: Annotated[int, Field(ge=0)] = 0
-    """Threads of PyTorch on the CPU (0 = its own choice)."""
+    """PyTorch's CPU threads (0 = PyTorch's default)."""
     beside: tuple[str, ...] = ()
-    """Models to measure beside the policy: `seed_sft`, or a folder or hub name."""
+    """Models to measure besides the policy: `seed_sft`, or a folder or hub name."""
     agreement: Annotated[float, Field(gt=0)] = 0.05
-    """Most the sampler's and the trainer's log-probabilities may differ, mean over tokens, in nats."""
+    """Largest allowed mean difference between the sampler's and the trainer's log-probabilities, in nats per token."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,7 +45,7 @@ class ModelSource:
 
 @dataclass(frozen=True, kw_only=True)
 class SeedModels:
-    """How the models made from the seed alone are trained, where a scorer or `run.beside` asks for them."""
+    """How the models made from the seed alone are trained when a scorer or `run.beside` asks for them."""
 
     sft: Training = field(default_factory=lambda: Training(learning_rate=1e-6, batch_size=32, epochs=3))
     """`seed_sft`: the initial model fine-tuned on the seed."""

@@ -1,4 +1,4 @@
-"""Texts that wrap what is put to a model; a template is checked when its recipe is read."""
+"""Templates of the texts given to a model; they are checked when the recipe is read."""
 
 from __future__ import annotations
 
@@ -6,33 +6,33 @@ import re
 from string import Formatter
 
 CHARACTERS = 4
-"""Of a token, about, in English."""
+"""Characters per token, approximately, in English."""
 
 
 def about_tokens(text: str) -> float:
-    """Tokens of a text, about, where no tokenizer is asked."""
+    """Approximate number of tokens of a text, without a tokenizer."""
     return len(text) / CHARACTERS
 
 
 def check_pattern(name: str, pattern: str, group: str) -> None:
-    """Make sure that a regular expression has a group, which is to hold what `group` says.
+    """Check that a regular expression has a group; `group` says what it captures.
 
     Raises:
-        ValueError: it is none, or has no group.
+        ValueError: it is invalid, or has no group.
     """
     try:
         groups = re.compile(pattern).groups
     except re.error as error:
-        raise ValueError(f"{name} = {pattern!r}: is no regular expression ({error})") from error
+        raise ValueError(f"{name} = {pattern!r}: is not a valid regular expression ({error})") from error
     if groups < 1:
-        raise ValueError(f"{name} = {pattern!r}: must have one group, {group}")
+        raise ValueError(f"{name} = {pattern!r}: must have a group that captures {group}")
 
 
 def check_template(name: str, template: str, wanted: set[str]) -> None:
-    """Make sure that a `str.format` template has exactly the fields it needs.
+    """Check that a `str.format` template has exactly the fields it needs.
 
     Raises:
-        ValueError: a field is missing or unknown, or a brace stands alone.
+        ValueError: a field is missing or unknown, or a brace is unbalanced.
     """
     try:
         found = {field for _, field, _, _ in Formatter().parse(template) if field is not None}

@@ -1,6 +1,6 @@
 """What a method may do with a run: the five verbs, the facts of the iteration, and how records are made.
 
-`Verbs` is the whole of it, and all that methods and benchmarks see of `run.Run`. A name without `/` belongs to the
+`Verbs` is the whole interface: methods and benchmarks see nothing else of `run.Run`. A name without `/` belongs to the
 current iteration; `prepare/x` is shared by all iterations.
 """
 
@@ -50,15 +50,15 @@ class Verbs(Protocol):
     # The five verbs. Each call is a named stage: stored, and never computed twice.
 
     def sample(self, name: str, model: Model, prompts: Sequence[Prompt], sampling: Sampling) -> list[Answer]:
-        """`sampling.samples` answers of a model to each prompt, those of one prompt side by side."""
+        """Sample `sampling.samples` answers to each prompt; answers to the same prompt are adjacent."""
         ...
 
     def score(
         self, name: str, answers: Sequence[Answer], scorer: Scorer | None = None, **given: Model
     ) -> list[Verdict]:
-        """A verdict on each answer, by the recipe's scorer unless another is named.
+        """A verdict on each answer, by the recipe's scorer unless another is given.
 
-        `given` are models in the place of those that the scorer asks for, by role.
+        `given` maps roles to models that replace those the scorer asks for.
         """
         ...
 
@@ -78,7 +78,7 @@ class Verbs(Protocol):
         loss: Loss | None = None,
         training: Training | None = None,
     ) -> Model:
-        """Preference optimisation of `start` on pairs; by the recipe's loss and training unless others are given."""
+        """Preference optimisation of `start` on pairs, with the recipe's loss and training unless others are given."""
         ...
 
     def measure(self, model: Model, split: Literal["validation", "held_out"]) -> list[Rated]:
@@ -112,12 +112,12 @@ class Verbs(Protocol):
     def held_out(self) -> Sequence[Example]: ...
     @property
     def cache(self) -> Path:
-        """A folder for what can be computed again."""
+        """A folder for data that can be recomputed."""
         ...
 
     @property
     def memory(self) -> dict[Any, Any]:
-        """What a method keeps for later iterations; found again by a resumed run, which goes through all of them."""
+        """What a method keeps for later iterations; a resumed run, which replays them all, restores it."""
         ...
 
     def model(self, name: str) -> Model:
@@ -141,23 +141,23 @@ class Verbs(Protocol):
         ...
 
     def windowed(self, pairs: Sequence[Pair], window: Window) -> list[Pair]:
-        """This iteration's pairs, and those of the iterations before it that the window includes."""
+        """This iteration's pairs, and those of earlier iterations within the window."""
         ...
 
-    # What is said, and where stages go.
+    # Notes, messages, and where stages go.
 
     def note(self, note: Note) -> None:
-        """Keep what the method has to say of this iteration; of one kind of note the last one stays."""
+        """Record a note on this iteration; the last note of each kind is kept."""
         ...
 
     def count(self, kind: type[Counts], counts: Mapping[str, int]) -> None:
-        """Add counts by reason to this iteration's note of a kind."""
+        """Add counts by reason to this iteration's note of this kind."""
         ...
 
     def say(self, sentence: str) -> None:
-        """Tell the user something at once."""
+        """Show the user a message immediately."""
         ...
 
     def inside(self, part: str) -> AbstractContextManager[None]:
-        """Put the stages of a block into a folder of the iteration's: the same verbs again, under other names."""
+        """Put the stages of a block into a subfolder of the iteration, so that their names may repeat."""
         ...

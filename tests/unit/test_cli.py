@@ -232,7 +232,7 @@ def test_init_never_overwrites(capsys: pytest.CaptureFixture[str], tmp_path: Pat
     (tmp_path / "recipe.toml").write_text(mine)
     code, _, error = call(capsys, *arguments)
     assert code == 2
-    assert "exists already" in sentence(error)
+    assert "already exists" in sentence(error)
     assert (tmp_path / "recipe.toml").read_text() == mine
 
 

@@ -75,7 +75,7 @@ def test_ultrafeedback_reads_as_conversations_and_a_row_without_an_answer_is_dro
     ]
     assert all(isinstance(seed, Seed) and len(seed.messages) == 1 for seed in seeds)
     assert notes == [
-        f"o/n: 1 rows dropped: they are wrong (first: {folder} row 3 message 2: content is empty)",
+        f"o/n: 1 rows dropped: invalid (first: {folder} row 3 message 2: content is empty)",
         "o/n: ignored columns: chosen, prompt, prompt_id, rejected, score_chosen, score_rejected",
     ]
 
@@ -105,7 +105,7 @@ def test_an_absent_data_set_offline_is_one_sentence() -> None:
     )
     last = done.stderr.strip().splitlines()[-1]
     assert last.startswith(
-        "ValueError: nobody/nothing-here, split 'train', is neither a file or folder here nor a data"
+        "ValueError: nobody/nothing-here, split 'train', is neither a local file or folder nor a data"
     )
 
 

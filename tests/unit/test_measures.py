@@ -151,8 +151,11 @@ def test_both_directions_make_the_same_run(tmp_path: Path) -> None:
             ["gate.measure=sampled"],
             r"^gate.measure = 'sampled': the benchmark has no such measure; allowed: right, mist",
         ),
-        (["benchmark.greedy=win_rate"], r"^benchmark.kind: Own declares a measure 'win_rate', which is the run's own"),
-        (["benchmark={kind='test_measures:Silent'}"], r"^benchmark.kind: Silent declares no `measures`"),
+        (
+            ["benchmark.greedy=win_rate"],
+            r"^benchmark.kind: Own declares a measure 'win_rate', a name reserved for the run",
+        ),
+        (["benchmark={kind='test_measures:Silent'}"], r"^benchmark.kind: Silent must declare `measures`"),
     ],
 )
 def test_what_a_benchmark_does_not_declare_is_refused_by_check(

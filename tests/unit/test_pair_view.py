@@ -49,14 +49,14 @@ def test_the_tokens_shown_are_those_trained_on_with_their_mask() -> None:
     rows = pair_items([pair], 2048)[0].rows
     assert tokens(text, "○") == [i for row in rows for i in row.prompt_ids]
     assert tokens(text, "●") == [i for row in rows for i in row.token_ids]
-    assert "ids alone are shown" in text
+    assert "only ids are shown" in text
 
 
 def test_tokens_are_cut_as_the_training_cut_them(tmp_path: Path) -> None:
     stage_of(tmp_path, [evil_pair()], "iteration-1/policy", max_length=4)
     text = shown(tmp_path, evil_pair().id)
     assert (tokens(text, "○"), tokens(text, "●")) == ([3, 4, 3, 4], [5, 6, 8, 9])
-    assert "Cut to max_length = 4" in text
+    assert "Truncated to max_length = 4" in text
 
 
 def test_provenance_is_whole() -> None:
@@ -105,5 +105,5 @@ def test_unknown_and_ambiguous_ids_are_answered_with_what_there_is(tmp_path: Pat
         find_pair(finished_run(), "pair-nothing")
     with pytest.raises(ValueError, match=rf"{count} pairs begin with this"):
         find_pair(finished_run(), "pair-")
-    with pytest.raises(ValueError, match="no stage of this run was trained on pairs"):
+    with pytest.raises(ValueError, match="no stage of this run has been trained on pairs"):
         find_pair(tmp_path, "pair-1")

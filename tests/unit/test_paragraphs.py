@@ -93,7 +93,7 @@ def test_large_parquet_files_and_limits_are_streamed(tmp_path: Path) -> None:
         ("p.jsonl.gz", b"{}", ": cannot be read"),
         ("p.txt.gz", gzip.compress(b"cut" * 99, mtime=0)[:-9], ": cannot be read"),
         ("p.parquet", b"PAR1", ": cannot be read as Parquet"),
-        ("p.md", b"text", ": is no file of paragraphs; allowed endings: .txt, "),
+        ("p.md", b"text", ": is not a file of paragraphs; allowed endings: .txt, "),
     ],
 )
 def test_broken_paragraphs_are_named(tmp_path: Path, name: str, content: bytes, sentence: str) -> None:
@@ -117,10 +117,10 @@ def test_broken_parquet_columns_are_named(tmp_path: Path) -> None:
 
 
 def test_missing_paragraphs_are_named(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="absent: no such file or folder of paragraphs"):
+    with pytest.raises(ValueError, match="absent: no such file or folder, and not the name"):
         list(read_paragraphs(tmp_path / "absent"))
     (tmp_path / "notes.md").write_text("no text")
-    with pytest.raises(ValueError, match="holds no file of paragraphs; allowed endings"):
+    with pytest.raises(ValueError, match="contains no file of paragraphs; allowed endings"):
         list(read_paragraphs(tmp_path))
 
 

@@ -51,7 +51,7 @@ def test_wrong_rows_are_named(row: Any, sentence: str, tmp_path: Path) -> None:
 
 
 def test_an_empty_or_missing_file_is_named(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="holds no preferences"):
+    with pytest.raises(ValueError, match="contains no preferences"):
         read_preferences(written(tmp_path))
     with pytest.raises(ValueError, match="no such file"):
         read_preferences(tmp_path / "absent.jsonl")

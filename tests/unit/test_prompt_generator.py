@@ -66,8 +66,8 @@ def test_what_it_learns_to_write_is_what_is_read(question: str, solution: str) -
     [
         ({"template": "no field"}, "template"),
         ({"target": "{question} alone"}, "target"),
-        ({"question": "(unclosed"}, r"question = '\(unclosed': is no regular expression"),
-        ({"question": "no group"}, "must have one group"),
+        ({"question": "(unclosed"}, r"question = '\(unclosed': is not a valid regular expression"),
+        ({"question": "no group"}, "must have a group that captures"),
     ],
 )
 def test_wrong_settings_are_named(settings: dict[str, str], sentence: str) -> None:

@@ -267,22 +267,22 @@ def test_what_older_transformers_stored_beside_the_weights_is_no_fault(tmp_path)
 def test_other_checkpoints_are_refused_in_one_sentence(tmp_path):
     body = {name: weight for name, weight in random_weights().items() if name.startswith("model.")}
     plain = save_armorm(tmp_path / "plain", body)
-    lacking = "the checkpoint 'HERE' is no ArmoRM: it lacks gating.layers.0.bias and 10 more, which would start as"
+    lacking = "the checkpoint 'HERE' is not ArmoRM: it lacks gating.layers.0.bias and 10 more, which would be"
     assert refusal(plain).startswith(lacking)
     sizes = {key: CONFIG[key] for key in ("vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers")}
     LlamaForSequenceClassification(LlamaConfig(**sizes, num_attention_heads=4, num_labels=1)).save_pretrained(
         tmp_path / "one"
     )
-    assert "is no ArmoRM: it lacks gating.layers.0.bias and " in refusal(replace(plain, path=str(tmp_path / "one")))
+    assert "is not ArmoRM: it lacks gating.layers.0.bias and " in refusal(replace(plain, path=str(tmp_path / "one")))
     both = save_armorm(tmp_path / "both", random_weights() | {"score.weight": torch.ones(1, WIDTH)})
-    assert refusal(both) == "the checkpoint 'HERE' is no ArmoRM: it holds score.weight, which has no place in one"
+    assert refusal(both) == "the checkpoint 'HERE' is not ArmoRM: it has unexpected weights: score.weight"
     fewer = save_armorm(tmp_path / "fewer", num_objectives=REWARDS - 1)
     assert refusal(fewer).startswith("the checkpoint 'HERE' cannot be loaded as ArmoRM: ")
     BertModel(
         BertConfig(hidden_size=8, num_hidden_layers=1, num_attention_heads=2, intermediate_size=8)
     ).save_pretrained(tmp_path / "bert")
     found = refusal(replace(plain, path=str(tmp_path / "bert")))
-    assert found == "the checkpoint 'HERE' is no ArmoRM: its model_type is 'bert', wanted is 'llama'"
+    assert found == "the checkpoint 'HERE' is not ArmoRM: its model_type is 'bert', expected 'llama'"
 
 
 def test_a_tokenizer_without_llama_3s_headers_is_refused_in_one_sentence(tmp_path):

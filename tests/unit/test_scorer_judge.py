@@ -245,8 +245,8 @@ def test_the_shipped_prompt_names_the_papers_criteria() -> None:
         ({"template": SHORT + "{"}, "template: .* write a literal brace twice"),
         ({"template_file": "there/is/none.txt"}, r"template_file = 'there/is/none\.txt': must be a readable text file"),
         ({"template_file": "some.txt", "template": SHORT}, "template_file = 'some.txt': give it or template, not both"),
-        ({"number": "("}, r"number = '\(': is no regular expression"),
-        ({"number": r"\d+"}, "must have one group, the score"),
+        ({"number": "("}, r"number = '\(': is not a valid regular expression"),
+        ({"number": r"\d+"}, "must have a group that captures the score"),
         ({"lowest": 5, "highest": 5}, "lowest = 5: must be below highest = 5, both finite"),
         ({"highest": float("inf")}, "lowest = 0.0: must be below highest = inf, both finite"),
         ({"lowest": float("nan")}, "lowest = nan: must be below"),
@@ -267,7 +267,7 @@ def test_a_templates_file_becomes_its_text(tmp_path: Path) -> None:
     file.write_text(SHORT + "\n")
     assert Judge.from_recipe(template_file=str(file)) == Judge(template=SHORT)
     assert known_by(Judge.from_recipe(template_file=str(file)))["template"] == SHORT
-    with pytest.raises(ValueError, match="is for recipes; here give its text as template"):
+    with pytest.raises(ValueError, match="only for recipes; pass its text as template"):
         Judge(template_file=str(file))
     file.write_bytes(b"\xff{prompt}")
     with pytest.raises(ValueError, match="must be a readable text file"):

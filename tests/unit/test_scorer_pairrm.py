@@ -265,14 +265,14 @@ def test_other_checkpoints_are_refused_in_one_sentence(tmp_path):
     body = {name: weight for name, weight in random_weights().items() if name.startswith("pretrained_model.")}
     headless = save_pairrm(tmp_path / "headless", body)
     assert refusal(headless) == (
-        "the checkpoint 'HERE' is no PairRM: it lacks head_layer.1.bias and 3 more, which would start as random "
-        "numbers and give meaningless scores"
+        "the checkpoint 'HERE' is not PairRM: it lacks head_layer.1.bias and 3 more, which would be randomly "
+        "initialised and give meaningless scores"
     )
     DebertaV2ForSequenceClassification(DebertaV2Config(**CONFIG)).save_pretrained(tmp_path / "classifier")
     found = refusal(replace(headless, path=str(tmp_path / "classifier")))
-    assert found.startswith("the checkpoint 'HERE' is no PairRM: it lacks head_layer.1.bias and ")
+    assert found.startswith("the checkpoint 'HERE' is not PairRM: it lacks head_layer.1.bias and ")
     more = save_pairrm(tmp_path / "more", random_weights() | {"score.weight": torch.ones(1)})
-    assert refusal(more) == "the checkpoint 'HERE' is no PairRM: it holds score.weight, which has no place in one"
+    assert refusal(more) == "the checkpoint 'HERE' is not PairRM: it has unexpected weights: score.weight"
     sizes = {
         "vocab_size": 8,
         "hidden_size": 8,
@@ -282,7 +282,7 @@ def test_other_checkpoints_are_refused_in_one_sentence(tmp_path):
     }
     LlamaForCausalLM(LlamaConfig(**sizes)).save_pretrained(tmp_path / "llama")
     found = refusal(replace(headless, path=str(tmp_path / "llama")))
-    assert found == "the checkpoint 'HERE' is no PairRM: its model_type is 'llama', wanted is 'deberta-v2'"
+    assert found == "the checkpoint 'HERE' is not PairRM: its model_type is 'llama', expected 'deberta-v2'"
     blender = save_pairrm(tmp_path / "blender", ranker_type="pairranker", model_type="deberta")
     assert refusal(blender).endswith("take 'llm-blender/PairRM-hf', the same weights with both")
 

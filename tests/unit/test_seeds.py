@@ -112,8 +112,8 @@ def test_a_prompt_is_kept_once_and_what_is_dropped_or_ignored_is_said(tmp_path: 
     seeds, notes = read_seeds(path)
     assert seeds == [seed("a", "1"), seed("b", "1")]
     assert notes == [
-        f"{path}: 2 of 5 seeds dropped: they repeat another",
-        f"{path}: 1 of 5 seeds dropped: their prompt was there before, with another answer",
+        f"{path}: 2 of 5 seeds dropped: exact duplicates",
+        f"{path}: 1 of 5 seeds dropped: same prompt as an earlier seed, different answer",
         f"{path}: ignored columns: id, tag",
     ]
 
@@ -142,7 +142,7 @@ def test_prompts_alone_are_enough_where_no_answer_is_needed(tmp_path: Path) -> N
         ({}, "has the columns none"),
         (["a", "b"], "must be an object with prompt/response"),
         ("a", "must be an object"),
-        ({"prompt": "a", "response": "\ud83d"}, "response holds half of a surrogate pair"),
+        ({"prompt": "a", "response": "\ud83d"}, "response contains an unpaired surrogate"),
         ({"messages": []}, "messages must be a list"),
         ({"messages": "hi"}, "messages must be a list"),
         ({"messages": ["hi"]}, "message 1: must be {role, content}"),
@@ -167,15 +167,15 @@ def test_a_wrong_row_is_named_with_its_line(tmp_path: Path, row: object, sentenc
 @pytest.mark.parametrize(
     ("name", "content", "sentence"),
     [
-        ("s.jsonl", b"", "holds no seeds"),
-        ("s.json", b"[]", "holds no seeds"),
+        ("s.jsonl", b"", "contains no seeds"),
+        ("s.json", b"[]", "contains no seeds"),
         ("s.jsonl", b'{"prompt": "a", "response": "b"}\n{"prompt"\n', r"line 2: is not valid JSON \(.*column 10\)"),
         ("s.json", b'[{"prompt": "a"},\n }]', r"is not valid JSON \(.*line 2, column 2\)"),
         ("s.jsonl", b"[" * 100_000, "JSON"),
         ("s.jsonl", b'{"prompt": ' + b"1" * 5000 + b"}", "line 1: cannot be read as JSON"),
         ("s.jsonl", b'{"prompt": "a", "response": "b"}\n\xff', r"line 2: is not UTF-8 text \(byte 33 of the file\)"),
-        ("s.jsonl.gz", b"no gzip", "is not a whole gzip file"),
-        ("s.jsonl.gz", gzip.compress(b"x" * 500, mtime=0)[:-9], "is not a whole gzip file"),
+        ("s.jsonl.gz", b"no gzip", "is not a complete gzip file"),
+        ("s.jsonl.gz", gzip.compress(b"x" * 500, mtime=0)[:-9], "is not a complete gzip file"),
         ("s.parquet", b"no parquet", "is not a Parquet file"),
         ("s.csv", b"prompt,response\n", "allowed endings of a seed file are .jsonl"),
     ],
@@ -190,7 +190,7 @@ def test_a_broken_file_is_named(tmp_path: Path, name: str, content: bytes, sente
 def test_a_missing_file_and_an_empty_folder_are_named(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"absent.jsonl: no such file or folder"):
         read_seeds(tmp_path / "absent.jsonl")
-    with pytest.raises(ValueError, match=r"holds no seed file; allowed endings: \.jsonl"):
+    with pytest.raises(ValueError, match=r"contains no seed file; allowed endings: \.jsonl"):
         read_seeds(tmp_path)
 
 
@@ -243,7 +243,7 @@ def test_what_is_held_out_depends_on_the_seed_and_the_prompts_alone() -> None:
 
 
 def test_too_few_seeds_to_split_are_named() -> None:
-    with pytest.raises(ValueError, match="has 60 prompts: too few to set apart 40 for validation and 20 held out"):
+    with pytest.raises(ValueError, match="has 60 prompts: too few to set aside 40 for validation and 20 held out"):
         split(SEEDS, 40, 20, 0)
 
 

@@ -14,10 +14,10 @@ from typing import Any, cast
 
 NAME = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*(:[\w.-]+)?")
 FILE_ENDINGS = (".jsonl", ".json", ".gz", ".parquet", ".txt", ".csv", ".toml")
-"""What ends so is a file's name: a file that is missing is not looked for on the hub."""
+"""Endings of file names: a missing file is not looked up on the hub."""
 DEFAULT_SPLIT = "train"
 ASSUMED_ROWS = 10_000
-"""Of a data set that is not looked at, where nothing says how many of them are used."""
+"""Assumed rows of a data set that is not opened, when no setting says how many are used."""
 
 
 def is_hub_name(text: str) -> bool:
@@ -28,10 +28,10 @@ def is_hub_name(text: str) -> bool:
 
 
 def hub_rows(name: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """Stream (where it stands, row) of a data set's split; a row is column → value.
+    """Stream (location, row) of a data set's split; a row is column → value.
 
     Raises:
-        ValueError: the library is missing, or the hub does not give the data set, the split or a row.
+        ValueError: the library is missing, or the hub does not provide the data set, the split or a row.
     """
     dataset, _, split = name.partition(":")
     rows = _opened(dataset, split or DEFAULT_SPLIT)
@@ -39,7 +39,7 @@ def hub_rows(name: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
     try:
         for number, row in enumerate(rows, start=1):
             yield f"{name} row {number}", row
-    except Exception as error:  # what breaks while rows come has as many types as there are file formats
+    except Exception as error:  # each file format raises its own errors while streaming
         raise ValueError(f"{name}: cannot be read after row {number} ({_first_line(error)})") from error
 
 
@@ -48,14 +48,14 @@ def _opened(dataset: str, split: str) -> Iterable[Mapping[str, Any]]:
         library = cast(Any, importlib.import_module("datasets"))
     except ImportError as error:
         raise ValueError(
-            f"{dataset} is neither a file nor a folder here, and to read it from the hub needs the library datasets, "
+            f"{dataset} is not a local file or folder, and reading it from the hub needs the library datasets, "
             f"which cannot be imported ({error}); install it with: pip install 'selfboost[hub]'"
         ) from error
     try:
         return cast("Iterable[Mapping[str, Any]]", library.load_dataset(dataset, split=split, streaming=True))
     except Exception as error:  # a connection, a name, a split, a format: each raises its own type
         raise ValueError(
-            f"{dataset}, split {split!r}, is neither a file or folder here nor a data set that the hub gives: "
+            f"{dataset}, split {split!r}, is neither a local file or folder nor a data set on the hub: "
             f"{_first_line(error)}"
         ) from error
 

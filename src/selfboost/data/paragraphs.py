@@ -1,7 +1,7 @@
 """Reads paragraphs, as a stream: from a file or folder of plain text, JSON lines or Parquet, or a hub data set.
 
-A paragraph is a part of a document between blank lines, in every format. A folder's files are read in the order of
-their paths, those in folders below too; hidden ones and other endings are passed over. Left out: JSON arrays.
+A paragraph is a part of a document between blank lines, in every format. A folder's files are read in path order,
+subfolders included; hidden files and files with other endings are skipped. Left out: JSON arrays.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any, cast
 
 ENDINGS = (".txt", ".txt.gz", ".jsonl", ".jsonl.gz", ".json", ".json.gz", ".parquet")
 BATCH = 1024
-"""Rows of a Parquet file that are decoded at once."""
+"""Rows of a Parquet file decoded at a time."""
 
 
 def read_paragraphs(source: str | Path, column: str = "text", limit: int = 0) -> Iterator[str]:
@@ -26,10 +26,10 @@ def read_paragraphs(source: str | Path, column: str = "text", limit: int = 0) ->
     Args:
         source: what to read; .json holds one object per line, as .jsonl does
         column: where rows have their text
-        limit: paragraphs at most; 0 = all
+        limit: most paragraphs to read; 0 = all
 
     Raises:
-        ValueError: there is no such source, or a file, line or row is wrong; when it is come to.
+        ValueError: there is no such source, or a file, line or row is invalid; raised when it is reached.
     """
     assert limit >= 0
     paragraphs = (paragraph for lines in _documents(source, column) for paragraph in _parts(lines))
@@ -61,7 +61,7 @@ def _rows_by_name(name: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
     from selfboost.data.hub_data import hub_rows, is_hub_name
 
     if not is_hub_name(name):
-        raise ValueError(f"{name}: no such file or folder of paragraphs, and no name of a hub data set (owner/name)")
+        raise ValueError(f"{name}: no such file or folder, and not the name of a hub data set (owner/name)")
     return hub_rows(name)
 
 
@@ -69,17 +69,17 @@ def _files(path: Path) -> list[Path]:
     allowed = f"allowed endings: {', '.join(ENDINGS)}"
     if not path.is_dir():
         if not path.name.endswith(ENDINGS):
-            raise ValueError(f"{path}: is no file of paragraphs; {allowed}")
+            raise ValueError(f"{path}: is not a file of paragraphs; {allowed}")
         return [path]
     below = (file for file in path.rglob("*") if file.name.endswith(ENDINGS) and file.is_file())
     files = sorted(file for file in below if not any(part[0] == "." for part in file.relative_to(path).parts))
     if not files:
-        raise ValueError(f"{path}: holds no file of paragraphs; {allowed}")
+        raise ValueError(f"{path}: contains no file of paragraphs; {allowed}")
     return files
 
 
 def _lines(file: Path) -> Iterator[tuple[str, str]]:
-    """(where it stands, line) of a text file."""
+    """(location, line) of a text file."""
     where = str(file)
     try:
         with gzip.open(file) if file.suffix == ".gz" else file.open("rb") as lines:

@@ -1,4 +1,4 @@
-"""Reads preference data that others made: prompts with a chosen and a rejected answer, from the files seeds come in.
+"""Reads existing preference data: prompts with a chosen and a rejected answer, in the file formats of seeds.
 
 Columns: chosen and rejected as texts beside prompt or instruction/input, or as whole conversations (messages), which
 share all but their last message. Other columns are ignored.
@@ -29,9 +29,9 @@ class Preference:
 
 
 def read_preferences(source: str | Path) -> tuple[list[Preference], int]:
-    """All preferences of a file, a folder or a hub data set, in order, and how many wrong rows were left out.
+    """All preferences of a file, a folder or a hub data set, in order, and the number of invalid rows left out.
 
-    Only a hub data set's are left out, after a first good one: nobody can mend them.
+    Only a hub data set's are left out, after a first good row, since the user cannot fix them.
 
     Raises:
         ValueError: says which file, row and field is wrong and what is allowed.
@@ -46,7 +46,7 @@ def read_preferences(source: str | Path) -> tuple[list[Preference], int]:
                 raise
             wrong += 1
     if not found:
-        raise ValueError(f"{source}: holds no preferences")
+        raise ValueError(f"{source}: contains no preferences")
     return found, wrong
 
 

@@ -1,7 +1,7 @@
 """The seed of a run: read, and split by prompt into training seeds, validation and held-out prompts.
 
-`seed.limit` is a random draw by the run's seed, but for the embedded seed's, which are the first: it is in a random
-order already.
+`seed.limit` takes a random draw by the run's seed; of the embedded seed, which is in random order already, the first
+ones.
 """
 
 from __future__ import annotations
@@ -21,24 +21,24 @@ from selfboost.setting_types import BESIDE_RECIPE, PathOrName
 
 @dataclass(frozen=True, kw_only=True)
 class SeedSource:
-    """The seed: prompts with good answers, and the prompts kept apart for measuring."""
+    """The seed: prompts with good answers, and the prompts set aside for measuring."""
 
     path: PathOrName
     """JSONL or Parquet, file or folder: prompt/response, instruction/input/output or messages; a hub data set by its
     name (owner/name or owner/name:split); or `embedded`."""
     turns: Turns = "last"
-    """Of messages: the conversation up to the assistant's last answer, or its first request and answer alone."""
+    """For messages: use the conversation up to the assistant's last answer, or only its first request and answer."""
     limit: Annotated[int, Field(ge=0)] = 0
-    """Use this many of the training seeds, at random by the run's seed, of the embedded ones the first (0 = all)."""
+    """Training seeds to use (0 = all): a random draw by the run's seed; of the embedded seed, the first ones."""
     validation: Annotated[str | Annotated[int, Field(ge=1)], BESIDE_RECIPE] = 200
-    """Prompts on which choices are made: a file or data set, or how many to set apart from the seed."""
+    """Prompts on which choices are made: a file or data set, or how many to set aside from the seed."""
     held_out: Annotated[str | Annotated[int, Field(ge=1)], BESIDE_RECIPE] = 200
-    """Prompts on which results are reported, never used for a choice: a file or data set, or how many to set apart."""
+    """Prompts on which results are reported, never used for a choice: a file or data set, or how many to set aside."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class SeedData:
-    """Seeds by use; no prompt is in two of them."""
+    """Seeds by use; no prompt has two uses."""
 
     train: Sequence[Seed]
     validation: Sequence[Seed]
@@ -57,7 +57,7 @@ def load_seed_data(source: SeedSource, seed: int) -> SeedData:
     counts = [value if isinstance(value, int) else 0 for value in (source.validation, source.held_out)]
     apart: list[list[Seed]] = [[], []]
     if any(counts):
-        train, *apart = split(train, counts[0], counts[1], seed)  # in a random order now
+        train, *apart = split(train, counts[0], counts[1], seed)  # now in random order
     elif 0 < source.limit < len(train) and source.path != EMBEDDED:
         train = shuffled(train, seed)
     for i, (name, value) in enumerate((("validation", source.validation), ("held_out", source.held_out))):
@@ -80,7 +80,7 @@ def load_seed_data(source: SeedSource, seed: int) -> SeedData:
 
 
 def _place(path: str, name: str) -> str | Path:
-    """A hub data set's name as it is, else the file or folder."""
+    """A hub data set's name unchanged, otherwise the path of the file or folder."""
     if path == EMBEDDED:
         return EMBEDDED_FILES / f"{name}.jsonl"
     return path if is_hub_name(path) else Path(path).expanduser()

@@ -1,8 +1,8 @@
 """Reads a seed: prompts with good answers, from JSONL, a JSON array (gzip too), Parquet, a folder of them, or the hub.
 
-Columns: prompt/response, instruction/input/output, or messages. A prompt that was there before is dropped and counted,
-other columns are ignored and named. Anything else that is wrong is one sentence with its file and line; in a hub data
-set, which the user cannot mend, a row that is wrong between good ones is dropped and counted too.
+Columns: prompt/response, instruction/input/output, or messages. Repeated prompts are dropped and counted, other columns
+are ignored and reported. Anything else that is invalid raises one sentence with its file and line; in a hub data set,
+which the user cannot fix, an invalid row after a valid one is dropped and counted too.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ COLUMNS: Mapping[str, tuple[str, ...]] = {
     "instruction": ("instruction", "input", "output"),
     "prompt": ("prompt", "response"),
 }
-"""The column that tells the form → all columns of the form."""
+"""The column that identifies a form → all columns of the form."""
 ASKED = ("question", "query", "turns", "ctx")
-"""Columns in which benchmarks have what they ask, as a text or a list of texts, beside the forms of seeds."""
+"""Columns where benchmarks keep their questions, as a text or a list of texts, besides the forms of seeds."""
 ROLES = ("system", "user", "assistant")
 Turns = Literal["last", "first"]
-"""Which of the assistant's answers in a conversation is the seed's."""
+"""Which of the assistant's answers in a conversation the seed uses."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,7 +43,7 @@ class Seed:
 
 
 def question_texts(seeds: Sequence[Seed]) -> list[str]:
-    """What was asked last, in each."""
+    """The last question of each seed."""
     return [seed.messages[-1].content for seed in seeds]
 
 
@@ -52,7 +52,7 @@ def read_seeds(
 ) -> tuple[list[Seed], list[str]]:
     """All seeds of a file, a folder or a hub data set, each prompt once, and sentences on what was dropped or ignored.
 
-    `turns`: whether a seed of messages is all of them or ends with the assistant's first answer.
+    `turns`: whether a conversation is used whole or only up to the assistant's first answer.
 
     Raises:
         ValueError: says which file, line and field is wrong and what is allowed.
@@ -63,7 +63,7 @@ def read_seeds(
 
 
 def read_prompts(source: str | Path) -> list[str]:
-    """What is asked in every row of a file, a folder or a hub data set: of a seed, or of a benchmark without answers.
+    """The questions of every row of a file, a folder or a hub data set: seeds, or a benchmark without answers.
 
     Raises:
         ValueError: says which file and row is wrong and what is allowed.
@@ -77,17 +77,17 @@ def read_prompts(source: str | Path) -> list[str]:
             turns = [row[column]] if isinstance(row[column], str) else cast("list[Any]", row[column])
             found += [turn for turn in turns if isinstance(turn, str)]
     if not found:
-        raise ValueError(f"{source}: holds no prompts")
+        raise ValueError(f"{source}: contains no prompts")
     return found
 
 
 def gather_seeds(
     rows: Iterable[tuple[str, Mapping[str, Any]]], source: str | Path, *, need_response: bool, drop_wrong: bool
 ) -> tuple[list[Seed], list[str]]:
-    """The seeds of rows, as `read_seeds`. `drop_wrong`: after a first good row, wrong ones are dropped and counted.
+    """The seeds of rows, as `read_seeds`. `drop_wrong`: after a first valid row, invalid ones are dropped and counted.
 
     Raises:
-        ValueError: a row is wrong, or there is none.
+        ValueError: a row is invalid, or there are no rows.
     """
     seeds: dict[tuple[Message, ...], Seed] = {}
     counts = Counter[str]()
@@ -107,12 +107,12 @@ def gather_seeds(
         counts["another"] += first != seed
         counts.update(f"column {column}" for column in ignored)
     if not seeds:
-        raise ValueError(f"{source}: holds no seeds")
+        raise ValueError(f"{source}: contains no seeds")
     return list(seeds.values()), _notes(source, counts, fault)
 
 
 def _to_first_answer(row: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The same row; what comes after the assistant's first answer is cut off, unread."""
+    """The row without the turns after the assistant's first answer, which are not checked."""
     turns = row.get("messages")
     if not isinstance(turns, list):
         return row
@@ -124,11 +124,11 @@ def _to_first_answer(row: Mapping[str, Any]) -> Mapping[str, Any]:
 def _notes(source: str | Path, counts: Mapping[str, int], fault: str) -> list[str]:
     columns = sorted(name.removeprefix("column ") for name in counts if name.startswith("column "))
     found = {
-        f"{counts['again']} of {counts['seeds']} seeds dropped: they repeat another": counts["again"],
-        f"{counts['another']} of {counts['seeds']} seeds dropped: their prompt was there before, with another answer": (
+        f"{counts['again']} of {counts['seeds']} seeds dropped: exact duplicates": counts["again"],
+        f"{counts['another']} of {counts['seeds']} seeds dropped: same prompt as an earlier seed, different answer": (
             counts["another"]
         ),
-        f"{counts['wrong']} rows dropped: they are wrong (first: {fault})": counts["wrong"],
+        f"{counts['wrong']} rows dropped: invalid (first: {fault})": counts["wrong"],
         f"ignored columns: {', '.join(columns)}": len(columns),
     }
     return [f"{source}: {sentence}" for sentence, count in found.items() if count]
@@ -144,10 +144,10 @@ def split(
     Raises:
         ValueError: there are too few.
     """
-    assert len({s.messages for s in seeds}) == len(seeds), "a prompt given twice could be on both sides"
+    assert len({s.messages for s in seeds}) == len(seeds), "a repeated prompt could be on both sides"
     if validation + held_out >= len(seeds):
         raise ValueError(
-            f"the seed has {len(seeds)} prompts: too few to set apart {validation} for validation and {held_out} held "
+            f"the seed has {len(seeds)} prompts: too few to set aside {validation} for validation and {held_out} held "
             "out; lower seed.validation and seed.held_out or name files for them"
         )
     mixed = shuffled(seeds, seed)
@@ -155,12 +155,12 @@ def split(
 
 
 def shuffled(seeds: Sequence[Seed], seed: int) -> list[Seed]:
-    """In a random order by the seed and each prompt's content, whatever the order was: the first k are a fair draw."""
+    """Seeds in a random order set by the seed and each prompt's content alone: the first k are a fair sample."""
     return sorted(seeds, key=lambda s: content_hash([seed, s.messages]))
 
 
 def rows_of(source: str | Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """(where it stands, row) of every file, or of a hub data set.
+    """(location, row) of every file, or of a hub data set.
 
     Raises:
         ValueError: says which file or line cannot be read.
@@ -171,7 +171,7 @@ def rows_of(source: str | Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
     path = Path(source).expanduser()
     files = sorted(p for p in path.iterdir() if p.name.endswith(SUFFIXES) and p.is_file()) if path.is_dir() else [path]
     if not files:
-        raise ValueError(f"{path}: holds no seed file; allowed endings: {', '.join(SUFFIXES)}")
+        raise ValueError(f"{path}: contains no seed file; allowed endings: {', '.join(SUFFIXES)}")
     for file in files:
         if not file.exists():
             raise ValueError(f"{file}: no such file or folder")
@@ -187,12 +187,12 @@ def rows_of(source: str | Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
 def _json_rows(file: Path) -> Iterator[tuple[str, Any]]:
     try:
         data = gzip.decompress(file.read_bytes()) if file.suffix == ".gz" else file.read_bytes()
-        text = data.decode("utf-8-sig")  # some editors put a byte order mark first
+        text = data.decode("utf-8-sig")  # some editors start a file with a byte order mark
     except UnicodeDecodeError as error:
         line = error.object[: error.start].count(b"\n") + 1
         raise ValueError(f"{file} line {line}: is not UTF-8 text (byte {error.start} of the file)") from error
     except (gzip.BadGzipFile, zlib.error, EOFError) as error:
-        raise ValueError(f"{file}: is not a whole gzip file ({error})") from error
+        raise ValueError(f"{file}: is not a complete gzip file ({error})") from error
     except OSError as error:
         raise ValueError(f"{file}: cannot be read ({error.strerror})") from error
     if text.lstrip().startswith("["):
@@ -211,7 +211,7 @@ def _parse(text: str, where: str) -> Any:
     except json.JSONDecodeError as error:
         place = f"line {error.lineno}, " if "\n" in text else ""
         raise ValueError(f"{where}: is not valid JSON ({error.msg}, {place}column {error.colno})") from error
-    except (ValueError, RecursionError) as error:  # a number of too many digits, lists in lists in lists
+    except (ValueError, RecursionError) as error:  # a number with too many digits, or nesting too deep
         raise ValueError(f"{where}: cannot be read as JSON ({error})") from error
 
 
@@ -241,7 +241,7 @@ def prompt_of(row: Mapping[str, Any], column: str, where: str) -> str:
     """The prompt of a row: the text of its column `prompt`, or of `instruction` and `input`.
 
     Raises:
-        ValueError: it is missing, empty or no text; says where.
+        ValueError: it is missing, empty or not text; says where.
     """
     prompt = text_of(row, column, where)
     extra = text_of(row, "input", where, required=False) if column == "instruction" else ""
@@ -252,7 +252,7 @@ def text_of(row: Mapping[str, Any], key: str, where: str, *, required: bool = Tr
     """The text of a column.
 
     Raises:
-        ValueError: it is missing, empty or no text; says where.
+        ValueError: it is missing, empty or not text; says where.
     """
     value = row.get(key)
     if value is None and not required:
@@ -266,7 +266,7 @@ def text_of(row: Mapping[str, Any], key: str, where: str, *, required: bool = Tr
     try:
         value.encode()
     except UnicodeEncodeError as error:
-        raise ValueError(f"{where}: {key} holds half of a surrogate pair, which is no character") from error
+        raise ValueError(f"{where}: {key} contains an unpaired surrogate, which is not a valid character") from error
     return value
 
 
@@ -274,7 +274,7 @@ def conversation(turns: Any, where: str, need_response: bool) -> Seed:
     """A list of {role, content} as the conversation up to the assistant's last answer, and that answer.
 
     Raises:
-        ValueError: a turn is wrong, or stands where it must not; says where.
+        ValueError: a turn is invalid or out of place; says where.
     """
     if not isinstance(turns, list) or not turns:
         raise ValueError(f"{where}: messages must be a list of {{role, content}}")

@@ -14,14 +14,14 @@ from selfboost.train import Trainer
 def pairwise(scorer: object) -> bool:
     """Whether a scorer compares the answers of a prompt with each other (class attribute `pairwise = True`).
 
-    Its verdicts say nothing of an answer alone: the answers of one prompt must stand side by side. Of two, A and B, A
-    gets L_AB and B gets L_BA, so that their gap is L_AB - L_BA.
+    Its verdicts say nothing about a single answer: the answers to one prompt must be adjacent. Of two, A and B, A gets
+    L_AB and B gets L_BA, so that their gap is L_AB - L_BA.
     """
     return bool(getattr(scorer, "pairwise", False))
 
 
 def unit_of(scorer: object) -> str:
-    """The unit of a scorer's verdicts, as a measure has it (class attribute or property `unit`; else a plain score)."""
+    """The unit of a scorer's verdicts, as in `Measure` (class attribute or property `unit`; else a plain score)."""
     return str(getattr(scorer, "unit", SCORE))
 
 
@@ -30,7 +30,7 @@ class Scorer(Protocol):
 
     @property
     def threshold(self) -> float:
-        """Gap between chosen and rejected from which a pair is kept: per scorer, since scales differ."""
+        """Smallest gap between chosen and rejected of a kept pair: per scorer, since scales differ."""
         ...
 
     def needs(self) -> Mapping[str, str]:
@@ -47,31 +47,31 @@ class Scorer(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class ScoringWork:
-    """What the score of one answer takes of the scorer's models: what a plan prices."""
+    """The work of the scorer's models for one score, from which a plan estimates the cost."""
 
     read: float
     """Tokens that each model reads."""
     written: float = 0.0
     """Tokens that it samples."""
     weight_bytes: int | None = None
-    """Bytes of a weight of its models; None: the trainer holds them."""
+    """Bytes per weight of its models; None: the trainer holds them."""
     rows: int = 0
-    """Rows whose keys and values are held at a time, where it samples."""
+    """Rows whose keys and values are held at a time, if it samples."""
     longest: float = 0.0
     """Most tokens of such a row."""
 
 
 @runtime_checkable
 class Priced(Protocol):
-    """A scorer that says what its scores take; of others each model reads prompt and answer once."""
+    """A scorer that states the work of a score; for others, each model reads prompt and answer once."""
 
     def work(self, prompt: float, answer: float) -> ScoringWork:
-        """For an answer of so many tokens to a prompt of so many."""
+        """The work for an answer and a prompt of these lengths in tokens."""
         ...
 
 
 def work_of(scorer: Scorer, prompt: float, answer: float) -> ScoringWork:
-    """What a score takes; one that compares answers reads another one beside each."""
+    """The work of a score; a pairwise scorer also reads a second answer."""
     if isinstance(scorer, Priced):
         return scorer.work(prompt, answer)
     return ScoringWork(read=prompt + answer * (2 if pairwise(scorer) else 1))

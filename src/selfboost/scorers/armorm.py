@@ -1,4 +1,4 @@
-"""ArmoRM (arXiv 2406.12845): 19 rewards of an answer, weighed by a gate that reads the prompt; SynPO's Llama scorer.
+"""ArmoRM (arXiv 2406.12845): 19 rewards of an answer, weighted by a gate that reads the prompt; SynPO's Llama scorer.
 
 The model is shown the conversation in its own chat template and run by this scorer itself, not by the trainer. The
 threshold is that of arXiv 2410.06961, 2.3: scores are of the order of a tenth. Leaves out the 19 rewards themselves.
@@ -30,18 +30,18 @@ PROBE = (Message(role="user", content="What is 3 and 4 ?"), Message(role="assist
 
 @dataclass(frozen=True, kw_only=True)
 class ArmoRM:
-    """The published reward model ArmoRM-Llama3-8B-v0.1: many rewards, weighed by what the prompt asks for."""
+    """The published reward model ArmoRM-Llama3-8B-v0.1: many rewards, weighted according to the prompt."""
 
     path: PathOrName = "RLHFlow/ArmoRM-Llama3-8B-v0.1"
     """A folder or hub name of an ArmoRM checkpoint."""
     threshold: float = 0.02
-    """Gap from which a pair is kept: SynPO's, on this model's raw scores."""
+    """Smallest score gap of a kept pair: SynPO's, on this model's raw scores."""
     dtype: DTypeName = "auto"
     """Number type of the language model below the heads; `auto`: bfloat16 on a GPU, else float32."""
     device: DeviceName = "auto"
     """Where the model runs; `auto`: the GPU if there is one."""
     batch_tokens: Annotated[int, Field(ge=1)] = field(default=8192, metadata=SPEED_ONLY)
-    """Most tokens of a batch, padding included; one conversation is always taken."""
+    """Most tokens of a batch, padding included; a batch has at least one conversation."""
 
     def needs(self) -> Mapping[str, str]:
         """The reward model."""
@@ -52,10 +52,10 @@ class ArmoRM:
         return ScoringWork(read=prompt + answer, weight_bytes=bytes_of(self.dtype))
 
     def score(self, answers: Sequence[Answer], models: Mapping[str, Model], trainer: Trainer) -> Iterator[Verdict]:
-        """The model's score of each answer; none, with a reason, where the model cannot read the conversation."""
+        """The model's score of each answer; None, with a reason, if the model cannot read the conversation."""
         del trainer
         name, faults = f"armorm({self.path})", [fault(answer) for answer in answers]
-        if all(faults):  # nothing to open a model for
+        if all(faults):  # no need to open a model
             yield from reasoned_verdicts(answers, name, faults, ())
             return
         from selfboost.scorers.armorm_model import open_armorm, scores_in_order
@@ -70,19 +70,19 @@ class ArmoRM:
 
 @dataclass(frozen=True)
 class Reader:
-    """Turns an answer into what the model reads."""
+    """Turns an answer into the model's input."""
 
     tokenizer: ChatTokenizer
     gate_ids: list[int]
     longest: int
-    """Most tokens that the model was built for."""
+    """The model's context length, in tokens."""
 
     @classmethod
     def of(cls, path: str, longest: int) -> Reader:
         """The reader of a checkpoint.
 
         Raises:
-            ValueError: it has no tokenizer, or one whose template does not write what the gate reads.
+            ValueError: it has no tokenizer, or its template does not write the text that the gate reads.
         """
         from selfboost.engines.chat import open_tokenizer
 

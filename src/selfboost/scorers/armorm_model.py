@@ -1,6 +1,6 @@
-"""ArmoRM's architecture: a Llama, a linear layer to K rewards, and a gate that weighs them by what the prompt asks.
+"""ArmoRM's architecture: a Llama, a linear layer to K rewards, and a gate that weights them according to the prompt.
 
-Written anew after arXiv 2406.12845, section 3, since the published checkpoint's own code does not load in today's
+Reimplemented from arXiv 2406.12845, section 3, since the published checkpoint's own code does not load in current
 transformers. The names of the weights are the published ones. The heads compute in float32 whatever the body's type,
 as scores lie some hundredths apart. Leaves out training.
 
@@ -25,7 +25,7 @@ from selfboost.scorers.published_weights import open_published
 
 @dataclass(frozen=True)
 class Conversation:
-    """A whole conversation as token ids, and the place that the gate reads."""
+    """A whole conversation as token ids, and the position that the gate reads."""
 
     ids: tuple[int, ...]
     gate_place: int
@@ -35,7 +35,7 @@ class Conversation:
 
 
 class GatingNetwork(torch.nn.Module):
-    """From a prompt's hidden state to a weight of each reward."""
+    """Maps a prompt's hidden state to a weight for each reward."""
 
     def __init__(self, sizes: Sequence[int], temperature: float) -> None:
         super().__init__()
@@ -44,7 +44,7 @@ class GatingNetwork(torch.nn.Module):
         self.layers = torch.nn.ModuleList(torch.nn.Linear(*step) for step in pairwise(sizes))
 
     def forward(self, prompts_RD: Tensor) -> Tensor:
-        """Weights of shape (R, K): not negative, with the sum `logit_scale`."""
+        """Weights of shape (R, K): non-negative, summing to `logit_scale`."""
         *hidden, last = self.layers
         states_RH = prompts_RD
         for layer in hidden:
@@ -70,9 +70,9 @@ class LlamaForRewardModelWithGating(LlamaPreTrainedModel):
         self.post_init()
 
     def forward(self, ids_RL: Tensor, last_R: Tensor, gate_R: Tensor) -> Tensor:
-        """The score of each row, shape (R,), read at its last real token and at the gate's place.
+        """The score of each row, shape (R,), read at its last real token and at the gate's position.
 
-        Padding stands on the right, where attention, being causal, never sees it from a real token: no mask is needed.
+        Padding is on the right, where causal attention never sees it from a real token: no mask is needed.
         """
         hidden_RLD = cast(Tensor, cast(Any, self.model)(input_ids=ids_RL, use_cache=False).last_hidden_state)
         rows_R, precise = torch.arange(len(ids_RL), device=ids_RL.device), self.regression_layer.weight.dtype
@@ -85,7 +85,7 @@ def open_armorm(path: str, dtype: DTypeName, device: DeviceName) -> LlamaForRewa
     """The model of an ArmoRM checkpoint.
 
     Raises:
-        ValueError: it is none.
+        ValueError: it is not an ArmoRM checkpoint.
     """
     return open_published(LlamaForRewardModelWithGating, "ArmoRM", path, dtype, device)
 
@@ -93,7 +93,7 @@ def open_armorm(path: str, dtype: DTypeName, device: DeviceName) -> LlamaForRewa
 def scores_in_order(
     model: LlamaForRewardModelWithGating, conversations: Iterable[Conversation], tokens: int
 ) -> Iterator[float]:
-    """Score of each conversation, computed in batches of at most so many tokens."""
+    """Score of each conversation, computed in batches of bounded tokens."""
 
     @torch.no_grad()
     def compute(batch: list[Conversation]) -> list[float]:

@@ -16,14 +16,14 @@ Check = Callable[[str, str], bool | None]
 
 @dataclass(frozen=True, kw_only=True)
 class Checks:
-    """1 if a Python function says that the answer is right, 0 if not."""
+    """1 if a Python function accepts the answer, 0 if not."""
 
     unit: ClassVar[str] = SHARE
 
     function: str
     """`package.module:name` of a function (prompt, answer) → True, False, or None where it cannot tell."""
     threshold: float = 0.5
-    """Gap from which a pair is kept: right over wrong."""
+    """Smallest score gap of a kept pair: right over wrong."""
 
     def __post_init__(self) -> None:
         self._check()
@@ -33,7 +33,7 @@ class Checks:
         return {}
 
     def score(self, answers: Sequence[Answer], models: Mapping[str, Model], trainer: Trainer) -> Iterator[Verdict]:
-        """1.0, 0.0, or no value with a reason; an empty answer is judged as any other."""
+        """1.0, 0.0, or no value with a reason; an empty answer is checked like any other."""
         del models, trainer
         check = self._check()
         for answer in answers:
@@ -45,7 +45,7 @@ class Checks:
             return None, f"the answer failed: {answer.reason or 'no reason given'}"
         try:
             passed: object = check(answer.prompt.text, answer.text)
-        except Exception as error:  # a check of the user's: one odd answer must not end a long run
+        except Exception as error:  # user code: one odd answer must not end a long run
             return None, f"the check failed: {type(error).__name__}: {error}"
         if passed is None:
             return None, "not checkable"
@@ -59,7 +59,7 @@ class Checks:
             raise ValueError(f"function = {self.function!r}: must be 'package.module:name' of a function")
         try:
             found: object = getattr(import_module(module), name)
-        except Exception as error:  # whatever a module of the user's raises while it is imported
+        except Exception as error:  # importing a user's module may raise anything
             raise ValueError(f"function = {self.function!r}: cannot be loaded ({error})") from error
         if not callable(found):
             raise ValueError(f"function = {self.function!r}: is not a function")

@@ -1,6 +1,7 @@
 """The implicit reward: how much likelier an answer is under a policy than under a reference (arXiv 2305.18290, eq. 5).
 
-Without the factor beta and the prompt's own term, which cancel in a gap between two answers to one prompt.
+Without the factor beta, which only scales it, and the prompt's own term, which cancels between two answers to one
+prompt.
 """
 
 from __future__ import annotations
@@ -27,11 +28,11 @@ class Implicit:
     over: Literal["sum", "mean"] = "sum"
     """Sum over the answer's tokens, as in the paper, or mean."""
     threshold: float = 0.0
-    """Gap from which a pair is kept, in nats."""
+    """Smallest score gap of a kept pair, in nats."""
 
     @property
     def unit(self) -> str:
-        """Of its verdicts."""
+        """The unit of its verdicts."""
         return "nats" if self.over == "sum" else "nats per token"
 
     def needs(self) -> Mapping[str, str]:

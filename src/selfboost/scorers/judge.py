@@ -1,7 +1,7 @@
-"""A language model as the judge: asked for an absolute score of each answer, as DNPO does (arXiv 2502.05400).
+"""A language model as the judge: asked for an absolute score of each answer, as in DNPO (arXiv 2502.05400).
 
-The paper's scale and criteria (0 to 100; relevance, clarity, accuracy, completeness; the number alone); the words of
-the prompt are our own. A reply without such a number is no score, never a guess. Leaves out comparisons of two answers.
+The paper's scale and criteria (0 to 100; relevance, clarity, accuracy, completeness; the number alone); the wording
+of the prompt is our own. A reply without such a number gives no score; none is guessed. Left out: pairwise comparison.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from selfboost.train import Trainer
 
 PROMPT = Path(__file__).with_name("judge_prompt.txt").read_text(encoding="utf-8").rstrip("\n")
 NUMBER = r"\A\s*([-+]?[0-9]+(?:\.[0-9]+)?)\.?\s*\Z"
-"""A reply that is one number; a sign is read, so that -5 is known for what it is."""
+"""A reply that is one number; the sign is read, so that -5 is rejected rather than taken for 5."""
 QUOTED = 80
 """Characters of a reply that a reason quotes."""
 HASH_LENGTH = 8
@@ -33,7 +33,7 @@ HASH_LENGTH = 8
 
 @dataclass(frozen=True, kw_only=True)
 class Judge:
-    """A language model that is asked, in words, for a score of each answer alone."""
+    """A language model that is prompted for a score of each answer on its own."""
 
     unit: ClassVar[str] = "points"
 
@@ -42,23 +42,23 @@ class Judge:
     engine: Engine = field(default_factory=lambda: cast("Engine", Local()))
     """What the judging model replies through."""
     judging: Sampling = field(default_factory=lambda: Sampling(temperature=0.0, max_tokens=16))
-    """How replies are sampled; of several samples the mean counts, and each must give a score."""
+    """How replies are sampled; several samples are averaged, and each must give a score."""
     template: str = PROMPT
-    """The wish for a score, with the fields {prompt}, {answer}, {lowest} and {highest}."""
+    """The request for a score, with the fields {prompt}, {answer}, {lowest} and {highest}."""
     template_file: PathOrName = ""
     """A text file whose content becomes `template` when the recipe is read."""
     number: str = NUMBER
     """Regular expression whose first group is the score; it must match exactly once in a reply."""
     lowest: float = 0.0
-    """Least score; a number below it is no score."""
+    """Lowest valid score; lower numbers are rejected."""
     highest: float = 100.0
     """Highest valid score; higher numbers are rejected."""
     threshold: float = 0.0
-    """Gap from which a pair is kept, in points."""
+    """Smallest score gap of a kept pair, in points."""
 
     def __post_init__(self) -> None:
         if self.template_file:
-            raise ValueError(f"template_file = {self.template_file!r}: is for recipes; here give its text as template")
+            raise ValueError(f"template_file = {self.template_file!r}: only for recipes; pass its text as template")
         check_template("template", self.template, {"prompt", "answer", "lowest", "highest"})
         check_pattern("number", self.number, "the score")
         if not -math.inf < self.lowest < self.highest < math.inf:
@@ -71,12 +71,12 @@ class Judge:
 
     @classmethod
     def from_recipe(cls, **settings: Any) -> Self:
-        """The judge of a recipe's settings: the text of `template_file`, where it is given, is the template.
+        """The judge of a recipe's settings; the text of `template_file`, if given, becomes the template.
 
-        So a run is known by the words themselves, and its own recipe needs no file.
+        So a run's fingerprint covers the text itself, and its own recipe needs no file.
 
         Raises:
-            ValueError: the file cannot be read, or there is a template beside it.
+            ValueError: the file cannot be read, or a template is given too.
         """
         file = settings.pop("template_file", "")
         if not file:
@@ -91,7 +91,7 @@ class Judge:
         return {"judge": self.path}
 
     def work(self, prompt: float, answer: float) -> ScoringWork:
-        """For each reply the wish, prompt and answer are read, and a reply is written, as long as it may be."""
+        """Each reply reads the request, prompt and answer, and is assumed to have the maximum length."""
         asked, replies, held = (
             about_tokens(self.template) + prompt + answer,
             self.judging.samples,
@@ -106,7 +106,7 @@ class Judge:
         )
 
     def score(self, answers: Sequence[Answer], models: Mapping[str, Model], trainer: Trainer) -> Iterator[Verdict]:
-        """The judge's score of each answer, from `lowest` to `highest`; none, with a reason, where it gave none."""
+        """The judge's score of each answer, from `lowest` to `highest`; None, with a reason, if it gave none."""
         del trainer
         name = self._name(models["judge"])
         judgements = self._judgements(judgeable(answers), models["judge"])
@@ -117,7 +117,7 @@ class Judge:
         assert next(judgements, None) is None, "a judgement for each judgeable answer, and no more"
 
     def read(self, reply: str) -> float | str:
-        """The score that a reply gives, or why it gives none."""
+        """The score in a reply, or the reason why it has none."""
         found = [match[1] for match in re.finditer(self.number, reply)]
         start = repr(reply[:QUOTED] + ("…" if len(reply) > QUOTED else ""))
         if len(found) != 1:
@@ -131,12 +131,12 @@ class Judge:
         return f"the judge gave {value:g}, which is not from {self.lowest:g} to {self.highest:g}: {start}"
 
     def _name(self, model: Model) -> str:
-        """Who judges: a judge may change under the same name, so its content and its prompt's are named too."""
+        """The judge's name with hashes of its model and prompt, since either may change under the same name."""
         asked = content_hash([self.template, self.lowest, self.highest])[:HASH_LENGTH]
         return f"judge({self.path}@{model.fingerprint[:HASH_LENGTH]}, prompt {asked})"
 
     def _judgements(self, answers: Sequence[Answer], model: Model) -> Iterator[float | str]:
-        """Of each answer in order, its score or the reason that there is none; the model is opened once."""
+        """For each answer in order, its score or the reason why there is none; the model is opened once."""
         if not answers:
             return
         samples = self.judging.samples
@@ -149,7 +149,7 @@ class Judge:
                 yield from (_mean(read[i : i + samples]) for i in range(0, len(read), samples))
 
     def _requests(self, tokenizer: Tokenizer, answer: Answer) -> list[Request]:
-        """One per sample, with seeds of the answer's own: no other answer changes them."""
+        """One request per sample, with seeds that depend on this answer alone."""
         wish = self.template.format(
             prompt=_as_text(answer.prompt.messages),
             answer=answer.prompt.prefix + answer.text,
@@ -179,7 +179,7 @@ def _read_template(file: str) -> str:
 
 
 def _mean(readings: Sequence[float | str]) -> float | str:
-    """Of all samples of one answer; the first reason where one of them gives no score."""
+    """The mean score of an answer's samples, or the first reason if any sample has no score."""
     values = [reading for reading in readings if not isinstance(reading, str)]
     reasons = [reading for reading in readings if isinstance(reading, str)]
     if not reasons:
@@ -189,7 +189,7 @@ def _mean(readings: Sequence[float | str]) -> float | str:
 
 
 def _as_text(messages: Sequence[Message]) -> str:
-    """What was asked: the one message itself, of a conversation each turn behind its role."""
+    """The prompt as text: a single message as it is, a conversation with each turn after its role."""
     if len(messages) == 1:
         return messages[0].content
     return "\n\n".join(f"{message.role.capitalize()}: {message.content}" for message in messages)

@@ -1,7 +1,7 @@
-"""How likely an answer is under a model: the model's own confidence as the judge, with nothing learned beside it.
+"""How likely an answer is under a model: the model's own confidence as the judge, with no further training.
 
-Among one model's samples the likelier ones are right more often where its mistakes are scattered and its right answers
-are not; the score says nothing of mistakes that a model makes with confidence.
+Among a model's samples the more likely ones are right more often if its mistakes are scattered and its right answers
+are not; the score cannot detect confident mistakes.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ class Likelihood:
     over: Literal["sum", "mean"] = "sum"
     """Sum over the answer's tokens, or mean."""
     threshold: float = 0.0
-    """Gap from which a pair is kept, in nats."""
+    """Smallest score gap of a kept pair, in nats."""
 
     @property
     def unit(self) -> str:
-        """Of its verdicts."""
+        """The unit of its verdicts."""
         return "nats" if self.over == "sum" else "nats per token"
 
     def needs(self) -> Mapping[str, str]:

@@ -1,4 +1,4 @@
-"""Rows of token ids through a model in padded batches of similar lengths, their values back in the order of the rows.
+"""Runs rows of token ids through a model in padded batches of similar lengths; values come back in row order.
 
 Shapes: R rows of L tokens.
 """
@@ -14,13 +14,13 @@ from torch import Tensor
 
 SizedRow = TypeVar("SizedRow", bound=Sized)
 WINDOW = 256
-"""Rows that are sorted by length together: what a value may wait for."""
+"""Rows sorted by length together, before any of their values is returned."""
 
 
 def in_padded_batches(
     rows: Iterable[SizedRow], tokens: int, compute: Callable[[list[SizedRow]], Sequence[float]]
 ) -> Iterator[float]:
-    """A value of each row, in order; a batch holds at most so many tokens, padding included, or one row."""
+    """A value for each row, in order; a batch holds at most `batch_tokens` tokens, padding included, or one row."""
     source = iter(rows)
     while window := list(islice(source, WINDOW)):
         values: dict[int, float] = {}
@@ -30,7 +30,7 @@ def in_padded_batches(
 
 
 def _batches(lengths: Sequence[int], tokens: int) -> Iterator[list[int]]:
-    """Places of the rows of each batch, the longest first: what does not fit the memory fails at once."""
+    """Row indices of each batch, longest rows first, so that running out of memory shows at once."""
     batch: list[int] = []
     for place in sorted(range(len(lengths)), key=lambda place: lengths[place], reverse=True):
         if batch and (len(batch) + 1) * lengths[batch[0]] > tokens:

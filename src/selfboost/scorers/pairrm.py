@@ -1,6 +1,6 @@
 """PairRM (arXiv 2306.02561): which of two answers is better, read side by side in both orders; SynPO's Mistral scorer.
 
-L(A, B) is the logit of a prompt's answer A shown first and B second. An answer's value is the mean of L(it, other) over
+L(A, B) is the logit when answer A is shown first and B second. An answer's value is the mean of L(it, other) over
 the other answers to its prompt, so that the gap of two is L(A, B) - L(B, A), as llm-blender's `rank` and `compare` have
 it. The model is run by this scorer itself, not by the trainer.
 """
@@ -23,7 +23,7 @@ from selfboost.setting_types import PathOrName
 from selfboost.train import SPEED_ONLY, Trainer
 
 SEVERAL_TURNS = "Finish the following coversation in each i-th turn by filling in <Response i> with your response."
-"""What a conversation of several turns begins with; spelt as the model was trained."""
+"""What a conversation of several turns begins with; spelt as in the model's training."""
 ALONE = "there is no other answer to its prompt to compare it with"
 
 
@@ -36,28 +36,28 @@ class PairRM:
     path: PathOrName = "llm-blender/PairRM-hf"
     """A folder or hub name of a PairRM checkpoint."""
     threshold: float = 0.20
-    """Gap from which a pair is kept: SynPO's; as a logit it is the sum over both orders."""
+    """Smallest score gap of a kept pair: SynPO's; a logit summed over both orders."""
     source_tokens: Annotated[int, Field(ge=4)] = 1224
-    """Most tokens of a prompt, its control tokens included; its end is cut."""
+    """Most tokens of a prompt, control tokens included; longer ones are truncated at the end."""
     candidate_tokens: Annotated[int, Field(ge=4)] = 412
-    """Most tokens of each answer, beside half of what the prompt leaves; its end is cut."""
+    """Most tokens of each answer, plus half of what the prompt leaves; longer ones are truncated at the end."""
     dtype: DTypeName = "float32"
     """Number type of the weights: as published; `auto`: bfloat16 on a GPU, else float32."""
     device: DeviceName = "auto"
     """Where the model runs; `auto`: the GPU if there is one."""
     batch_tokens: Annotated[int, Field(ge=1)] = field(default=8192, metadata=SPEED_ONLY)
-    """Most tokens of a batch, padding included; one comparison is always taken."""
+    """Most tokens of a batch, padding included; a batch has at least one comparison."""
 
     def needs(self) -> Mapping[str, str]:
         """The reward model."""
         return {"reward": self.path}
 
     def work(self, prompt: float, answer: float) -> ScoringWork:
-        """The prompt, the answer and another one beside it, read once."""
+        """One pass over the prompt, the answer and another answer."""
         return ScoringWork(read=prompt + 2 * answer, weight_bytes=bytes_of(self.dtype))
 
     def score(self, answers: Sequence[Answer], models: Mapping[str, Model], trainer: Trainer) -> Iterator[Verdict]:
-        """The mean logit of each answer over the other answers beside it to the same prompt; a lone one has none."""
+        """The mean logit of each answer over the other answers beside it to the same prompt; a lone answer has none."""
         del trainer
         faults = [fault(answer) or _unreadable(answer.prompt) for answer in answers]
         rivals = _rivals(answers, faults)
@@ -68,7 +68,7 @@ class PairRM:
 
     def _values(self, answers: Sequence[Answer], rivals: Sequence[Sequence[Answer]], path: str) -> Iterator[float]:
         """The value of each answer that has rivals."""
-        if not any(rivals):  # nothing to open a model for
+        if not any(rivals):  # no need to open a model
             return
         from selfboost.scorers.pairrm_model import logits_in_order, open_pairrm, open_reader
 
@@ -86,7 +86,7 @@ class PairRM:
 
 
 def _rivals(answers: Sequence[Answer], faults: Sequence[str]) -> list[list[Answer]]:
-    """For each answer those that it is compared with: its neighbours with the same prompt and without a fault."""
+    """The answers that each answer is compared with: its neighbours with the same prompt and without a fault."""
     rivals: list[list[Answer]] = []
     for _, places in groupby(range(len(answers)), key=lambda place: answers[place].prompt.id):
         group = list(places)
@@ -96,7 +96,7 @@ def _rivals(answers: Sequence[Answer], faults: Sequence[str]) -> list[list[Answe
 
 
 def _turns(prompt: Prompt) -> tuple[str, list[str], list[str]]:
-    """A system message if there is one, what the user said, what the assistant answered before."""
+    """The system message if there is one, the user's turns, and the assistant's earlier answers."""
     first = prompt.messages[0] if prompt.messages else None
     system = first.content if first is not None and first.role == "system" else ""
     said = {role: [m.content for m in prompt.messages if m.role == role] for role in ("user", "assistant")}
@@ -104,7 +104,7 @@ def _turns(prompt: Prompt) -> tuple[str, list[str], list[str]]:
 
 
 def _unreadable(prompt: Prompt) -> str:
-    """Why PairRM has no form for a prompt, or nothing."""
+    """Why PairRM cannot read a prompt; empty if it can."""
     roles = [message.role for message in prompt.messages]
     turns = roles[1:] if roles[:1] == ["system"] else roles
     if len(turns) % 2 == 1 and turns == ["user", "assistant"] * (len(turns) // 2) + ["user"]:
@@ -113,9 +113,9 @@ def _unreadable(prompt: Prompt) -> str:
 
 
 def source_text(prompt: Prompt) -> str:
-    """The prompt as PairRM was trained to read it: a request as it is, several turns as a form to fill in.
+    """The prompt as in PairRM's training: a request as it is, several turns as a form to fill in.
 
-    It knows no system message; one is put before all, as llm-blender puts its `instructions`, on lines of its own.
+    It has no system role; a system message goes first on its own lines, as llm-blender puts its `instructions`.
     """
     system, user, earlier = _turns(prompt)
     text = user[0]
@@ -126,7 +126,7 @@ def source_text(prompt: Prompt) -> str:
 
 
 def answer_text(answer: Answer) -> str:
-    """The answer as PairRM was trained to read it: as it is, or in the form's last line after the earlier ones."""
+    """The answer as in PairRM's training: as it is, or on the form's last line after the earlier ones."""
     _, _, earlier = _turns(answer.prompt)
     text = answer.prompt.prefix + answer.text
     if not earlier:

@@ -1,8 +1,8 @@
 """PairRM's architecture: a DeBERTa that reads a prompt and two answers side by side and says how much better one is.
 
-Written anew after arXiv 2306.02561, section 3.2; the names of the weights are the published ones. The tokenizer's own
-file is used as it is: transformers 5 gives DeBERTa tokenizers other normalisation than the one they were published
-with. Leaves out training, and llm-blender's own layout of a checkpoint.
+Reimplemented from arXiv 2306.02561, section 3.2; the names of the weights are the published ones. The tokenizer's own
+file is used as it is: transformers 5 normalises differently from the published DeBERTa tokenizers. Leaves
+out training, and llm-blender's own layout of a checkpoint.
 
 Shapes: R rows of L tokens, D hidden size, N tasks.
 """
@@ -29,12 +29,12 @@ MARKS: Mapping[str, str] = {
     "cand1_prefix_id": "<|candidate1|>",
     "cand2_prefix_id": "<|candidate2|>",
 }
-"""What stands before the prompt and each answer, by the name that the configuration gives its id."""
+"""The marks before the prompt and each answer, by the configuration's name for their ids."""
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """A prompt and two answers as token ids, and the places of the three marks."""
+    """A prompt and two answers as token ids, and the positions of the three marks."""
 
     ids: tuple[int, ...]
     places: tuple[int, int, int]
@@ -76,14 +76,14 @@ class DebertaV2PairRM(DebertaV2PreTrainedModel):
 
 @dataclass(frozen=True)
 class ComparisonReader:
-    """Turns a prompt and two answers into what the model reads: `[CLS] mark text [SEP]` for each of the three."""
+    """Turns a prompt and two answers into the model's input: `[CLS] mark text [SEP]` for each of the three."""
 
     tokenizer: Tokenizer
     source_tokens: int
     answer_tokens: int
 
     def read(self, source: str, first: str, second: str) -> Comparison:
-        """Each text cut at its end; the answers, evenly, may take what the prompt leaves."""
+        """Each text truncated at its end; the answers share evenly what the prompt leaves."""
         marks = list(MARKS.values())
         parts = [self._encode(marks[0], source, self.source_tokens)]
         room = (self.source_tokens + 2 * self.answer_tokens - len(parts[0])) // 2
@@ -94,7 +94,7 @@ class ComparisonReader:
 
     def _encode(self, mark: str, text: str, longest: int) -> list[int]:
         for token in self._control_texts():
-            text = text.replace(token, " ")  # as published for [SEP]; no text of a person's may pass for a mark
+            text = text.replace(token, " ")  # as published for [SEP]; user text must not pass for a mark
         self.tokenizer.enable_truncation(longest)
         return self.tokenizer.encode(mark + text).ids
 
@@ -116,13 +116,13 @@ def open_pairrm(path: str, dtype: DTypeName, device: DeviceName) -> DebertaV2Pai
     """The model of a PairRM checkpoint.
 
     Raises:
-        ValueError: it is none, or is one in llm-blender's own layout.
+        ValueError: it is not a PairRM checkpoint, or is in llm-blender's own layout.
     """
     settings = json.loads((resolve(path) / "config.json").read_text(encoding="utf-8"))
     if "ranker_type" in settings:
         raise ValueError(
             f"the checkpoint {path!r} is in llm-blender's own layout, which has no configuration of the encoder and no "
-            "tokenizer: take 'llm-blender/PairRM-hf', the same weights with both"
+            "tokenizer: use 'llm-blender/PairRM-hf', the same weights with both"
         )
     return open_published(DebertaV2PairRM, "PairRM", path, dtype, device)
 
@@ -135,19 +135,19 @@ def open_reader(path: str, model: DebertaV2PairRM, source_tokens: int, answer_to
     """
     file: Path = resolve(path) / "tokenizer.json"
     if not file.is_file():
-        raise ValueError(f"the checkpoint {path!r} has no tokenizer.json, from which alone PairRM's tokenizer is read")
+        raise ValueError(f"the checkpoint {path!r} has no tokenizer.json, which PairRM's tokenizer is read from")
     try:
         tokenizer = Tokenizer.from_file(str(file))
     except Exception as error:  # the library raises bare exceptions
         raise ValueError(f"the tokenizer of {path!r} cannot be loaded: {error}") from error
-    tokenizer.no_padding()  # what the file may keep of the last call it was used in
+    tokenizer.no_padding()  # the file may hold the padding of its last use
     reader = ComparisonReader(tokenizer, source_tokens, answer_tokens)
     reader.require_marks(path, model.config.to_dict())
     return reader
 
 
 def logits_in_order(model: DebertaV2PairRM, comparisons: Iterable[Comparison], tokens: int) -> Iterator[float]:
-    """Logit of each comparison, computed in batches of at most so many tokens."""
+    """Logit of each comparison, computed in batches of bounded tokens."""
     padding: int = cast(Any, model.config).pad_token_id or 0
 
     @torch.no_grad()

@@ -1,6 +1,6 @@
 """A reward model: any AutoModelForSequenceClassification with one output, or one that the run trains from its seed.
 
-A model of its own is shown the conversation in its own chat template; the run's own shares the policy's token ids.
+An external model reads the conversation in its own chat template; one trained by the run shares the policy's token ids.
 Scores of different reward models are on different scales: the threshold belongs to the model (arXiv 2410.06961, 2.3).
 """
 
@@ -19,12 +19,12 @@ FROM_SEED = "seed_reward"
 
 @dataclass(frozen=True, kw_only=True)
 class RewardModel:
-    """A model's scalar after prompt and answer."""
+    """A model's scalar output after prompt and answer."""
 
     path: PathOrName = FROM_SEED
     """`seed_reward`, trained by the run on gold over the initial model's own answers, or a folder or hub name."""
     threshold: float = 0.0
-    """Gap from which a pair is kept, on this model's scale."""
+    """Smallest score gap of a kept pair, on this model's scale."""
 
     def needs(self) -> Mapping[str, str]:
         """The reward model."""
@@ -44,7 +44,7 @@ def _same_ids(answers: Sequence[Answer]) -> list[Sequenced]:
 def _own_ids(answers: Sequence[Answer], model: Model) -> list[Sequenced]:
     """The whole conversation in the reward model's own template, as such models are trained and used.
 
-    What the template writes behind the answer counts too: the scalar is read after the last token.
+    Includes what the template writes after the answer: the scalar is read after the last token.
     """
     from selfboost.engines.chat import open_tokenizer
 

@@ -1,4 +1,4 @@
-"""What the scorers that run a model share: which answers it can judge, and a reason for each one it cannot."""
+"""Shared by the scorers that run a model: which answers it can judge, and a reason for each one it cannot."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from selfboost.records import Answer, Verdict
 
 
 def fault(answer: Answer) -> str:
-    """Why a model cannot judge this answer, or nothing."""
+    """Why a model cannot judge this answer; empty if it can."""
     if answer.finish == "failed":
         return f"the answer failed: {answer.reason or 'no reason given'}"
     return "" if answer.token_ids else "the answer is empty"

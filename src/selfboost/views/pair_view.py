@@ -1,6 +1,6 @@
 """What `selfboost inspect DIR pair ID` shows: one preference pair, the origin of each side, its tokens, the loss mask.
 
-The tokens are those that were trained on, cut as the training cut them. Leaves out the other pairs.
+The tokens are those that were trained on, truncated as in training. Leaves out the other pairs.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ Found = tuple[Pair, list[store.StageCard]]
 
 
 def print_pair(root: Path, pair_id: str) -> None:
-    """Print a pair; its tokens as text too where the run's tokenizer can be opened."""
+    """Print a pair, with its tokens as text too if the run's tokenizer can be opened."""
     found = find_pair(root, pair_id)
     Console(highlight=False, emoji=False).print(_view(found, _decoder(root)))
 
 
 def pair_view(root: Path, pair_id: str, decode: Decode | None = None) -> RenderableType:
-    """A pair as a rich renderable; `decode` turns token ids into text, without it ids alone are shown.
+    """A pair as a rich renderable; `decode` turns token ids into text; without it only ids are shown.
 
     Raises:
         ValueError: no pair, or more than one, begins with this id.
@@ -44,7 +44,7 @@ def pair_view(root: Path, pair_id: str, decode: Decode | None = None) -> Rendera
 
 
 def find_pair(root: Path, pair_id: str) -> Found:
-    """A pair by its id or by the beginning of it, with or without `pair-`.
+    """A pair by its id or a prefix of it, with or without `pair-`.
 
     Raises:
         ValueError: no pair, or more than one, begins with it; names the nearest.
@@ -61,7 +61,7 @@ def find_pair(root: Path, pair_id: str) -> Found:
     if found:
         raise ValueError(f"{pair_id!r}: {len(found)} pairs begin with this: {', '.join(sorted(found)[:5])} …")
     if not ids:
-        raise ValueError(f"{root}: no stage of this run was trained on pairs yet")
+        raise ValueError(f"{root}: no stage of this run has been trained on pairs yet")
     near = difflib.get_close_matches(wanted, ids, n=3, cutoff=0) or sorted(ids)[:3]
     raise ValueError(f"{pair_id!r}: no such pair among the {len(ids):,} of this run; nearest: {', '.join(near)}")
 
@@ -101,9 +101,9 @@ def _view(found: Found, decode: Decode | None) -> RenderableType:
         parts += [Text(), Rule(Text(name, style="bold"), align="left"), _facts(_side_facts(pair, answer, score))]
         parts += [Text(), Text(visible(answer.text)), Text(), *_tokens(row, decode)]
     if item.cuts:
-        parts.append(Text(f"Cut to max_length = {_max_length(cards)} in training.", style="bold"))
+        parts.append(Text(f"Truncated to max_length = {_max_length(cards)} in training.", style="bold"))
     if decode is None:
-        parts.append(Text("The run's tokenizer cannot be opened here: ids alone are shown.", style="dim"))
+        parts.append(Text("The run's tokenizer cannot be opened here: only ids are shown.", style="dim"))
     return Group(*parts)
 
 
@@ -142,7 +142,7 @@ def _side_facts(pair: Pair, answer: Answer, score: float | None) -> list[tuple[s
 
 
 def _settings(sampling: Sampling) -> str:
-    """Temperature and length always, the rest where it does something."""
+    """Temperature and length always, the rest only where it has an effect."""
     idle = asdict(Sampling())
     told = asdict(sampling).items()
     return ", ".join(f"{k} {v}" for k, v in told if k in ("temperature", "max_tokens") or v != idle[k])

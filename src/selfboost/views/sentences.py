@@ -1,4 +1,4 @@
-"""A run's numbers for people: values in their measure's unit, intervals, and what came of a run in sentences."""
+"""A run's numbers for people: values in their measure's unit, intervals, and the results of a run in sentences."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def number(value: float | None, *, share: bool = False, signed: bool = False, un
 
 
 def interval(found: Estimated, *, share: bool = False, signed: bool = False) -> str:
-    """`[low, high]`; nothing where an end is missing."""
+    """`[low, high]`; empty if an end is missing."""
     if found.low is None or found.high is None:
         return ""
     return "[" + ", ".join(number(end, share=share, signed=signed, unit=False) for end in (found.low, found.high)) + "]"
@@ -45,14 +45,14 @@ def gain_of(gain: Estimated, measure: Measure) -> str:
 
 
 def title_of(measure: Measure) -> str:
-    """A measure's title with its unit: `length of answers (tokens)`; lower is said to be better where it is."""
+    """A measure's title with its unit: `length of answers (tokens)`; it says so if lower is better."""
     unit = "%" if measure.share else "" if measure.unit == SCORE else measure.unit
     told = ", ".join(filter(None, [unit, "lower is better" if measure.better == "lower" else ""]))
     return f"{measure.title} ({told})" if told else measure.title
 
 
 def verdict(gain: Estimated, measure: Measure) -> Verdict:
-    """Whether a gain's interval says that the model got better or worse; nothing where it holds 0 or neither is."""
+    """Whether a gain's interval says that the model got better or worse; empty if it holds 0 or neither is better."""
     if gain.low is None or gain.high is None:
         return ""
     low, high = sorted((measure.sign * gain.low, measure.sign * gain.high))
@@ -60,7 +60,7 @@ def verdict(gain: Estimated, measure: Measure) -> Verdict:
 
 
 def duration(seconds: float) -> str:
-    """Seconds for people."""
+    """A duration for people."""
     whole = round(seconds)
     if whole < 120:
         return f"{seconds:.1f} s" if seconds < 10 else f"{whole} s"
@@ -76,7 +76,9 @@ def headline(told: RunSummary) -> str:
     tried = len(told.iterations) - 1
     rounds = f"{tried} iteration{'s' if tried > 1 else ''}"
     if last.iteration == 0:
-        stays = f"After {rounds} no candidate became the policy" if tried else "So far only the start is measured"
+        stays = (
+            f"After {rounds} no candidate became the policy" if tried else "Only the initial model has been measured"
+        )
         return f"{stays}; held-out {gate.title} of the initial model is {with_interval(gate_row(told, last), gate)}."
     row, first = gate_row(told, last), gate_row(told, told.iterations[0])
     moved = f"went from {value_of(first.value, gate)} to {value_of(row.value, gate)}"
@@ -96,7 +98,7 @@ def with_interval(row: MeasureRow, measure: Measure) -> str:
 
 
 def gate_row(told: RunSummary, entry: IterationSummary | BesideSummary) -> MeasureRow:
-    """What a model came to by the gate's measure."""
+    """A model's result by the gate's measure."""
     return entry.measures.get(told.gate_measure, MeasureRow())
 
 
@@ -107,7 +109,7 @@ def broke_off(told: RunSummary) -> str:
 
 
 def against_beside(told: RunSummary, entry: BesideSummary) -> str:
-    """How the policy stands against a model measured beside it, in a sentence."""
+    """How the policy compares with a model measured beside it, in a sentence."""
     if entry.policy_over_it.value is None:
         return f"{entry.name} was measured beside the policy."
     gap = gain_of(entry.policy_over_it, told.gate)
@@ -116,7 +118,7 @@ def against_beside(told: RunSummary, entry: BesideSummary) -> str:
 
 
 def choices(iterations: Sequence[IterationSummary]) -> list[str]:
-    """What the filter let pass and which beta the search chose, by iteration, in sentences."""
+    """The pass rates of the filter and the betas that the search chose, by iteration, in sentences."""
     yields = [found for entry in iterations if (found := entry.note(PairYield))]
     searched = [found for entry in iterations if (found := entry.note(BetaSearched))]
     rates = ", ".join(number(found.pass_rate, share=True) for found in yields)
@@ -127,7 +129,7 @@ def choices(iterations: Sequence[IterationSummary]) -> list[str]:
 
 
 def _self_play(iterations: Sequence[IterationSummary]) -> list[str]:
-    """How labels fell and how far the policy moved, where a method noted it: not in every iteration."""
+    """How many labels chose generated answers and how far the policy moved, in the iterations that noted it."""
     fell, moved = list[str](), list[str]()
     for entry in iterations:
         if labels := entry.note(Labels):

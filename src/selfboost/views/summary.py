@@ -1,4 +1,4 @@
-"""What a run's folder says of its run, finished, running or killed: one typed object, `selfboost.show(folder)`.
+"""What a folder says about its run, finished, running or killed: one typed object, `selfboost.show(folder)`.
 
 Reads `run.json`, the recipe and the stages' cards; computes nothing new.
 """
@@ -50,10 +50,10 @@ class BesideSummary(Beside):
 
 @dataclass(frozen=True, kw_only=True)
 class RunSummary:
-    """Everything that a folder says of its run."""
+    """Everything that a folder says about its run."""
 
     recipe: Mapping[str, Any]
-    """The recipe as TOML has it."""
+    """The recipe, as parsed from TOML."""
     status: str
     """`starting`, `running`, `stopped` (its process is gone), `failed` or `finished`."""
     error: str
@@ -62,19 +62,19 @@ class RunSummary:
     peak_memory_bytes: int
     gate_measure: str
     declared: Declared
-    """The measures: what they are called, their units and directions; `measure` has one of any name."""
+    """The measures: their titles, units and directions; `measure` looks one up by name."""
     seeds: tuple[int, ...]
     """How many seeds, validation and held-out prompts there are."""
     said: tuple[str, ...]
-    """What the user must know of model and seed, in sentences."""
+    """Sentences about the model and the seed that the user must know."""
     warnings: tuple[str, ...]
-    """Of the stages, in sentences."""
+    """Warnings from the stages, in sentences."""
     iterations: tuple[IterationSummary, ...]
     beside: tuple[BesideSummary, ...] = ()
     further: tuple[StageSummary, ...] = ()
-    """Of iterations that are not over, or of a longer run with an earlier recipe."""
+    """Stages of unfinished iterations, or of a longer run with an earlier recipe."""
     prepare: tuple[StageSummary, ...] = field(default=())
-    """What all iterations share."""
+    """Stages shared by all iterations."""
 
     @property
     def policy(self) -> IterationSummary | None:
@@ -87,15 +87,15 @@ class RunSummary:
         return self.measure(self.gate_measure)
 
     def measure(self, name: str) -> Measure:
-        """A measure by its name; one that is not declared is a plain score."""
+        """A measure by its name; an undeclared one is a plain score."""
         return self.declared.get(name) or Measure(title=words(name))
 
 
 def summary(root: Path) -> RunSummary:
-    """Everything a folder says of its run.
+    """Everything that a folder says about its run.
 
     Raises:
-        ValueError: the folder is no run, or a file of it is damaged.
+        ValueError: the folder is not a run's, or one of its files is damaged.
     """
     found, cards = results.read(root), store.cards(root)
     places: dict[str, list[StageSummary]] = {}
@@ -128,7 +128,7 @@ def summary(root: Path) -> RunSummary:
 
 
 def as_json(found: RunSummary) -> dict[str, Any]:
-    """A summary as strict JSON has it: infinities become the texts `inf` and `-inf`, which float() reads back."""
+    """A summary as strict JSON: infinities become the texts `inf` and `-inf`, which float() reads back."""
     return cast(dict[str, Any], _plain(asdict(found)))
 
 
@@ -138,7 +138,7 @@ def _policy(root: Path, policy: str) -> str:
 
 
 def _status(root: Path, status: str) -> str:
-    """As told, but `stopped` where the process that wrote the folder is gone."""
+    """The stored status, or `stopped` if the process that wrote the folder is gone."""
     lock = root / "lock"
     owner = re.match(r"process (\d+) on (\S+) ", lock.read_text(errors="replace")) if lock.exists() else None
     if status in ("finished", "failed") or owner is None or owner[2] != socket.gethostname():

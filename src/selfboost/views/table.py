@@ -1,4 +1,4 @@
-"""What `selfboost show` prints: a run's state, the table of its iterations, and the reasons of its decisions."""
+"""What `selfboost show` prints: a run's state, the table of its iterations, and the reasons for its decisions."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from selfboost.views.summary import BesideSummary, IterationSummary, RunSummary,
 from selfboost.views.visible import visible
 
 WIDE = 116
-"""From this many columns on an interval stands beside its value, below that it stands under it."""
+"""At this width or more an interval is shown beside its value, otherwise below it."""
 COLOURS = {"better": "green", "worse": "red", "": ""}
 
 
@@ -95,21 +95,21 @@ def _shown(cell: Cell, between: str) -> Text:
 
 
 def _widths(columns: Sequence[Sequence[str]], room: int) -> list[int]:
-    """Widths of columns (heading, cells): headings break first, then long names, then intervals between their ends."""
+    """Widths of columns (heading, cells): headings wrap first, then long names, then intervals between their ends."""
     lines = [max(len(line) for cell in cells for line in cell.split("\n")) for _, *cells in columns]
     whole = [max(len(column[0]), line) for column, line in zip(columns, lines, strict=True)]
     if sum(whole) <= room:
         return whole
     words = [max(len(word) for cell in column for word in cell.split()) for column in columns]
     widths = [max(both) for both in zip(lines, words, strict=True)]
-    words[0] = len(columns[0][0])  # the name of a model beside breaks anywhere
+    words[0] = len(columns[0][0])  # the name of a model beside may wrap anywhere
     for i in sorted(range(len(widths)), key=lambda i: (i > 0, words[i] - widths[i])):
         widths[i] = max(words[i], widths[i] - max(0, sum(widths) - room))
     return widths
 
 
 def print_summary(root: Path) -> None:
-    """Print state, table and the reasons of the decisions."""
+    """Print the state, the table and the reasons for the decisions."""
     told = summary(root)
     console = Console(highlight=False, markup=False, emoji=False)
     memory = f"{told.peak_memory_bytes / 2**20:,.0f} MB at most"
@@ -119,7 +119,7 @@ def print_summary(root: Path) -> None:
         console.print(visible(sentence))
     if not told.iterations:
         count = len(told.prepare) + len(told.further)
-        console.print(f"Nothing is measured yet; {count} stages are finished.")
+        console.print(f"Nothing has been measured yet; {count} stages are finished.")
         return
     console.print()
     console.print(summary_table(told, console.width))

@@ -1,6 +1,6 @@
 """A run's progress for a person: a live line on a terminal, plain lines elsewhere (a log, a pipe).
 
-Goes to stderr, so that results alone are on stdout. Finished stages that are found again are counted, not listed.
+Goes to stderr, so that stdout has only results. Reused stages are counted, not listed.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from selfboost.store import StageCard
 from selfboost.views.visible import visible
 
 QUIET_SECONDS = 10.0
-"""Away from a terminal, the least time between two lines of one stage's progress."""
+"""Without a terminal, the shortest time between two progress lines of a stage, in seconds."""
 BAR = 20
 
 
 @dataclass
 class Work:
-    """A stage at work: how far it is, and how fast since it was first heard of."""
+    """A running stage: its progress, and its pace since it was first reported."""
 
     stage: str
     verb: str
@@ -34,11 +34,11 @@ class Work:
     done: int = 0
     tokens: int = 0
     heard: tuple[float, int] | None = None
-    """When progress was first told, and what was done then: a resumed stage does not begin at 0."""
+    """When progress was first reported, and how much was done then: a resumed stage does not begin at 0."""
     printed: float = field(default_factory=time.monotonic)
 
     def update(self, done: int, total: int, tokens: int) -> None:
-        """Take in what a stage tells."""
+        """Record a progress report."""
         self.done, self.total, self.tokens = done, total, tokens
         if self.heard is None:
             self.heard = (time.monotonic(), done)
@@ -48,9 +48,9 @@ class Work:
         return self.tokens / max(now - self.start, 1e-3)
 
     def seconds_left(self, now: float) -> float | None:
-        """Time until the end at the pace so far; None while there is no pace."""
+        """Seconds until the end at the pace so far; None while there is no pace."""
         since, before = self.heard or (self.start, 0)
-        if self.done == before:  # one report so far: all of it since the start
+        if self.done == before:  # only one report: count all of it since the start
             since, before = self.start, 0
         if self.done <= before:
             return None
@@ -58,7 +58,7 @@ class Work:
 
 
 class Terminal:
-    """A listener that shows what happens; used as `with Terminal() as terminal`."""
+    """A listener that shows progress; used as `with Terminal() as terminal`."""
 
     def __init__(self, console: Console | None = None) -> None:
         self.console = console or Console(stderr=True, highlight=False, emoji=False)
@@ -87,14 +87,14 @@ class Terminal:
             self._live.stop()
 
     def started(self, stage: str, verb: str, total: int) -> None:
-        """A stage begins, perhaps inside another."""
+        """A stage begins, possibly inside another."""
         self._tell_reused()
         self._works.append(Work(stage, verb, total))
-        if self._live is None and len(self._works) == 1:  # stages inside it tell when they are done
+        if self._live is None and len(self._works) == 1:  # stages inside it report only when they are done
             self._print(f"{stage}: {verb} {total:,} …")
 
     def progress(self, done: int, total: int, tokens: int) -> None:
-        """The innermost stage got further."""
+        """Progress of the innermost stage."""
         if not self._works:
             return
         work, now = self._works[-1], time.monotonic()
@@ -104,7 +104,7 @@ class Terminal:
             self._print("  ".join([f"{work.stage}: {done:,}/{total:,}", *_pace(work, now)]))
 
     def finished(self, stage: str, card: StageCard, *, reused: bool) -> None:
-        """A stage is done, or was found done."""
+        """A stage is done, or was reused."""
         if reused:
             self._reused += 1
             return
@@ -113,7 +113,7 @@ class Terminal:
         self._print(f"{stage}: {card.verb}, {card.rows:,} rows{tokens}, {card.seconds:.1f} s", done=True)
 
     def say(self, sentence: str) -> None:
-        """Something the user must know."""
+        """A message that the user must see."""
         self._tell_reused()
         self._print(sentence)
 
@@ -127,7 +127,7 @@ class Terminal:
         self.console.print(mark + Text(visible(sentence)), soft_wrap=True)
 
     def _line(self) -> RenderableType:
-        """The live line: what is at work, how far, how fast, how long still."""
+        """The live line: the running stage, its progress, pace and remaining time."""
         if not self._works:
             return Text()
         work, now = self._works[-1], time.monotonic()

@@ -1,6 +1,6 @@
-"""Text from a model made harmless to show: nothing in it can move a cursor, recolour a terminal or reorder a line.
+"""Makes text from a model safe to show: nothing in it can move the cursor, recolour a terminal or reorder a line.
 
-Leaves out what belongs to the place where it is shown: HTML is escaped by the report, rich's markup by the terminal.
+Leaves out escaping for the output format: the report escapes HTML, the terminal view escapes rich's markup.
 """
 
 from __future__ import annotations
@@ -8,9 +8,9 @@ from __future__ import annotations
 import re
 
 HIDDEN = re.compile(
-    "[\x00-\x08\x0b-\x1f\x7f-\x9f"  # control characters but tab and newline
-    "\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff"  # unseen, and what changes the direction of writing
-    "\ud800-\udfff]"  # halves of surrogate pairs, which no file can hold
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f"  # control characters except tab and newline
+    "\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff"  # invisible ones, and those that change text direction
+    "\ud800-\udfff]"  # unpaired surrogates, which no file can hold
 )
 
 
