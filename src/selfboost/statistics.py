@@ -1,8 +1,8 @@
 """Intervals, paired tests and text statistics. numpy and scipy are loaded inside the functions that need them.
 
 Prompts are the unit everywhere: the samples of one prompt are averaged before anything is resampled. Missing values
-are never guessed: a prompt without one is left out of the mean and counted. What one run's prompts say nothing of is
-left out: the spread over training seeds.
+are never guessed: a prompt without one is left out of the mean and counted. Left out, since the
+prompts of one run cannot show it: the spread over training seeds.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from typing import Any, cast
 RESAMPLES = 9999
 """Bootstrap samples, and random sign patterns."""
 SWAPS = 400
-"""Random exchanges of two models' values, for the distance that chance alone makes."""
+"""Random swaps of two models' values, for the distance due to chance alone."""
 EXACT = 13
-"""Up to this many values every sign pattern is tried."""
+"""Up to this many values, every sign pattern is tried."""
 BLOCK = 500
-"""Resamples made at once: bounds the memory."""
+"""Resamples computed at a time, which bounds memory."""
 LEVEL = 0.95
 """Coverage of an interval."""
 
@@ -37,7 +37,7 @@ class Interval:
     low: float
     high: float
     count: int
-    """Prompts it rests on."""
+    """Prompts that it is computed from."""
     missing: int = 0
     """Prompts left out because a value was missing."""
     p: float | None = None
@@ -53,7 +53,7 @@ def mean_interval(values: Sequence[float | None], *, seed: int = 0, level: float
     """Mean over prompts with its BCa bootstrap interval (Efron 1987), as scipy computes it.
 
     Raises:
-        ValueError: there is no value at all.
+        ValueError: there are no values.
     """
     known = [value for value in values if value is not None]
     if not known:
@@ -67,12 +67,12 @@ def mean_interval(values: Sequence[float | None], *, seed: int = 0, level: float
 def ratio_interval(
     totals: Sequence[float], counts: Sequence[float], *, seed: int = 0, level: float = LEVEL
 ) -> Interval:
-    """Sum of totals over sum of counts, one of each per prompt, with its interval: nats per token, say.
+    """Sum of totals over sum of counts, one of each per prompt, with its interval: for example nats per token.
 
     The interval is that of the ratio's linearisation, whose mean is the ratio itself (Cochran 1977, section 6.3).
 
     Raises:
-        ValueError: there is no value at all.
+        ValueError: there are no values.
     """
     size = summed(counts)
     assert size > 0 or not totals, "a ratio needs something to divide by"
@@ -134,13 +134,13 @@ def _mean(values: Sequence[float | None]) -> float | None:
 
 
 def sign_flip_p(differences: Sequence[float], *, seed: int = 0) -> float:
-    """Two-sided p-value of the mean being 0 if every difference could as well have the other sign.
+    """Two-sided p-value for a mean of 0, under random sign flips of the differences.
 
-    Exact for a few values (all sign patterns), else by random ones, the observed one counted (Phipson & Smyth 2010).
+    Exact for few values (all sign patterns), else from random ones plus the observed one (Phipson & Smyth 2010).
     """
     import numpy as np
 
-    assert differences, "there is something to test"
+    assert differences, "nothing to test"
     values = np.asarray(differences, dtype=float)
     least = abs(values.mean()) - 1e-12 * np.abs(values).mean()  # patterns equal but for rounding count as equal
     if len(values) <= EXACT:
@@ -165,7 +165,7 @@ def _bca(values: Sequence[float], seed: int, level: float) -> tuple[float, float
 
     data = np.asarray(values, dtype=float)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of a degenerate sample: it shows in the result
+        warnings.simplefilter("ignore")  # about a degenerate sample: the result shows it
         result = cast(Any, scipy.stats).bootstrap(
             (data,),
             np.mean,
@@ -189,10 +189,10 @@ def wasserstein(one: Sequence[float], other: Sequence[float]) -> float:
 
 
 def wasserstein_by_chance(one: Sequence[float], other: Sequence[float], *, seed: int = 0) -> float:
-    """The distance that 95 % of pairs of samples stay below which differ by chance alone.
+    """The distance that 95 % of pairs of samples stay below if they differ by chance alone.
 
     `one` and `other` hold a value of each model for the same prompts, in order; if the models are alike, the two of a
-    prompt can be exchanged, as is done here at random.
+    prompt are exchangeable, and are swapped here at random.
     """
     import numpy as np
 
@@ -208,14 +208,14 @@ def wasserstein_by_chance(one: Sequence[float], other: Sequence[float], *, seed:
 
 
 def mcnemar_p(gained: int, lost: int) -> float:
-    """Exact two-sided McNemar test (McNemar 1947): is it chance that `gained` prompts turned right and `lost` wrong?"""
+    """Exact two-sided McNemar test (McNemar 1947): can chance explain `gained` prompts turning right, `lost` wrong?"""
     import scipy.stats
 
     return float(cast(Any, scipy.stats).binomtest(gained, gained + lost).pvalue) if gained + lost else 1.0
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """p-values adjusted for their number (Holm 1979), in the order given."""
+    """p-values adjusted for multiple testing (Holm 1979), in the given order."""
     order = sorted(range(len(p_values)), key=lambda i: p_values[i])
     adjusted, running = [0.0] * len(p_values), 0.0
     for rank, i in enumerate(order):
@@ -248,7 +248,7 @@ def distinct(texts: Sequence[Sequence[Hashable]], n: int, length: int = 0) -> fl
 
 def quantiles(values: Sequence[float], shares: Sequence[float] = (0.1, 0.5, 0.9)) -> list[float]:
     """Values below which these shares lie, by linear interpolation: the summary of lengths."""
-    assert values, "there is something to summarise"
+    assert values, "nothing to summarise"
     ordered = sorted(values)
     found: list[float] = []
     for share in shares:

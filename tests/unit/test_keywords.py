@@ -204,7 +204,7 @@ def test_every_list_there_is_can_be_drawn_and_no_more(paragraphs: list[str], see
 def test_a_pool_that_cannot_give_enough_says_so() -> None:
     pool = KeywordPool(paragraphs=["one two three"])
     assert len(pool.draw(1, 0)) == 1
-    with pytest.raises(ValueError, match="1 paragraphs give only 1 different lists of 3 keywords, 2 are wanted"):
+    with pytest.raises(ValueError, match="1 paragraphs give only 1 different lists of 3 keywords, 2 are needed"):
         pool.draw(2, 0)
     with pytest.raises(ValueError, match="no text has 3 keywords to draw"):
         keyword_pool(["too short", ""])
@@ -217,7 +217,7 @@ def test_enough_texts_are_enough_and_too_few_are_named(texts: list[str], count: 
     pool = keyword_pool(texts, rule, 2)
     there = len({frozenset(pair) for each in pool.paragraphs for pair in itertools.combinations(each.split(), 2)})
     if count > there:
-        with pytest.raises(ValueError, match=f"give only {there} different lists of 2 keywords, {count} are wanted"):
+        with pytest.raises(ValueError, match=f"give only {there} different lists of 2 keywords, {count} are needed"):
             has_lists(texts, rule, 2, count)
     else:
         found = has_lists(texts, rule, 2, count)

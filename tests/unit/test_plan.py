@@ -158,7 +158,7 @@ def test_pairs_that_others_made_are_counted_or_assumed(tmp_path: Path, most: int
     [
         (["model.path=/no/where"], "/no/where"),
         (["seed.path=data/none.jsonl"], "data/none.jsonl: no such file or folder"),
-        (["method.search.betas=[2.0, 2.0]"], "betas = .* must differ from each other"),
+        (["method.search.betas=[2.0, 2.0]"], "betas = .* must all be different"),
     ],
 )
 def test_what_is_wrong_is_one_sentence(settings: list[str], sentence: str) -> None:

@@ -284,7 +284,7 @@ def test_other_checkpoints_are_refused_in_one_sentence(tmp_path):
     found = refusal(replace(headless, path=str(tmp_path / "llama")))
     assert found == "the checkpoint 'HERE' is not PairRM: its model_type is 'llama', expected 'deberta-v2'"
     blender = save_pairrm(tmp_path / "blender", ranker_type="pairranker", model_type="deberta")
-    assert refusal(blender).endswith("take 'llm-blender/PairRM-hf', the same weights with both")
+    assert refusal(blender).endswith("use 'llm-blender/PairRM-hf', the same weights with both")
 
 
 def test_a_tokenizer_that_does_not_fit_is_refused_in_one_sentence(tmp_path):

@@ -153,7 +153,7 @@ def test_without_schedules_loss_and_training_are_the_recipes(tmp_path: Path) -> 
         (
             "dnpo",
             {"loss__noise": {"scale": 0.0}},
-            'method.noise = "trained" with loss.noise.scale = 0, which is no noise: set a scale above 0, or',
+            'method.noise = "trained" but loss.noise.scale = 0 turns the noise off: set a scale above 0, or',
         ),
         (
             "spin",

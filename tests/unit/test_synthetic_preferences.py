@@ -274,5 +274,7 @@ def test_pairs_name_who_scored_them(tmp_path: Path) -> None:
 
 
 def test_an_improver_without_seeds_says_what_to_do(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"iteration 1: on none of the 10 seeds .* lower method.improver.threshold"):
+    with pytest.raises(
+        ValueError, match=r"iteration 1: gold beats .* on none of the 10 seeds; lower method.improver.threshold"
+    ):
         told(tmp_path, method__improver={"threshold": 1e6})

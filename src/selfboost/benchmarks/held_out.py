@@ -1,6 +1,6 @@
-"""Answers to prompts the model never trained on, judged by a scorer: greedy, and several samples each.
+"""Answers to prompts that the model was never trained on, judged by a scorer: greedy, and several samples each.
 
-The scorer of a benchmark should be another than the one that chose the training pairs. Left out: comparison with a
+A benchmark's scorer should differ from the one that chose the training pairs. Left out: comparison with a
 fixed opponent.
 """
 
@@ -20,24 +20,24 @@ from selfboost.verbs import Verbs
 
 @dataclass(frozen=True, kw_only=True)
 class HeldOut:
-    """Score on prompts set apart, greedy and sampled; length in tokens; share of answers that ended by themselves."""
+    """Score on held-out prompts, greedy and sampled; length in tokens; share of answers that ended by themselves."""
 
     scorer: Scorer
     """What judges the answers."""
     greedy: bool = True
-    """Measure one greedy answer per prompt too."""
+    """Also measure one greedy answer per prompt."""
     samples: Annotated[int, Field(ge=1)] = 4
     """Sampled answers per prompt."""
     temperature: Annotated[float, Field(gt=0)] = 0.7
     """Temperature of the samples."""
     max_tokens: Annotated[int, Field(ge=1)] = 2048
-    """Longest answer."""
+    """Longest answer, in tokens."""
 
     def __post_init__(self) -> None:
         if pairwise(self.scorer):
             name = type(self.scorer).__name__
             raise ValueError(
-                f"scorer = {name}: compares answers with each other, so it cannot rate one model; choose a scorer of "
+                f"scorer = {name}: compares answers with each other, so it cannot rate one model; use a scorer of "
                 "single answers, such as reward_model or checks"
             )
 
@@ -54,7 +54,7 @@ class HeldOut:
         }
 
     def rate(self, run: Verbs, model: Model, examples: Sequence[Example], split: str) -> Sequence[Rated]:
-        """Sample, score, and put the values of each prompt side by side."""
+        """Sample and score, and collect the values of each prompt."""
         sampling = Sampling(temperature=self.temperature, max_tokens=self.max_tokens, samples=self.samples)
         answers = self._answers(run, model, examples, f"{split}-sampled", sampling)
         values = {
@@ -89,5 +89,5 @@ def _unless_failed(answer: Answer, value: float) -> float | None:
 
 def _part(column: Sequence[float | None], i: int, prompts: int) -> tuple[float | None, ...]:
     each, left = divmod(len(column), prompts)
-    assert not left, "every prompt has equally many samples, side by side"
+    assert not left, "every prompt has equally many samples, adjacent"
     return tuple(column[i * each : (i + 1) * each])

@@ -1,6 +1,6 @@
 """DNPO: dynamic noise preference optimisation (arXiv 2502.05400).
 
-After a first iteration of SPIN, a scorer says which of gold and own answer is chosen, and trainable noise on the
+After a first iteration of SPIN, a scorer decides whether gold or own answer is chosen, and trainable noise on the
 reference keeps the rejected answers' loss alive. Policy and reference start from the previous iterate; pairs do not
 accumulate. Ablations are one line each: `method.kind = "spin"` (SPIN), `method.noise = "none"` (SPIN and labelling),
 `method.labels = "gold"` (SPIN and noise), `method.noise = "fixed"`.
@@ -24,37 +24,37 @@ from selfboost.verbs import Settings, Verbs, Window
 
 @dataclass(frozen=True, kw_only=True)
 class DNPO(SelfPlay):
-    """SPIN whose labels a scorer sets anew, against a reference with trainable noise (arXiv 2502.05400)."""
+    """SPIN with labels set by a scorer, against a reference with trainable noise (arXiv 2502.05400)."""
 
     window: Window = "last"
-    """The pairs of the current iteration alone."""
+    """Only the pairs of the current iteration."""
     plain_iterations: Annotated[int, Field(ge=0)] = 1
-    """The first iterations that are SPIN's: gold chosen, no noise."""
+    """Number of first iterations run as SPIN: gold chosen, no noise."""
     labels: Literal["scored", "gold"] = "scored"
-    """The scorer says which answer is chosen; or it is always the gold one."""
+    """The scorer decides which answer is chosen; or gold is always chosen."""
     labelling: Labelling = field(default_factory=Labelling)
     """How scores become labels."""
     noise: NoiseUse = "trained"
-    """Noise on the reference as `loss.noise` has it, the same without learning, or none."""
+    """Noise on the reference: trained as in `loss.noise`, fixed, or none."""
 
     def check(self, recipe: Settings, seeds: Sequence[Seed]) -> None:
-        """Whether the loss has the noise that is asked for, beside what all self-play needs."""
+        """Check that the loss has the requested noise, besides what all self-play needs."""
         super().check(recipe, seeds)
         if self.noise == "none" or noisy(recipe.loss):
             return
         if isinstance(recipe.loss, NoisyLoss):
             raise ValueError(
-                f'method.noise = "{self.noise}" with loss.noise.scale = 0, which is no noise: '
+                f'method.noise = "{self.noise}" but loss.noise.scale = 0 turns the noise off: '
                 'set a scale above 0, or method.noise = "none"'
             )
         raise ValueError(
             f'method.noise = "{self.noise}" needs loss.kind = "noise_preference"; '
-            'with method.noise = "none" any loss will do'
+            'with method.noise = "none" any loss works'
         )
 
     @classmethod
     def suggested(cls) -> Mapping[str, Mapping[str, Any]]:
-        """The paper's loss, but not the published strength of its noise, which suits no other model."""
+        """The paper's loss, but not its published noise scale, which does not transfer to other models."""
         return {**super().suggested(), "loss": {"kind": "noise_preference", "noise": {"scale": "auto"}}}
 
     def iterate(self, run: Verbs) -> Model:

@@ -1,4 +1,4 @@
-"""Manual data: preference optimisation on pairs that others made (SynPO's baseline, there UltraFeedback)."""
+"""Manual data: preference optimisation on existing pairs (SynPO's baseline, with UltraFeedback there)."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ class ManualData(PolicyTraining):
 
     once: ClassVar[bool] = True
     data: PathOrName = ""
-    """Rows with prompt, chosen and rejected: JSONL, Parquet, a folder of them, or a hub data set by its name."""
+    """Rows with prompt, chosen and rejected: JSONL, Parquet, a folder of them, or the name of a hub data set."""
     novelty: NoveltyRule = field(default_factory=lambda: NoveltyRule(similarity=1))
-    """Which prompts are dropped for what they resemble; by default those that share words with measured ones."""
+    """Which prompts are dropped as too similar; by default those that share words with measured ones."""
 
     def check(self, recipe: Settings, seeds: Sequence[Seed]) -> None:
-        """Whether the data is there and reads."""
+        """Check that the data exists and can be read."""
         super().check(recipe, seeds)
         if not self.data:
             raise ValueError(
@@ -46,12 +46,12 @@ class ManualData(PolicyTraining):
             read_preferences(self.data)
 
     def reads(self, seed: str) -> Mapping[str, str]:
-        """The pairs, and what they keep away from."""
+        """The pairs, and the prompts that they must keep away from."""
         del seed
         return {self.data: "pairs"} | dict.fromkeys(self.novelty.keep_away, "keep_away")
 
     def for_rehearsal(self, rehearsal: Rehearsal) -> Self:
-        """Made-up pairs, as many as there are; those of the hub are not counted but assumed to be 10,000."""
+        """As many made-up pairs as the data has; a hub data set is not counted but assumed to have 10,000."""
         rows = ASSUMED_ROWS if is_hub_name(self.data) else len(read_preferences(self.data)[0])
         pairs = [
             Preference(messages=seed.messages, chosen=seed.response, rejected=f"not {seed.response}")
@@ -60,7 +60,7 @@ class ManualData(PolicyTraining):
         return replace(self, data=str(write_preferences(rehearsal.folder / "pairs.jsonl", pairs)))
 
     def iterate(self, run: Verbs) -> Model:
-        """At most `pairs` of the pairs, at random, all apart from the measured and kept-away prompts."""
+        """At most `pairs` of the pairs, at random, none of them on measured or kept-away prompts."""
         novelty = novelty_of(run, self.novelty)
         counts = Counter[str]()
         pairs: list[Pair] = []

@@ -1,4 +1,4 @@
-"""Seed SFT: supervised fine-tuning on the seed's gold answers, the plainest baseline of all."""
+"""Seed SFT: supervised fine-tuning on the seed's gold answers, the simplest baseline."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from selfboost.verbs import Verbs
 
 @dataclass(frozen=True, kw_only=True)
 class SeedSFT(Method):
-    """The initial model fine-tuned on the seed; its settings are `seed_models.sft`'s."""
+    """The initial model fine-tuned on the seed; its settings are those of `seed_models.sft`."""
 
     once: ClassVar[bool] = True
 
     def iterate(self, run: Verbs) -> Model:
-        """The same model whenever it is asked for."""
+        """The same model every time."""
         return run.model("seed_sft")

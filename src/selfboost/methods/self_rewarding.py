@@ -43,20 +43,20 @@ class Judgements(Counts, decided_by="method.template or method.score"):
 
 @dataclass(frozen=True, kw_only=True)
 class SelfRewarding(Ranking):
-    """The policy is its own judge: its best answer by its own score over its worst."""
+    """The policy judges itself: its best answer by its own score is preferred to its worst."""
 
     judge: Literal["prompt", "likelihood"] = "prompt"
     """Ask for points; or, for models that cannot judge when asked, the mean log-probability of the answer."""
     template: str = JUDGE
-    """The wish for a judgement, with the fields {prompt}, {answer} and {highest}."""
+    """The request for a judgement, with the fields {prompt}, {answer} and {highest}."""
     score: str = SCORE
     """Regular expression whose first group is the points; the last match in the reply counts."""
     highest: Annotated[int, Field(ge=1)] = 5
-    """Most points; more is no judgement."""
+    """Highest valid points; higher numbers are rejected."""
     judging: Sampling = field(default_factory=lambda: Sampling(max_tokens=512, samples=3))
     """How judgements are sampled; an answer's score is the mean of its judgements."""
     least_gap: Annotated[float, Field(ge=0)] = 1e-6
-    """Least difference of best and worst, unless the filter has a threshold: any, but no ties."""
+    """Smallest gap between best and worst, unless the filter has a threshold; by default anything but ties."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -64,7 +64,7 @@ class SelfRewarding(Ranking):
         check_pattern("score", self.score, "the points")
 
     def for_rehearsal(self, rehearsal: Rehearsal) -> Self:
-        """Any number in a reply is its points: each answer's others."""
+        """Any number in a reply counts as its points, different for each answer."""
         del rehearsal
         return replace(self, score=r"(\d+)", highest=sys.maxsize)
 

@@ -2,7 +2,7 @@
 
 A prompt generator and a response improver are trained from the seed; refined answers are chosen, the initial model's
 are rejected, in every iteration; pairs accumulate and the policy is trained from the initial model again.
-docs/methods/synpo.md has the algorithm beside this code, and every choice that the paper leaves open.
+docs/methods/synpo.md shows the algorithm beside this code, and every choice that the paper leaves open.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ class SynPO(SyntheticPreferences):
     improver: ResponseImprover = field(default_factory=ResponseImprover)
     """Rewrites drafts."""
     chosen: Literal["refined", "resampled"] = "refined"
-    """The improver's rewrite of the draft; or, to see what the improver is worth, a second answer of the policy."""
+    """The improver's rewrite of the draft; or, to ablate the improver, a second answer of the policy."""
     rejected: Literal["initial", "draft"] = "initial"
-    """The initial model's answer, in every iteration; or, to see what that is worth, the current policy's draft."""
+    """The initial model's answer, in every iteration; or, to ablate that choice, the current policy's draft."""
 
     def iterate(self, run: Verbs) -> Model:
         """One iteration of algorithm 1: improver, pairs, policy."""

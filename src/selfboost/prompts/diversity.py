@@ -18,17 +18,17 @@ from typing import Any, cast
 from selfboost.statistics import words_of
 
 MOST = 2000
-"""Prompts of a group that are compared at most."""
+"""Most prompts of a group that are compared."""
 LEAST = 20
-"""Prompts a group must have to be compared: it sets the size of all."""
+"""Fewest prompts of a group that is compared; the smallest group sets the size of all."""
 TOPICS = 20
-"""Clusters that all groups' prompts are put into together."""
+"""Clusters of the prompts of all groups together."""
 STARTS, ROUNDS = 4, 50
-"""Runs of the clustering from different centres, and its steps at most."""
+"""Clustering runs from different centres, and the most steps of each."""
 SAMPLED = 500
-"""Prompts of a group whose nearest seed prompt is looked for."""
+"""Prompts of a group whose nearest seed prompt is searched."""
 TINY = 1e-12
-"""Least length of a vector that is divided by."""
+"""Smallest vector length used as a divisor."""
 QUESTION_WORDS = "what which who whom whose when where why how"
 AUXILIARIES = "is are was were am do does did can could will would shall should may might must has have had"
 INSTRUCTIONS = """
@@ -91,14 +91,14 @@ def tf_idf(texts: Sequence[str]) -> Any:
 def mean_similarities(vectors_NV: Any, others_MV: Any = None) -> list[float]:
     """Mean cosine of each text to the other texts of its own group, or to all texts of another group.
 
-    Vectors as `tf_idf` makes them. A sum of unit vectors holds all cosines at once, so no pair is ever formed.
+    Vectors as `tf_idf` makes them. The sum of the unit vectors gives all cosines at once, without forming pairs.
     """
     import numpy as np
 
     if others_MV is not None:
         return (vectors_NV @ np.asarray(others_MV.mean(axis=0)).ravel()).tolist()
     count = vectors_NV.shape[0]
-    assert count > 1, "a single text has no other to be compared with"
+    assert count > 1, "a single text has no other to compare with"
     own_N = np.asarray(vectors_NV.multiply(vectors_NV).sum(axis=1)).ravel()
     return ((vectors_NV @ np.asarray(vectors_NV.sum(axis=0)).ravel() - own_N) / (count - 1)).tolist()
 
@@ -132,7 +132,7 @@ def nearest_overlaps(texts: Sequence[str], seeds: Sequence[str]) -> list[float]:
     """ROUGE-L F1 of each text with the nearest seed, itself left out (Self-Instruct, arXiv 2212.10560, figure 4).
 
     F1 = 2 L / (m + n), L the longest common subsequence of words of texts of m and n words. Exact: words in common,
-    in any order, bound L from above, and seeds that cannot be nearer are passed over.
+    in any order, bound L from above, and seeds that cannot be nearer are skipped.
     """
     import numpy as np
 
@@ -158,10 +158,10 @@ def nearest_overlaps(texts: Sequence[str], seeds: Sequence[str]) -> list[float]:
 
 
 def intention(text: str) -> str:
-    """What a prompt wants, in a word: its first question word or instructing verb, or the auxiliary it opens with.
+    """A prompt's intention as one word: its first question word or instruction verb, or the auxiliary that opens it.
 
     After Self-Instruct's root verbs (arXiv 2212.10560, figure 3), by word lists instead of a parser: `explain` of
-    `Could you explain …`, `is` of `Is it …`, `other` where there is none. A noun that looks like a verb is taken.
+    `Could you explain …`, `is` of `Is it …`, `other` where there is none. A noun that looks like a verb counts as one.
     """
     words = words_of(text)
     if len(words) > 1 and words[0] in OPENING and words[1] not in ("you", "i", "we"):
@@ -170,15 +170,15 @@ def intention(text: str) -> str:
 
 
 def entropy_bits(counts: Iterable[int]) -> float:
-    """Entropy of a distribution given by counts, in bits: 0 where all is one, log2(k) where k are alike."""
+    """Entropy of a distribution given by counts, in bits: 0 for a single value, log2(k) for k equally frequent ones."""
     known = [count for count in counts if count]
     total = sum(known)
     return sum(count / total * math.log2(total / count) for count in known)
 
 
 def keyword_coverage(text: str, keywords: Sequence[str]) -> float:
-    """Share of the keywords a prompt was asked to hold that occur in it as words, whatever their case."""
-    assert keywords, "there is something to cover"
+    """Share of the keywords requested of a prompt that occur in it as words, ignoring case."""
+    assert keywords, "no keywords to cover"
     found = (re.search(rf"(?<!\w){re.escape(word)}(?!\w)", text, re.IGNORECASE) for word in keywords)
     return sum(match is not None for match in found) / len(keywords)
 
@@ -186,7 +186,7 @@ def keyword_coverage(text: str, keywords: Sequence[str]) -> float:
 def topics(groups: Sequence[Any], count: int = TOPICS, seed: int = 0) -> list[int]:
     """The cluster, 0 to count - 1, of each text of all groups' vectors, by spherical k-means (Dhillon & Modha 2001).
 
-    Unit vectors go to the centre of the largest cosine. Centres start at texts far from each other (k-means++,
+    Unit vectors go to the centre of the largest cosine. Centres start at texts that are far apart (k-means++,
     Arthur & Vassilvitskii 2007); the best of `STARTS` runs counts. Deterministic for a seed.
     """
     import numpy as np
@@ -203,7 +203,7 @@ def topics(groups: Sequence[Any], count: int = TOPICS, seed: int = 0) -> list[in
 
 
 def _clustered(vectors_NV: Any, centres_KV: Any) -> tuple[float, Any]:
-    """(sum of cosines to the own centre, cluster of each text) once nothing changes any more."""
+    """(sum of cosines to the own centre, cluster of each text) once assignments stop changing."""
     count = len(centres_KV)
     cosines_NK = vectors_NV @ centres_KV.T
     labels_N = cosines_NK.argmax(axis=1)
@@ -226,7 +226,7 @@ def _centres(vectors_NV: Any, labels_N: Any, count: int) -> Any:
 
 
 def _far_apart(vectors_NV: Any, count: int, generator: Any) -> Any:
-    """Centres to start from: texts drawn with the squared distance to the nearest centre so far as their weight."""
+    """Initial centres: texts drawn with weights equal to the squared distance to the nearest centre so far."""
     import numpy as np
 
     chosen = [int(generator.integers(vectors_NV.shape[0]))]
@@ -242,7 +242,7 @@ def _far_apart(vectors_NV: Any, count: int, generator: Any) -> Any:
 
 
 def _matrix(bags: Sequence[Mapping[Hashable, int]]) -> Any:
-    """Counts of things as a sparse matrix, shape (bags, different things)."""
+    """Counts of items as a sparse matrix, shape (bags, distinct items)."""
     columns: dict[Hashable, int] = {}
     places = [columns.setdefault(thing, len(columns)) for bag in bags for thing in bag]
     counts = [float(count) for bag in bags for count in bag.values()]
@@ -269,7 +269,7 @@ def _numbered(words: Sequence[str]) -> dict[Hashable, int]:
 
 
 def _places(words: Sequence[str]) -> dict[str, int]:
-    """Word → the bits of its places."""
+    """Word → bit mask of its positions."""
     places: dict[str, int] = {}
     for place, word in enumerate(words):
         places[word] = places.get(word, 0) | 1 << place
@@ -277,7 +277,7 @@ def _places(words: Sequence[str]) -> dict[str, int]:
 
 
 def _common_subsequence(words: Sequence[str], places: Mapping[str, int], length: int) -> int:
-    """Length of the longest common subsequence with a text given by its places, a row of the table in one number.
+    """Length of the longest common subsequence with a text given by its positions; one integer holds a table row.
 
     Source: Hyyrö 2004, Bit-parallel LCS-length computation revisited. A zero bit marks a step up of the row.
     """

@@ -1,6 +1,6 @@
 """SynPO's prompt generator: fine-tuned to write a question from keywords, then writes new ones (arXiv 2410.06961, 2.1).
 
-Every output that gives no new prompt is counted by its reason. Left out: a judgement of the prompt's sense.
+Every output that gives no new prompt is counted by reason. Left out: judging whether a prompt makes sense.
 """
 
 from __future__ import annotations
@@ -52,14 +52,14 @@ TARGET = """<question>{question}</question>
 QUESTION = r"<question>(.*?)</question>"
 ANY_TEXT = r"(.+)"
 REHEARSED_PARAGRAPHS = 32
-"""Paragraphs of a rehearsal, of so many made-up prompts each: keyword lists enough for any counts."""
+"""Paragraphs of a rehearsal, and made-up prompts in each: enough keyword lists for any counts."""
 COPIED_WORDS = 8
-"""So many of the template's words in a row make a question a copy of it."""
+"""This many consecutive words of the template make a question a copy of it."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class GeneratorSeeds(Note, kept_as="generator", decided_by="method.generator.seed_keywords"):
-    """How many seeds train the generator, where not all do."""
+    """How many seeds train the generator, if not all do."""
 
     seeds: int
     with_enough_keywords: int
@@ -75,32 +75,32 @@ class PromptGenerator:
     """A model that writes new prompts, trained once from the initial model."""
 
     template: str = TEMPLATE
-    """The wish for a question, with the field {keywords}."""
+    """The request for a question, with the field {keywords}."""
     target: str = TARGET
-    """What it learns to write, with the fields {question} and {solution}."""
+    """The training target, with the fields {question} and {solution}."""
     prefix: str = "### Question and solution\n"
-    """What its answer is made to begin with."""
+    """Forced beginning of its answer."""
     question: str = QUESTION
     """Regular expression whose first group is the question."""
     separator: str = ", "
-    """Between the keywords in the template."""
+    """Separator of the keywords in the template."""
     seed_keywords: Annotated[int, Field(ge=1)] = 2
-    """Keywords of the seed prompt itself, in training."""
+    """Keywords taken from the seed prompt itself, in training."""
     noise_keywords: Annotated[int, Field(ge=0)] = 1
-    """Keywords of another seed prompt, in training, so that it learns to leave some unused."""
+    """Keywords taken from other seed prompts, in training, so that it learns to leave some unused."""
     paragraphs: PathOrName = ""
     """Texts that keywords are drawn from: a file or folder (text, JSON lines, Parquet), a hub data set by its name
-    (owner/name or owner/name:split), `embedded`, or nothing: the seed's own prompts."""
+    (owner/name or owner/name:split), `embedded`, or empty: the seed's own prompts."""
     paragraphs_column: str = "text"
-    """Where rows of JSON lines, Parquet or a data set have their text."""
+    """Column with the text, in JSON lines, Parquet or a data set."""
     paragraphs_limit: Annotated[int, Field(ge=0)] = 1_000_000
-    """Paragraphs at most, the first (the paper: one million); 0 = all."""
+    """Use at most this many paragraphs, from the start (the paper: one million); 0 = all."""
     keywords: KeywordRule = field(default_factory=KeywordRule)
     """Which words are keywords (the paper names no extractor)."""
     longest: Annotated[int, Field(ge=1)] = 1000
-    """Drop prompts of more words than this."""
+    """Drop prompts with more words than this."""
     novelty: NoveltyRule = field(default_factory=NoveltyRule)
-    """Which prompts are dropped for what they resemble."""
+    """Which prompts are dropped as too similar to others."""
     sampling: Sampling = field(default_factory=Sampling)
     """How prompts are sampled."""
     training: Training = field(
@@ -129,9 +129,9 @@ class PromptGenerator:
         return run.finetune("prepare/generator", examples, self.training, start=run.initial)
 
     def new_prompts(self, run: Verbs, first: int, count: int, of: int) -> list[Prompt]:
-        """New prompts from the lists `first` to `first + count`; every other output is counted by its reason.
+        """New prompts from the lists `first` to `first + count`; every other output is counted by reason.
 
-        Lists are drawn in one order for the whole run, `of` in all, so that none is ever used twice.
+        Lists are drawn in one order for the whole run, `of` in total, so that none is used twice.
         """
         pool = self.pool([seed.prompt.text for seed in run.seeds], run.cache)
         lists = pool.draw(of, seed=run.recipe.run.seed)[first : first + count]
@@ -154,7 +154,7 @@ class PromptGenerator:
         return kept
 
     def pool(self, seed_prompts: Sequence[str], cache: Path) -> KeywordPool:
-        """What keyword lists are drawn from, built once into a folder: the paragraphs, or the seed's own prompts.
+        """The pool that keyword lists are drawn from: of the paragraphs (cached in a folder) or the seed's prompts.
 
         Raises:
             ValueError: no text has enough keywords, or the paragraphs cannot be read.
@@ -168,15 +168,15 @@ class PromptGenerator:
         return cached_pool(self._texts, self.keywords, self._words, cache, known_by)
 
     def reads(self, seed: str) -> Mapping[str, str]:
-        """Path or name of what keywords come from, and of what new prompts keep away from → its use."""
+        """Path or name of the sources of keywords, and of prompts to keep away from → its use."""
         source = {self.paragraphs: "paragraphs"} if self.paragraphs else {seed: "keywords of its prompts"}
         return source | dict.fromkeys(self.novelty.keep_away, "keep_away")
 
     def check(self, seed_prompts: Sequence[str], count: int) -> None:
-        """Whether there are `count` keyword lists, and prompts to keep away from; the hub is not asked.
+        """Check that there are `count` keyword lists, and that kept-away prompts can be read; skips the hub.
 
         Raises:
-            ValueError: there are not so many lists, or a file cannot be read.
+            ValueError: there are not that many lists, or a file cannot be read.
         """
         for source in self.novelty.keep_away:
             if not is_hub_name(source):
@@ -190,7 +190,7 @@ class PromptGenerator:
             raise ValueError(f"keywords of {self.paragraphs or 'the seed prompts'}: {error}") from error
 
     def for_rehearsal(self, rehearsal: Rehearsal) -> Self:
-        """With made-up paragraphs, since `check` looked at the true ones; every answer is a new prompt."""
+        """With made-up paragraphs, since `check` covers the real ones; every answer is a new prompt."""
         made_up = rehearsal.seeds(REHEARSED_PARAGRAPHS**2)
         texts = [question_texts(made_up[i::REHEARSED_PARAGRAPHS]) for i in range(REHEARSED_PARAGRAPHS)]
         file = rehearsal.folder / "paragraphs.txt"
@@ -211,7 +211,7 @@ class PromptGenerator:
         return read_paragraphs(self._source(), self.paragraphs_column, self.paragraphs_limit)
 
     def _read(self, output: Answer) -> tuple[str, str]:
-        """(question, "") or ("", why there is none)."""
+        """(question, "") or ("", reason)."""
         if output.finish == "failed":
             return "", "failed"
         found = re.search(self.question, output.text, re.DOTALL)

@@ -1,7 +1,7 @@
 """Keywords of texts, and a pool of keyword lists that new prompts are written from (SynPO, arXiv 2410.06961, 2.1).
 
 The paper names no extractor: this one keeps content words by a compact rule (no stop-words, no likely names, no
-numbers unless asked), and of those the ones with the highest tf-idf where asked. Left out: phrases, parts of speech
+numbers unless asked), and optionally only those with the highest tf-idf. Left out: phrases, parts of speech
 beyond English adverbs, word stems.
 """
 
@@ -33,17 +33,17 @@ WORD = re.compile(r"([^\W\d_]+(?:-[^\W\d_]+)*)(?:'([^\W\d_]+))?|\d{1,3}(?:,\d{3}
 ELIDING: frozenset[Language] = frozenset({"fr", "it"})
 """Languages in which an apostrophe ends a word: l'acqua."""
 COUNTED = 50_000
-"""Texts, the first, whose words are counted for tf-idf."""
+"""Number of first texts whose words are counted for tf-idf."""
 COMMON = 0.1
-"""A word in more than this share of the counted texts is no keyword where tf-idf chooses ..."""
+"""With tf-idf, a word in more than this share of the counted texts is not a keyword ..."""
 FEWEST_COUNTED = 100
-"""... if at least so many were counted."""
+"""... if at least this many were counted."""
 NOISE_TRIES = 100
-"""Texts that are looked at for noise keywords."""
+"""Texts tried as sources of noise keywords."""
 BARREN_ROUNDS = 20
-"""Rounds over all paragraphs without a new list, after which those left are taken one by one."""
+"""Rounds over all paragraphs without a new list, after which the remaining lists are enumerated."""
 POOL_VERSION = 1
-"""Raise it when the same texts and rule give other keywords, so that stored pools are built anew."""
+"""Raise it when the same texts and rule give different keywords, so that stored pools are rebuilt."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,25 +51,25 @@ class KeywordRule:
     """Which words of a text are its keywords."""
 
     language: Language = "en"
-    """Whose stop-words and names are dropped."""
+    """The language whose stop-words and names are dropped."""
     keep_names: bool = False
     """Keep capitalised words, which are likely names (the paper drops names)."""
     keep_numbers: bool = False
     """Keep numbers as keywords."""
     most: Annotated[int, Field(ge=0)] = 0
-    """Keep so many words of a text, those with the highest tf-idf; 0 = all."""
+    """Keep this many words per text, those with the highest tf-idf; 0 = all."""
     shortest: Annotated[int, Field(ge=1)] = 3
-    """Letters of the shortest keyword."""
+    """Fewest letters of a keyword."""
 
 
 ALL_CONTENT_WORDS = KeywordRule()
 
 
 def extract_keywords(text: str, rule: KeywordRule = ALL_CONTENT_WORDS) -> list[str]:
-    """The content words of a text, lower-cased, each once, in order of appearance; `most` is not looked at.
+    """The content words of a text, lower-cased, each once, in order of appearance; ignores `most`.
 
     A word that is capitalised inside a sentence, and nowhere lower-case, is taken for a name (in German: see
-    person_names). Words in capitals throughout are none. What follows an apostrophe is left out, in French and Italian
+    person_names). Words in all capitals are not names. What follows an apostrophe is left out, in French and Italian
     what precedes it.
     """
     return list(dict.fromkeys(_content_words(text, rule)))
@@ -116,7 +116,7 @@ def keywords_of_each(texts: Iterable[str], rule: KeywordRule) -> Iterator[list[s
     first = list(itertools.islice(found, COUNTED))
     weights = _inverse_frequencies(first)
     unknown = math.log(1 + len(first))
-    first.reverse()  # taken from the end, so that what has been given is not held any longer
+    first.reverse()  # popped from the end, so that yielded texts are freed
     while first:
         yield _heaviest(first.pop().split(), weights, unknown, rule.most)
     for words in found:
@@ -124,7 +124,7 @@ def keywords_of_each(texts: Iterable[str], rule: KeywordRule) -> Iterator[list[s
 
 
 def _inverse_frequencies(texts: Sequence[str]) -> dict[str, float]:
-    """log((1 + N) / d) of the words in d > 1 of N texts, 0 where d is too many."""
+    """log((1 + N) / d) of the words in d > 1 of N texts, 0 if d is too large."""
     counts = Counter[str]()
     for words in texts:
         counts.update(set(words.split()))
@@ -145,9 +145,9 @@ def _heaviest(words: Sequence[str], weights: Mapping[str, float], unknown: float
 def training_list(
     keywords: Sequence[Sequence[str]], i: int, *, own: int = 2, noise: int = 1, shuffle: random.Random
 ) -> list[str]:
-    """Keywords of text i and noise keywords, each of another text, mixed (arXiv 2410.06961, 2.1).
+    """Keywords of text i, shuffled with noise keywords from other texts (arXiv 2410.06961, 2.1).
 
-    The noise teaches a generator that a keyword may be left out. There is less of it where no other text has any.
+    The noise teaches a generator that keywords may be left out. There is less of it if no other text has any.
     """
     chosen = shuffle.sample(list(keywords[i]), own)
     taken = set(keywords[i])
@@ -166,22 +166,22 @@ class KeywordPool:
     """Keyword candidates by paragraph, fixed for a run."""
 
     paragraphs: Sequence[str]
-    """Keywords of each paragraph that has enough of them, joined by spaces, which takes a fifth of the memory."""
+    """Keywords of each paragraph that has enough of them, joined by spaces to use a fifth of the memory."""
     words: int = 3
-    """Keywords per list, all of one paragraph."""
+    """Keywords per list, all from one paragraph."""
 
     @property
     def capacity(self) -> int:
-        """Different lists there are at most."""
+        """Upper bound on the number of different lists."""
         return sum(math.comb(keywords.count(" ") + 1, self.words) for keywords in self.paragraphs)
 
     def draw(self, count: int, seed: int) -> list[tuple[str, ...]]:
-        """`count` lists, no two of the same words; the first k of a longer draw are the same.
+        """`count` lists, no two with the same words; a longer draw begins with the same lists.
 
-        Paragraph by paragraph in a random order, again from the first when all have given a list.
+        Paragraph by paragraph in random order, starting over when each has given a list.
 
         Raises:
-            ValueError: there are not so many different lists.
+            ValueError: there are not that many different lists.
         """
         drawn: dict[str, tuple[str, ...]] = {}
         for words in self._lists(random.Random(seed), drawn):
@@ -191,13 +191,13 @@ class KeywordPool:
         if len(drawn) < count:
             raise ValueError(
                 f"{len(self.paragraphs)} paragraphs give only {len(drawn)} different lists of {self.words} keywords, "
-                f"{count} are wanted; give more text (method.generator.paragraphs), or lower method.prompts or "
+                f"{count} are needed; give more text (method.generator.paragraphs), or lower method.prompts or "
                 "method.more_prompts"
             )
         return list(drawn.values())
 
     def _lists(self, shuffled: random.Random, drawn: Sized) -> Iterator[tuple[str, ...]]:
-        """Random lists until rounds bring nothing new to `drawn`, then every list there is."""
+        """Random lists until rounds add nothing new to `drawn`, then every remaining list."""
         order = array("Q", shuffled.sample(range(len(self.paragraphs)), len(self.paragraphs)))
         barren = 0
         while barren < BARREN_ROUNDS:
@@ -209,7 +209,7 @@ class KeywordPool:
             yield from itertools.combinations(keywords.split(" "), self.words)
 
     def save(self, path: Path) -> None:
-        """Write the pool as gzip text, atomically: the folder is made, a kill leaves the old file or the new."""
+        """Write the pool as gzip text, atomically; creates the folder."""
         path.parent.mkdir(parents=True, exist_ok=True)
         fresh = path.with_name(path.name + ".new")
         with fresh.open("wb") as file:
@@ -232,14 +232,14 @@ def read_pool(path: Path) -> KeywordPool:
             words, count = map(int, next(lines, "").split(" "))
             paragraphs = [line.removesuffix("\n") for line in lines]
     except (OSError, EOFError, zlib.error, ValueError) as error:
-        raise ValueError(f"{path}: is no pool of keywords that can be read ({error})") from error
+        raise ValueError(f"{path}: is not a readable keyword pool ({error})") from error
     if len(paragraphs) != count or words < 1 or any(line.count(" ") + 1 < words for line in paragraphs):
-        raise ValueError(f"{path}: is no whole pool of keywords")
+        raise ValueError(f"{path}: is not a complete keyword pool")
     return KeywordPool(paragraphs=paragraphs, words=words)
 
 
 def keyword_pool(texts: Iterable[str], rule: KeywordRule = ALL_CONTENT_WORDS, words: int = 3) -> KeywordPool:
-    """A pool from paragraphs, which are read once; those with fewer than `words` keywords are left out.
+    """A pool from paragraphs, which are read once; those with fewer than `words` keywords are dropped.
 
     Raises:
         ValueError: none has enough.
@@ -251,9 +251,9 @@ def keyword_pool(texts: Iterable[str], rule: KeywordRule = ALL_CONTENT_WORDS, wo
 def cached_pool(
     texts: Callable[[], Iterable[str]], rule: KeywordRule, words: int, folder: Path, known_by: object
 ) -> KeywordPool:
-    """The pool of texts that `known_by` (plain JSON data) tells from others, kept in `folder`/keywords-HASH.txt.gz.
+    """The pool of the texts that `known_by` (plain JSON data) identifies, cached in `folder`/keywords-HASH.txt.gz.
 
-    The texts are asked for where there is no such file, or a damaged one.
+    The texts are read only if the file is missing or damaged.
 
     Raises:
         ValueError: no text has enough keywords.
@@ -268,13 +268,13 @@ def cached_pool(
 
 
 def has_lists(texts: Iterable[str], rule: KeywordRule, words: int, count: int) -> KeywordPool:
-    """A pool that `count` different lists can be drawn from, of no more of the first texts than that surely takes.
+    """A pool from which `count` different lists can be drawn, of no more of the first texts than that needs.
 
-    Every list with a word that no earlier text has is new, which is enough to be sure. With `rule.most` the texts that
-    are counted for tf-idf are read in any case.
+    Every list with a word that no earlier text has is new, which gives a safe lower bound. With `rule.most` the texts
+    counted for tf-idf are read in any case.
 
     Raises:
-        ValueError: all texts together do not give so many; says how many.
+        ValueError: all texts together do not give that many; says how many they give.
     """
     paragraphs: list[str] = []
     seen, sure = set[str](), 0

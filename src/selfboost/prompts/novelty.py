@@ -1,7 +1,7 @@
-"""Whether a new prompt is new: not one that was there before, and near no prompt that results are reported on.
+"""Whether a prompt is new: not seen before, and not similar to any prompt that results are reported on.
 
 Near-duplicates are found by MinHash (Broder 1997) and confirmed on the word n-grams themselves; decontamination looks
-for a run of words in common, as GPT-3's did (arXiv 2005.14165, appendix C). Leaves out paraphrases,
+for a shared run of words, as GPT-3's did (arXiv 2005.14165, appendix C). Leaves out paraphrases,
 and languages written without spaces.
 """
 
@@ -27,19 +27,19 @@ SHINGLE = 3
 PERMUTATIONS = 128
 """Hash functions of a MinHash."""
 LOOSER = 0.8
-"""Candidates are looked for at this share of the threshold, so that few at it are missed; then they are compared."""
+"""Candidates are searched at this share of the threshold, so that few are missed, and then compared exactly."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class NoveltyRule:
-    """Which new prompts are dropped for what they resemble; exact repetitions always are."""
+    """Which new prompts are dropped as too similar to others; exact repetitions always are."""
 
     similarity: Annotated[float, Field(gt=0, le=1)] = 0.7
-    """Drop a prompt that shares this much (Jaccard, word 3-grams) with a seed or an earlier prompt (1 = the same)."""
+    """Drop a prompt with this Jaccard similarity (word 3-grams) to a seed or an earlier prompt (1 = the same)."""
     shared_words: Annotated[int, Field(ge=0)] = 8
-    """Drop a prompt with so many words in a row of a validation, held-out or kept-away prompt (0 = only equal ones)."""
+    """Drop a prompt sharing this many consecutive words with a measured or kept-away prompt (0 = only equal ones)."""
     keep_away: tuple[PathOrName, ...] = ()
-    """Files (or hub data sets) of more prompts that none may come near: those of the benchmarks you report."""
+    """Files (or hub data sets) of further prompts to keep away from: those of the benchmarks you report."""
 
 
 def runs(words: Sequence[str], length: int) -> list[tuple[str, ...]]:
@@ -48,10 +48,10 @@ def runs(words: Sequence[str], length: int) -> list[tuple[str, ...]]:
 
 
 class Novelty:
-    """The prompts there have been, and whether another is new beside them."""
+    """The prompts so far, and whether another one is new."""
 
     def __init__(self, rule: NoveltyRule, prompts: Iterable[tuple[str, str]], measured: Mapping[str, str]) -> None:
-        """`prompts`: (text, reason to name when it comes again); `measured`: texts to keep away from → their name."""
+        """`prompts`: (text, reason given when it is repeated); `measured`: texts to keep away from → their name."""
         self._rule = rule
         self._reasons: dict[str, str] = {}
         self._near: MinHashLSH | None = None
@@ -65,7 +65,7 @@ class Novelty:
             self.remember(text, reason)
 
     def objection(self, text: str) -> str:
-        """Why a text is not new, or nothing."""
+        """Why a text is not new; empty if it is."""
         if text in self._reasons:
             return self._reasons[text]
         if near := self.nearness(text):
@@ -73,12 +73,12 @@ class Novelty:
         return "near-duplicate" if self._rule.similarity < 1 and self._resembles(tuple(words_of(text))) else ""
 
     def nearness(self, text: str) -> str:
-        """Which prompt to keep away from a text shares words with, or nothing."""
+        """Which kind of measured or kept-away prompt a text shares words with; empty if none."""
         found = runs(words_of(text), self._rule.shared_words) if self._guarded else []
         return next((self._guarded[run] for run in found if run in self._guarded), "")
 
     def remember(self, text: str, reason: str = "duplicate") -> None:
-        """Take a text into those that no later one may repeat."""
+        """Add a text to those that no later one may repeat."""
         self._reasons.setdefault(text, reason)
         if self._rule.similarity < 1:
             if self._near is None:
@@ -97,7 +97,7 @@ class Novelty:
 
 
 def novelty_of(run: Verbs, rule: NoveltyRule) -> Novelty:
-    """What tells new prompts from the seed's, the measured ones and those remembered before; one for a run and rule."""
+    """The novelty check against seed, measured and remembered prompts; one per run and rule."""
     if rule not in run.memory:
         measured = {e.prompt.text: e.prompt.origin.source for e in (*run.validation, *run.held_out)}
         away = {text: "kept-away" for source in rule.keep_away for text in read_prompts(source)}
@@ -117,13 +117,13 @@ def jaccard(one: set[tuple[str, ...]], other: set[tuple[str, ...]]) -> float:
 
 @cache
 def _empty() -> MinHash:
-    """Made once: drawing the hash functions takes longer than using them."""
+    """Created once: drawing the hash functions takes longer than using them."""
     from datasketch import MinHash
 
     return MinHash(num_perm=PERMUTATIONS)
 
 
-@lru_cache(maxsize=1)  # a prompt that is looked for and then remembered is hashed once
+@lru_cache(maxsize=1)  # a prompt that is looked up and then remembered is hashed once
 def _min_hash(words: tuple[str, ...]) -> MinHash:
     found = _empty().copy()
     found.update_batch([" ".join(run).encode() for run in runs(words, SHINGLE)])
@@ -131,7 +131,7 @@ def _min_hash(words: tuple[str, ...]) -> MinHash:
 
 
 def copied(text: str, template: str, length: int) -> bool:
-    """Whether a text is nothing but words of the template, or has `length` of its words in a row."""
+    """Whether a text has only words of the template, or `length` consecutive words of it."""
     words, source = tuple(words_of(text)), words_of(template)
     whole = bool(words) and words in runs(source, len(words))
     return whole or (len(words) >= length and not set(runs(words, length)).isdisjoint(runs(source, length)))

@@ -1,8 +1,8 @@
-"""Which words of a text are likely names, told by capitals and titles alone.
+"""Which words of a text are likely names, judged by capitals and titles alone.
 
 German capitalises its nouns: there only runs of capitalised words and what follows a title count, so that a lone first
-or last name stays, and a noun in front of a name goes with it. Elsewhere places and firms go with the persons. Left
-out: names in capitals throughout, and a lone name that is only ever the first word of a sentence.
+or last name stays, and a noun in front of a name goes with it. Elsewhere places and firms count as names too. Left out:
+names in all capitals, and a lone name that is only ever the first word of a sentence.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _TITLES: Mapping[Language, str] = {
 TITLES = {language: frozenset(titles.split()) for language, titles in _TITLES.items()}
 """A capitalised word after one of these is a name."""
 PARTICLES = frozenset(("van", "von", "der", "den", "del", "della", "dos", "das", "ten", "ter", "bin", "ibn"))
-"""Lower-case words that go with the name which follows, but in German, where they precede any noun."""
+"""Lower-case words that belong to the name after them, except in German, where they precede any noun."""
 GAPS = frozenset((" ", ". ", "."))
 """Between two words of one name."""
 
@@ -33,7 +33,7 @@ def names_in(text: str, words: Sequence[re.Match[str]], language: Language) -> f
     """The words that are likely names, lower-cased; `words` are the text's words in order.
 
     A match holds the word as group 1 and what follows its apostrophe as group 2: an English "Sandy's" that opens a
-    sentence is a name. A word that also stands in lower case is none, but for particles of names.
+    sentence is a name. A word that also occurs in lower case is not a name, except for particles of names.
     """
     likely, particles = set[str](), set[str]()
     for i, match in enumerate(words):
@@ -60,7 +60,7 @@ def _is_initial(word: str) -> bool:
 
 
 def _in_run(text: str, words: Sequence[re.Match[str]], i: int, stop_words: frozenset[str]) -> bool:
-    """Whether the word and one next to it are both capitalised, and no stop-words."""
+    """Whether the word and one next to it are both capitalised and not stop-words."""
 
     def pair(first: int) -> bool:
         if not 0 <= first < len(words) - 1 or text[words[first].end() : words[first + 1].start()] != " ":

@@ -1,6 +1,6 @@
 """Plain self-instruct: the initial model is shown a few seed prompts and writes another (arXiv 2212.10560, 2.2).
 
-What a prompt generator's prompts are compared with: nothing is trained on them. Plain means that all prompts shown are
+A baseline for the prompt generator: nothing is trained on these prompts. Plain means that all prompts shown are
 seeds (the paper shows 6 written by people and 2 generated before) and that only exact repetitions are dropped. Left
 out: the paper's ROUGE-L filter, and its answers.
 """
@@ -36,18 +36,18 @@ class SelfInstructed(Counts, kept_as="self_instruct"):
 
 @dataclass(frozen=True, kw_only=True)
 class SelfInstruct:
-    """Prompts that the initial model writes when it is shown seed prompts: a baseline for the prompt generator."""
+    """Prompts that the initial model writes from seed prompts as examples: a baseline for the prompt generator."""
 
     prompts: CountOrNone = 0
-    """Prompts written by plain self-instruct from the initial model, to compare the generator's with; 0 = none."""
+    """Prompts that the initial model writes by plain self-instruct, to compare with the generator's; 0 = none."""
     shown: Annotated[int, Field(ge=1)] = 8
     """Seed prompts shown in each request, at random (the paper: 8, two of them generated)."""
     template: str = TEMPLATE
     """The request, with the field {items}."""
     item: str = "Task {number}: {prompt}"
-    """How a prompt is shown, with the field {prompt}, and {number} where they are numbered.
+    """How a prompt is shown, with the field {prompt}, and {number} if they are numbered.
 
-    What stands before {prompt} begins the answer; what follows it, or else the beginning of the next item, ends it.
+    The text before {prompt} begins the answer; the text after it, or else the start of the next item, ends it.
     """
     separator: str = "\n"
     """Between the items."""
@@ -58,10 +58,10 @@ class SelfInstruct:
         check_template("template", self.template, {"items"})
         check_template("item", self.item, {"prompt", "number"} if "{number}" in self.item else {"prompt"})
         if not any(part.strip() for part in self._around(1)):
-            raise ValueError(f"item = {self.item!r}: must have text beside {{prompt}}, to tell where an item ends")
+            raise ValueError(f"item = {self.item!r}: must have text besides {{prompt}}, to mark where an item ends")
 
     def write(self, run: Verbs) -> list[Prompt]:
-        """New prompts, each once and none of the seed or the measured ones; note `SelfInstructed`."""
+        """New prompts, without duplicates, seed prompts or measured ones; note `SelfInstructed`."""
         if not self.prompts:
             return []
         end = self._end(min(self.shown, len(run.seeds)))
@@ -73,7 +73,7 @@ class SelfInstruct:
         return kept
 
     def requests(self, run: Verbs) -> list[Prompt]:
-        """The requests, each of other seed prompts in a random order."""
+        """The requests, each with different seed prompts in random order."""
         texts = [seed.prompt.text for seed in run.seeds]
         shuffle = random.Random(f"{SOURCE} {run.recipe.run.seed}")
         shown = min(self.shown, len(texts))
@@ -81,19 +81,19 @@ class SelfInstruct:
 
     def _request(self, texts: list[str]) -> Prompt:
         items = [self.item.format(number=number, prompt=text) for number, text in enumerate(texts, start=1)]
-        # No space at its end: a model's words bring their own.
+        # No trailing space: a model's words bring their own.
         prefix = self._around(len(texts) + 1)[0].rstrip()
         return user_prompt(
             self.template.format(items=self.separator.join(items)), Origin(source="shown"), prefix=prefix
         )
 
     def _end(self, shown: int) -> str:
-        """The text that ends the answer where `shown` prompts stand before it."""
+        """The text that ends the answer after `shown` prompts."""
         opening, closing = (part.strip() for part in self._around(shown + 2))
         return closing or opening
 
     def _around(self, number: int) -> tuple[str, str]:
-        """What stands before and after the prompt of an item."""
+        """The text before and after the prompt of an item."""
         before, _, after = self.item.format(number=number, prompt="\0").partition("\0")
         return before, after
 

@@ -1,7 +1,7 @@
-"""Words that are no keywords, by language: function words, the commonest verbs and generic words, days and months.
+"""Words that are not keywords, by language: function words, the commonest verbs and generic words, days and months.
 
-Written for this project, compact on purpose: what a corpus uses everywhere is found by its frequency as well. Left out:
-other forms of the listed verbs than the everyday ones, and dialects.
+Written for this project and deliberately compact: words common to a whole corpus are also found by frequency. Left out:
+less common forms of the listed verbs, and dialects.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The search for beta: one training per value, the best on the validation prompts is kept (arXiv 2410.06961, 3.1).
 
-The paper searches {2, 4, 6, 8, 10, 12} in every optimisation and does not say by what: here a measure of the recipe's
-benchmark on the validation prompts, never the held-out ones.
+The paper searches {2, 4, 6, 8, 10, 12} in every optimisation without stating a criterion: here a measure of the
+recipe's benchmark on the validation prompts, never the held-out ones.
 """
 
 from __future__ import annotations
@@ -38,23 +38,23 @@ class BetaSearched(Note, kept_as="beta_search"):
 
 @dataclass(frozen=True, kw_only=True)
 class BetaSearch:
-    """Which values of the loss's beta are tried, and how one of them is chosen."""
+    """Which values of the loss's beta are tried, and how one is chosen."""
 
     betas: tuple[Annotated[float, Field(gt=0)], ...] = ()
     """Values to try (the paper: 2, 4, 6, 8, 10, 12); none: the loss's own beta, no search."""
     measure: str = ""
     """The benchmark's measure whose mean on the validation prompts decides; empty: the gate's."""
     pairs: CountOrNone = 0
-    """Small budget: try each value on so many pairs drawn at random, then train the best on all (0 = try on all)."""
+    """For a small budget: try each value on this many random pairs, then train the best on all (0 = try on all)."""
     iterations: Literal["all", "first"] = "all"
-    """Search in every iteration, as the paper does, or in the first alone and keep its choice."""
+    """Search in every iteration, as in the paper, or only in the first and keep its choice."""
 
     def __post_init__(self) -> None:
         if len({f"{beta:g}" for beta in self.betas}) < len(self.betas):
-            raise ValueError(f"betas = {list(self.betas)}: must differ from each other")
+            raise ValueError(f"betas = {list(self.betas)}: must all be different")
 
     def check(self, recipe: Settings) -> None:
-        """Whether the loss has a beta to search for, and the benchmark the measure that decides."""
+        """Check that the loss has a beta to search for, and the benchmark the deciding measure."""
         if self.betas and beta_of(recipe.loss) is None:
             raise ValueError(f"method.search.betas: the loss {kind_of(recipe.loss)} has no beta; leave betas out")
         if self.measure:

@@ -1,7 +1,7 @@
 """How log-probabilities move in an iteration, kept as stages: the diagnostics of DNPO's paper (arXiv 2502.05400).
 
 Of preference pairs under the policy before and after its training, and of the new policy's own samples: how far it has
-gone from the policy before it, or whether self-play stands still. Leaves out the drawing, which is the report's.
+moved from the policy before it, or whether self-play has stalled. Leaves out the plots, which the report draws.
 """
 
 from __future__ import annotations
@@ -28,45 +28,45 @@ INITIAL = "prepare/initial-samples"
 """The initial model's own samples; their log-probabilities are the stage `prepare/initial-samples-logps`."""
 SIDES = ("chosen", "rejected")
 Logps = list[float | None]
-"""Mean log-probability per token of each answer, in nats; None where an answer has none."""
+"""Mean log-probability per token of each answer, in nats; None if an answer has none."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Movement(Note, kept_as=FOLDER):
-    """What an iteration's stages of log-probabilities come to; None where they were not kept or have no value."""
+    """Results of an iteration's log-probability stages; None where they were not kept or have no value."""
 
     beta: float | None = None
     """Factor of the rewards."""
     chosen_shift: float | None = None
-    """Mean change of the log-probability, in nats per token, as the next one."""
+    """Mean change of the log-probability, in nats per token; so is the next one."""
     rejected_shift: float | None = None
     chosen_reward: float | None = None
-    """Mean of β·(change of the summed log-probability), as the next one."""
+    """Mean of β·(change of the summed log-probability); so is the next one."""
     rejected_reward: float | None = None
     reward_margin: float | None = None
-    """Mean of chosen less rejected, over pairs that have both."""
+    """Mean of chosen minus rejected, over pairs that have both."""
     kl_to_previous: Estimated | None = None
-    """KL(new policy ‖ the one before it) by the new one's samples, in nats per answer."""
+    """KL(new policy ‖ the one before it), estimated on the new one's samples, in nats per answer."""
     kl_per_token: Estimated | None = None
     """The same in nats per token."""
     distance_of_generated: float | None = None
     """Wasserstein-1 of nats per token, each policy on its own answers to the same prompts."""
     distance_of_generated_by_chance: float | None = None
-    """What 95 % of alike policies stay below."""
+    """The value that 95 % of identical policies stay below."""
     distance_of_gold: float | None = None
     """The same distance, both policies on the gold answers."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Distributions:
-    """How much of an iteration is looked at to tell how log-probabilities move; nothing of it is trained on."""
+    """How much is measured of an iteration's log-probability changes; nothing of it is trained on."""
 
     pairs: CountOrNone = 500
     """Pairs of the iteration, at random, whose log-probabilities are kept; 0 = none."""
     prompts: CountOrNone = 200
     """Seed prompts, the same in every iteration, that the new policy answers once at temperature 1; 0 = none."""
     max_tokens: Annotated[int, Field(ge=1)] = 256
-    """Longest of these answers; the divergence is that of answers cut there."""
+    """Token limit of these answers; the divergence is that of answers truncated there."""
 
     def record(
         self,
@@ -77,10 +77,10 @@ class Distributions:
         beta: float,
         reference: Model | None = None,
     ) -> None:
-        """Keep the iteration's log-probabilities; what they come to is the note `Movement`.
+        """Keep the iteration's log-probabilities and write their results as the note `Movement`.
 
         `before` is the policy that the iteration began with; `reference` the model that `after` was trained against
-        with `beta`, on `pairs`: the same one, unless it is given.
+        with `beta`, on `pairs`; `before` unless given.
         """
         found = Movement()
         with run.inside(FOLDER):
@@ -142,7 +142,7 @@ class Distributions:
     def _own(
         self, run: Verbs, model: Model, seeds: Sequence[Example], name: str, scored: str
     ) -> tuple[list[Answer], Logps]:
-        """A model's own samples and their log-probabilities under itself, made when they are first asked for."""
+        """A model's own samples and their log-probabilities under itself, made on first use."""
         known: dict[str, Any] = run.memory.setdefault(FOLDER, {})
         if model.fingerprint not in known:
             sampling = Sampling(temperature=1.0, max_tokens=self.max_tokens)  # the divergence is of the model itself
@@ -158,7 +158,7 @@ def logps(run: Verbs, name: str, answers: Sequence[Answer], model: Model) -> Log
 
 
 def reply(pair: Pair, side: str) -> Answer:
-    """A side of a pair as the answer to the pair's prompt, whatever request it was written for."""
+    """A side of a pair as an answer to the pair's prompt, whatever request it was written for."""
     answer = pair.chosen if side == "chosen" else pair.rejected
     return replace(answer, prompt=pair.prompt, prompt_ids=pair.prompt_ids)
 
@@ -186,7 +186,7 @@ def divergence(samples: Sequence[Answer], old: Logps, new: Logps) -> tuple[Estim
 
 
 def _both(one: Logps, other: Logps) -> tuple[list[float], list[float]] | None:
-    """The values of the prompts that have one of each."""
+    """The values of the prompts that have both."""
     known = [(a, b) for a, b in zip(one, other, strict=True) if a is not None and b is not None]
     return ([a for a, _ in known], [b for _, b in known]) if known else None
 

@@ -1,6 +1,6 @@
 """SynPO's response improver: fine-tuned to turn a model's own answer into the gold one, then rewrites drafts.
 
-Source: arXiv 2410.06961, section 2.2. The paper does not give the threshold below which a seed is left out.
+Source: arXiv 2410.06961, section 2.2. The paper does not give the threshold below which a seed is dropped.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class ImproverSeeds(Note, kept_as="improver", decided_by="method.improver.thresh
 
 @dataclass(frozen=True, kw_only=True)
 class ResponseImprover:
-    """A model that rewrites answers, trained anew in every iteration from the initial model."""
+    """A model that rewrites answers, retrained from the initial model in every iteration."""
 
     template: str = TEMPLATE
     """The rewrite request, with the fields {prompt} and {answer}."""
@@ -50,7 +50,7 @@ class ResponseImprover:
     training: Training = field(
         default_factory=lambda: Training(learning_rate=1e-6, batch_size=32, epochs=3, max_length=6000)
     )
-    """Supervised fine-tuning, as the prompt generator's."""
+    """Supervised fine-tuning, as for the prompt generator."""
 
     def __post_init__(self) -> None:
         check_template("template", self.template, {"prompt", "answer"})
@@ -64,15 +64,15 @@ class ResponseImprover:
         run.note(ImproverSeeds(seeds=len(run.seeds), kept=len(worse)))
         if not worse:
             raise ValueError(
-                f"iteration {run.iteration}: on none of the {len(run.seeds)} seeds does gold beat the policy's own "
-                f"answer by more than {self.threshold:g}; lower method.improver.threshold, or end the run before this "
-                f"iteration (run.iterations = {run.iteration - 1})"
+                f"iteration {run.iteration}: gold beats the policy's own answer by more than "
+                f"{self.threshold:g} on none of the {len(run.seeds)} seeds; lower method.improver.threshold, or end the "
+                f"run before this iteration (run.iterations = {run.iteration - 1})"
             )
         examples = [run.example(self.request(seed.prompt, answer), seed.answer) for seed, answer in worse]
         return run.finetune("improver", examples, self.training, start=run.initial)
 
     def request(self, prompt: Prompt, draft: Answer) -> Prompt:
-        """The wish to rewrite a draft."""
+        """The request to rewrite a draft."""
         origin = Origin(
             source="rewrite",
             iteration=prompt.origin.iteration,
@@ -93,7 +93,7 @@ class ResponseImprover:
 
     @staticmethod
     def _scores(run: Verbs, pairs: Sequence[tuple[Example, Answer]]) -> list[tuple[float | None, float | None]]:
-        """Scores of gold and own answer. Gold's are made once, unless the scorer compares the two."""
+        """Scores of gold and own answers. Gold is scored once, unless the scorer compares the two."""
         if pairwise(run.recipe.scorer):
             values = [v.value for v in run.score("seed-scores", [side for s, own in pairs for side in (s.answer, own)])]
             return list(zip(values[::2], values[1::2], strict=True))

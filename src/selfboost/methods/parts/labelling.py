@@ -1,7 +1,7 @@
-"""Dynamic sample labelling (DNPO, arXiv 2502.05400): a scorer says whether the gold or the generated answer is chosen.
+"""Dynamic sample labelling (DNPO, arXiv 2502.05400): a scorer decides whether gold or generated is chosen.
 
-Any scorer will do, the recipe's is asked. Gold answers are scored once for the whole run, generated ones in every
-iteration; a scorer that compares sees a prompt's two answers side by side. The later code of the authors compares too.
+The recipe's scorer is used; any kind works. Gold answers are scored once for the whole run, generated ones in every
+iteration; a pairwise scorer sees a prompt's two answers together, as in the authors' later code.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from selfboost.scorers import pairwise
 from selfboost.verbs import Verbs
 
 LOUD = 0.1
-"""Share of prompts without a score from which it is said aloud."""
+"""Share of prompts without a score from which a warning is shown."""
 EQUAL = 1e-9
-"""Scores as near as this are equal."""
+"""Scores within this tolerance are equal."""
 DIGITS = 6
 """Of a mean or a share in the notes."""
 
@@ -35,18 +35,18 @@ class Labels(Note, decided_by="method.labelling"):
     no_pair: Mapping[str, int]
     """Reason for no pair → prompts."""
     ties: int
-    """Gaps at the threshold; counted above too, by what the rule made of them, as the next two are."""
+    """Gaps at the threshold; like the next two, also included in the counts above."""
     unscored: int
     """Pairs that lack a score."""
     changed: int
-    """Labels other than the prompt's last one; before its first, a prompt's label is gold."""
+    """Labels that differ from the prompt's last one; a prompt's initial label is gold."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Scores(Note):
     """How gold and generated answers compare by the scorer; None where nothing has a value.
 
-    A tie is an equal score, whatever the threshold; a generated answer that equals gold mostly is one.
+    A tie is an equal score, whatever the threshold; a generated answer identical to gold usually is one.
     """
 
     gold_mean: float | None = None
@@ -60,7 +60,7 @@ class Scores(Note):
 
 @dataclass(frozen=True, kw_only=True)
 class Duel:
-    """A prompt's gold and generated answer, and what the scorer says of each."""
+    """A prompt's gold and generated answer, with the scorer's verdict on each."""
 
     gold: Example
     generated: Answer
@@ -69,21 +69,21 @@ class Duel:
 
     @property
     def gap(self) -> float | None:
-        """Score of the generated answer less that of the gold one; None where either is missing."""
+        """Score of the generated answer minus that of the gold one; None if either is missing."""
         gold, generated = self.gold_verdict.value, self.generated_verdict.value
         return None if gold is None or generated is None else generated - gold
 
 
 @dataclass(frozen=True, kw_only=True)
 class Labelling:
-    """The generated answer is chosen where its score is at least gold's plus a threshold, else the gold one."""
+    """The generated answer is chosen if its score is at least gold's plus a threshold, else the gold one."""
 
     threshold: float = 0.0
-    """τ: how much more than gold a generated answer must score; -inf: any score will do, inf: none."""
+    """τ: the margin by which a generated answer must outscore gold; -inf: always chosen, inf: never."""
     ties: Literal["generated", "gold", "drop"] = "generated"
-    """Which answer is chosen where the generated one has exactly τ more; or make no pair."""
+    """Which answer is chosen if the generated one has exactly τ more; or make no pair."""
     unscored: Literal["gold", "drop"] = "gold"
-    """Where the scorer has no value for one of the two: keep gold chosen, as a person did; or make no pair."""
+    """If the scorer has no value for one of the two: keep gold chosen, as in the seed; or make no pair."""
 
     def label(self, run: Verbs, own: Sequence[Answer]) -> list[Pair]:
         """A pair of each own answer (one per prompt) and its gold, with both scores; notes `Labels` and `Scores`.
@@ -118,7 +118,7 @@ class Labelling:
             )
         )
         if gaps and gaps.count(None) == len(gaps):
-            raise ValueError(f"iteration {run.iteration}: the scorer gave no score to any pair, so no label is its own")
+            raise ValueError(f"iteration {run.iteration}: the scorer gave no score to any pair, so it decided no label")
         return pairs
 
     def _is_tie(self, gap: float) -> bool:
@@ -133,7 +133,7 @@ class Labelling:
 
 
 def _tell_unscored(run: Verbs, found: Sequence[Duel]) -> None:
-    """Say aloud that the scorer has no value for many answers, and mostly why."""
+    """Warn that the scorer has no value for many answers, with the most common reason."""
     unscored = [duel for duel in found if duel.gap is None]
     if len(unscored) <= LOUD * len(found):
         return
@@ -141,7 +141,7 @@ def _tell_unscored(run: Verbs, found: Sequence[Duel]) -> None:
     reasons = Counter(verdict.reason for verdict in verdicts if verdict.value is None)
     run.say(
         f"iteration {run.iteration}: {len(unscored)} of {len(found)} prompts have no score for gold or own answer, "
-        f"mostly: {reasons.most_common(1)[0][0]}; where labels need it, method.labelling.unscored decides them"
+        f"mostly: {reasons.most_common(1)[0][0]}; method.labelling.unscored decides their labels"
     )
 
 
@@ -165,9 +165,9 @@ def _side_by_side(run: Verbs, golds: Sequence[Example], own: Sequence[Answer]) -
 
 
 def _each_alone(run: Verbs, golds: Sequence[Example], own: Sequence[Answer]) -> list[tuple[Verdict, Verdict]]:
-    """Gold by all of the run's seeds at once, so that no iteration's choice of prompts asks for new scores."""
+    """Scores gold for all of the run's seeds at once, so that no iteration's choice of prompts needs new scores."""
     of_own = run.score("own-scores", own)
-    if "previous" in run.recipe.scorer.needs().values():  # another judge in every iteration
+    if "previous" in run.recipe.scorer.needs().values():  # a new judge in every iteration
         of_gold = run.score("gold-scores", [gold.answer for gold in golds])
     else:
         scored = run.score("prepare/gold-scores", [seed.answer for seed in run.seeds])

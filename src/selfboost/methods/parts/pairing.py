@@ -1,4 +1,4 @@
-"""From scored answers to preference pairs: what is kept, and every reason why something is not, counted."""
+"""From scored answers to preference pairs: which are kept, and counts of every reason to drop one."""
 
 from __future__ import annotations
 
@@ -33,16 +33,16 @@ class PairFilter:
     """Which candidate pairs are kept (SynPO, arXiv 2410.06961, section 2.3)."""
 
     threshold: float | None = None
-    """Least score gap between chosen and rejected; left out, the scorer's own."""
+    """Smallest score gap between chosen and rejected; if omitted, the scorer's threshold."""
     max_repetition: Annotated[float, Field(ge=0, le=1)] = 0.5
-    """Most share of word n-grams in either answer that occurred before in it (the paper gives 50 % and no metric)."""
+    """Highest share of repeated word n-grams in either answer (the paper gives 50 % and no metric)."""
     repetition_words: Annotated[int, Field(ge=1)] = 4
-    """Words of those n-grams."""
+    """Words per n-gram."""
     keep_cut: bool = False
-    """Keep pairs whose chosen answer was cut at the token limit: they teach not to stop."""
+    """Keep pairs whose chosen answer was cut at the token limit; such pairs teach the model not to stop."""
 
     def keep(self, candidates: Iterable[Pair], threshold: float) -> tuple[list[Pair], dict[str, int]]:
-        """The pairs to train on, and how many were dropped for which reason. `threshold` is the scorer's own."""
+        """The pairs to train on, and counts of the dropped ones by reason. `threshold` is the scorer's own."""
         least = threshold if self.threshold is None else self.threshold
         kept: list[Pair] = []
         counts = Counter[str]()
@@ -71,14 +71,14 @@ class PairFilter:
 
 
 def answer_fault(answer: Answer) -> str:
-    """Why an answer can be no side of a pair, or nothing."""
+    """Why an answer cannot be a side of a pair; empty if it can."""
     if answer.finish == "failed":
         return "failed answer"
     return "" if answer.token_ids and answer.text.strip() else "empty answer"
 
 
 def objection(chosen: Answer, rejected: Answer) -> str:
-    """Why two answers can be no pair, or nothing."""
+    """Why two answers cannot be a pair; empty if they can."""
     same = "chosen equals rejected" if chosen.token_ids == rejected.token_ids else ""
     return answer_fault(chosen) or answer_fault(rejected) or same
 
@@ -86,7 +86,7 @@ def objection(chosen: Answer, rejected: Answer) -> str:
 def ranked_pairs(
     run: Verbs, prompts: Sequence[Prompt], answers: Sequence[Answer], verdicts: Sequence[Verdict]
 ) -> list[Pair]:
-    """The best over the worst of each prompt's answers, which stand side by side, equally many of each prompt."""
+    """The best over the worst of each prompt's answers, which are adjacent, equally many per prompt."""
     n = len(answers) // len(prompts) if prompts else 0
     pairs: list[Pair] = []
     for i, prompt in enumerate(prompts):
@@ -99,13 +99,13 @@ def ranked_pairs(
 
 
 def gold_of(run: Verbs, own: Sequence[Answer]) -> list[Example]:
-    """The seed with the gold answer to the prompt of each own answer, in order."""
+    """The seed with the gold answer for each own answer, in order."""
     seeds = {seed.prompt.id: seed for seed in run.seeds}
     return [seeds[answer.prompt.id] for answer in own]
 
 
 def gold_pairs(run: Verbs, own: Sequence[Answer]) -> list[Pair]:
-    """Gold over a model's own answer, one pair per answer to a seed; what gives none is counted by its reason."""
+    """Gold over a model's own answer, one pair per answer to a seed; answers without one are counted by reason."""
     counts = Counter[str]()
     pairs: list[Pair] = []
     for seed, answer in zip(gold_of(run, own), own, strict=True):
@@ -120,7 +120,7 @@ def gold_pairs(run: Verbs, own: Sequence[Answer]) -> list[Pair]:
 def best_and_worst(
     answers: Sequence[Answer], verdicts: Sequence[Verdict]
 ) -> tuple[tuple[Answer, Verdict], tuple[Answer, Verdict]] | None:
-    """The best and the worst scored answer of one prompt; None where fewer than two have a score."""
+    """The best and the worst scored answer of one prompt; None if fewer than two have a score."""
     scored = [(v.value, a, v) for a, v in zip(answers, verdicts, strict=True) if v.value is not None]
     if len(scored) < 2:
         return None
@@ -146,7 +146,7 @@ def scored_pairs(
 
 
 def pick(items: Sequence[Item], count: int, seed: int) -> list[Item]:
-    """`count` items at random (all, where there are no more), in their order."""
+    """`count` random items in their original order, or all if there are no more."""
     if len(items) <= count:
         return list(items)
     return [items[i] for i in sorted(random.Random(seed).sample(range(len(items)), count))]

@@ -16,7 +16,7 @@ from selfboost.verbs import Settings, Verbs
 
 @dataclass(frozen=True, kw_only=True)
 class PolicyTraining(Method):
-    """A method that ends in one preference optimisation of the policy."""
+    """A method that ends with one preference optimisation of the policy."""
 
     start: ModelName = "initial"
     """The model that the policy is trained from, in every iteration."""
@@ -28,7 +28,7 @@ class PolicyTraining(Method):
     """The search for the loss's beta."""
 
     def check(self, recipe: Settings, seeds: Sequence[Seed]) -> None:
-        """Whether the loss has what is searched for."""
+        """Check that the loss has what the search needs."""
         del seeds
         self.search.check(recipe)
 
@@ -44,7 +44,7 @@ class PolicyTraining(Method):
 
 @dataclass(frozen=True, kw_only=True)
 class OwnAnswers(PolicyTraining):
-    """A method that trains on answers of the run's models, one to each prompt."""
+    """A method that trains on the answers of the run's models, one per prompt."""
 
     sampling: Sampling = field(default_factory=Sampling)
     """How drafts, own answers and the initial model's answers are sampled."""

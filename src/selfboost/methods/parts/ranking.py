@@ -1,4 +1,4 @@
-"""Pairs of the best and the worst of a policy's own answers to new prompts, whoever scores them."""
+"""Pairs of the best and the worst of a policy's own answers to new prompts, with any scores."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Ranking(SyntheticPreferences):
     """Settings of Sampling-Ranking and of Self-Rewarding."""
 
     samples: Annotated[int, Field(ge=2)] = 5
-    """Own answers per prompt, of which the best is preferred to the worst."""
+    """Own answers per prompt; the best is preferred to the worst."""
 
     def ranked(
         self, run: Verbs, prompts: Sequence[Prompt], score: Callable[[Sequence[Answer]], Sequence[Verdict]]

@@ -32,11 +32,11 @@ TRAINING: Mapping[str, Any] = {
     "epochs": 3,
     "schedule": "linear",
 }
-"""SPIN's and DNPO's, but for the batch, which is larger or smaller in their papers."""
+"""SPIN's and DNPO's, except for the batch size, which is larger or smaller in their papers."""
 DRAWS = 10_000
-"""More than a run has iterations."""
+"""More than the iterations of any run."""
 NoiseUse = Literal["trained", "fixed", "none"]
-"""Noise on the reference as the loss has it, the same without learning, or none."""
+"""Noise on the reference: trained as the loss has it, fixed, or none."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,26 +50,26 @@ class SelfPlay(Method):
     window: Window = "last"
     """The iterations whose pairs are trained on."""
     prompts: CountOrNone = 0
-    """Seeds of an iteration, at random by the run's seed and the iteration (0 = all)."""
+    """Seeds per iteration, drawn at random by the run's seed and the iteration (0 = all)."""
     sampling: Sampling = field(default_factory=lambda: Sampling(temperature=1.0, max_tokens=256))
     """How the policy's own answers are sampled."""
     betas: tuple[Annotated[float, Field(gt=0)], ...] = ()
-    """The loss's beta by iteration, the last one from there on (none: the loss's own)."""
+    """The loss's beta by iteration, the last value from then on (empty: the loss's own)."""
     learning_rates: tuple[Annotated[float, Field(gt=0)], ...] = ()
-    """The peak learning rate by iteration, the last one from there on (none: the training's own)."""
+    """The peak learning rate by iteration, the last value from then on (empty: the training's own)."""
     stop_after: tuple[Annotated[float, Field(ge=0)], ...] = ()
-    """`training.stop_after` by iteration, the last one from there on (none: the training's own)."""
+    """`training.stop_after` by iteration, the last value from then on (empty: the training's own)."""
     score_generations: bool = False
-    """Score gold and own answers where no label needs it too: for the record of how they compare."""
+    """Score gold and own answers even if no label needs it, to record how they compare."""
     distributions: Distributions = field(default_factory=Distributions)
-    """How far the log-probabilities of gold and own answers move in an iteration: for the record."""
+    """Records how far the log-probabilities of gold and own answers move in an iteration."""
 
     def __post_init__(self) -> None:
         if self.sampling.samples != 1:
             raise ValueError(f"sampling.samples = {self.sampling.samples}: must be 1, one own answer beside the gold")
 
     def check(self, recipe: Settings, seeds: Sequence[Seed]) -> None:
-        """Whether the loss has the beta, and the training the length, that the schedules over iterations set."""
+        """Check that the loss has the beta, and the training the length, that the per-iteration schedules set."""
         del seeds
         if self.betas and beta_of(recipe.loss) is None:
             raise ValueError(f"method.betas: the loss {kind_of(recipe.loss)} has no beta; leave betas out")
@@ -83,7 +83,7 @@ class SelfPlay(Method):
         return {**super().suggested(), "training": TRAINING}
 
     def own_answers(self, run: Verbs) -> list[Answer]:
-        """What the policy answers to this iteration's seeds."""
+        """The policy's answers to this iteration's seeds."""
         # No two runs' iterations share a draw, as seed + iteration would.
         seed = DRAWS * run.recipe.run.seed + run.iteration
         seeds = pick(run.seeds, self.prompts, seed) if self.prompts else run.seeds
@@ -96,12 +96,12 @@ class SelfPlay(Method):
         return gold_pairs(run, own)
 
     def optimise(self, run: Verbs, pairs: Sequence[Pair], noise: NoiseUse) -> Model:
-        """The policy, trained on these pairs and those of earlier iterations that the window includes."""
+        """The policy, trained on these pairs and those of earlier iterations within the window."""
         loss, training = self._loss(run.recipe, run.iteration, noise), self._training(run.recipe, run.iteration)
         start, reference = run.model(self.start), run.model(self.reference)
         windowed = run.windowed(pairs, self.window)
         policy = run.prefer("policy", windowed, start=start, reference=reference, loss=loss, training=training)
-        # A loss without a beta has no rewards of that size: theirs are in nats.
+        # Without a beta the rewards are in plain nats.
         beta = beta_of(loss)
         self.distributions.record(run, run.previous, policy, pairs, 1.0 if beta is None else beta, reference)
         return policy
@@ -109,7 +109,7 @@ class SelfPlay(Method):
     def _loss(self, recipe: Settings, iteration: int, noise: NoiseUse) -> Loss:
         loss = recipe.loss
         if isinstance(loss, NoisyLoss):
-            # Without noise its other settings say nothing, so that a change of theirs repeats no training.
+            # Without noise its other settings have no effect, so changing them must not repeat a training.
             other = {"none": Noise(scale=0.0), "fixed": replace(loss.noise, trained=False), "trained": loss.noise}
             loss = loss.with_noise(other[noise])
         return with_beta(loss, _at(self.betas, iteration)) if self.betas else loss
@@ -120,5 +120,5 @@ class SelfPlay(Method):
 
 
 def _at(values: Sequence[float], iteration: int) -> float:
-    """The value of an iteration, counted from 1; the last one goes on."""
+    """The value of an iteration, counted from 1; the last one is repeated."""
     return values[min(iteration, len(values)) - 1]

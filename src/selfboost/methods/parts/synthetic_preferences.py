@@ -1,6 +1,6 @@
 """What SynPO and its baselines share, so that a comparison differs in one line of the recipe: `method.kind`.
 
-New prompts, candidate pairs, the filter, more prompts where it leaves too few, and the policy's training. A method says
+New prompts, candidate pairs, the filter, more prompts if it leaves too few, and the policy's training. A method defines
 where its candidate pairs come from.
 """
 
@@ -29,12 +29,12 @@ from selfboost.setting_types import Count
 from selfboost.verbs import Settings, Verbs, Window
 
 MARGIN = 1.2
-"""More prompts than the pass rate asks for, so that one further batch mostly suffices."""
+"""More prompts than the pass rate requires, so that one more batch usually suffices."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class PairYield(Note):
-    """How many of an iteration's candidate pairs passed the filter, and how many the method still wanted."""
+    """How many of an iteration's candidate pairs passed the filter, and how many are still missing."""
 
     pass_rate: float
     """Share of the candidates."""
@@ -50,15 +50,15 @@ class SyntheticPreferences(OwnAnswers):
     prompts_from: Literal["generator", "seed"] = "generator"
     """Write new prompts, or answer the seed's."""
     prompts: Count = 50_000
-    """Keyword lists, so prompts, per iteration."""
+    """Keyword lists, and so prompts, per iteration."""
     more_prompts: Annotated[float, Field(ge=0)] = 1.0
-    """Where the filter leaves fewer pairs than wanted, write up to this many times `prompts` more."""
+    """If the filter leaves fewer pairs than wanted, write up to this multiple of `prompts` more."""
     generator: PromptGenerator = field(default_factory=PromptGenerator)
     """Writes new prompts from keywords."""
     filter: PairFilter = field(default_factory=PairFilter)
     """Which pairs are kept."""
     self_instruct: SelfInstruct = field(default_factory=SelfInstruct)
-    """Prompts by plain self-instruct, for the report's comparison only."""
+    """Prompts by plain self-instruct, only for comparison in the report."""
 
     @property
     def extra(self) -> int:
@@ -66,7 +66,7 @@ class SyntheticPreferences(OwnAnswers):
         return math.floor(self.prompts * self.more_prompts)
 
     def check(self, recipe: Settings, seeds: Sequence[Seed]) -> None:
-        """Whether the keyword pool can give every list it must, and the loss has what is searched for."""
+        """Check that the keyword pool has enough lists, and that the loss has what the search needs."""
         super().check(recipe, seeds)
         if self._writes_prompts:
             self.generator.check(question_texts(seeds), self._lists(recipe))
@@ -76,14 +76,14 @@ class SyntheticPreferences(OwnAnswers):
         return self.prompts_from == "generator"
 
     def reads(self, seed: str) -> Mapping[str, str]:
-        """What new prompts come from and keep away from, where there are any."""
+        """What new prompts are made from and must keep away from, if any are written."""
         return self.generator.reads(seed) if self._writes_prompts else {}
 
     def remarks(self) -> Sequence[str]:
-        """That there may be more prompts."""
+        """States that there may be more prompts."""
         if not (self._writes_prompts and self.more_prompts):
             return ()
-        return (f"where the filter leaves too few pairs, up to {self.more_prompts:.0%} more prompts come",)
+        return (f"if the filter leaves too few pairs, up to {self.more_prompts:.0%} more prompts are written",)
 
     def fitted(self, recipe: Settings, seed: str) -> Mapping[str, Any]:
         """Settings with which there are enough keyword lists: the embedded paragraphs, or counts that fit the seed."""
@@ -92,7 +92,7 @@ class SyntheticPreferences(OwnAnswers):
         if seed == EMBEDDED:
             return {"generator": {"paragraphs": EMBEDDED}, "prompts": 10_000, "pairs": 2_000}
         seeds, _ = read_seeds(Path(seed))
-        lists = keyword_pool(question_texts(seeds)).capacity // 4  # well below all, since prompts share words
+        lists = keyword_pool(question_texts(seeds)).capacity // 4  # well below the capacity, since prompts share words
         prompts = min(self.prompts, max(1, int(lists / recipe.run.iterations / (1 + self.more_prompts))))
         return {"prompts": prompts, "pairs": max(1, prompts // 5)}
 
@@ -101,7 +101,7 @@ class SyntheticPreferences(OwnAnswers):
     ) -> list[Pair]:
         """This iteration's pairs: candidates for new prompts, filtered; more prompts until there are enough.
 
-        `threshold` is the least score gap where the filter names none, by default that of the recipe's scorer.
+        `threshold` is the smallest score gap if the filter sets none; by default that of the recipe's scorer.
         """
         if self.self_instruct.prompts and run.iteration == 1:
             self.self_instruct.write(run)
@@ -120,14 +120,14 @@ class SyntheticPreferences(OwnAnswers):
         return pick(kept, self.pairs, run.recipe.run.seed + run.iteration)
 
     def _lists_to_come(self, kept: int, used: int) -> int:
-        """Keyword lists of the next batch: none where there are pairs enough, or where more of the same is no help."""
+        """Keyword lists of the next batch: none if there are enough pairs, or if more prompts would not help."""
         if kept >= self.pairs or not kept or self.prompts_from == "seed":
             return 0
         wanted = math.ceil(MARGIN * (self.pairs - kept) * used / kept)
         return min(wanted, self.prompts + self.extra - used)
 
     def optimise(self, run: Verbs, pairs: Sequence[Pair]) -> Model:
-        """The policy, trained on these pairs and those of earlier iterations that the window includes."""
+        """The policy, trained on these pairs and those of earlier iterations within the window."""
         return super().optimise(run, run.windowed(pairs, self.window))
 
     def _prompts(self, run: Verbs, first: int, count: int) -> list[Prompt]:
@@ -136,7 +136,7 @@ class SyntheticPreferences(OwnAnswers):
         return self.generator.new_prompts(run, first, count, self._lists(run.recipe))
 
     def _lists(self, recipe: Settings) -> int:
-        """Keyword lists of the whole run at most. Each iteration has a block of its own, so that a run can go on."""
+        """Most keyword lists of the whole run. Each iteration has its own block, so that a run can be resumed."""
         return (self.prompts + self.extra) * recipe.run.iterations
 
     def _kept(self, run: Verbs, candidates: Sequence[Pair], threshold: float) -> list[Pair]:
