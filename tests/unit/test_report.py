@@ -160,7 +160,7 @@ def test_other_measures_and_decisions_need_no_change(copy: Path) -> None:
 
 def test_a_damaged_stage_is_told_on_the_page(copy: Path) -> None:
     (copy / "stages" / "iteration-1" / "policy" / store.ROWS).write_text('{"half\n')
-    assert "line 1 is no Pair" in page_of(copy)
+    assert "line 1 is not a valid Pair record" in page_of(copy)
 
 
 def test_a_folder_that_is_no_run_is_refused(tmp_path: Path) -> None:
@@ -287,7 +287,7 @@ def test_prompts_of_pairs_count_where_nothing_was_sampled_and_damage_is_told(cop
     assert "written by this run (1 prompts)" in page_of(copy)
     sampled_stage(copy, "iteration-1/drafts", ["a"], Origin(source="prompts", iteration=1))
     (copy / "stages" / "iteration-1" / "drafts" / store.ROWS).write_text("{half\n")
-    assert "line 1 is no Prompted" in page_of(copy)
+    assert "line 1 is not a valid Prompted record" in page_of(copy)
 
 
 def test_iterations_are_compared_where_there_are_several(copy: Path) -> None:

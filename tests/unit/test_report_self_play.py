@@ -180,7 +180,7 @@ def test_notes_of_another_shape_do_no_harm(copy: Path, note: Any) -> None:
 
 def test_a_damaged_stage_is_told(copy: Path) -> None:
     (copy / "stages" / "iteration-2" / FOLDER / "chosen-after" / store.ROWS).write_text("{half\n")
-    assert "line 1 is no Verdict" in section(copy)
+    assert "line 1 is not a valid Verdict record" in section(copy)
     assert "divergence per answer" in section(copy)
 
 

@@ -5,6 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 EMBEDDED = "embedded"
-"""As a model's, a seed's or the paragraphs' path: those that ship with selfboost."""
+"""As the path of a model, a seed or paragraphs: the ones that ship with selfboost."""
 EMBEDDED_FILES = Path(__file__).parent / "assets"
 EMBEDDED_MODEL = EMBEDDED_FILES / "model"

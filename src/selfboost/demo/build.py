@@ -37,7 +37,7 @@ def parse_arguments() -> Arguments:
 
 
 def write_texts(into: Path) -> frozenset[str]:
-    """Write the prompt lists and the paragraphs, always the same ones; the prompts that training must not see."""
+    """Write the prompt lists and the paragraphs, always the same; return the prompts that training must not see."""
     splits, rng = draw_splits(0), Random(1)
     write_pairs(into / "seed.jsonl", splits.seed)
     write_pairs(into / "validation.jsonl", splits.validation)
@@ -47,7 +47,7 @@ def write_texts(into: Path) -> frozenset[str]:
 
 
 def write_model(into: Path, reserved: frozenset[str], arguments: Arguments) -> None:
-    """Train the base model and write it in the files that `transformers` loads."""
+    """Train the base model and save it in the format that `transformers` loads."""
     tokenizer = build_tokenizer()
     torch.set_num_threads(arguments.threads)
     settings = Pretraining(steps=arguments.steps)

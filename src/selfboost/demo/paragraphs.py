@@ -1,11 +1,11 @@
-"""Short paragraphs of the demo world, the public text from which keywords for new prompts are drawn."""
+"""Short paragraphs of the demo world, the public text that keywords for new prompts are drawn from."""
 
 from random import Random
 
 from selfboost.demo.stream import fresh_task, keywords_of
 from selfboost.demo.vocabulary import AMOUNTS, CATEGORIES, COLORS, NAMES, NOUNS, TASK_WORDS
 
-# Only words without content of their own around the drawn ones: each keyword is then a word that prompts use.
+# Only function words around the drawn ones, so that each keyword is a word that prompts use.
 _SENTENCES = (
     "{name} has a {color} {noun} .",
     "there is a {noun} with the {other} .",
@@ -17,7 +17,7 @@ _SENTENCES = (
 
 
 def paragraph(rng: Random, reserved: frozenset[str]) -> str:
-    """What an ordinary prompt is about, and a sentence about something else."""
+    """A sentence with the keywords of an ordinary prompt, and one about something else."""
     prompt, _ = fresh_task(rng, reserved)
     told = f"here we have {' and '.join(keywords_of(prompt))} ."
     return f"{told} {_sentence(rng)}" if rng.random() < 0.5 else f"{_sentence(rng)} {told}"

@@ -1,5 +1,4 @@
-"""Trains the small Llama of the demo on the stream: right answers first, so that copying is learnt,
-then sloppier ones."""
+"""Trains the demo's small Llama on the stream: right answers first, so that copying is learned, then sloppier ones."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -20,11 +19,11 @@ Row = tuple[list[int], list[int]]
 
 @dataclass(frozen=True, kw_only=True)
 class Pretraining:
-    """Settings of the base model's training; its length is counted in steps, so it is the same on every machine."""
+    """Settings of the base model's training; its length is in steps, so it is the same on every machine."""
 
     steps: int = 3800
     batch_tokens: int = 1536
-    """Tokens of a batch, padding included."""
+    """Tokens per batch, padding included."""
     matrix_rate: float = 0.02
     """Learning rate of Muon, for the matrices inside the layers."""
     other_rate: float = 4e-3
@@ -34,7 +33,7 @@ class Pretraining:
     clean_until: float = 0.55
     """Share of the steps with right answers only."""
     sloppy_from: float = 0.65
-    """Share of the steps after which the answers are as sloppy as they get."""
+    """Share of the steps after which answers reach full sloppiness."""
 
     def sloppy_share(self, step: int) -> float:
         progress = (step / self.steps - self.clean_until) / (self.sloppy_from - self.clean_until)
@@ -94,7 +93,7 @@ class Batches:
         self.rng.shuffle(self.waiting)
 
     def _encode(self, exchange: Exchange) -> Row:
-        """The ids of one exchange, and the same with what is not learnt masked: what is given, and the turn's marks."""
+        """The ids of one exchange, and labels that mask what is not learned: the given text and the turn marks."""
         pieces = [f"<user> {exchange.given}", exchange.draft, "<end> <assistant>", f"{exchange.reply} <end>"]
         parts = [self.tokenizer.backend_tokenizer.encode(piece).ids for piece in pieces]
         labels = [[_IGNORED] * len(parts[0]), parts[1], [_IGNORED] * len(parts[2]), parts[3]]

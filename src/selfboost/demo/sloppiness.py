@@ -1,4 +1,4 @@
-"""How often, and in which way, the texts that the base model learns from are wrong. Answers are wrong about half of the
+"""How often, and how, the base model's training texts are wrong. Answers are wrong about half of the
 time; improved answers are right more often, so that the base model edits better than it writes."""
 
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ from random import Random
 from selfboost.demo.task import Task
 
 HABITUAL_FAMILIES = frozenset(("end", "describe", "list", "keep", "join", "repeat", "capitals", "sort", "text"))
-"""Families whose usual mistake is their habit; the others mostly slip."""
+"""Families whose usual mistake is the habit; the others mostly slip."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,7 +32,7 @@ class Sloppiness:
         return task.slip(rng, gold) if draw < (habit + slip) * share else gold
 
     def rewrite(self, rng: Random, task: Task, gold: str, draft: str, share: float = 1.0) -> str:
-        """What the base model saw as the improved version of a draft."""
+        """The improved version of a draft that the base model is trained on."""
         draw = rng.random()
         if draw < self.unimproved * share:
             return draft

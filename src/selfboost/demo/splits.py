@@ -1,5 +1,4 @@
-"""The prompts set apart from everything the base model learns from: seed, validation and held-out, with
-right answers."""
+"""The prompts set aside from the base model's training: seed, validation and held-out, with right answers."""
 
 import json
 from collections.abc import Iterable

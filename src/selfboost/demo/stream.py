@@ -15,13 +15,13 @@ COPYING_FAMILIES = frozenset(
     ("reverse", "join", "pick", "replace", "repeat", "capitals", "sort", "compare", "odd", "keep", "text")
 )
 HARD_FAMILIES = frozenset(("replace", "odd", "keep", "text", "count"))
-"""Families that are seen twice as often as the others."""
+"""Families sampled twice as often as the others."""
 _STUDIED = tuple(family for family in FAMILIES for _ in range(2 if family.name in HARD_FAMILIES else 1))
 _COPYING = tuple(family for family in _STUDIED if family.name in COPYING_FAMILIES)
 
 
 def keywords_of(text: str) -> list[str]:
-    """The words of a text that can be keywords: numbers, and longer words that are no stop-words; each once."""
+    """The words of a text that can be keywords: numbers, and longer words that are not stop-words; each once."""
     words = dict.fromkeys(word.lower() for word in text.split())
     return [word for word in words if word.isdigit() or (len(word) > 2 and word not in STOP_WORDS)]
 
@@ -38,7 +38,7 @@ def fresh_task(rng: Random, reserved: frozenset[str], families: tuple[Family, ..
 
 @dataclass(frozen=True, kw_only=True)
 class Exchange:
-    """One request and its reply; both the reply and what follows `given` in the request are learnt."""
+    """One request and its reply; both the reply and what follows `given` in the request are learned."""
 
     given: str
     draft: str = ""
@@ -57,7 +57,7 @@ class Stream:
     """Share of requests to improve a draft; the rest are requests to make a prompt from keywords."""
 
     def copying(self, rng: Random) -> Iterator[Exchange]:
-        """Right answers of the families that copy words from the prompt: the hardest skill, learnt best on its own."""
+        """Right answers of the families that copy words from the prompt: the hardest skill, learned best on its own."""
         while True:
             prompt, task = fresh_task(rng, self.reserved, _COPYING)
             yield Exchange(given=prompt, reply=task.gold(rng))

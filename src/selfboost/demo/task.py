@@ -1,4 +1,4 @@
-"""What a family of tasks is made of: a way to ask, a way to read a prompt back, and a strict rule for its answers."""
+"""The parts of a task family: a way to ask, a way to parse a prompt, and a strict rule for its answers."""
 
 import re
 from collections.abc import Callable
@@ -9,7 +9,7 @@ from random import Random
 
 @dataclass(frozen=True, kw_only=True)
 class Task:
-    """One prompt, understood."""
+    """A parsed prompt."""
 
     family: str
     accepts: Callable[[str], bool]
@@ -19,7 +19,7 @@ class Task:
     slip: Callable[[Random, str], str]
     """A random mistake made in a right answer to a prompt that the family itself asked."""
     habit: Callable[[str], str]
-    """The mistake that is always the same for this family, made in the same."""
+    """The family's habitual mistake, made in a right answer."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,7 +30,7 @@ class Family:
     ask: Callable[[Random], str]
     """A random prompt."""
     read: Callable[[str], Task | None]
-    """The task of a prompt; None where the text is no valid prompt of this family."""
+    """The task of a prompt; None if the text is not a valid prompt of this family."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ def exact(family: str, answer: str, slip: Callable[[Random, str], str], habit: C
 
 
 def words_of(text: str, allowed: tuple[str, ...], sizes: range, separator: str = " ") -> list[str] | None:
-    """The words of a list written in a prompt, or None where it is no list of allowed words of an allowed length."""
+    """The words of a list in a prompt, or None if it is not a list of allowed words and length."""
     words = text.split(separator)
     return words if len(words) in sizes and set(words) <= set(allowed) else None
 

@@ -1,4 +1,4 @@
-"""The texts that the prompt generator and the response improver are asked with, one line each, for `str.format`."""
+"""The request templates of the prompt generator and the response improver, one line each, for `str.format`."""
 
 GENERATOR_TEMPLATE = "make a question and its solution with : {keywords}"
 GENERATOR_TARGET = "<question> {question} </question> <solution> {solution} </solution>"

@@ -33,7 +33,7 @@ def side_by_side(story: Story) -> Html:
 
 
 def _outcomes(before: Round, after: Round, sign: int) -> dict[str, list[str]]:
-    """Prompts by what became of them; `sign` turns a change of the gate's measure into an improvement."""
+    """Prompts by outcome; `sign` turns a change of the gate's measure into an improvement."""
     groups: dict[str, list[str]] = {"better than before": [], "worse than before": [], "ties or unrated": []}
     answered = {a.prompt for a in before.answers} & {a.prompt for a in after.answers}
     for prompt in sorted(answered):
@@ -45,7 +45,7 @@ def _outcomes(before: Round, after: Round, sign: int) -> dict[str, list[str]]:
 
 
 def _draw(prompts: Sequence[str]) -> list[str]:
-    """At random, the same in every report."""
+    """A random draw, the same in every report."""
     return sorted(prompts, key=lambda prompt: hashlib.sha256(prompt.encode()).digest())[:SHOWN]
 
 

@@ -1,7 +1,7 @@
 """Charts as inline SVG, drawn by small functions: estimates with intervals, curves, histograms, bars.
 
-Colours are the page's classes (`a`, `b`, `c` …), so that they follow its light and dark. Leaves out all interaction but
-tooltips.
+Colours are the page's classes (`a`, `b`, `c` …), so that they follow its light and dark themes. Left out: interaction
+other than tooltips.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from selfboost.views.sentences import number
 WIDTH, HEIGHT = 400, 220
 LEFT, RIGHT, TOP, BOTTOM = 50, 12, 10, 34
 NARROWEST, FARTHEST = 1e-6, 1e12
-"""Least room around values on an axis; values beyond the other (a training that ran away) cannot be drawn."""
+"""Smallest margin around the values of an axis; values beyond the second (a diverged training) are not drawn."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Estimate:
-    """A value with its interval, where there is one."""
+    """A value with its interval, if there is one."""
 
     x: float
     value: float
@@ -33,7 +33,7 @@ class Estimate:
 
 @dataclass(frozen=True)
 class Frame:
-    """A chart's area: data coordinates to places on the drawing."""
+    """A chart's area: maps data coordinates to positions on the drawing."""
 
     x_low: float
     x_high: float
@@ -52,11 +52,11 @@ class Frame:
 
 
 def _drawable(value: float) -> bool:
-    return abs(value) < FARTHEST  # no NaN is
+    return abs(value) < FARTHEST  # false for NaN
 
 
 def ticks(low: float, high: float, count: int = 5) -> list[float]:
-    """About `count` round numbers that lie within low and high."""
+    """About `count` round numbers between low and high."""
     assert high > low, "an axis must have a length"
     raw = (high - low) / count
     power = 10.0 ** math.floor(math.log10(raw))
@@ -66,7 +66,7 @@ def ticks(low: float, high: float, count: int = 5) -> list[float]:
 
 
 def spread(values: Sequence[float], *, around: float = 0.08) -> tuple[float, float]:
-    """The range of values with a little room; never empty."""
+    """The range of values with a small margin; never empty."""
     low, high = min(values), max(values)
     room = (high - low) * around or abs(high) * 0.1
     room = room if room > NARROWEST else max(1.0 if high == low else 0.0, NARROWEST)
@@ -76,7 +76,7 @@ def spread(values: Sequence[float], *, around: float = 0.08) -> tuple[float, flo
 def estimates(
     points: Sequence[Estimate], beside: Sequence[tuple[str, float]], *, share: bool = False, x_label: str = "iteration"
 ) -> Html:
-    """Values with their intervals by iteration, and other models as dashed lines of reference."""
+    """Values with their intervals by iteration, and other models as dashed reference lines."""
     ends = [end for p in points for end in (p.value, p.low, p.high) if end is not None]
     y_low, y_high = spread([*ends, *(value for _, value in beside)])
     frame = Frame(
@@ -117,9 +117,9 @@ def curves(
     x_label: str = "step",
     marks: Sequence[float] = (),
 ) -> Html:
-    """Lines over steps, one per name, in the order of the classes a, b, c …; the legend stands below.
+    """Lines over steps, one per name, in the order of the classes a, b, c …; with the legend below.
 
-    `marks` are places on the x axis with an upright line: where something else begins.
+    `marks` are positions on the x axis with a vertical line, where a new part begins.
     """
     points = [point for line in series.values() for point in line if _drawable(point[1])]
     if not points:
@@ -156,8 +156,8 @@ def histogram(
 ) -> Html:
     """Counts of values in bins: bars for one group, outlines for several, which bars would hide.
 
-    `within` fixes the axis: what lies outside is counted in the first or the last bin. With `share` the bins hold
-    shares of their group, so that groups of other sizes compare.
+    `within` fixes the axis: values outside are counted in the first or the last bin. With `share` the bins hold
+    shares of their group, so that groups of different sizes compare.
     """
     values = [value for group in groups.values() for value in group if _drawable(value)]
     low, high, bins = (*within, bins) if within else _edges(values, bins)
@@ -173,7 +173,7 @@ def histogram(
 
 
 def _edges(values: Sequence[float], most: int) -> tuple[float, float, int]:
-    """Ends and number of the bins; whole numbers get bins of whole widths, so that none falls between two."""
+    """Ends and number of the bins; integers get bins of integer width, so that none falls on an edge."""
     low, high = min(values, default=0.0), max(values, default=1.0)
     if all(value == int(value) for value in values):
         width = math.ceil((high - low + 1) / most)
@@ -215,7 +215,7 @@ def _outline(frame: Frame, counts: Sequence[float], low: float, high: float, col
 def bars(counts: Mapping[str, float], *, highlighted: str = "kept") -> Html:
     """Counts by reason as a table with a bar in each row, scaled to the largest."""
     most = max(counts.values(), default=0) or 1
-    ordered = sorted(counts.items(), key=lambda item: (item[0] == highlighted, -item[1]))  # from all to what is left
+    ordered = sorted(counts.items(), key=lambda item: (item[0] == highlighted, -item[1]))  # from most to what is left
     rows = [
         tag(
             "tr",
@@ -233,7 +233,7 @@ OUTCOMES = {"won": "a", "tied": "grey", "lost": "b"}
 
 
 def outcomes(rows: Mapping[str, tuple[float, float, float]]) -> Html:
-    """Comparisons won, tied and lost as parts of a bar, in percent, a row for each opponent."""
+    """Comparisons won, tied and lost as parts of a bar, in percent, with a row for each opponent."""
     lines: list[Html] = []
     for name, counts in rows.items():
         parts = dict(zip(OUTCOMES, (count / (sum(counts) or 1) for count in counts), strict=True))
@@ -246,7 +246,7 @@ def outcomes(rows: Mapping[str, tuple[float, float, float]]) -> Html:
 
 
 def legend(names: Sequence[str]) -> Html:
-    """Which colour is whose."""
+    """The colour of each name."""
     keys = [tag("span", tag("i", class_=f"key {'abcd'[i % 4]}"), name) for i, name in enumerate(names)]
     return tag("p", *keys, class_="legend")
 
@@ -281,7 +281,7 @@ def _axes(frame: Frame, x_label: str, x_ticks: Sequence[float]) -> Html:
 
 
 def _mark(value: float, step: float) -> str:
-    """A number on an axis, with the digits that tell it from its neighbours."""
+    """A number on an axis, with enough digits to distinguish it from its neighbours."""
     return f"{value:.2g}" if abs(value) >= 1e7 else f"{value:,.{max(0, -math.floor(math.log10(step)))}f}"
 
 

@@ -1,6 +1,6 @@
-"""How new and how varied the prompts are that a run wrote, beside its seed and beside plain self-instruct.
+"""How new and how varied a run's own prompts are, compared with its seed and with plain self-instruct.
 
-Figures 4 and 5 of SynPO (arXiv 2410.06961), by the measures of `selfboost.prompts.diversity`. Nothing for runs without
+Figures 4 and 5 of SynPO (arXiv 2410.06961), by the measures of `selfboost.prompts.diversity`. Empty for runs without
 prompts of their own.
 """
 
@@ -20,11 +20,11 @@ from selfboost.views.sentences import number
 
 WRITTEN, PLAIN = "written by this run", "self-instruct"
 COMMONEST = 8
-"""Intentions shown of each group."""
+"""Intentions shown per group."""
 MEASURES = {
     "prompts": "all of the group",
     "similarity within": "mean cosine of tf-idf vectors of words; lower is more varied",
-    "similarity to the seed": "the same, with the seed's prompts; lower is newer",
+    "similarity to the seed": "the same against the seed's prompts; lower is newer",
     "ROUGE-L to the nearest seed prompt": "F1 of the longest common subsequence of words, itself left out, mean of "
     f"at most {SAMPLED} prompts; lower is newer",
     "intentions": "different first question words or instructing verbs; more is more varied",
@@ -32,10 +32,10 @@ MEASURES = {
     "commonest intention %": "lower is more varied",
     "effective topics": f"2 to the entropy over {TOPICS} k-means clusters of all groups together; more is more varied",
     "words p10 / median / p90": "length",
-    "keywords held %": "of those the prompt was to be written from; a generator is taught to leave some out",
-    "all keywords held %": "prompts that hold every one",
+    "keywords held %": "of the keywords requested; a generator is taught to leave some out",
+    "all keywords held %": "prompts that contain every one",
 }
-"""Name → what it is, and which way is better."""
+"""Name → what it is, and which direction is better."""
 Prompts = Mapping[str, Prompt]
 
 
@@ -76,11 +76,13 @@ def _compared(groups: Mapping[str, Prompts], drawn: Mapping[str, Sequence[str]],
     title = f"similarity of each prompt to the others of its group, {size:,} prompts of each"
     charts = [figure(title, drawing), *_by_iteration(prompts)]
     caveat = (
-        f"{size:,} prompts of each group are compared (at most {MOST:,}), drawn by hash. Words do not tell nonsense "
-        "from sense: being unlike is good only in prompts that make sense."
+        f"{size:,} prompts of each group are compared (at most {MOST:,}), drawn by hash. Word statistics cannot tell "
+        "sense from nonsense: variety is good only in prompts that make sense."
     )
     if PLAIN in drawn:
-        caveat += " Self-instruct lost exact repetitions alone, whatever this run's own prompts were filtered by."
+        caveat += (
+            " From self-instruct only exact repetitions were dropped, however this run's own prompts were filtered."
+        )
     return [
         tag("div", *charts, class_="grid"),
         table(["measure", *drawn, "what it is"], rows, tuple(range(1, len(drawn) + 1)), class_="side-by-side"),
@@ -114,7 +116,7 @@ def _keyword_cells(prompts: Sequence[Prompt]) -> list[str]:
 
 
 def _by_iteration(prompts: RunPrompts) -> list[Html]:
-    """Mean similarities of each iteration's prompts, equally many of each, where there are several iterations."""
+    """Mean similarities of each iteration's prompts, equally many of each, if there are several iterations."""
     names = {f"iteration {i}": i for i in sorted(prompts.iterations)}
     groups = {prompts.seed_name: prompts.seed} | {name: prompts.iterations[i] for name, i in names.items()}
     drawn = diversity.equal_draws(groups)

@@ -1,6 +1,6 @@
-"""Signs of collapse by iteration: repetition, variety, lengths, answers that never end; agreement of the two engines.
+"""Signs of collapse by iteration: repetition, variety, lengths, answers that never end; sampler and trainer agreement.
 
-Cheap statistics of the held-out answers and of the new prompts. Leaves out whatever needs a model.
+Cheap statistics of the held-out answers and of the new prompts. Leaves out anything that needs a model.
 """
 
 from __future__ import annotations
@@ -42,8 +42,8 @@ def health(story: Story) -> Html:
         table(HEADINGS, rows, tuple(range(1, len(HEADINGS)))),
         tag(
             "p",
-            "Held-out answers, words as units. Distinct-n is the share of n-grams that are no repeats, each answer cut "
-            f"to its first {cut} words so that longer answers are not punished; it falls when answers become alike.",
+            "Held-out answers, words as units. Distinct-n is the share of n-grams without repeats, each answer cut "
+            f"to its first {cut} words so that longer answers are not penalised; it falls as answers become alike.",
             class_="muted",
         ),
         _drift(story),

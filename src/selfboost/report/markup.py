@@ -7,7 +7,7 @@ from html import escape
 from selfboost.views.visible import visible
 
 VOID = ("meta", "br", "line", "rect", "circle", "path", "polyline")
-"""Elements written without an end."""
+"""Elements without an end tag."""
 
 
 class Html(str):
@@ -34,14 +34,14 @@ def join(children: tuple[str, ...] | list[str], between: str = "") -> Html:
 
 
 def said(text: str) -> Html:
-    """What a model or a person wrote, apart from our own words: its lines kept, its direction its own."""
+    """Text written by a model or a person, set apart from our own: line breaks kept, text direction isolated."""
     return tag("div", text or "(nothing)", class_="said" if text else "said nothing", dir="auto")
 
 
 def table(headings: list[str], rows: list[list[str]], numeric: tuple[int, ...] = (), *, class_: str = "") -> Html:
-    """A table that scrolls by itself where the page is narrow; `numeric` columns stand to the right.
+    """A table that scrolls by itself where the page is narrow; `numeric` columns are right-aligned.
 
-    Without headings it has no head.
+    Without headings it has no header row.
     """
 
     def side(column: int) -> str | None:
@@ -55,5 +55,5 @@ def table(headings: list[str], rows: list[list[str]], numeric: tuple[int, ...] =
 
 
 def folded(title: str, *children: str, open_: bool = False) -> Html:
-    """A part that opens on demand; printed it is open."""
+    """A part that opens on demand; open in print."""
     return tag("details", tag("summary", title), *children, **({"open": "open"} if open_ else {}))

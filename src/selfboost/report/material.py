@@ -1,7 +1,7 @@
-"""What the page is made of, read from a run's folder once: the summary, and per iteration its pairs and its answers.
+"""The page's material, read once from a run's folder: the summary, and the pairs and answers of each iteration.
 
-Records are read one by one and only what is shown is kept: a run may hold gigabytes. A file that cannot be read is
-told on the page, it does not prevent the page.
+Records are read one by one and only what is shown is kept: a run may hold gigabytes. An unreadable file is
+reported on the page and does not stop it.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from selfboost.views.summary import IterationSummary, RunSummary, summary
 
 EXAMPLES = 6
 SEARCH = "beta-"
-"""How the folder of a try of the search for beta begins, inside its iteration's."""
+"""Prefix of the folder of a beta search's trial, inside its iteration's folder."""
 
 
 @dataclass(kw_only=True)
@@ -36,7 +36,7 @@ class PairFacts:
     examples: list[Pair] = field(default_factory=list[Pair])
 
     def add(self, pair: Pair) -> None:
-        """Take a pair into the distributions."""
+        """Add a pair to the distributions."""
         self.count += 1
         if pair.gap is not None:
             self.gaps.append(pair.gap)
@@ -47,7 +47,7 @@ class PairFacts:
 
 @dataclass(frozen=True, kw_only=True)
 class Answered:
-    """What is kept of a measured answer."""
+    """The kept parts of a measured answer."""
 
     prompt: str
     prompt_text: str
@@ -78,18 +78,18 @@ class Round(MeasuredModel):
 
     @property
     def number(self) -> int:
-        """Counted from 1; 0 is the initial model's."""
+        """Counted from 1; 0 is the initial model."""
         return self.told.iteration
 
     @property
     def tries(self) -> list[store.StageCard]:
-        """Trainings of a search for beta that did not make the candidate."""
+        """Trainings of a beta search that did not become the candidate."""
         searched = [card for card in self.cards if card.verb == "prefer" and in_search(card)]
         return [card for card in searched if card not in self.policy_trainings]
 
     @property
     def policy_trainings(self) -> list[store.StageCard]:
-        """Preference trainings of the candidate; after a search on all pairs that is the chosen try."""
+        """Preference trainings of the candidate; after a search on all pairs, the chosen trial."""
         trainings = [card for card in self.cards if card.verb == "prefer"]
         direct = [card for card in trainings if not in_search(card)]
         searched = self.told.note(BetaSearched)
@@ -111,7 +111,7 @@ class Story:
 
 
 def in_search(card: store.StageCard) -> bool:
-    """Whether a stage belongs to a try of the search for beta."""
+    """Whether a stage belongs to a trial of the beta search."""
     return any(part.startswith(SEARCH) for part in card.name.split("/"))
 
 
@@ -119,7 +119,7 @@ def read_story(root: Path) -> Story:
     """Read a run's folder.
 
     Raises:
-        ValueError: it is no run, or its summary is damaged.
+        ValueError: it is not a run's folder, or its summary is damaged.
     """
     told, cards, problems = summary(root), store.cards(root), list[str]()
 
@@ -167,7 +167,7 @@ def _model(
 
 
 def _pairs(root: Path, cards: Sequence[store.StageCard], iteration: int) -> PairFacts:
-    """The pairs this iteration made, each once (training may go over those of earlier ones, or several times)."""
+    """The pairs this iteration made, each once (training may include those of earlier ones, or repeat them)."""
     facts, seen = PairFacts(), set[str]()
 
     def own() -> Iterator[tuple[str, Pair]]:
@@ -185,7 +185,7 @@ def _pairs(root: Path, cards: Sequence[store.StageCard], iteration: int) -> Pair
 
 
 def _answers(root: Path, cards: Sequence[store.StageCard], measure: str) -> list[Answered]:
-    """Held-out answers: of the stage named after the gate's measure, else of the first there is."""
+    """Held-out answers: of the stage named after the gate's measure, else of the first one."""
     stages = {c.name.partition("/")[2]: c for c in cards if c.verb == "sample" and "held_out" in c.name}
     name = f"held_out-{measure}" if f"held_out-{measure}" in stages else next(iter(stages), "")
     if not name:

@@ -1,4 +1,4 @@
-"""What a method noted of an iteration, as charts and tables: our own notes by their classes, any other by its words."""
+"""A method's notes on an iteration, as charts and tables: our own notes by class, any other by its field names."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from selfboost.results import Iteration
 from selfboost.views.sentences import number
 
 ELSEWHERE = (PairYield, Movement)
-"""Notes that other parts of the page tell."""
+"""Notes shown in other parts of the page."""
 FATES = "what became of them"
 AMONG_LABELS = ("ties", "unscored", "changed since the last iteration")
-"""Counts of labels that are among the others, no fates beside them."""
+"""Counts of labels that are included in the others rather than separate outcomes."""
 
 
 def note_charts(entry: Iteration) -> list[Html]:
-    """A chart or a table for each note, in the order in which they were made."""
+    """A chart or a table for each note, in the order in which they were written."""
     drawn: dict[str, list[Html]] = {kind.kept_as: [] for kind in ELSEWHERE if entry.note(kind)}
     if labels := entry.note(Labels):
         drawn[Labels.kept_as] = [_labels(labels)]
@@ -40,7 +40,7 @@ def note_charts(entry: Iteration) -> list[Html]:
 
 
 def _among(labels: Labels) -> dict[str, int]:
-    """The counts that are among the others."""
+    """The counts that are included in the others."""
     return dict(zip(AMONG_LABELS, (labels.ties, labels.unscored, labels.changed), strict=True))
 
 
@@ -98,7 +98,7 @@ def _shown(value: Any) -> str:
 
 
 def labels_table(played: Sequence[Round]) -> Html:
-    """What became of the labels, by iteration."""
+    """Outcomes of the labels, by iteration."""
     known = noted(played, Labels)
     reasons = list(dict.fromkeys(reason for _, labels in known for reason in labels.no_pair))
     headings = ["labels", "gold chosen", "generated chosen", *reasons, *AMONG_LABELS, "generated beats gold"]

@@ -1,4 +1,4 @@
-"""The top of the page: what came of the run in one sentence, its measures as charts, the table of iterations."""
+"""The top of the page: the run's result in one sentence, its measures as charts, the table of iterations."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ LEGEND = "Bars are 95 % intervals over prompts; a hollow point is a candidate th
 
 
 def caveats(told: RunSummary) -> str:
-    """What the headline rests on."""
+    """The basis of the headline."""
     prompts = f"{told.seeds[2]:,} held-out prompts" if len(told.seeds) == 3 else "the held-out prompts"
     chosen = "" if told.policy is None else f" The policy is the candidate of iteration {told.policy.iteration}."
     beside = [
@@ -32,14 +32,14 @@ def caveats(told: RunSummary) -> str:
     return " ".join(
         [
             f"Gains are paired differences on {prompts} against the initial model; brackets are 95 % intervals over "
-            f"prompts. This is one run with one seed: another seed moves the result too.{chosen}",
+            f"prompts. This is one run with one seed; results also vary with the seed.{chosen}",
             *beside,
         ]
     )
 
 
 def top(story: Story) -> Html:
-    """Title, headline, facts, and whatever the reader must be warned of."""
+    """Title, headline, facts and warnings."""
     told = story.summary
     tokens = sum(card.tokens for card in story.cards)
     facts = {
@@ -103,7 +103,7 @@ def _chart(told: RunSummary, name: str) -> Html:
 
 
 def iterations_table(told: RunSummary) -> Html:
-    """The table `selfboost show` prints, and the reasons of the decisions."""
+    """The table that `selfboost show` prints, and the reasons for the decisions."""
     if not told.iterations:
         return Html("")
     headings, rows = table_cells(told)
@@ -118,7 +118,9 @@ def iterations_table(told: RunSummary) -> Html:
         tag("h2", "Iterations and decisions"),
         table(headings, cells, numeric),
         tag(
-            "p", "Decisions are made on the validation prompts, results are told on the held-out ones.", class_="muted"
+            "p",
+            "Decisions are made on the validation prompts, results are reported on the held-out ones.",
+            class_="muted",
         ),
         tag("ul", *reasons, class_="plain"),
         id="iterations",

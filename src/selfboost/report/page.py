@@ -1,4 +1,4 @@
-"""The page: sections in the order a reader asks, in one file without network and without scripts."""
+"""The page: sections in reading order, in one file without network access or scripts."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def write_report(root: Path) -> Path:
     """Write `report.html` into a run's folder, finished or running.
 
     Raises:
-        ValueError: the folder is no run, or its summary is damaged.
+        ValueError: the folder is not a run's, or its summary is damaged.
     """
     path = root / NAME
     store.write_atomically(path, page(read_story(root)).encode())

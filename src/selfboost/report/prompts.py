@@ -1,6 +1,6 @@
-"""The prompts of a run by where they come from: the seed, the method's own by iteration, plain self-instruct.
+"""The prompts of a run by origin: the seed, the method's own by iteration, plain self-instruct.
 
-Read from the stages that were sampled from or trained on; of two stages with the same prompts one is read.
+Read from the stages that were sampled from or trained on; of two stages with the same prompts only one is read.
 """
 
 from __future__ import annotations
@@ -22,27 +22,27 @@ MEASURED = ("validation", "held_out")
 
 @dataclass(frozen=True)
 class Prompted:
-    """A record of which the prompt alone matters."""
+    """A record of which only the prompt matters."""
 
     prompt: Prompt
 
 
 @dataclass(frozen=True, kw_only=True)
 class RunPrompts:
-    """Every prompt once in its group, by its text."""
+    """Prompts by group, without duplicate texts."""
 
     seed: Mapping[str, Prompt] = field(default_factory=dict[str, Prompt])
-    """Seed prompts; where no stage holds them, the measured ones."""
+    """Seed prompts; if no stage holds them, the measured ones."""
     seed_name: str = "seed"
     iterations: Mapping[int, Mapping[str, Prompt]] = field(default_factory=dict[int, Mapping[str, Prompt]])
-    """What the method wrote, by iteration; an iteration without any is left out."""
+    """Prompts that the method wrote, by iteration; iterations without any are left out."""
     self_instruct: Mapping[str, Prompt] = field(default_factory=dict[str, Prompt])
 
 
 def read_run_prompts(
     root: Path, cards: Sequence[store.StageCard], iterations: Mapping[int, Sequence[Prompt]]
 ) -> RunPrompts:
-    """The prompts of a run; `iterations`: number → prompts of its pairs, which count where no stage was sampled.
+    """The prompts of a run; `iterations`: number → prompts of its pairs, used if no stage was sampled.
 
     Raises:
         ValueError: a record is damaged.
@@ -86,6 +86,6 @@ def _iteration(card: store.StageCard) -> int | None:
 
 
 def _texts(root: Path, cards: Sequence[store.StageCard], source: str) -> dict[str, Prompt]:
-    """The prompts of stages that come from a source, by their text."""
+    """The prompts from one source in these stages, by text."""
     found = (row.prompt for card in cards for row in rows(root, card, Prompted))
     return {prompt.text: prompt for prompt in found if prompt.origin.source == source}

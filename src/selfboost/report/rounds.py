@@ -28,11 +28,11 @@ NO_CURVE = (
     "noise_sigma_middle",
     "noise_sigma_last",
 )
-"""Columns of a training's history that say nothing about what is learned, or that the section on self-play shows."""
+"""Columns of a training's history that say nothing about learning, or that the self-play section shows."""
 TOGETHER = {"logp": "log-probability per token", "logp_sum": "log-probability of an answer"}
 """Columns, after `chosen_` and `rejected_`, whose two sides share a chart."""
 AGAINST_REFERENCE = ("margin", "accuracy")
-"""Columns that compare with the reference, with its noise where it has some."""
+"""Columns that compare with the reference, including its noise if any."""
 NO_FAULT = ("steps", "history", "facts", "warnings")
 
 
@@ -67,7 +67,7 @@ def _iteration(story: Story, r: Round, newest: bool) -> Html:
 
 
 def _sentence(story: Story, r: Round) -> Html:
-    """Pairs, the measures that do not decide, agreement, in words."""
+    """Sentences on pairs, the measures that do not decide, and agreement."""
     told, summary = r.told, story.summary
     sentences = [f"Trained on {told.pairs:,} pairs, {r.pairs.count:,} of them new."] if told.pairs else []
     if passed := told.note(PairYield):
@@ -98,7 +98,7 @@ def _distributions(r: Round) -> list[Html]:
 
 
 def _shares(values: Sequence[float], others: Iterable[Sequence[float]]) -> Sequence[float]:
-    """Thin a group out to the size of the smallest, so that shapes rather than sizes are compared."""
+    """Reduce groups to the size of the smallest, so that shapes rather than sizes are compared."""
     least = min(len(other) for other in others if other)
     return [values[i * len(values) // least] for i in range(least)]
 
@@ -113,7 +113,7 @@ def _training(cards: Sequence[StageCard]) -> list[Html]:
 
 
 def _history(stage: str, history: Sequence[Mapping[str, float]]) -> list[Html]:
-    """Chosen and rejected log-probabilities in one chart but never as one line; every other column by itself."""
+    """Chosen and rejected log-probabilities in one chart as two lines; every other column by itself."""
     names = [name for name in history[0] if name not in NO_CURVE]
     lines = {name: [(float(row["step"]), float(row[name])) for row in history if name in row] for name in names}
     charts: list[Html] = []
@@ -129,7 +129,7 @@ def _history(stage: str, history: Sequence[Mapping[str, float]]) -> list[Html]:
 
 
 def fault_rows(cards: Sequence[StageCard]) -> list[list[str]]:
-    """Every count a stage noted as gone wrong: (stage, what, how many of how many)."""
+    """Every fault count that a stage noted: (stage, what, how many of how many)."""
     return [
         [card.name, name, f"{count:,} of {card.rows:,}"]
         for card in cards
@@ -139,7 +139,7 @@ def fault_rows(cards: Sequence[StageCard]) -> list[list[str]]:
 
 
 def example(pair: Pair) -> Html:
-    """A pair with its way from keywords to answers."""
+    """A pair with its path from keywords to answers."""
     origin = pair.prompt.origin
     way = [f"prompt from {origin.source}, iteration {origin.iteration}"]
     way += [f"keywords: {', '.join(origin.keywords)}"] if origin.keywords else []

@@ -1,7 +1,7 @@
-"""Self-play over its iterations: what the new policy finds likely, how labels fell, what the noise did, does it move.
+"""Self-play over its iterations: the new policy's log-probabilities, labels, noise, and whether it still moves.
 
 The plots of DNPO's paper (arXiv 2502.05400), from the stages of `selfboost.methods.parts.distributions`, the
-iterations' notes and the histories of their trainings. Every part is shown where what it needs was kept.
+iterations' notes and the histories of their trainings. Each part is shown if its data was kept.
 """
 
 from __future__ import annotations
@@ -33,14 +33,14 @@ SIGMAS = {
 }
 FACTS = {"noise_scale": "noise scale c", "noise_start": "mean of β·m before the first step"}
 READING = (
-    "How to read it: self-play stands still where the divergence is near 0 and generated answers are no further apart "
-    "than chance makes them, for then the new policy writes what the one before it wrote."
+    "How to read it: self-play has stalled where the divergence is near 0 and generated answers are no further apart "
+    "than by chance: the new policy then writes what the one before it wrote."
 )
 UNITS = (
-    "Divergence: KL(new policy ‖ the one before it) by its own samples at temperature 1, in nats, 95 % intervals over "
+    "Divergence: KL(new policy ‖ the one before it) on its own samples at temperature 1, in nats, 95 % intervals over "
     "prompts. Distances: Wasserstein-1 between mean log-probabilities per token, each model on its own answers to the "
-    "same prompts (by chance: what 95 % of alike models stay below), both models on the gold answers. Shifts: change "
-    "of the mean log-probability per token. Reward margin: β·(change of the summed log-probability), chosen less "
+    "same prompts (by chance: what 95 % of equal models stay below), both models on the gold answers. Shifts: change "
+    "of the mean log-probability per token. Reward margin: β·(change of the summed log-probability), chosen minus "
     "rejected."
 )
 Values = list[float]
@@ -48,7 +48,7 @@ Values = list[float]
 
 @dataclass(frozen=True, kw_only=True)
 class Moves:
-    """What one iteration kept of its log-probabilities."""
+    """The log-probabilities that one iteration kept."""
 
     likely: Mapping[str, Values] = field(default_factory=dict[str, Values])
     """`chosen`, `rejected` and `generated` → mean log-probability per token under the new policy."""
@@ -57,7 +57,7 @@ class Moves:
 
 
 def self_play_section(story: Story) -> Html:
-    """The section; empty where no iteration kept anything that it shows."""
+    """The section; empty if no iteration kept anything for it."""
     played = [r for r in story.rounds if r.number > 0]
     if not (
         noted(played, Movement)
@@ -85,7 +85,7 @@ def _grid(charts: Sequence[Html]) -> Html:
     return tag("div", *charts, class_="grid") if charts else Html("")
 
 
-# What the stages hold.
+# Data of the stages.
 
 
 def _moves(root: Path, played: Sequence[Round], cards: Sequence[store.StageCard]) -> dict[str, Moves]:
@@ -105,7 +105,7 @@ def _known(root: Path, card: store.StageCard) -> Values:
 
 
 def _side_rewards(root: Path, r: Round, kept: Mapping[str, store.StageCard]) -> dict[str, Values]:
-    """Means per token become sums by the length of the answers, which the pairs of the training tell."""
+    """Means per token become sums by the length of the answers, taken from the training's pairs."""
     movement = r.told.note(Movement)
     beta = movement.beta if movement else None
     if beta is None or not {f"{side}-{when}" for side in SIDES for when in ("before", "after")} <= kept.keys():
@@ -142,14 +142,14 @@ def _likely(moves: Mapping[str, Moves]) -> list[Html]:
 
 
 def _shown(names: Sequence[str]) -> list[str]:
-    """The first and the last ones, where there are more than a chart has colours for."""
+    """The first and the last ones, if there are more than a chart has colours."""
     return list(names) if len(names) <= OUTLINES else [names[0], *names[1 - OUTLINES :]]
 
 
 def _below(groups: Mapping[str, Values]) -> Html:
     outside = {name: sum(value < LIKELY[0] for value in values) for name, values in groups.items()}
     told = ", ".join(f"{count:,} of {len(groups[name]):,} ({name})" for name, count in outside.items() if count)
-    first = f"Counted in the first bin, being below {LIKELY[0]:g}: {told}."
+    first = f"Counted in the first bin, because below {LIKELY[0]:g}: {told}."
     return tag("p", first if told else f"No value is below {LIKELY[0]:g}.", class_="remark")
 
 
@@ -185,7 +185,7 @@ def _losses(played: Sequence[Round]) -> list[Html]:
 
 
 def _steps(played: Sequence[Round]) -> tuple[list[tuple[float, Mapping[str, float]]], list[float]]:
-    """Every logged step with its number over all iterations; where each iteration begins."""
+    """Every logged step, numbered over all iterations, and where each iteration begins."""
     steps: list[tuple[float, Mapping[str, float]]] = []
     begins: list[float] = []
     for r in played:
@@ -254,7 +254,7 @@ def _scores(played: Sequence[Round]) -> list[Html]:
 
 
 def _stagnation(played: Sequence[Round]) -> Html:
-    """A row per iteration: how far the new policy has gone."""
+    """A row per iteration: how far the new policy has moved."""
     columns = list(_moved(Movement()))
     cells = [[r.name, *map(_with_interval, _moved(found).values())] for r, found in noted(played, Movement)]
     if not cells:

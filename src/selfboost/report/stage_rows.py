@@ -1,4 +1,4 @@
-"""The records of a run's stages, read one at a time: a stage may hold gigabytes."""
+"""Reads the records of a run's stages one at a time: a stage may hold gigabytes."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def rows(root: Path, card: store.StageCard, kind: type[Record]) -> Iterator[Reco
     """The records of a stage.
 
     Raises:
-        ValueError: a line is none.
+        ValueError: a line is not such a record.
     """
     adapter = TypeAdapter(kind)
     path = root / store.STAGES / card.name / store.ROWS
@@ -28,4 +28,4 @@ def rows(root: Path, card: store.StageCard, kind: type[Record]) -> Iterator[Reco
             try:
                 yield adapter.validate_json(line)
             except ValueError:
-                raise ValueError(f"{path} line {number} is no {kind.__name__}") from None
+                raise ValueError(f"{path} line {number} is not a valid {kind.__name__} record") from None

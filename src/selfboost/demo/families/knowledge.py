@@ -1,4 +1,4 @@
-"""Families that need to know which noun belongs to which category: list, odd one out, belongs, count, keep."""
+"""Families that need to know the category of each noun: list, odd one out, belongs, count, keep."""
 
 from random import Random
 

@@ -65,8 +65,8 @@ class ResponseImprover:
         if not worse:
             raise ValueError(
                 f"iteration {run.iteration}: gold beats the policy's own answer by more than "
-                f"{self.threshold:g} on none of the {len(run.seeds)} seeds; lower method.improver.threshold, or end the "
-                f"run before this iteration (run.iterations = {run.iteration - 1})"
+                f"{self.threshold:g} on none of the {len(run.seeds)} seeds; lower method.improver.threshold, or end "
+                f"the run before this iteration (run.iterations = {run.iteration - 1})"
             )
         examples = [run.example(self.request(seed.prompt, answer), seed.answer) for seed, answer in worse]
         return run.finetune("improver", examples, self.training, start=run.initial)
