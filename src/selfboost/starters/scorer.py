@@ -22,7 +22,7 @@ class Starter:
     words: Annotated[int, Field(ge=1)] = 6
     """The wished length."""
     threshold: float = 1.0
-    """Gap from which a pair is kept, in words."""
+    """Smallest score gap of a kept pair, in words."""
 
     def needs(self) -> Mapping[str, str]:
         """Models it needs, role → name, such as {"judge": "owner/name"}; here none."""
