@@ -137,7 +137,7 @@ def test_without_schedules_loss_and_training_are_the_recipes(tmp_path: Path) -> 
         (
             "dnpo",
             {"loss": {"kind": "dpo"}},
-            'method.noise = "trained" needs loss.kind = "noise_preference"; with method.noise = "none" any loss will',
+            'method.noise = "trained" needs loss.kind = "noise_preference"; with method.noise = "none" any loss works',
         ),
         ("dnpo", {"loss": {"kind": "dpo"}, "method": {"noise": "fixed"}}, 'method.noise = "fixed" needs loss.kind'),
         (
