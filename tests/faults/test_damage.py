@@ -48,7 +48,7 @@ def test_a_full_disk_is_one_sentence(spin: Path, tmp_path: Path, name: str) -> N
     code, text = command("run", spin, "--into", root, log=tmp_path / "log")
     assert code == 1
     assert "the disk is full" in only_sentence(text)
-    assert "give the same command again" in only_sentence(text)
+    assert "rerun the same command" in only_sentence(text)
     (root / name).unlink()
     go_on(spin, root, tmp_path / "whole")
 

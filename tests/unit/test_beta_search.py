@@ -92,7 +92,7 @@ def test_a_measure_that_cannot_decide_is_refused_before_any_work(tmp_path: Path,
 
 
 def test_what_cannot_be_searched_is_said(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"betas = \[2.0, 2.0\]: must differ"):
+    with pytest.raises(ValueError, match=r"betas = \[2.0, 2.0\]: must all be different"):
         BetaSearch(betas=(2.0, 2.0))
     path = write_recipe(tmp_path, "synpo", method__search={"betas": [1.0]}, loss={"kind": "ipo"})
     read = recipe.read(path)
