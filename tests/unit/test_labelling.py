@@ -269,7 +269,7 @@ def test_a_scorer_that_says_nothing_at_all_is_no_labeller() -> None:
 def test_many_labels_that_are_not_the_scorers_are_said_aloud(unscored: int, loud: bool) -> None:
     run = begun()
     Labelling().label(run, own(run, ["none"] * unscored + [1000.0 + i for i in range(10 - unscored)]))
-    told = f"iteration 1: {unscored} of 10 prompts have no score for gold or own answer, mostly: none; method.labelling.unscored"
+    told = f"iteration 1: {unscored} of 10 prompts have no score for gold or own answer, mostly: none; method.labelling"
     assert any(told in sentence for sentence in run.listener.said) == loud  # type: ignore[attr-defined]
 
 
