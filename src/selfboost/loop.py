@@ -1,6 +1,6 @@
 """The loop: the method proposes a candidate, the run measures it against the incumbent, the gate decides and says why.
 
-Choices are made on the validation prompts, results reported on the held-out ones. What happened is kept in `run.json`.
+Decisions are made on the validation prompts, results reported on the held-out ones. Everything is kept in `run.json`.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ class Loop:
         self._seconds, self._peak = earlier.seconds, earlier.peak_memory_bytes
 
     def go(self) -> None:
-        """All iterations, until the last one or until patience runs out."""
+        """Run all iterations, or until patience runs out."""
         self.run.begin(0, self.run.initial)
         self.first = incumbent = self._rate(self.run.initial)
         self._add(incumbent, incumbent, "initial", "the model to improve", self.run.initial)
@@ -191,7 +191,7 @@ def _earlier(root: Path) -> Results:
 
 
 def relative(model: Model, root: Path) -> str:
-    """A model's folder, relative to the run's where it lies inside it: the run can be moved as a whole."""
+    """A model's folder, relative to the run's if it lies inside, so that the run can be moved as a whole."""
     path = Path(model.path)
     return str(path.relative_to(root)) if path.is_relative_to(root) else model.path
 
@@ -228,7 +228,7 @@ def peak_memory() -> int:
 
 
 def check_agreement(run: Run, model: Model) -> float | None:
-    """Mean absolute difference, in nats per token, over a few answers the model just gave; None where it gave none.
+    """Mean absolute difference, in nats per token, over a few of the model's latest answers; None if there are none.
 
     Raises:
         ValueError: the difference is beyond the recipe's `run.agreement`.

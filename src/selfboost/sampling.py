@@ -1,4 +1,4 @@
-"""Draws the answers of a sampling stage, chunk by chunk, so that a killed stage resumes where it was.
+"""Samples the answers of a sampling stage in chunks, so that a killed stage resumes where it was.
 
 Every draw has its own seed, from the run's seed, the stage and the prompt: it does not depend on the other draws.
 """
@@ -13,7 +13,7 @@ from selfboost.records import Answer, Model, Prompt, Sampling, content_hash
 from selfboost.stages import OpenStage
 
 Wanted = tuple[Prompt, int, Request]
-"""A prompt, the number of the sample, the request made of them."""
+"""A prompt, the sample's index, and the request made of them."""
 
 
 def draw_answers(
@@ -24,7 +24,7 @@ def draw_answers(
     tokens = 0
     with engine.open(model) as sampler:
         wanted = _requests(sampler.tokenizer, prompts, sampling, f"{seed}/{name}")
-        # A resumed stage starts at a chunk's beginning: the same batches are formed, so the same bits come out.
+        # A resumed stage starts at the beginning of a chunk, so that the same batches give the same bits.
         for start in range(done // sampler.chunk * sampler.chunk, len(wanted), sampler.chunk):
             answers = _chunk(sampler, model, wanted[start : start + sampler.chunk])
             tokens += sum(len(answer.token_ids) for answer in answers)
@@ -76,7 +76,7 @@ def _answer(
 
 
 def faults(answers: Sequence[Answer]) -> dict[str, int]:
-    """What went wrong in sampled answers, counted: nothing of it is silent."""
+    """Counts of everything that went wrong in sampled answers: nothing is silent."""
     counts = Counter[str]()
     for answer in answers:
         ids, prompt_ids = answer.token_ids, answer.prompt_ids

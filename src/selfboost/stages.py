@@ -1,4 +1,4 @@
-"""A stage while it runs: its rows, its clock, what the listener hears. The files themselves are `store`'s."""
+"""A running stage: its rows, its clock, its progress reports. The files themselves are `store`'s."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ WEIGHTS = "model"
 
 
 class Listener(Protocol):
-    """Who hears of a run's progress: a terminal, a log, nobody."""
+    """Receives a run's progress: a terminal, a log, nobody."""
 
     def started(self, stage: str, verb: str, total: int) -> None: ...
     def progress(self, done: int, total: int, tokens: int) -> None: ...
@@ -42,7 +42,7 @@ class OpenStage:
         self.card = stage.card()
         self._start = time.monotonic()
         self.inner_seconds = 0.0
-        """Seconds spent in stages opened inside this one: theirs, not ours."""
+        """Seconds spent in stages opened inside this one, which count for those."""
 
     def rows(self, kind: type[Record]) -> list[Record]:
         """The records of the finished stage."""
@@ -50,12 +50,12 @@ class OpenStage:
         return store.read_rows(self._stage.root, self.card, kind)
 
     def rows_so_far(self, kind: type[Record]) -> list[Record]:
-        """Records an earlier try left, or this one has written."""
+        """Records written so far, by an earlier attempt or this one."""
         return self._stage.rows_so_far(kind)
 
     @property
     def notes(self) -> Mapping[str, Any]:
-        """What the finished stage says of itself."""
+        """The finished stage's notes."""
         assert self.card is not None, f"{self._stage.name} is not finished"
         return self.card.notes
 
@@ -69,7 +69,7 @@ class OpenStage:
         self._stage.append(records)
 
     def result_folder(self) -> Path:
-        """Where a training writes its model; may hold the state of a try that was killed."""
+        """Folder for a training's model; may hold the state of a killed attempt."""
         folder = self._stage.begin() / WEIGHTS
         folder.mkdir(exist_ok=True)
         return folder
@@ -105,7 +105,7 @@ class Stages:
 
     @contextmanager
     def open(self, name: str, verb: str, parts: Mapping[str, Any], total: int) -> Generator[OpenStage, None, None]:
-        """A stage by its name and by all that determines its result; finished in the block unless it was before."""
+        """Open a stage by its name and everything that determines its result; the block finishes it if need be."""
         stage = store.Stage(self._root, name, verb, parts)
         opened = OpenStage(stage, self._listener, total)
         reused = opened.card is not None

@@ -1,7 +1,7 @@
-"""The run's folder: stages written atomically, fingerprinted by what determines them, never computed twice.
+"""The run's folder: stages are written atomically, fingerprinted by their inputs, and never computed twice.
 
-A stage grows in `NAME.partial-FINGERPRINT/` and is renamed to `NAME/` when it is whole; a kill at any moment leaves the
-one or the other. A result that another recipe replaces is moved to `superseded/`, and comes back from there.
+A stage grows in `NAME.partial-FINGERPRINT/` and is renamed to `NAME/` when it is complete; a kill at any moment leaves
+one or the other. A result that another recipe replaces is moved to `superseded/`, and restored from there.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ LARGE = 64 * 2**20
 
 @dataclass(frozen=True, kw_only=True)
 class StageCard:
-    """What a finished stage says of itself (its `stage.json`)."""
+    """A finished stage's description (its `stage.json`)."""
 
     name: str
     verb: str
@@ -49,7 +49,7 @@ class StageCard:
     file: str = ""
     """The file that holds the result, relative to the run's folder."""
     notes: Mapping[str, Any] = field(default_factory=dict[str, Any])
-    """What a reader must know: truncated answers, failures, training history …"""
+    """Facts for readers: truncated answers, failures, training history …"""
     files: Mapping[str, tuple[int, str]] = field(default_factory=dict[str, tuple[int, str]])
     """Every file of the stage: size in bytes and SHA-256 (empty for large files)."""
 
@@ -65,7 +65,7 @@ def to_line(record: object) -> bytes:
 
 
 def hash_records(records: Iterable[object]) -> str:
-    """SHA-256 over records, in order: what a stage's inputs are known by."""
+    """SHA-256 over records, in order: identifies a stage's inputs."""
     digest = hashlib.sha256()
     for record in records:
         digest.update(to_line(record))
@@ -73,7 +73,7 @@ def hash_records(records: Iterable[object]) -> str:
 
 
 def write_atomically(path: Path, data: bytes) -> None:
-    """Write a file so that a reader, or a crash, sees the old content or the new, nothing between."""
+    """Write a file so that a reader, or a crash, sees either the old content or the new."""
     fresh = path.with_name(path.name + ".new")
     with fresh.open("wb") as file:
         file.write(data)
@@ -102,7 +102,7 @@ def read_json(path: Path) -> Any:
 
 
 class Stage:
-    """A stage of a run: open for writing in its partial folder, or done."""
+    """A stage of a run: open for writing in its partial folder, or finished."""
 
     def __init__(self, root: Path, name: str, verb: str, parts: Mapping[str, Any]) -> None:
         self.root, self.name, self.verb, self.parts = root, name, verb, parts
@@ -124,7 +124,7 @@ class Stage:
         return current if current is not None and current.fingerprint == self.fingerprint else None
 
     def replaced(self) -> list[str]:
-        """Names of the parts that differ from the result now in this stage's place; empty when there is none."""
+        """Names of the parts that differ from the result in this stage's place; empty if there is none."""
         current = self._current()
         if current is None or current.fingerprint == self.fingerprint:
             return []
@@ -132,12 +132,12 @@ class Stage:
         return sorted(key for key in now.keys() | was.keys() if now.get(key) != was.get(key))
 
     def begin(self) -> Path:
-        """The partial folder, made when it is not there from an earlier try."""
+        """The partial folder, created unless an earlier attempt left it."""
         self.partial.mkdir(parents=True, exist_ok=True)
         return self.partial
 
     def rows_so_far(self, kind: type[Record]) -> list[Record]:
-        """Records already written by a try that was killed; a torn last line is cut off the file."""
+        """Records already written by a killed attempt; an incomplete last line is cut off the file."""
         path = self.begin() / ROWS
         if not path.exists():
             return []
@@ -186,7 +186,7 @@ class Stage:
             self.folder.rename(aside)
 
     def _current(self) -> StageCard | None:
-        """The card of what is in this stage's place."""
+        """The card of the result in this stage's place."""
         current = read_card(self.folder)
         if current is None and self.folder.exists():
             raise ValueError(f"{self.folder}: holds no {CARD}, so it is not a stage; move it away")
@@ -194,7 +194,7 @@ class Stage:
 
 
 def read_card(folder: Path) -> StageCard | None:
-    """The card of a finished stage, or None where the folder holds none."""
+    """The card of a finished stage, or None if the folder holds none."""
     path = folder / CARD
     if not path.exists():
         return None
@@ -222,7 +222,7 @@ def verify(root: Path, card: StageCard) -> None:
     """Check a stage's files against its card.
 
     Raises:
-        ValueError: one is missing or was changed; says how to go on.
+        ValueError: one is missing or was changed; says how to continue.
     """
     for name, (size, digest) in card.files.items():
         path = root / STAGES / card.name / name

@@ -136,7 +136,7 @@ def test_checkpoints(tmp_path):
     assert engine.tokenizer(INITIAL).notes == ()
     (tmp_path / "fake.json").write_text("{}")
     for path in (tmp_path, tmp_path / "nowhere"):
-        with pytest.raises(ValueError, match=r"is not a fake model: allowed are 'fake'"):
+        with pytest.raises(ValueError, match=r"is not a fake model: must be 'fake'"):
             engine.fingerprint(str(path))
     with pytest.raises(ValueError, match="role 'tool'"):
         TOKENIZER.prompt_ids([Message(role="tool", content="x")])

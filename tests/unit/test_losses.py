@@ -171,7 +171,7 @@ def test_hinge_and_label_smoothing_clash(loss):
 @pytest.mark.parametrize("loss", [DPO, SimPO, BradleyTerry])
 @pytest.mark.parametrize("value", [-0.1, 0.5, 1.0])
 def test_label_smoothing_has_a_range(loss, value):
-    with pytest.raises(ValueError, match=r"allowed is 0 to below 0\.5"):
+    with pytest.raises(ValueError, match=r"must be at least 0 and below 0\.5"):
         loss(label_smoothing=value)
 
 

@@ -112,7 +112,7 @@ def test_what_is_assumed_is_said(capsys: pytest.CaptureFixture[str], monkeypatch
     for sentence in (
         "HuggingFaceH4/ultrafeedback_binarized:train_sft is read from the hub when the run starts; rehearsed with",
         "tiiuae/falcon-refinedweb (paragraphs) is read from the hub when the run starts; not looked at",
-        "meta-llama/Llama-3.1-8B-Instruct is not on this machine: taken for 8 billion parameters from its name",
+        "meta-llama/Llama-3.1-8B-Instruct is not on this machine: assumed to have 8 billion parameters from its name",
         "assumed: seeds of 200 tokens of prompt and 350 of answer",
         "hours are of one A100 (312 TFLOP/s), of whose peak 40% in training, 30% in scoring, 10% in sampling",
         "Most of the hours: ",

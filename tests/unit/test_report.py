@@ -164,7 +164,7 @@ def test_a_damaged_stage_is_told_on_the_page(copy: Path) -> None:
 
 
 def test_a_folder_that_is_no_run_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="is no run's folder"):
+    with pytest.raises(ValueError, match="is not a run's folder"):
         write_report(tmp_path)
 
 

@@ -115,9 +115,9 @@ def test_likelihood_ratios_and_rewards_know_good_from_poor(tmp_path):
 
 
 def test_bad_input(tmp_path):
-    with pytest.raises(ValueError, match="'fake' is no reward model"):
+    with pytest.raises(ValueError, match="'fake' is not a reward model"):
         Fake().rewards(INITIAL, [])
-    with pytest.raises(ValueError, match="DPO compares with a reference model"):
+    with pytest.raises(ValueError, match="DPO needs a reference model"):
         Fake().prefer(INITIAL, None, pairs(GOOD, POOR), DPO(), TRAINING, into=tmp_path, seed=0, progress=silent)
     with pytest.raises(ValueError, match="no pair to train on"):
         prefer([], tmp_path)

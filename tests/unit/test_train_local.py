@@ -328,7 +328,7 @@ def test_log_probabilities_come_in_order_and_do_not_depend_on_neighbours(start):
 
 
 def test_sentences_for_what_a_user_can_mend(start, tmp_path):
-    with pytest.raises(ValueError, match="DPO compares with a reference model, and none was given"):
+    with pytest.raises(ValueError, match="DPO needs a reference model, and none was given"):
         prefer(start, tmp_path / "out", loss=DPO())
     empty = [*pairs(), *pairs([(3, 0, 2)])[:1]]
     with pytest.raises(ValueError, match=rf"{empty[-1].id}: its chosen completion has no tokens"):

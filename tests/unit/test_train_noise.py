@@ -588,7 +588,7 @@ def test_lost_chosen_answers_are_told_of_or_stop_the_training(certain, loss, tmp
     assert "the chosen answers have lost" in told
     assert "training.collapse_bound = 0.5" in told
     with pytest.raises(
-        ValueError, match=r"at step \d+ of 23 the chosen answers have lost .* with collapse = 'warn' it goes on"
+        ValueError, match=r"at step \d+ of 23 the chosen answers have lost .* collapse = 'warn' continues"
     ):
         prefer(certain, tmp_path / "stopped", loss, replace(wild, collapse="stop"))
     assert not prefer(certain, tmp_path / "ignored", loss, replace(wild, collapse="ignore")).warnings

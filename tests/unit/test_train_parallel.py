@@ -174,7 +174,7 @@ def test_what_cannot_be_sharded_is_refused_at_once(start, setting, tmp_path):
         pytest.importorskip("peft", reason="peft (extra `lora`) is not installed")
     else:
         pytest.importorskip("bitsandbytes", reason="bitsandbytes (extra `eight-bit`) is not installed")
-    with pytest.raises(ValueError, match=r"sharding = true .* goes neither with"):
+    with pytest.raises(ValueError, match=r"sharding = true .* works with neither"):
         SHARDED.finetune(start, examples(), Training(**setting), into=tmp_path, seed=0, progress=silent)
 
 

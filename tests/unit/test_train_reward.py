@@ -95,7 +95,7 @@ def test_the_same_seed_gives_the_same_bits_and_another_another_head(start, train
 
 
 def test_a_language_model_is_no_reward_model(start):
-    with pytest.raises(ValueError, match=r"is no reward model: it lacks score\.weight, which would start as random"):
+    with pytest.raises(ValueError, match=r"is not a reward model: it lacks score\.weight, which would start as random"):
         list(Local().rewards(start, SEQUENCES))
 
 
@@ -104,7 +104,7 @@ def test_two_outputs_are_no_reward(tmp_path):
         vocab_size=64, hidden_size=16, intermediate_size=32, num_hidden_layers=1, num_attention_heads=2, num_labels=2
     )
     LlamaForSequenceClassification(config).save_pretrained(tmp_path)
-    with pytest.raises(ValueError, match="its head has 2 outputs, wanted is one"):
+    with pytest.raises(ValueError, match="its head has 2 outputs, not one"):
         list(Local().rewards(model(tmp_path), SEQUENCES))
 
 

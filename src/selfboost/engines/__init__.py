@@ -1,6 +1,6 @@
-"""Engines: what samples from a model. A file here is an engine when it defines the class of its own name.
+"""Engines sample from models. A file here is an engine if it defines the class of its own name.
 
-An engine opens a checkpoint and yields a `Sampler`; that is all the rest of the system knows of it.
+An engine opens a checkpoint and yields a `Sampler`; the rest of the system knows nothing else about it.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from selfboost.records import Finish, Message, Model, Sampling
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
-    """One sample wanted: token ids of the whole prompt (template and answer prefix included), settings, its seed."""
+    """A request for one sample: token ids of the whole prompt (template and answer prefix included), settings, seed."""
 
     prompt_ids: tuple[int, ...]
     sampling: Sampling
     """`samples` is ignored here: one request is one sample."""
     seed: int
-    """The sample depends on this seed, the prompt and the model only, never on its neighbours in a batch."""
+    """The sample depends only on this seed, the prompt and the model, never on its neighbours in a batch."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,7 +30,7 @@ class Generation:
     """One sample."""
 
     token_ids: tuple[int, ...]
-    """The end-of-turn token included where the model ended the answer."""
+    """Includes the end-of-turn token if the model ended the answer."""
     logps: tuple[float, ...]
     """Natural log-probability of each token under the model itself (temperature 1, nothing cut off)."""
     finish: Finish
@@ -42,7 +42,7 @@ class Tokenizer(Protocol):
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What the user must know, in sentences: a default chat template in use, a missing end-of-turn token."""
+        """Sentences for the user: a default chat template in use, a missing end-of-turn token."""
         ...
 
     @property
@@ -51,11 +51,11 @@ class Tokenizer(Protocol):
         ...
 
     def prompt_ids(self, messages: Sequence[Message], prefix: str = "") -> tuple[int, ...]:
-        """Ids of the conversation, rendered up to where the assistant begins to speak, then the answer's prefix."""
+        """Ids of the conversation with the generation prompt, then the answer's prefix."""
         ...
 
     def answer_ids(self, text: str) -> tuple[int, ...]:
-        """Ids of an assistant's answer given as text, its end-of-turn token included, once."""
+        """Ids of an assistant's answer given as text, with its end-of-turn token exactly once."""
         ...
 
     def text(self, token_ids: Sequence[int]) -> str:
@@ -75,12 +75,12 @@ class Sampler(Protocol):
 
     @property
     def context_length(self) -> int:
-        """Most tokens of prompt and answer together."""
+        """Context: most tokens of prompt and answer together."""
         ...
 
     @property
     def chunk(self) -> int:
-        """How many requests are worth handing over at once; the same requests in one call give the same bits."""
+        """How many requests to hand over at once; the same requests in one call give the same bits."""
         ...
 
     def sample(self, requests: Sequence[Request]) -> Iterator[tuple[int, Generation]]:
@@ -100,26 +100,26 @@ class Engine(Protocol):
         ...
 
     def fingerprint(self, path: str) -> str:
-        """Hash of a checkpoint's content; raises ValueError with one clear sentence where there is none."""
+        """Hash of a checkpoint's content. Raises ValueError, in one sentence, if there is no checkpoint."""
         ...
 
 
 @dataclass(frozen=True, kw_only=True)
 class Footprint:
-    """How an engine holds a model while it samples: what a plan's memory is made of."""
+    """How an engine holds a model while it samples: the basis of a plan's memory."""
 
     weight_bytes: int = 2
-    """Bytes of a weight, and of a number in the cache of keys and values."""
+    """Bytes per weight, and per number in the key-value cache."""
     rows: int = 1
-    """Rows that are decoded at a time, each with its keys and values."""
+    """Rows decoded at a time, each with its keys and values."""
 
 
 @runtime_checkable
 class Sized(Protocol):
-    """An engine that says how it holds a model; one that does not is taken for `Footprint()`."""
+    """An engine that declares how it holds a model; others are assumed to match `Footprint()`."""
 
     def footprint(self) -> Footprint:
-        """On the device that a run is planned for."""
+        """On the device the run is planned for."""
         ...
 
 
@@ -129,4 +129,4 @@ def footprint_of(engine: Engine) -> Footprint:
 
 
 Progress = Callable[[int, int, int], None]
-"""Called as (done, total, tokens): items of a stage finished so far, items in all, tokens handled so far."""
+"""Called as (done, total, tokens): items finished so far, items in total, tokens processed so far."""

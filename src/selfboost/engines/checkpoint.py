@@ -1,7 +1,7 @@
-"""A checkpoint on disk: where it is, what identifies its content, how its weights are loaded.
+"""Checkpoints on disk: locating them, hashing their content, loading their weights.
 
-A transformers folder or a hub name; safetensors only, since a pickled checkpoint can run code when it is read.
-Leaves out quantised and sharded-over-devices loading.
+A transformers folder or a hub name; only safetensors, since reading a pickled checkpoint can run code.
+Quantised models and loading over several devices are not supported.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ DeviceName = Literal["auto", "cpu", "cuda"]
 
 
 def bytes_of(dtype: DTypeName) -> int:
-    """Bytes of a weight; of `auto` those of bfloat16, as on a GPU."""
+    """Bytes per weight; for `auto` those of bfloat16, as on a GPU."""
     return 4 if dtype == "float32" else 2
 
 
@@ -43,13 +43,13 @@ TOKENIZER_FILES = (
     "*.model",
     "*.py",
 )
-"""What makes the tokenizer (`*.py`: the code that `trust_remote_code` runs)."""
+"""Files that define the tokenizer (`*.py`: the code that `trust_remote_code` runs)."""
 
 CONFIG_FILES = ("config.json", "generation_config.json")
 WEIGHT_FILES = ("*.safetensors", "*.safetensors.index.json")
 
 _HASHES: dict[tuple[str, int, int], str] = {}
-"""Content hashes already computed in this process, by a file's path, size and time of change."""
+"""Content hashes computed in this process, by a file's path, size and modification time."""
 
 
 def load_causal_model(
@@ -58,10 +58,10 @@ def load_causal_model(
     device: DeviceName = "auto",
     trust_remote_code: bool = False,
 ) -> PreTrainedModel:
-    """The language model of a checkpoint, every weight read from it, in evaluation mode.
+    """Load a checkpoint's language model in evaluation mode, every weight read from it.
 
     Raises:
-        ValueError: no such checkpoint, weights are missing from it, or it cannot be read.
+        ValueError: there is no such checkpoint, it lacks weights, or it cannot be read.
     """
     from transformers import AutoModelForCausalLM
 
@@ -92,7 +92,7 @@ def load_causal_model(
 
 
 def keep_soft_caps(model: PreTrainedModel) -> None:
-    """Give a model that soft-caps its attention scores (Gemma 2) the implementation that applies the cap.
+    """Use an attention implementation that applies the cap for models that soft-cap their scores (Gemma 2).
 
     transformers before 5.21 chooses PyTorch's fused attention for it, which silently leaves the cap out.
     """
@@ -101,16 +101,16 @@ def keep_soft_caps(model: PreTrainedModel) -> None:
 
 
 def choose_device(name: DeviceName) -> torch.device:
-    """The device meant by a setting."""
+    """The device that a setting stands for."""
     import torch
 
     if name == "cuda" and not torch.cuda.is_available():
-        raise ValueError("device = 'cuda': PyTorch sees no GPU here; allowed: 'cpu', or 'auto' to take what there is")
+        raise ValueError("device = 'cuda': PyTorch sees no GPU here; use 'cpu', or 'auto' to use what is available")
     return torch.device(("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name)
 
 
 def choose_dtype(name: DTypeName, device: torch.device) -> torch.dtype:
-    """The number type meant by a setting on a device."""
+    """The number type that a setting stands for on a device."""
     import torch
 
     if name == "auto":
@@ -119,12 +119,12 @@ def choose_dtype(name: DTypeName, device: torch.device) -> torch.dtype:
 
 
 def resolve(path: str, *, weights: bool = True) -> Path:
-    """The folder of a checkpoint: a local one as it is, a hub name from the local cache or downloaded.
+    """The folder of a checkpoint: a local folder, or a hub name's snapshot, from the local cache or downloaded.
 
-    With `weights` false the folder need only hold the configuration and the tokenizer.
+    With `weights` false, configuration and tokenizer are enough.
 
     Raises:
-        ValueError: there is none, or its weights are not safetensors.
+        ValueError: there is no checkpoint, or its weights are not safetensors.
     """
     folder = Path(path).expanduser()
     if not folder.is_dir():
@@ -137,12 +137,12 @@ def resolve(path: str, *, weights: bool = True) -> Path:
 
 
 def fingerprint(path: str) -> str:
-    """Hash of the content of a checkpoint's weights, configuration and tokenizer: the same wherever the folder lies."""
+    """Hash of a checkpoint's weights, configuration and tokenizer; the same wherever the folder lies."""
     return hash_files(resolve(path), (*CONFIG_FILES, *WEIGHT_FILES, *TOKENIZER_FILES))
 
 
 def hash_files(folder: Path, patterns: tuple[str, ...]) -> str:
-    """SHA-256 over names and contents of a folder's files that match one of the patterns."""
+    """SHA-256 over names and contents of the folder's files that match a pattern."""
     files = sorted({file for pattern in patterns for file in folder.glob(pattern) if file.is_file()})
     total = hashlib.sha256()
     for file in files:
@@ -151,7 +151,7 @@ def hash_files(folder: Path, patterns: tuple[str, ...]) -> str:
 
 
 def _file_hash(file: Path) -> str:
-    """Read once per process and state of the file."""
+    """Computed once per process and state of the file."""
     state = file.stat()
     key = (str(file.resolve()), state.st_size, state.st_mtime_ns)
     if key not in _HASHES:
@@ -183,7 +183,7 @@ def _missing_weights(folder: Path) -> list[str]:
 
 
 def _from_hub(name: str, weights: bool) -> Path:
-    """The snapshot of a hub name: what the local cache holds, so that a run keeps its revision; else downloaded."""
+    """The snapshot of a hub name: the one in the local cache, so that a run keeps its revision; else downloaded."""
     import huggingface_hub
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
@@ -202,12 +202,12 @@ def _from_hub(name: str, weights: bool) -> Path:
         return Path(download(name, allow_patterns=wanted, ignore_patterns=unwanted))
     except (HFValidationError, HfHubHTTPError, OSError) as error:
         reason = str(error).strip().partition("\n")[0]
-        raise ValueError(f"{name!r} is neither a folder nor a model that the hub gives: {reason}") from error
+        raise ValueError(f"{name!r} is neither a folder nor a model on the hub: {reason}") from error
 
 
 @contextmanager
 def quiet() -> Generator[None]:
-    """Without transformers' own progress bars and load reports: we show progress, and refuse what it only reports."""
+    """Silence transformers' progress bars and load reports: we show progress, and refuse what it only reports."""
     from transformers.utils import logging
 
     bars, level = logging.is_progress_bar_enabled(), logging.get_verbosity()
@@ -223,7 +223,7 @@ def quiet() -> Generator[None]:
 
 @contextmanager
 def loading() -> Generator[None]:
-    """Quiet, and one weight after the other: transformers' loading threads can break PyTorch's own at their start."""
+    """Load quietly and one weight at a time: transformers' loading threads can break PyTorch's own at their start."""
     name = "HF_DEACTIVATE_ASYNC_LOAD"
     before = os.environ.get(name)
     os.environ[name] = "1"

@@ -1,7 +1,6 @@
 """Text of control tokens inside messages: marked before a template is rendered, encoded as ordinary text afterwards.
 
-The marks tell it from the control tokens that the template writes itself. transformers does the same from 5.20 on;
-before, it cannot.
+The marks distinguish it from the control tokens that the template writes. transformers does the same from 5.20 on.
 """
 
 from __future__ import annotations
@@ -11,24 +10,24 @@ from collections.abc import Collection
 from typing import Protocol
 
 START, END = "\U000f0000", "\U000f0001"
-"""Marks around a token's text: characters for private use, which are dropped from messages."""
+"""Marks around a token's text: private-use characters, which are removed from messages."""
 
 
 class Encode(Protocol):
-    """Ids of a text; with `control` false all of it is ordinary text."""
+    """Encodes a text; with `control` false, all of it as ordinary text."""
 
     def __call__(self, text: str, *, control: bool = True) -> list[int]: ...
 
 
 def marked(text: str, tokens: Collection[str]) -> str:
-    """A message's text with marks around each control token's text."""
+    """The message with marks around each control token's text."""
     return re.sub(_any_of(tokens), f"{START}\\g<0>{END}", re.sub(f"[{START}{END}]", "", text))
 
 
 def encode_marked(rendered: str, tokens: Collection[str], encode: Encode) -> list[int]:
-    """Ids of a rendered conversation: marked tokens as text, all else as it stands.
+    """Ids of a rendered conversation: marked tokens as text, everything else as is.
 
-    A template that cuts messages apart can leave a mark alone; it is dropped, and text still breaks there.
+    A template that splits messages can leave a single mark; it is dropped, and the text is still split there.
     """
     pieces = re.split(f"{START}({_any_of(tokens)}){END}|[{START}{END}]", rendered)
     ids = encode(pieces[0])
@@ -39,7 +38,7 @@ def encode_marked(rendered: str, tokens: Collection[str], encode: Encode) -> lis
 
 
 def _encode_inside(piece: str, control: bool, encode: Encode) -> list[int]:
-    """Ids of a piece that does not begin the text; sentencepiece would put a space before one that does."""
+    """Ids of a piece that does not start the text; sentencepiece would put a space before it otherwise."""
     newline = encode("\n", control=control)
     behind = encode("\n" + piece, control=control)
     if behind[: len(newline)] == newline:
@@ -48,5 +47,5 @@ def _encode_inside(piece: str, control: bool, encode: Encode) -> list[int]:
 
 
 def _any_of(tokens: Collection[str]) -> str:
-    """A pattern of these texts, longer ones first, so that none is taken for a part of itself."""
+    """A pattern that matches these texts, longest first."""
     return "|".join(re.escape(token) for token in sorted(tokens, key=len, reverse=True))

@@ -1,7 +1,7 @@
-"""Batched decoding of a transformers language model: rows are prefilled, advance together, leave when they end.
+"""Batched decoding of a transformers language model: rows are prefilled, advance together and leave when they end.
 
-Places that become free are filled from the queue. The order is fixed by the requests alone: the same call gives the
-same bits. Leaves out speculative decoding and prefix sharing.
+Free places are filled from the queue. The order depends only on the requests: the same call gives the same bits. No
+speculative decoding, no prefix sharing.
 
 Shapes: B rows, L tokens cached (padding on the left), V vocabulary.
 """
@@ -27,17 +27,17 @@ from selfboost.engines.key_values import can_join, join_rows, keep_rows, new_cac
 from selfboost.records import Finish
 
 PREFILL_TOKENS = 16384
-"""Most tokens, padding included, that are prefilled at once: what bounds the memory of long prompts."""
+"""Most tokens, padding included, prefilled at once; bounds the memory of long prompts."""
 
 
 @dataclass(kw_only=True)
 class Row:
-    """One request being answered."""
+    """A request being answered."""
 
     index: int
     request: Request
     limit: int
-    """Most tokens it may get: its own setting, and what its context leaves."""
+    """Most answer tokens: its own setting, or what the context leaves."""
     token_ids: list[int] = field(default_factory=list[int])
     logps: list[float] = field(default_factory=list[float])
 
@@ -47,7 +47,7 @@ class Row:
         return len(self.request.prompt_ids) + len(self.token_ids)
 
     def generation(self, finish: Finish, reason: str = "") -> Generation:
-        """What it became."""
+        """The finished generation."""
         return Generation(token_ids=tuple(self.token_ids), logps=tuple(self.logps), finish=finish, reason=reason)
 
 
@@ -62,7 +62,7 @@ class Batch:
     """1 at tokens, 0 at padding, for everything cached."""
 
     def keep(self, places: Sequence[int]) -> None:
-        """Drop all other rows, and the padding that none of the rest needs."""
+        """Keep only these rows, and drop padding that none of them needs."""
         index_B = torch.tensor(places, device=self.mask_BL.device)
         self.rows = [self.rows[place] for place in places]
         self.draws = self.draws.rows(index_B)
@@ -71,7 +71,7 @@ class Batch:
         self.mask_BL = self.mask_BL[index_B, dropped:]
 
     def join(self, other: Batch) -> None:
-        """Take up the other's rows."""
+        """Append the other batch's rows."""
         length = max(self.mask_BL.shape[1], other.mask_BL.shape[1])
         masks = [torch.nn.functional.pad(mask, (length - mask.shape[1], 0)) for mask in (self.mask_BL, other.mask_BL)]
         join_rows(self.cache, other.cache)
@@ -82,12 +82,12 @@ class Batch:
 
 @dataclass(frozen=True, kw_only=True)
 class Decoder:
-    """A model with what its decoding needs to know."""
+    """A model and the facts that decoding needs."""
 
     model: PreTrainedModel
     stop_ids: frozenset[int]
     text: Callable[[Sequence[int]], str]
-    """Text of an answer's tokens, in which stop texts are looked for."""
+    """Decodes an answer's tokens, to look for stop texts."""
     context_length: int
     batch_size: int
 
@@ -97,7 +97,7 @@ class Decoder:
         for row in rows:
             if row.limit < 1:
                 yield row.index, row.generation("failed", self._refusal(row))
-        # The longest prompts first: what joins later fits into the length that is there, and memory runs out early.
+        # The longest prompts first: later rows fit into the existing length, and running out of memory shows early.
         waiting = sorted((row for row in rows if row.limit > 0), key=lambda row: -row.length)
         queue, batch, joinable = deque(waiting), None, can_join(self.model)
         while queue or batch:
@@ -129,7 +129,7 @@ class Decoder:
 
     @torch.no_grad()
     def _prefill(self, queue: deque[Row], places: int) -> Batch:
-        """A batch of the queue's first rows, each with its first token."""
+        """Start a batch with the queue's first rows and their first tokens."""
         longest = queue[0].length
         rows = [queue.popleft() for _ in range(max(1, min(places, len(queue), PREFILL_TOKENS // longest)))]
         device = self.model.device
@@ -144,7 +144,7 @@ class Decoder:
 
     @torch.no_grad()
     def _advance(self, batch: Batch) -> None:
-        """One more token for every row."""
+        """Decode one more token of every row."""
         device = self.model.device
         newest_B1 = torch.tensor([row.token_ids[-1:] for row in batch.rows], device=device)
         position_B1 = torch.tensor([[row.length - 1] for row in batch.rows], device=device)
@@ -152,7 +152,7 @@ class Decoder:
         self._extend(batch, self._logits(batch, newest_B1, position_B1))
 
     def _logits(self, batch: Batch, ids_BL: Tensor, position_BL: Tensor) -> Tensor:
-        """Logits of every row's next token; only what the model's forward knows is handed to it."""
+        """Logits of every row's next token; the model receives only arguments that its forward knows."""
         settings = {"position_ids": position_BL, "logits_to_keep": 1}
         known: dict[str, Any] = {name: value for name, value in settings.items() if name in self._parameters}
         known[self._cache_parameter] = batch.cache
@@ -169,7 +169,7 @@ class Decoder:
         return "cache" if "cache" in self._parameters else "past_key_values"
 
     def _extend(self, batch: Batch, logits_BV: Tensor) -> None:
-        """Draw every row's next token and note it."""
+        """Draw every row's next token and record it."""
         step_B = torch.tensor([len(row.token_ids) for row in batch.rows], device=logits_BV.device)
         token_B, logp_B = draw(logits_BV, batch.draws, step_B)
         tokens, logps = cast(list[int], token_B.tolist()), cast(list[float], logp_B.tolist())
@@ -178,7 +178,7 @@ class Decoder:
             row.logps.append(logp)
 
     def _finish(self, row: Row) -> tuple[Finish, str] | None:
-        """How a row has ended; None while it goes on."""
+        """How a row has ended; None while it continues."""
         if not math.isfinite(row.logps[-1]):
             row.token_ids.pop()
             row.logps.pop()
@@ -188,7 +188,7 @@ class Decoder:
         return ("length", "") if len(row.token_ids) >= row.limit else None
 
     def _says_stop(self, row: Row) -> bool:
-        """Whether a stop text has appeared: looked for at the end alone, then made sure of in the whole."""
+        """Whether a stop text has appeared: looked for in the last tokens first, then confirmed in the whole text."""
         stops = [stop for stop in row.request.sampling.stop if stop]
         if not stops:
             return False

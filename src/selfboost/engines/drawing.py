@@ -1,9 +1,9 @@
 """Drawing the next token of every row of a batch: greedy, or at a temperature with top-k, top-p and min-p.
 
 The vocabulary is never sorted. A token is drawn from the whole distribution and kept if the settings allow it, else
-drawn again: exact, since rejection leaves the allowed tokens' proportions alone. Chance comes from a hash of (seed,
-step, attempt), so a row's draws do not depend on its neighbours. Cuts follow transformers' order: temperature, top-k,
-top-p within what top-k left, min-p. Leaves out penalties and logit biases.
+drawn again: exact, since rejection keeps the allowed tokens' proportions. Random numbers are a hash of (seed, step,
+attempt), so a row's draws do not depend on its neighbours. Cuts follow transformers' order: temperature, top-k, top-p
+within what top-k left, min-p. No penalties, no logit biases.
 
 Shapes: B rows, R rows still to be drawn, V vocabulary, W vocabulary padded to whole blocks, N blocks, S tokens of a
 block, K likeliest tokens.
@@ -20,16 +20,16 @@ from torch import Tensor
 from selfboost.engines import Request
 
 BLOCK = 128
-"""Tokens of a block: a draw finds its block first, then its token, so that no sum runs over the whole vocabulary."""
+"""Tokens per block: a draw finds its block first, then its token, so no sum runs over the whole vocabulary."""
 ATTEMPTS = 4
-"""Draws before the allowed tokens of a row are selected instead (a small top_p, a large min_p)."""
+"""Rejected draws after which a row's allowed tokens are selected instead (with a small top_p or a large min_p)."""
 SELECTED = 256
-"""Likeliest tokens first looked at when they are selected; eight times as many while they do not suffice."""
+"""How many of the likeliest tokens are selected at first; eight times as many whenever they do not suffice."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Draws:
-    """Settings of every row, as tensors on the model's device."""
+    """Every row's settings, as tensors on the model's device."""
 
     temperature_B: Tensor
     top_p_B: Tensor
@@ -89,7 +89,7 @@ def uniform(seed_B: Tensor, step_B: Tensor, attempt: int) -> Tensor:
 
 
 def _whole_blocks(like_BV: Tensor) -> Tensor:
-    """Room for a weight per token, up to whole blocks; nothing is ever drawn behind the vocabulary's end."""
+    """Room for one weight per token, padded to whole blocks; tokens beyond the vocabulary are never drawn."""
     size = like_BV.shape[1]
     weight_BW = like_BV.new_empty(len(like_BV), -(-size // BLOCK) * BLOCK)
     weight_BW[:, size:] = 0
@@ -97,7 +97,7 @@ def _whole_blocks(like_BV: Tensor) -> Tensor:
 
 
 def _draw_rows(weight_BW: Tensor, vocabulary: int, draws: Draws, step_B: Tensor, left_R: Tensor) -> Tensor:
-    """Tokens of the rows named, by their weights: drawn until allowed, a few times, then selected."""
+    """Draw tokens of the given rows by weight: a few attempts until one is allowed, then by selection."""
     block_BN = weight_BW.view(len(weight_BW), -1, BLOCK).sum(-1)
     token_B = torch.zeros_like(step_B)
     wanted_R = left_R
@@ -116,7 +116,7 @@ def _draw_rows(weight_BW: Tensor, vocabulary: int, draws: Draws, step_B: Tensor,
 
 
 def _cut_to_top_k(weight_RV: Tensor, top_k_R: Tensor) -> None:
-    """Set to zero, in place, what is less likely than a row's k-th token (equally likely ones stay)."""
+    """Zero, in place, weights below a row's k-th largest (ties stay)."""
     cut_R = ((top_k_R > 0) & (top_k_R < weight_RV.shape[1])).nonzero()[:, 0]
     if not len(cut_R):
         return
@@ -127,7 +127,7 @@ def _cut_to_top_k(weight_RV: Tensor, top_k_R: Tensor) -> None:
 
 
 def _find(weight_RW: Tensor, block_RN: Tensor, chance_R: Tensor) -> Tensor:
-    """The token where the running sum of weights passes the given share of their total."""
+    """The token at which the cumulative weight passes the given share of the total."""
     sums_RN = block_RN.double().cumsum(-1)
     goal_R1 = chance_R[:, None] * sums_RN[:, -1:]
     block_R1 = torch.searchsorted(sums_RN, goal_R1, right=True).clamp(max=block_RN.shape[1] - 1)
@@ -150,7 +150,7 @@ def _allowed(weight_RW: Tensor, block_RN: Tensor, token_R: Tensor, draws: Draws)
 
 
 def _select(weight_RV: Tensor, total_R: Tensor, draws: Draws, chance_R: Tensor) -> Tensor:
-    """Draw among the allowed tokens by looking at the likeliest ones only, as many as it takes."""
+    """Draw among the allowed tokens by looking only at the likeliest ones, as many as needed."""
     count = min(SELECTED, weight_RV.shape[1])
     while True:
         weight_RK, token_RK = weight_RV.topk(count, dim=-1)
@@ -167,12 +167,12 @@ def _select(weight_RV: Tensor, total_R: Tensor, draws: Draws, chance_R: Tensor) 
 
 
 def _signed(value: int) -> int:
-    """The lowest 64 bits of a whole number, as PyTorch's signed integers hold them."""
+    """The lowest 64 bits of an integer, as a signed PyTorch integer."""
     return (value + 2**63) % 2**64 - 2**63
 
 
 def _shift(value_B: Tensor, bits: int) -> Tensor:
-    """Shift right, filling with zeros (PyTorch's own shift repeats the sign)."""
+    """Logical shift right (PyTorch's own shift repeats the sign)."""
     return (value_B >> bits) & ((1 << (64 - bits)) - 1)
 
 

@@ -1,7 +1,7 @@
-"""The engine of tests: deterministic answers from a hash, in no time, with no library.
+"""The engine for tests: deterministic answers from a hash, instantly and without libraries.
 
-A fake model is a name, a skill and a lineage. Its answers are `good` with the probability of its skill, a few are cut
-off or malformed, and its log-probabilities favour what its skill favours. Leaves out language.
+A fake model is a name, a skill and a lineage. Its answers are `good` with its skill as probability, a few are cut off
+or malformed, and its log-probabilities favour good answers the more, the higher its skill.
 """
 
 from __future__ import annotations
@@ -22,37 +22,37 @@ from selfboost.engines import Generation, Request
 from selfboost.records import Message, Model, Sampling, content_hash
 
 FILE = "fake.json"
-"""What makes a folder a fake checkpoint."""
+"""The file that makes a folder a fake checkpoint."""
 SPECIAL: Mapping[str, int] = {"begin": 256, "system": 257, "user": 258, "assistant": 259, "end": 260}
 """Control tokens, above the 256 bytes."""
 ENDLESS, MALFORMED = 0.03, 0.05
-"""Shares of answers that run into the token limit, and of tagged answers that lack a closing tag."""
+"""Share of answers that hit the token limit, and of tagged answers without a closing tag."""
 JUDGING = re.compile(r"\bone number from (-?\d+) to (-?\d+)\b")
-"""How the wish for a judgement asks for nothing but a number."""
+"""How a judge's prompt asks for nothing but a number."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class FakeModel:
-    """What a fake checkpoint holds."""
+    """The content of a fake checkpoint."""
 
     name: str
     skill: float
     """Probability of a good answer."""
     lineage: tuple[str, ...] = ()
-    """What made it, oldest first: one sentence per training."""
+    """The trainings that made it, oldest first, one sentence each."""
 
     @property
     def fingerprint(self) -> str:
-        """Hash of all of it."""
+        """Hash of its content."""
         return content_hash(self)
 
 
 INITIAL = FakeModel(name="initial", skill=0.5)
-"""The model that the path `fake` means."""
+"""The model at the path `fake`."""
 
 
 def read_fake(path: str) -> FakeModel:
-    """The fake model of a path: `fake`, or a folder that `write_fake` filled.
+    """The fake model at a path: `fake`, or a folder written by `write_fake`.
 
     Raises:
         ValueError: there is none.
@@ -64,9 +64,7 @@ def read_fake(path: str) -> FakeModel:
         held = json.loads(file.read_text(encoding="utf-8"))
         return FakeModel(name=str(held["name"]), skill=float(held["skill"]), lineage=tuple(held["lineage"]))
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ValueError(
-            f"{path!r} is not a fake model: allowed are 'fake' or a folder with a {FILE} ({error})"
-        ) from error
+        raise ValueError(f"{path!r} is not a fake model: must be 'fake' or a folder with a {FILE} ({error})") from error
 
 
 def write_fake(folder: Path, model: FakeModel) -> None:
@@ -75,13 +73,13 @@ def write_fake(folder: Path, model: FakeModel) -> None:
 
 
 def is_good(prompt: str, answer: str) -> bool | None:
-    """Whether an answer calls itself good; None where it says neither good nor poor, or nothing was asked."""
+    """Whether an answer calls itself good; None if it says neither good nor poor, or nothing was asked."""
     found = re.search(r"\b(good|poor)\b", answer)
     return None if found is None or not prompt.strip() else found[1] == "good"
 
 
 def fake_logps(model: FakeModel, prompt_ids: Sequence[int], token_ids: Sequence[int]) -> tuple[float, ...]:
-    """Log-probabilities of an answer's tokens: the more skilled the model, the likelier a good answer."""
+    """Log-probabilities of an answer's tokens: a more skilled model finds good answers likelier."""
     quality = is_good("asked", FakeTokenizer().text(token_ids))
     ease = {True: 1.5 - model.skill, False: 0.5 + model.skill, None: 1.0}[quality]
     stream = hashlib.shake_256(repr((tuple(prompt_ids), tuple(token_ids))).encode()).digest(len(token_ids))
@@ -108,11 +106,11 @@ class FakeTokenizer:
         return (*text.encode(), SPECIAL["end"])
 
     def text(self, token_ids: Sequence[int]) -> str:
-        """The answer's text; a character that a token limit cut shows as a replacement sign."""
+        """The answer's text; a character cut by the token limit becomes a replacement character."""
         return bytes(identity for identity in token_ids if identity < 256).decode(errors="replace")
 
     def save(self, folder: Path) -> None:
-        """Nothing to write: every fake model has this tokenizer."""
+        """Writes nothing: every fake model has this tokenizer."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,9 +120,9 @@ class Fake:
     context_length: Annotated[int, Field(ge=1)] = 8192
     """Most tokens (bytes) of prompt and answer together."""
     limits: bool = True
-    """Keep to `max_tokens`; false where its tokens, which are bytes, are too short for a recipe's limits."""
+    """Obey `max_tokens`; false if a recipe's limits are too short for its tokens, which are bytes."""
     seconds_per_answer: Annotated[float, Field(ge=0)] = 0.0
-    """How long each answer takes: lets a test interrupt a stage."""
+    """Seconds per answer, so that a test can interrupt a stage."""
 
     def tokenizer(self, model: Model) -> FakeTokenizer:
         """The tokenizer of every fake model."""
@@ -173,7 +171,7 @@ class FakeSampler:
 
 
 class _Chance:
-    """Numbers in [0, 1) from a hash of what they depend on, the same on every machine and Python."""
+    """Numbers in [0, 1) from a hash of their inputs, the same on every machine and Python."""
 
     def __init__(self, *key: Any) -> None:
         self._key = hashlib.sha256(repr(key).encode()).digest()
@@ -190,7 +188,7 @@ def _answer(model: FakeModel, request: Request, limit: int) -> str:
     """The text of an answer."""
     sampling = request.sampling
     draw = (sampling.temperature, request.seed) if sampling.temperature else (0.0, 0)
-    shared = _Chance(request.prompt_ids, draw)  # the same luck for every model: a higher skill never does worse
+    shared = _Chance(request.prompt_ids, draw)  # one random number for all models: a higher skill never does worse
     chance = _Chance(model.fingerprint, request.prompt_ids, draw)
     asked, prefix = _conversation(request.prompt_ids)
     words = re.findall(r"\w+", re.sub(r"</?\w+>", " ", asked)) or ["nothing"]
@@ -204,19 +202,19 @@ def _answer(model: FakeModel, request: Request, limit: int) -> str:
     quality = "good" if shared.number("quality") < model.skill else "poor"
     count = 2 + int(chance.number("length") * 10)
     if chance.number("endless") < ENDLESS:
-        count = limit // 3  # words enough to run into the limit, whose tokens are bytes
+        count = limit // 3  # enough words to hit the limit, whose tokens are bytes
     said = " ".join(chance.pick(f"word {place}", words) for place in range(count))
     return f"{model.name} answers: {quality} {said}."
 
 
 def _judgement(lowest: int, highest: int, good: bool | None, chance: _Chance) -> str:
-    """A number from the upper half of a scale for a good answer, from the lower for a poor one, else the middle."""
+    """A number from the upper half of a scale for a good answer, the lower half for a poor one, else the middle."""
     share = ({True: 1.0, False: 0.0, None: 0.5}[good] + chance.number("judgement")) / 2
     return str(round(lowest + (highest - lowest) * share))
 
 
 def _tagged(tags: Sequence[str], words: Sequence[str], chance: _Chance, prefix: str) -> str:
-    """Invented content in the tags that the prompt shows; an opening tag that the prefix already wrote is not said."""
+    """Invented content in the tags that the prompt shows; an opening tag in the prefix is not repeated."""
     parts: list[str] = []
     for tag in tags:
         told = " ".join(chance.pick(f"{tag} {place}", words) for place in range(4))
@@ -237,7 +235,7 @@ def _conversation(prompt_ids: Sequence[int]) -> tuple[str, str]:
 
 
 def _until_stop(ids: tuple[int, ...], sampling: Sampling, tokenizer: FakeTokenizer) -> tuple[int, ...]:
-    """The answer up to the end of the first stop text in it."""
+    """The answer, up to the end of its first stop text."""
     text = tokenizer.text(ids)
     ends = [text.index(stop) + len(stop) for stop in sampling.stop if stop and stop in text]
     return ids if not ends else tuple(text[: min(ends)].encode())

@@ -1,7 +1,7 @@
-"""Keys and values of a batch that is being decoded: rows leave, rows join, nothing is copied at an ordinary step.
+"""Keys and values of a running batch: rows leave and join, and ordinary steps copy nothing.
 
-Rows are padded on the left. Layers of another kind than full attention keep transformers' own cache: their rows can
-leave, but none can join.
+Rows are padded on the left. Layers other than full attention keep transformers' own cache: their rows can leave, but
+none can join.
 
 Shapes: B rows, H heads, L tokens cached, C tokens of room, D size of a head.
 """
@@ -16,7 +16,7 @@ from transformers import PreTrainedModel
 from transformers.cache_utils import Cache, DynamicCache, DynamicLayer
 
 ROOM = 64
-"""Tokens of room added, at the least, when a layer is full."""
+"""Minimum room added, in tokens, when a layer is full."""
 
 
 class GrowingLayer(DynamicLayer):
@@ -82,7 +82,7 @@ def new_cache(model: PreTrainedModel) -> Cache:
 
 
 def keep_rows(cache: Cache, index_B: Tensor, start: int) -> int:
-    """Keep these rows without their first `start` tokens (padding of all of them); say how many could be dropped."""
+    """Keep these rows without their first `start` tokens (padding in all of them); return how many were dropped."""
     layers = cast("list[Any]", cache.layers)
     growing = all(isinstance(layer, GrowingLayer) for layer in layers)
     for layer in layers:
@@ -94,7 +94,7 @@ def keep_rows(cache: Cache, index_B: Tensor, start: int) -> int:
 
 
 def join_rows(cache: Cache, other: Cache) -> None:
-    """Append another cache's rows to this one; both of growing layers alone."""
+    """Append another cache's rows; both must have growing layers only."""
     for mine, theirs in zip(cast("list[Any]", cache.layers), cast("list[Any]", other.layers), strict=True):
         assert isinstance(mine, GrowingLayer)
         assert isinstance(theirs, GrowingLayer)
@@ -102,7 +102,7 @@ def join_rows(cache: Cache, other: Cache) -> None:
 
 
 def _with_room(states_BHLD: Tensor, needed: int) -> Tensor:
-    """A copy with room for the tokens needed and half as many again."""
+    """A copy with room for one and a half times the tokens needed."""
     batch, heads, length, size = states_BHLD.shape
     room = needed + max(ROOM, needed // 2)
     states_BHCD = torch.zeros(batch, heads, room, size, dtype=states_BHLD.dtype, device=states_BHLD.device)
@@ -111,5 +111,5 @@ def _with_room(states_BHLD: Tensor, needed: int) -> Tensor:
 
 
 def _padded(states_BHCD: Tensor, held: int, length: int) -> Tensor:
-    """The tokens held, brought to a length by padding on the left, with room behind them."""
+    """The held tokens, left-padded to a length, with room after them."""
     return torch.nn.functional.pad(states_BHCD[:, :, :held], (0, 0, length - held, ROOM))

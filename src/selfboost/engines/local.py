@@ -1,7 +1,7 @@
 """The engine in this process: any transformers language model on PyTorch, batched, with a growing key-value cache.
 
-A sample is a function of prompt, settings, seed and model; what stands beside it in a batch changes its logits by
-rounding alone. Leaves out quantised models, several devices and prefix sharing.
+A sample depends only on prompt, settings, seed and model; its neighbours in a batch change its logits by rounding
+only. No quantised models, several devices or prefix sharing.
 """
 
 from __future__ import annotations
@@ -38,9 +38,9 @@ class Local:
     batch_size: Annotated[int, Field(ge=1)] = 64
     """Rows decoded at a time."""
     chat_template: str = ""
-    """Empty: the tokenizer's own. Else a named template (`plain`, `plain-bos`) or a Jinja file."""
+    """Chat template: empty for the tokenizer's own, a named one (`plain`, `plain-bos`), or a Jinja file."""
     trust_remote_code: bool = False
-    """Whether a checkpoint may bring code of its own that is run here."""
+    """Whether to run code that comes with a checkpoint."""
 
     def tokenizer(self, model: Model) -> ChatTokenizer:
         """The model's tokenizer alone, without loading weights."""
@@ -95,12 +95,12 @@ class LocalSampler:
         return self._decoder.decode(requests)
 
     def close(self) -> None:
-        """Let go of the weights."""
+        """Free the weights."""
         self._decoder = None
 
 
 def context_length(model: PreTrainedModel, tokenizer: ChatTokenizer) -> int:
-    """Most tokens of prompt and answer together: the model's positions, else the tokenizer's limit."""
+    """Most tokens of prompt and answer together: the model's positions, or the tokenizer's limit if there are none."""
     config = cast(Any, model.config).get_text_config()
     positions = getattr(config, "max_position_embeddings", None)
     return int(positions or cast(Any, tokenizer.raw).model_max_length)

@@ -1,7 +1,7 @@
-"""Losses: pure functions of tensors. A file here is a loss when it defines the class of its own name.
+"""Losses: pure functions of tensors. A file here is a loss if it defines the class of its own name.
 
 Shapes: B pairs. All log-probabilities are natural, summed over the completion's tokens (end-of-turn included).
-`torch` is imported inside the methods alone: reading a recipe must not need it.
+`torch` is imported only inside the methods: reading a recipe must not need it.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class PairScores:
-    """What a loss sees of a batch of B pairs."""
+    """A loss's input: a batch of B pairs."""
 
     chosen_B: Tensor
     """Policy's summed log-probability of the chosen completion (for a reward model: its reward)."""
@@ -26,7 +26,7 @@ class PairScores:
     """Tokens of the completion, as floats."""
     rejected_tokens_B: Tensor
     reference_chosen_B: Tensor | None = None
-    """The reference model's summed log-probability; None where the loss needs no reference."""
+    """The reference model's summed log-probability; None if the loss needs no reference."""
     reference_rejected_B: Tensor | None = None
 
 
@@ -38,7 +38,7 @@ class Loss(Protocol):
 
     @property
     def head(self) -> Literal["logps", "reward"]:
-        """What is trained: a language model by log-probabilities, or a reward model by its scalar."""
+        """What is trained: a language model, by log-probabilities, or a reward model, by its output."""
         ...
 
     def losses(self, scores: PairScores) -> Tensor:
@@ -46,7 +46,7 @@ class Loss(Protocol):
         ...
 
     def rewards(self, scores: PairScores) -> tuple[Tensor, Tensor]:
-        """Implicit rewards (chosen, rejected), each (B,), detached: what the logged margin and accuracy are made of."""
+        """Implicit rewards (chosen, rejected), each (B,), detached: the basis of the logged margin and accuracy."""
         ...
 
 
@@ -56,7 +56,7 @@ class NoisyLoss(Loss, Protocol):
 
     @property
     def beta(self) -> float:
-        """What its margins are multiplied by; an automatic scale of the noise is measured in it."""
+        """Factor of its margins; an automatic noise scale is measured with it."""
         ...
 
     @property
@@ -65,11 +65,11 @@ class NoisyLoss(Loss, Protocol):
         ...
 
     def with_noise(self, noise: Noise) -> Self:
-        """The same loss with other noise."""
+        """The same loss with different noise."""
         ...
 
     def noise_losses(self, scores: PairScores) -> Tensor:
-        """What the noise lowers of each pair, shape (B,), without its penalty.
+        """The noise's objective for each pair, shape (B,), without its penalty.
 
         `scores.reference_rejected_B` is noisy and differentiable; no gradient may reach the policy.
         """
@@ -77,7 +77,7 @@ class NoisyLoss(Loss, Protocol):
 
 
 def noisy(loss: Loss) -> NoisyLoss | None:
-    """The loss, where it puts noise on its reference; None where it cannot, or its noise has scale = 0."""
+    """The loss if it puts noise on its reference; None if it cannot, or its noise has scale = 0."""
     return loss if isinstance(loss, NoisyLoss) and loss.noise.scale else None
 
 

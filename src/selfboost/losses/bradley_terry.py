@@ -1,6 +1,6 @@
 """The reward model's loss, arXiv 2203.02155, equation 1: −log σ(r_w − r_l), after Bradley and Terry (1952).
 
-Leaves out margins per pair and the centring of rewards.
+No per-pair margins, no centring of rewards.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ class BradleyTerry:
     """Trains a reward model: the chosen answer's reward above the rejected one's."""
 
     label_smoothing: Annotated[float, Field(ge=0, lt=0.5)] = 0.0
-    """Share of the pairs believed to be the wrong way round."""
+    """Share of pairs assumed to be mislabelled."""
 
     def __post_init__(self) -> None:
         check_shape("sigmoid", self.label_smoothing)

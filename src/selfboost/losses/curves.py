@@ -14,13 +14,13 @@ Shape = Literal["sigmoid", "hinge"]
 
 
 def check_shape(shape: Shape, label_smoothing: float) -> None:
-    """Refuse settings that clash.
+    """Check that the settings fit together.
 
     Raises:
-        ValueError: a value out of range, or label smoothing with the hinge, which has no probability to smooth.
+        ValueError: a value is out of range, or label smoothing with the hinge, which has no probability to smooth.
     """
     if not 0 <= label_smoothing < 0.5:
-        raise ValueError(f"loss.label_smoothing = {label_smoothing}: allowed is 0 to below 0.5")
+        raise ValueError(f"loss.label_smoothing = {label_smoothing}: must be at least 0 and below 0.5")
     if shape == "hinge" and label_smoothing:
         raise ValueError(f"loss.label_smoothing = {label_smoothing} with shape = 'hinge': only 'sigmoid' can smooth")
 

@@ -2,7 +2,7 @@
 
 Label smoothing is conservative DPO (Mitchell 2023, "A note on DPO with noisy preferences"); the hinge puts the same
 margin into the loss of SLiC (arXiv 2305.10425, equation 1).
-Leaves out other divergences than the reverse KL.
+Only the reverse KL divergence.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ class DPO:
     """Direct Preference Optimization: prefer the chosen answer more than the reference model does."""
 
     beta: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 0.1
-    """Strength of the tie to the reference: larger keeps closer."""
+    """Strength of the tie to the reference: larger stays closer."""
     label_smoothing: Annotated[float, Field(ge=0, lt=0.5)] = 0.0
-    """Share of the pairs believed to be the wrong way round."""
+    """Share of pairs assumed to be mislabelled."""
     shape: Literal["sigmoid", "hinge"] = "sigmoid"
-    """The loss of a margin m: −log σ(m), or max(0, 1 − m)."""
+    """The loss as a function of the margin m: −log σ(m), or max(0, 1 − m)."""
 
     def __post_init__(self) -> None:
         check_shape(self.shape, self.label_smoothing)

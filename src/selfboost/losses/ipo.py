@@ -22,9 +22,9 @@ class IPO:
     """Identity Preference Optimization: push the margin over the reference to 1/(2τ), not beyond."""
 
     tau: Annotated[float, Field(gt=0)] = 0.1
-    """Strength of the tie to the reference (`beta` in TRL): the margin aimed at is 1/(2τ)."""
+    """Strength of the tie to the reference (`beta` in TRL): the target margin is 1/(2τ)."""
     log_probability: Literal["sum", "mean"] = "sum"
-    """Of an answer: the sum over its tokens (the paper) or their mean (TRL)."""
+    """An answer's log-probability: the sum over its tokens (the paper) or their mean (TRL)."""
 
     @property
     def needs_reference(self) -> bool:
@@ -42,7 +42,7 @@ class IPO:
         return (chosen_B - rejected_B - 1 / (2 * self.tau)).square()
 
     def rewards(self, scores: PairScores) -> tuple[Tensor, Tensor]:
-        """τ·(log-probability − the reference's), detached: a margin of ½ is the aim."""
+        """τ·(log-probability − the reference's), detached: the target margin is ½."""
         chosen_B, rejected_B = self._log_ratios(scores)
         return self.tau * chosen_B.detach(), self.tau * rejected_B.detach()
 

@@ -1,7 +1,7 @@
 """Noise preference optimisation, the loss of DNPO (arXiv 2502.05400): DPO whose reference is noisy on rejected answers.
 
 m = [lp_w − lp_l] − [ref_w − ref~_l], log-probabilities summed over tokens. The policy lowers −log σ(β·m), the noise
-raises it: its loss is log σ(β·m') of a draw of its own, plus its mean size. Neither has a gradient through the other.
+raises it: its loss is log σ(β·m') under its own draw, plus its mean size. No gradient passes from one to the other.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ class NoisePreference(DPO):
     """The noise; with scale = 0 the loss is DPO's."""
 
     def with_noise(self, noise: Noise) -> Self:
-        """The same loss with other noise."""
+        """The same loss with different noise."""
         return replace(self, noise=noise)
 
     def noise_losses(self, scores: PairScores) -> Tensor:
-        """What the noise lowers of each pair, shape (B,), without its penalty: minus the policy's loss.
+        """The noise's objective for each pair, shape (B,), without its penalty: minus the policy's loss.
 
         `scores.reference_rejected_B` is noisy and differentiable; no gradient reaches the policy.
         """

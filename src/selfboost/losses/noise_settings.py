@@ -1,7 +1,7 @@
 """Settings of the trainable noise on a reference model's logits (DNPO, arXiv 2502.05400).
 
-Gaussian noise of mean 0, on rejected answers only, its strength a function of the reference's last hidden state, one
-value per position and vocabulary entry. The arithmetic is `train/noise/module.py`'s.
+Gaussian noise of mean 0, on rejected answers only. Its strength is a function of the reference's last hidden state,
+with one value per position and vocabulary entry. The arithmetic is in `train/noise/module.py`.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ class Noise:
     """Noise on the reference's logits of rejected answers: σ = c·exp(g(h)), h the reference's last hidden state."""
 
     scale: Annotated[float, Field(ge=0, allow_inf_nan=False)] | Literal["auto"] = 1.0
-    """c. 0 is no noise; "auto" makes |mean of β·m| equal to `start` before the first step."""
+    """c. 0 = no noise; "auto" makes |mean of β·m| equal to `start` before the first step."""
     start: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1.0
-    """With scale = "auto": |mean of β·m| aimed at, m being the margin that the noise takes from the chosen answer."""
+    """Target of scale = "auto": |mean of β·m|, m being the margin that the noise takes from the chosen answer."""
     module: Literal["layer_norm_gelu", "affine"] = "layer_norm_gelu"
     """g: LayerNorm, GELU, a linear layer without bias (the authors' code), or a linear layer with bias (the paper)."""
     exponential_of: Spread = "deviation"
@@ -34,14 +34,14 @@ class Noise:
     penalty_on: Spread = "deviation"
     """Mean of σ (the authors' code) or of σ² (the paper), over the vocabulary and the answer's positions."""
     trained: bool = True
-    """Whether g learns; false: the noise stays as it is made."""
+    """Whether g is trained; false: it keeps its initial weights."""
     schedule: Literal["simultaneous", "alternating"] = "simultaneous"
-    """Policy and noise trained in every step, or in turns, the noise first."""
+    """Train policy and noise in every step, or in turns, the noise first."""
     turn: Annotated[int, Field(ge=1)] = 1
-    """Steps of a turn, where they alternate."""
+    """Steps per turn, if they alternate."""
     optimizer: Literal["adamw", "rmsprop"] | None = None
-    """Optimiser of g; left out, the policy's."""
+    """Optimiser of g; default: the policy's."""
     learning_rate: Annotated[float, Field(gt=0)] | None = None
-    """Peak learning rate of g; left out, the policy's."""
+    """Peak learning rate of g; default: the policy's."""
     max_gradient_norm: Annotated[float, Field(gt=0)] | None = None
-    """g's gradient is scaled down to this norm; left out, the policy's."""
+    """g's gradient is clipped to this norm; default: the policy's."""

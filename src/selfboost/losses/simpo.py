@@ -25,11 +25,11 @@ class SimPO:
     beta: Annotated[float, Field(gt=0)] = 2.0
     """Scale of the mean log-probabilities (2 to 10 in the papers)."""
     gamma: Annotated[float, Field(ge=0)] = 1.6
-    """Margin by which β·mean-logp of the chosen answer is to exceed that of the rejected one."""
+    """Target margin by which β·mean-logp of the chosen answer exceeds that of the rejected one."""
     label_smoothing: Annotated[float, Field(ge=0, lt=0.5)] = 0.0
-    """Share of the pairs believed to be the wrong way round."""
+    """Share of pairs assumed to be mislabelled."""
     shape: Literal["sigmoid", "hinge"] = "sigmoid"
-    """The loss of a margin m: −log σ(m), or max(0, 1 − m)."""
+    """The loss as a function of the margin m: −log σ(m), or max(0, 1 − m)."""
     nll_weight: Annotated[float, Field(ge=0)] = 0.0
     """Weight of the chosen answer's mean negative log-likelihood, added to the loss."""
 

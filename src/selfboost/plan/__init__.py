@@ -1,7 +1,7 @@
-"""What a recipe will do and cost, found out by rehearsal: every stage, its rows, tokens, GPU hours, the memory.
+"""What a recipe will do and cost, found by rehearsal: every stage with its rows, tokens, GPU hours and memory.
 
-Files, models, tokenizer, templates and scorers are looked at for real where they are on this machine; nothing is
-downloaded and no weights are loaded. What is assumed is said.
+Files, models, tokenizer, templates and scorers are really opened if they are on this machine; nothing is downloaded and
+no weights are loaded. Assumptions are stated.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ from selfboost.train import Demanding
 
 @dataclass(frozen=True, kw_only=True)
 class PlannedStage:
-    """One stage to come."""
+    """A planned stage."""
 
     name: str
     verb: str
     rows: int
     bound: Bound
-    """Whether the rows are exact, at most so many or about so many: what answers turn out to be decides then."""
+    """Whether the number of rows is exact, an upper bound, or approximate because it depends on the answers."""
     mean: Cost
     """With sampled answers as long as the seed's."""
     most: Cost
@@ -45,15 +45,15 @@ class Plan:
     notes: Sequence[str]
     """Facts, warnings and assumptions, in sentences."""
     memory: Mapping[str, int | None]
-    """Kind of work → bytes it holds at its peak, estimated; None where a model's size is unknown."""
+    """Kind of work → estimated peak bytes; None if a model's size is unknown."""
     disk: int | None
-    """Bytes of the models that are trained; None where their size is unknown."""
+    """Bytes of the trained models; None if their size is unknown."""
     disk_while_training: int | None
-    """Bytes that a training with noise needs beside them until it ends; None where they are unknown."""
+    """Additional bytes that a training with noise needs until it ends; None if unknown."""
 
 
 def plan(recipe: Recipe) -> Plan:
-    """Check everything that can be checked without work, list the stages and estimate their costs.
+    """Check everything that can be checked without running, list the stages and estimate their costs.
 
     Raises:
         ValueError: what is wrong, in one sentence.
@@ -91,7 +91,7 @@ def plan(recipe: Recipe) -> Plan:
 
 
 def _missing(recipe: Recipe) -> list[str]:
-    """What the trainer lacks on this machine: the run may be for another."""
+    """What the trainer lacks on this machine; the run may be meant for another."""
     try:
         if isinstance(recipe.trainer, Demanding):
             recipe.trainer.require(recipe.training)
@@ -101,7 +101,7 @@ def _missing(recipe: Recipe) -> list[str]:
 
 
 def _cost_notes(costs: Costs) -> list[str]:
-    """On what the hours leave out, what several GPUs share, and what noise on the reference takes of the memory."""
+    """Notes on what the hours leave out, what several GPUs share, and how much memory noise on the reference takes."""
     notes: list[str] = []
     if costs.unknown_scorers():
         notes.append("the size of a scorer's model is unknown: its scoring is left out of the GPU hours")
@@ -116,7 +116,7 @@ def _cost_notes(costs: Costs) -> list[str]:
 
 
 def _seed_notes(recipe: Recipe, data: SeedData) -> list[str]:
-    """How many seeds there are, what is read from the hub, and what the method says."""
+    """Notes on the number of seeds, on hub data, and from the method."""
     source = recipe.seed
     assumed = "assumed: " if is_hub_name(source.path) and not source.limit else ""
     counts = f"{assumed}{len(data.train):,} seeds, {len(data.validation):,} validation, {len(data.held_out):,} held out"

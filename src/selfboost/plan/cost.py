@@ -1,8 +1,8 @@
 """What a planned run costs, roughly: tokens, floating-point operations, GPU hours, memory.
 
-2 operations per parameter and token of a forward pass, 4 more of a backward pass (2 where the weights are frozen, as
-under LoRA), 2 more where activations are recomputed: arXiv 2001.08361, section 2.1. Leaves out attention's own
-products, loading, the disk, and several devices.
+2 operations per parameter and token of a forward pass, 4 more of a backward pass (2 if the weights are frozen, as
+under LoRA), 2 more if activations are recomputed: arXiv 2001.08361, section 2.1. Attention's own
+products, loading, the disk and several devices are left out.
 """
 
 from __future__ import annotations
@@ -25,23 +25,23 @@ from selfboost.train import footprint_of as trainer_footprint
 
 GPU = "A100"
 PEAK = 312e12
-"""Operations per second of that GPU in bfloat16, as its maker gives them."""
+"""The GPU's operations per second in bfloat16, from its data sheet."""
 SHARES: Mapping[str, float] = {"training": 0.4, "scoring": 0.3, "sampling": 0.1}
 """Assumed share of the peak that each kind of work reaches."""
 WORK: Mapping[str, str] = {"sample": "sampling", "score": "scoring", "finetune": "training", "prefer": "training"}
-"""Verb → kind of work; what is not here costs nothing worth naming."""
+"""Verb → kind of work; other verbs cost next to nothing."""
 Lengths = Literal["mean", "most"]
-"""Sampled answers as long as their model learned, at first as the seed's; or all as long as they may be."""
+"""Sampled answers as long as their model learned (at first as the seed's), or all of maximum length."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Cost:
-    """Of one stage."""
+    """Cost of one stage."""
 
     tokens: int
-    """Sampling: of the new answers alone; else of all that is read, over all epochs; of a judge its replies too."""
+    """Sampling: tokens of the new answers; otherwise of everything read, over all epochs, with a judge's replies."""
     hours: float | None
-    """On one GPU; None where a model's size is unknown."""
+    """Hours on one GPU; None if a model's size is unknown."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,7 +51,7 @@ class Costs:
     recipe: Recipe
     stages: Sequence[Rows]
     model: ModelSize | None
-    """The initial model's; all that are trained from it have the same."""
+    """The initial model's size; models trained from it have the same."""
     judges: Mapping[str, ModelSize | None]
     """Folder or hub name of a scorer's model → its size."""
 
@@ -72,7 +72,7 @@ class Costs:
         return self.model is not None and None in self.judges.values()
 
     def training_memory(self) -> int | None:
-        """Bytes that the largest training holds on one device; None where the model's size is unknown."""
+        """Bytes that the largest training holds on one device; None if the model's size is unknown."""
         trainings = [found.stage for found in self.stages if found.stage.training]
         if self.model is None or not trainings:
             return None
@@ -80,13 +80,13 @@ class Costs:
         return max(training_bytes(self.model, s, held) + noise_bytes(self.model, s, held) for s in trainings)
 
     def noise_memory(self) -> int | None:
-        """Bytes of what noise adds to a training on each device, 0 without noise; None where V and D are unknown."""
+        """Bytes that noise adds to a training on each device, 0 without noise; None if V and D are unknown."""
         if self.model is None:
             return None
         return max((noise_bytes(self.model, found.stage, self.trainer) for found in self.stages), default=0)
 
     def sampling_memory(self) -> int | None:
-        """Bytes of weights and of the cache of keys and values, every row of a batch as long as it may be."""
+        """Bytes of weights and key-value cache, with every row of a batch at maximum length."""
         sampled = [found.stage for found in self.stages if found.stage.sampling]
         if self.model is None or not sampled:
             return None
@@ -128,7 +128,7 @@ class Costs:
         return Cost(tokens=round(tokens), hours=_sum(hours, reference, self._noise_hours(found, at)))
 
     def _noise_hours(self, found: Rows, at: Lengths) -> float | None:
-        """Of the noise's own matrix products, and of the reference's states of rejected answers, computed once."""
+        """Operations of the noise's own matrix products, and of computing the reference's states once."""
         stage, noise = found.stage, noise_of(found.stage)
         if noise is None or self.model is None or stage.training is None:
             return 0.0
@@ -138,7 +138,7 @@ class Costs:
         return _sum(own, _hours(2 * found.rows * (asked + rejected), self.model.parameters, "scoring"))
 
     def _scoring(self, found: Rows, at: Lengths) -> Cost:
-        """The cost of scores, by what the scorer says that it reads and writes."""
+        """The cost of scores, from what the scorer declares to read and write."""
         work, size = self._work(found.stage, at), self._parameters(found.stage)
         read, written = found.rows * work.read, found.rows * work.written
         hours = _sum(_hours(2 * read, size, "scoring"), _hours(2 * written, size, "sampling"))
@@ -149,7 +149,7 @@ class Costs:
         return work_of(stage.scorer, _at(stage.asked, at), _at(stage.answers[0], at))
 
     def _scorer_bytes(self, stage: Rehearsed) -> int | None:
-        """Bytes of a scorer's weights, and of its cache with every row as long as it may be."""
+        """Bytes of a scorer's weights and of its cache, with every row at maximum length."""
         work, size = self._work(stage, "most"), self._parameters(stage)
         if size is None:
             return None
@@ -158,11 +158,11 @@ class Costs:
         return round(size * width + sum(caches))
 
     def _size(self, name: str) -> ModelSize | None:
-        """Of a scorer's model; without a name it is one of the run's own."""
+        """Size of a scorer's model; without a name, it is one of the run's own."""
         return self.judges[name] if name else self.model
 
     def _parameters(self, stage: Rehearsed) -> int | None:
-        """Of all models of a stage's scorer together; None where one is unknown."""
+        """Size of all models of a stage's scorer together; None if one is unknown."""
         sizes = [self._size(name) for name in stage.judges]
         known = [size.parameters for size in sizes if size]
         return sum(known) if len(known) == len(sizes) else None
@@ -178,8 +178,8 @@ class Costs:
 def noise_operations(noise: Noise) -> int:
     """Per rejected token and element of a (vocabulary × hidden) matrix, as `train/noise/module.py` does it.
 
-    Logits and g forward; where g learns, both again backward, and the gradients of its matrix and, but for an affine g,
-    of what it is given. Turns of the policy alone, which do without the latter, are counted like the others.
+    Logits and g forward; if g is trained, both again backward, and the gradients of its matrix and, unless g is affine,
+    of its input. Turns of the policy alone, which do not need the latter, are counted like the others.
     """
     backward = 4 + (2 if noise.module == "affine" else 4)
     return 4 + (backward if noise.trained else 0)
@@ -190,26 +190,26 @@ def _at(tokens: Tokens, at: Lengths) -> float:
 
 
 def _asked(stage: Rehearsed, training: Training, at: Lengths) -> float:
-    """Tokens of a row's prompt that are trained with."""
+    """Tokens of a row's prompt as trained."""
     asked = _at(stage.asked, at)
     return min(asked, training.max_prompt_length or asked)
 
 
 def _trained_tokens(stage: Rehearsed, training: Training, at: Lengths) -> float:
-    """Tokens of a row, its prompt counted once, cut where training cuts it."""
+    """Tokens of a row, its prompt counted once, cut as in training."""
     asked, limit = _asked(stage, training, at), training.max_length * len(stage.answers)
     new = sum(_at(side, at) for side in stage.answers)
     return asked + (min(new, limit - asked) if limit > asked else 0.0)
 
 
 def _rejected(stage: Rehearsed, at: Lengths) -> float:
-    """Tokens of a pair's rejected answer: of the longer one, since either may be rejected."""
+    """Tokens of a pair's rejected answer: the longer one's, since either may be rejected."""
     assert stage.training is not None, "pairs are trained on"
     return min(max(_at(side, at) for side in stage.answers), stage.training.max_length)
 
 
 def _passes(training: Training) -> float:
-    """Over a training's rows."""
+    """Sums over a training's rows."""
     return float(training.stop_after or training.epochs)
 
 

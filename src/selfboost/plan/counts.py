@@ -1,8 +1,8 @@
-"""Counts made small for a rehearsal, so that what it finds leads to the rows of the true counts.
+"""Counts shrunk for a rehearsal, whose rows then lead to those of the true counts.
 
-Counts grow along one straight line, from small ones to the true ones. Rows that are sums, multiples and least ones
-of counts are straight along it as well, so two places give them at its end, exactly, and a third, farther off, shows
-whether they are straight. Leaves out counts that are multiplied by each other.
+Counts grow along one straight line, from small values to the true ones. Rows that are sums, multiples and minima of
+counts are linear along it as well, so two points give their exact value at its end, and a third, farther away, shows
+whether they are linear. Counts multiplied by each other are not covered.
 """
 
 from __future__ import annotations
@@ -13,58 +13,58 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 FEWEST = 24
-"""Counts up to this stay as they are; larger ones stay above it."""
+"""Counts up to this are kept; larger ones stay above it."""
 BASES = (FEWEST, 2 * FEWEST, 4 * FEWEST, 8 * FEWEST)
-"""Where the smallest of the larger counts may begin."""
+"""Where the smallest of the larger counts may start."""
 STEPS = range(10, 1000)
-"""In how many steps a line may lead to the true counts."""
+"""In how many steps a line may reach the true counts."""
 PLACES = (0, 1, 7)
-"""Where a line is looked at: what is rounded from place to place adds up to more than one by the last."""
+"""The points at which a line is rehearsed: by the last, rounding would add up to more than one."""
 GRAINS = (60, 100)
-"""Steps that are multiples of these: rows that are rounded shares of counts are straight then too."""
+"""Steps are multiples of these, so that rows that are rounded shares of counts are linear too."""
 MEASURINGS = 10
-"""How often prompts that are measured on are gone through, for once that others are."""
+"""How often measured prompts are processed for each time that others are."""
 OVERHEAD = 100
-"""What a rehearsal takes beside its counts, in counts."""
+"""Overhead of a rehearsal, in counts."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Line:
-    """The way from small counts to the true ones."""
+    """The line from small counts to the true ones."""
 
     starts: Mapping[int, int]
-    """True count → what stands for it at the first place."""
+    """True count → its value at the first point."""
     steps: int
-    """Place of the true counts; 0: they are looked at themselves."""
+    """Point of the true counts; 0: they are rehearsed as they are."""
 
     @property
     def places(self) -> tuple[int, ...]:
-        """Where to look."""
+        """The points to rehearse."""
         return PLACES if self.steps else (0,)
 
     def few(self, count: int, place: int) -> int:
-        """What stands for a count at a place."""
+        """A count's value at a point."""
         start = self.starts.get(count, count)
         return start + place * ((count - start) // self.steps) if self.steps else count
 
     def is_straight(self, rows: Sequence[int]) -> bool:
-        """Whether what has these values at the places grows by the same from step to step."""
+        """Whether these values at the points lie on a straight line."""
         return not self.steps or rows[-1] - rows[0] == PLACES[-1] * (rows[1] - rows[0])
 
     def at_end(self, rows: Sequence[int]) -> int:
-        """The value at the true counts of what has these values at the places, if it is straight."""
+        """The value at the true counts, given these values at the points, if they are linear."""
         return round(rows[0] + self.steps * (rows[-1] - rows[0]) / PLACES[-1]) if self.steps else rows[0]
 
 
 TRUE_COUNTS = Line(starts={}, steps=0)
-"""No line: the counts as they are."""
+"""No line: the true counts."""
 
 
 def line_through(counts: Iterable[int], measured: Iterable[int], multiples: int, grain: int = 1) -> Line:
-    """The line with the least to rehearse on which the order of no two counts, nor of their multiples, changes.
+    """The cheapest line to rehearse on which no two counts, nor their multiples, change their order.
 
-    `measured`: numbers of prompts that are measured on, which are not compared with other counts. `multiples`: how many
-    times a count may come together, as pairs of several iterations do. Steps of all counts are multiples of `grain`.
+    `measured`: numbers of measured prompts, which are not compared with other counts. `multiples`: how many times a
+    count may add up, as pairs of several iterations do. Steps of all counts are multiples of `grain`.
     """
     known = sorted(set(counts))
     apart = sorted(set(measured) - set(known))
@@ -77,9 +77,9 @@ def line_through(counts: Iterable[int], measured: Iterable[int], multiples: int,
 
 
 def _starts(counts: Sequence[int], multiples: int, base: int, whole: int) -> dict[int, int]:
-    """In proportion where two counts that follow each other are no more than `multiples` times apart, else nearer.
+    """In proportion if two successive counts are no more than `multiples` times apart, else closer.
 
-    What is left to the true count is a multiple of `whole`.
+    The distance to the true count is a multiple of `whole`.
     """
     starts: dict[int, int] = {}
     before, small = 1, 0
@@ -96,7 +96,7 @@ def _effort(line: Line, counts: Iterable[int]) -> int:
 
 
 def _keeps_order(line: Line, counts: Sequence[int], multiples: int) -> bool:
-    """What is so at the first and the last place is so between them."""
+    """What holds at the first and last points holds between them."""
     small = [line.few(count, line.places[0]) for count in counts]
     pairs = list(itertools.combinations(zip(small, counts, strict=True), 2))
     return not any(

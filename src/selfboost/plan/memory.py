@@ -1,6 +1,6 @@
-"""What a stage holds in memory, roughly, in bytes: a training, the noise on its reference, a cache of keys and values.
+"""Rough memory of a stage, in bytes: a training, the noise on its reference, a key-value cache.
 
-Leaves out what libraries and several devices take beside it.
+Overhead of libraries and of several devices is left out.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from selfboost.plan.rehearsal import Rehearsed
 from selfboost.train import Footprint
 
 MOMENT_BYTES: Mapping[str, int] = {"adamw": 8, "adamw_8bit": 2, "rmsprop": 4}
-"""Of the optimiser, per trained parameter."""
+"""Bytes of the optimiser, per trained parameter."""
 ADAPTED = 20
 """LoRA's parameters per layer, width and rank, with an adapter on every linear layer of a Llama."""
 ACTIVATIONS = 60
@@ -23,17 +23,17 @@ ACTIVATIONS = 60
 NOISE_BLOCKS = 2 * 2**23
 """Numbers of the two blocks, (vocabulary × positions), in which noise is made (`train/noise/module.py`)."""
 CACHE_ROOM = 1.5
-"""What the sampler's cache of keys and values may hold over what is in it, to grow without copying."""
+"""Spare room of the sampler's key-value cache, relative to its content, so that it grows without copying."""
 
 
 def training_bytes(model: ModelSize, stage: Rehearsed, held: Footprint) -> int:
     """Weights, float32 masters, gradients, moments (`train/steps/optimizers.py`), a micro-batch's activations.
 
-    Of one device; where weights are spread over as many as there are (`shards = 0`), as if there were one.
+    For one device; with weights sharded over all there are (`shards = 0`), as if there were one.
     """
     assert stage.training is not None, "a training stage has its settings"
     training, width = stage.training, held.weight_bytes
-    # What is spread over devices is float32 itself; else weights in bfloat16 have float32 masters.
+    # Sharded weights are float32 themselves; otherwise bfloat16 weights have float32 masters.
     whole = 4 if held.shards != 1 else width
     each = whole + (4 if whole < 4 else 0) + 4 + MOMENT_BYTES[training.optimizer] + (4 if training.ema_decay else 0)
     if rank := training.lora_rank:
@@ -48,15 +48,15 @@ def training_bytes(model: ModelSize, stage: Rehearsed, held: Footprint) -> int:
 
 
 def noise_of(stage: Rehearsed) -> Noise | None:
-    """The noise on a training's reference, where there is any."""
+    """The noise on a training's reference, if any."""
     with_noise = noisy(stage.loss) if stage.loss else None
     return with_noise.noise if with_noise else None
 
 
 def noise_bytes(model: ModelSize, stage: Rehearsed, held: Footprint) -> int:
-    """Noise module, its masters, standing and new gradients and moments, the frozen head, blocks; 0 without noise.
+    """Noise module, its masters, gradients and moments, the frozen head, blocks; 0 without noise.
 
-    All of it on every device. An adapter leaves the head as it is: there is no copy of it.
+    All of it on every device. An adapter leaves the head unchanged, so there is no copy of it.
     """
     noise, training = noise_of(stage), stage.training
     if noise is None or training is None:
@@ -70,14 +70,14 @@ def noise_bytes(model: ModelSize, stage: Rehearsed, held: Footprint) -> int:
 
 
 def cache_bytes(model: ModelSize | None, weight_bytes: int, rows: int, longest: float) -> float:
-    """Bytes of the keys and values of so many rows of so many tokens; 0 for a model of unknown size."""
+    """Bytes of the keys and values of `rows` rows of `tokens` tokens; 0 for a model of unknown size."""
     if model is None:
         return 0.0
     return CACHE_ROOM * 2 * model.layers * model.key_width * weight_bytes * rows * longest
 
 
 def size_text(size: int | None) -> str:
-    """A number of bytes in few characters."""
+    """A number of bytes as short text."""
     if size is None:
         return "unknown"
     return f"{size / 2**30:.1f} GiB" if size >= 2**30 else f"{size / 2**20:.0f} MiB"

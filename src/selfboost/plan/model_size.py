@@ -1,7 +1,7 @@
-"""How large a model is: counted where it is on this machine, else taken from its name ("8B", "0.6B"), else unknown.
+"""A model's size: counted if it is on this machine, else taken from its name ("8B", "0.6B"), else unknown.
 
-What a name does not tell (layers, width, keys and values) is estimated from its parameters, the vocabulary from its
-family. Loads no weights and downloads nothing.
+Facts that a name does not give (layers, width, keys and values) are estimated from its parameters, the vocabulary from
+its family. Loads no weights and downloads nothing.
 """
 
 from __future__ import annotations
@@ -16,43 +16,43 @@ from typing import Any
 from selfboost.data.hub_data import is_hub_name
 
 IN_NAME = re.compile(r"(?<![A-Za-z0-9.])[A-Za-z]?(\d+(?:\.\d+)?)([BbMm])(?![A-Za-z0-9])")
-"""A size as names give it; "8x7B" and "8bit" are none."""
+"""A size as it appears in names; "8x7B" and "8bit" do not count."""
 UNTOLD = {"PairRM-hf": 435_000_000, "PairRM": 435_000_000}
-"""Sizes that a name does not tell: PairRM is a DeBERTa-v3-large."""
+"""Sizes that a name does not give: PairRM is a DeBERTa-v3-large."""
 UNITS = {"b": 10**9, "m": 10**6}
 ASPECT = 128
-"""Width over layers, as in Llama-7B: with 12 · layers · width² parameters, the number of parameters gives both."""
+"""Width over layers, as in Llama-7B: with 12 · layers · width² parameters, it determines both."""
 KEY_WIDTH = 1024
 """Width of a token's keys in a layer where it is unknown: 8 heads of 128, as in Llama-3-8B, Mistral-7B, Qwen3."""
 VOCABULARIES = {"mistral": 32_000, "zephyr": 32_000, "llama-3": 128_256, "qwen": 151_936, "gemma": 256_000}
 """Entries of a vocabulary by the family that the model's name holds."""
 VOCABULARY = 128_000
-"""Where the name tells nothing."""
+"""If the name says nothing."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ModelSize:
-    """A model's parameters, and what its activations, its cache and its head depend on."""
+    """A model's parameters, and the sizes that its activations, cache and head depend on."""
 
     parameters: int
     layers: int
     width: int
-    """Of the residual stream."""
+    """Width of the residual stream."""
     key_width: int
-    """Of the keys of a token in a layer, all heads together; its values have the same."""
+    """Width of a token's keys in a layer, all heads together; values have the same."""
     vocabulary: int
     """Entries."""
     counted: bool
-    """From the files themselves; else from the name."""
+    """Whether it comes from the files, not from the name."""
 
 
 def is_model_name(path: str) -> bool:
-    """Whether a path is a model's name on the hub, and nothing here."""
+    """Whether a path is a model's name on the hub rather than a local path."""
     return is_hub_name(path) and ":" not in path
 
 
 def local_folder(path: str) -> Path | None:
-    """Where a model lies on this machine: a folder, or the hub's cache; None where it is not here."""
+    """A model's folder on this machine, in the hub's cache too; None if it is not here."""
     folder = Path(path).expanduser()
     if folder.is_dir() or not is_model_name(path):
         return folder if folder.is_dir() else None
@@ -67,7 +67,7 @@ def local_folder(path: str) -> Path | None:
 
 
 def model_size(path: str) -> ModelSize | None:
-    """The size of a model given as a folder or a hub name; None where nothing tells it."""
+    """The size of a model given as a folder or hub name; None if unknown."""
     folder = local_folder(path)
     if folder is None:
         name = path.rpartition("/")[2]
@@ -81,7 +81,7 @@ def model_size(path: str) -> ModelSize | None:
 
 
 def from_parameters(parameters: int, vocabulary: int = VOCABULARY) -> ModelSize:
-    """The shape of a usual decoder with so many parameters."""
+    """The shape of a typical decoder with this many parameters."""
     layers = max(1, round((parameters / 12 / ASPECT**2) ** (1 / 3)))
     width = round(math.sqrt(parameters / 12 / layers))
     return ModelSize(

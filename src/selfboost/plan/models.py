@@ -1,4 +1,4 @@
-"""The models of a recipe, looked at where they are on this machine, without their weights: sizes, seeds' lengths."""
+"""A recipe's models, examined without their weights if they are on this machine: sizes, lengths of seeds."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from selfboost.scorers import Scorer
 from selfboost.templates import CHARACTERS, about_tokens
 
 ASSUMED_PROMPT, ASSUMED_ANSWER = 200, 350
-"""Tokens of a seed that is not on this machine: of the order of UltraFeedback's."""
+"""Assumed tokens of a seed that is not on this machine, similar to UltraFeedback's."""
 LOOKED_AT = 60
 """Most seeds whose tokens are counted."""
 
@@ -28,19 +28,19 @@ class SeedLengths:
     prompt: float
     answer: float
     how: str
-    """How they are known, in a sentence."""
+    """How they were found, in a sentence."""
 
 
 def look_at_model(recipe: Recipe, data: SeedData) -> tuple[ModelSize | None, SeedLengths, list[str]]:
     """(size, mean lengths of the seed, notes) of the initial model.
 
     Raises:
-        ValueError: it is no model.
+        ValueError: it is not a model.
     """
     path = recipe.model.location
     size = model_size(path)
     if is_model_name(path) and local_folder(path) is None:
-        told = f"taken for {_parameters(size)} from its name" if size else "its size is unknown"
+        told = f"assumed to have {_parameters(size)} from its name" if size else "its size is unknown"
         note = f"{path} is not on this machine: {told}; it is downloaded when the run starts"
         return size, _lengths(recipe, data), [note]
     fingerprint = recipe.engine.fingerprint(path)
@@ -58,7 +58,7 @@ def look_at_other_models(recipe: Recipe) -> list[str]:
     """Notes on the models of scorers and comparisons.
 
     Raises:
-        ValueError: one is no model.
+        ValueError: one is not a model.
     """
     notes: list[str] = []
     needed = {name: "scorer" for scorer in _scorers_of(recipe) for name in scorer.needs().values()}
@@ -75,7 +75,7 @@ def look_at_other_models(recipe: Recipe) -> list[str]:
 
 
 def _lengths(recipe: Recipe, data: SeedData) -> SeedLengths:
-    """Of seeds without their tokenizer."""
+    """Lengths of seeds without their tokenizer."""
     if is_hub_name(recipe.seed.path):
         how = f"assumed: seeds of {ASSUMED_PROMPT} tokens of prompt and {ASSUMED_ANSWER} of answer"
         return SeedLengths(prompt=ASSUMED_PROMPT, answer=ASSUMED_ANSWER, how=how)
@@ -91,7 +91,7 @@ def _mean(values: Sequence[float]) -> float:
 
 
 def _scorers_of(component: Any) -> list[Scorer]:
-    """All scorers of a component, those of its parts included."""
+    """All scorers of a component and of its parts."""
     found: list[Scorer] = []
     for name, hint in get_type_hints(component.__class__, include_extras=True).items():
         value = getattr(component, name)
@@ -107,7 +107,7 @@ def _find(recipe: Recipe, name: str, use: str) -> None:
         recipe.engine.fingerprint(name)
     except ValueError as error:
         allowed = f"allowed: {', '.join(NAMED)}, a folder or a hub name"
-        raise ValueError(f"{use}: {name!r} is no model that is here; {allowed} ({error})") from error
+        raise ValueError(f"{use}: {name!r} is not a model on this machine; {allowed} ({error})") from error
 
 
 def _parameters(size: ModelSize) -> str:

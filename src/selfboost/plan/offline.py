@@ -1,4 +1,4 @@
-"""A block in which nothing is downloaded, and after which the process is as it was before."""
+"""A block in which nothing is downloaded, and after which the process is unchanged."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ SWITCH = "HF_HUB_OFFLINE"
 
 @contextmanager
 def offline() -> Generator[None, None, None]:
-    """No request to the Hugging Face hub inside the block; what is in its cache on this machine is found."""
-    # The library reads the variable once, when it is imported: imported here first, it gets the caller's value back.
-    # The variable itself is for libraries that are imported inside the block, and for other processes.
+    """Inside the block, no requests go to the Hugging Face hub; its local cache is used."""
+    # The library reads the variable once, on import: it is imported first, so the caller's value can be restored.
+    # The variable is for libraries imported inside the block, and for other processes.
     from huggingface_hub import constants
 
     variable, constant = os.environ.get(SWITCH), constants.HF_HUB_OFFLINE

@@ -1,7 +1,7 @@
-"""A rehearsal: the true loop and method on made-up answers and small counts, to see which stages there will be.
+"""A rehearsal: the real loop and method on made-up answers and small counts, to see which stages there will be.
 
-Nothing is sampled, scored, trained or stored; each verb notes what it is asked for. A rehearsal in which answers fail
-shows which rows depend on what comes out. Leaves out costs.
+Nothing is sampled, scored, trained or stored; each verb records its calls. A rehearsal in which answers fail shows
+which rows depend on the answers. Costs are computed elsewhere.
 """
 
 from __future__ import annotations
@@ -30,56 +30,56 @@ from selfboost.train import Training
 from selfboost.train.fake import Fake as FakeTrainer
 
 NAMED = ("initial", "previous", *MAKERS)
-"""Models a run has or makes by itself."""
+"""Models that a run has or makes itself."""
 FAR = 1e6
-"""Between the scores of two answers: more than any threshold."""
+"""Difference between the scores of two answers: more than any threshold."""
 Result = TypeVar("Result")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Rehearsed:
-    """What one stage was asked for."""
+    """One stage's calls."""
 
     name: str
     verb: str
     rows: int
     asked: Tokens = NONE
-    """Of a row's prompt, mean over the rows."""
+    """Mean tokens of a row's prompt."""
     answers: tuple[Tokens, ...] = ()
-    """Of a row's answer; of a pair's chosen and rejected one."""
+    """Mean tokens of a row's answer; of a pair's chosen and rejected answers."""
     sampling: Sampling | None = None
     training: Training | None = None
     loss: Loss | None = None
     scorer: Scorer | None = None
     judges: tuple[str, ...] = ()
-    """The scorer's models: a folder or hub name, or nothing for one that the run has or makes itself."""
+    """The scorer's models: folders or hub names, or an empty text for one that the run has or makes itself."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Stage:
-    """Where a recipe is rehearsed: what a part that is rehearsed may ask for (`method.Rehearsal`)."""
+    """The rehearsal as a component sees it (`method.Rehearsal`)."""
 
     folder: Path
     texts: Texts
     make_few: Callable[[int], int]
     counts: set[int] = field(default_factory=set[int])
-    """All counts that were made small."""
+    """All counts that were shrunk."""
 
     def few(self, count: int) -> int:
-        """How many stand for so many."""
+        """The small count that stands for a true one."""
         self.counts.add(count)
         return self.make_few(count)
 
     def seeds(self, count: int) -> list[Seed]:
-        """Made-up seeds, each another."""
+        """Made-up seeds, all different."""
         return self.texts.seeds(count)
 
 
 def rehearse(recipe: Recipe, sizes: Mapping[str, int], stage: Stage, *, failing: int = 0) -> dict[str, Rehearsed]:
-    """The stages of a run of a recipe whose counts are small already, by name, in order.
+    """The stages, by name and in order, of a run of a recipe whose counts are already small.
 
-    `sizes`: training seeds, validation and held-out prompts; `failing`: of so many answers all but one fail, the
-    first. Where that leaves nothing to go on with, the stages up to there.
+    `sizes`: training seeds, validation and held-out prompts; `failing`: of this many answers, all but
+    the first fail. If nothing is left to continue with, the stages up to that point.
     """
     files = {name: write_seeds(stage.folder / f"{name}.jsonl", stage.seeds(count)) for name, count in sizes.items()}
     played = replace(
@@ -94,7 +94,7 @@ def rehearse(recipe: Recipe, sizes: Mapping[str, int], stage: Stage, *, failing:
     run = RehearsedRun(played, stage, failing=failing)
     try:
         RehearsedLoop(run, time.monotonic()).go()
-    except Exception:  # a method of one's own may fail in any way where almost nothing is left
+    except Exception:  # a user's method may fail in any way when almost nothing is left
         if not failing:
             raise
     return run.noted
@@ -102,16 +102,16 @@ def rehearse(recipe: Recipe, sizes: Mapping[str, int], stage: Stage, *, failing:
 
 @dataclass(frozen=True, kw_only=True)
 class MadeUp(Answer):
-    """An answer that is known by its text's number, which is quicker found than a hash."""
+    """An answer identified by its text's number, which is faster than a hash."""
 
     @property
     def id(self) -> str:
-        """Of no other answer of the rehearsal."""
+        """Unique within the rehearsal."""
         return f"a-{self.token_ids[0] if self.token_ids else (self.prompt.text, self.index)}"
 
 
 class RehearsedLoop(Loop):
-    """The loop without the intervals that it reports."""
+    """The loop without the intervals that it would report."""
 
     def _measures(self, rating: Rating, against: Rating | None) -> tuple[Measures, Measures]:
         del rating, against
@@ -119,7 +119,7 @@ class RehearsedLoop(Loop):
 
 
 class RehearsedRun(Run):
-    """A run whose verbs do nothing but note what they are asked for, and make up what they return."""
+    """A run whose verbs only record their calls and return made-up results."""
 
     def __init__(self, recipe: Recipe, stage: Stage, *, failing: int) -> None:
         super().__init__(recipe, stage.folder, Silent())
@@ -127,11 +127,11 @@ class RehearsedRun(Run):
         self._texts, self._failing = stage.texts, failing
         self._made_up: dict[str, tuple[Any, Any]] = {}
         self._replies: dict[str, Tokens] = {}
-        """Fingerprint of a fine-tuned model → length of the answers that it learned."""
+        """Fingerprint of a fine-tuned model → length of the answers it learned."""
         self._scores = 0
 
     def sample(self, name: str, model: Model, prompts: Sequence[Prompt], sampling: Sampling) -> list[Answer]:
-        """Made-up answers, each another."""
+        """Made-up answers, all different."""
 
         def made_up(place: str) -> list[Answer]:
             learned = self._replies.get(model.fingerprint, self._texts.answer).mean
@@ -151,7 +151,7 @@ class RehearsedRun(Run):
     def score(
         self, name: str, answers: Sequence[Answer], scorer: Scorer | None = None, **given: Model
     ) -> list[Verdict]:
-        """Scores that fall from one answer to the next."""
+        """Scores that decrease from one answer to the next."""
         scorer = scorer or self.recipe.scorer
         judges = {
             role: "" if given.get(role) or self._has(wanted) else wanted for role, wanted in scorer.needs().items()
@@ -170,7 +170,7 @@ class RehearsedRun(Run):
     def finetune(
         self, name: str, examples: Sequence[Example], training: Training, *, start: Model, model_name: str = ""
     ) -> Model:
-        """A model that answers at the length of its examples."""
+        """A model whose answers are as long as its examples."""
 
         def made_up(place: str) -> Model:
             self._need(place, examples)
@@ -190,7 +190,7 @@ class RehearsedRun(Run):
         loss: Loss | None = None,
         training: Training | None = None,
     ) -> Model:
-        """A model that answers at the length of the one it starts from."""
+        """A model whose answers are as long as its start model's."""
         loss, training = loss or self.recipe.loss, training or self.recipe.training
 
         def made_up(place: str) -> Model:
@@ -205,7 +205,7 @@ class RehearsedRun(Run):
         return made
 
     def measure(self, model: Model, split: Literal["validation", "held_out"]) -> list[Rated]:
-        """The benchmark's own rating, of what is made up."""
+        """The benchmark's own rating of made-up answers."""
         examples = self.validation if split == "validation" else self.held_out
         rated = list(self.recipe.benchmark.rate(self, model, examples, split))
         self.measured = tuple(rated[0].values)
@@ -213,12 +213,12 @@ class RehearsedRun(Run):
         return rated
 
     def recent(self, model: Model) -> list[Answer]:
-        """None: no sampler can differ from a trainer here."""
+        """None: nothing is sampled here."""
         del model
         return []
 
     def _once(self, name: str, asked_for: Any, make: Callable[[str], Result]) -> Result:
-        """What a stage's name and inputs gave before, or give now."""
+        """The result for a stage's name and inputs, from before or computed now."""
         place = self._place(name)
         if place not in self._made_up or self._made_up[place][0] != asked_for:
             self._made_up[place] = asked_for, make(place)
@@ -240,11 +240,11 @@ class RehearsedRun(Run):
         return sum(tokens, NONE) / max(1, len(tokens))
 
     def _has(self, wanted: str) -> bool:
-        """Whether a model is the run's own; one that is made from the seed is made now."""
+        """Whether a model is the run's own; seed models are made now."""
         return wanted in NAMED and bool(self.model(wanted))
 
     def _good(self, count: int, at_least: int) -> int:
-        """How many do not fail."""
+        """How many answers do not fail."""
         return max(at_least, count // self._failing) if self._failing else count
 
     def _answer(
@@ -280,6 +280,6 @@ class RehearsedRun(Run):
     def _need(place: str, records: Sequence[object]) -> None:
         if not records:
             raise ValueError(
-                f"{place}: there is nothing to train on in a rehearsal with made-up answers; a method that reads "
-                "answers in its own way says by for_rehearsal() how it takes those (selfboost.method.Rehearsable)"
+                f"{place}: there is nothing to train on in a rehearsal with made-up answers; a method that parses "
+                "answers must define for_rehearsal() (selfboost.method.Rehearsable)"
             )

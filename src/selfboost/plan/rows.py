@@ -1,4 +1,4 @@
-"""The stages of a recipe with the rows of its true counts, each exact or at most so many."""
+"""A recipe's stages with the number of rows for its true counts, exact or bounded."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ from selfboost.setting_types import is_count
 
 FEWEST_MULTIPLES = 3
 FAILING = (2, 16)
-"""Of so many answers all but one fail in a rehearsal: a few less, or hardly any left."""
+"""Of this many answers, all but one fail in a rehearsal: few are lost, or hardly any are left."""
 AFFORDABLE = 10_000
-"""Counts, all together, that are rehearsed as they are where no line is straight."""
+"""Largest sum of counts that is rehearsed as is, if no line is straight."""
 Bound = Literal["exact", "at most", "about"]
-"""Of a number of rows. `at most`: what answers turn out to be can only make it less; `about`: it can make it more too,
-or counts multiply in it."""
+"""Kind of a number of rows. `at most`: the answers can only reduce it; `about`: they can also increase it, or counts
+are multiplied in it."""
 Played = Mapping[str, Rehearsed]
 Play = Callable[..., tuple[Played, set[int]]]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Rows:
-    """A stage to come, as it was rehearsed, and its true rows."""
+    """A rehearsed stage and its true number of rows."""
 
     stage: Rehearsed
     """Its own rows are the rehearsal's."""
@@ -40,7 +40,7 @@ class Rows:
 
 
 def stages_of(recipe: Recipe, data: SeedData, prompt: float, answer: float) -> list[Rows]:
-    """All stages of a run of the recipe, in order; `prompt` and `answer` are mean tokens of the seed's."""
+    """All stages of a run of the recipe, in order; `prompt` and `answer` are the seed's mean tokens."""
     sizes = {"train": len(data.train), "validation": len(data.validation), "held_out": len(data.held_out)}
     play = partial(_play, recipe, sizes, prompt, answer)
     measured = {sizes["validation"], sizes["held_out"]}
@@ -63,7 +63,7 @@ def stages_of(recipe: Recipe, data: SeedData, prompt: float, answer: float) -> l
 def _along_a_line(
     play: Play, counts: set[int], measured: set[int], through: Callable[[set[int]], Line]
 ) -> tuple[Line, list[Played]]:
-    """A line through all counts there are, and the stages at its places; counts that come up on the way are added."""
+    """A line through all counts, and the stages at its points; counts found on the way are added."""
     known = counts | measured
     while True:
         line = through(counts)
@@ -76,7 +76,7 @@ def _along_a_line(
 
 
 def _is_straight(line: Line, places: Sequence[Played]) -> bool:
-    """Whether all stages are at all places, with rows that grow by the same from step to step."""
+    """Whether all stages occur at all points, with rows that grow linearly."""
     names = {frozenset(place) for place in places}
     return len(names) == 1 and all(line.is_straight([place[name].rows for place in places]) for name in places[0])
 
@@ -90,7 +90,7 @@ def _rows(name: str, played: Played) -> int:
 
 
 def _true(name: str, line: Line, places: Sequence[Played], failing: Sequence[Played], growing: set[str]) -> Rows:
-    """`failing`: the stages where answers fail; `growing`: folders in which a stage has more to do then."""
+    """`failing`: the stages where answers fail; `growing`: folders in which a stage then has more to do."""
     rows = [_rows(name, place) for place in places]
     depends = any(_rows(name, fails) != rows[0] for fails in failing)
     unsure = not line.is_straight(rows) or (depends and _folder(name) in growing)
@@ -107,7 +107,7 @@ def _play(
     *,
     failing: int = 0,
 ) -> tuple[Played, set[int]]:
-    """The stages of one rehearsal, and the counts that were made small for it."""
+    """The stages of one rehearsal, and the counts that were shrunk for it."""
     with TemporaryDirectory() as folder:
         stage = Stage(folder=Path(folder), texts=Texts(prompt, answer), make_few=few)
         small = {name: stage.few(count) for name, count in sizes.items()}
@@ -116,7 +116,7 @@ def _play(
 
 
 def _small(component: Any, stage: Stage) -> Any:
-    """The same component with small counts, and what it says that it wants to be in a rehearsal; parts are so first."""
+    """The component with small counts, replaced by what its for_rehearsal() returns; its parts first."""
     changes: dict[str, Any] = {}
     for name, hint, value in _settings(component):
         if is_count(hint) and value:

@@ -1,4 +1,4 @@
-"""What stands for data of the hub, and for a run's engine, while a recipe is planned: nothing here is a model."""
+"""Stand-ins for hub data and for a run's engine while a recipe is planned: nothing here is a model."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from selfboost.plan.texts import Texts, made_up_seed
 from selfboost.records import Message, Model
 
 ASSUMED_MEASURED = 500
-"""Rows of a data set that is measured on."""
+"""Rows assumed for a data set that is measured on."""
 
 
 def planned_seeds(source: SeedSource, seed: int) -> SeedData:
-    """The seed's data as they will be, with made-up ones for those hub data sets that it names.
+    """The seed's data, with made-up rows in place of hub data sets.
 
     Raises:
-        ValueError: a file is wrong, or there are too few prompts.
+        ValueError: a file is invalid, or there are too few prompts.
     """
     made_up = Texts(0.0, 0.0)
     with TemporaryDirectory() as folder:
@@ -34,7 +34,7 @@ def planned_seeds(source: SeedSource, seed: int) -> SeedData:
                 changes[name] = write_seeds(Path(folder) / f"{name}.jsonl", made_up.seeds(ASSUMED_MEASURED))
         if not is_hub_name(source.path):
             return load_seed_data(replace(source, **changes), seed)
-        # The rest is read as it will be; of the seeds themselves only their number is known.
+        # The rest is read for real; only the number of seeds is known.
         apart = [value for value in (source.validation, source.held_out) if isinstance(value, int)]
         changes |= {"limit": 0, "path": write_seeds(Path(folder) / "seed.jsonl", made_up.seeds(1 + sum(apart)))}
         measured = load_seed_data(replace(source, **changes), seed)
@@ -51,7 +51,7 @@ def write_seeds(path: Path, seeds: Sequence[Seed]) -> str:
 
 
 class MadeUpSeeds(Sequence[Seed]):
-    """So many seeds, each made up when it is looked at: a plan mostly asks how many there are."""
+    """Made-up seeds, each created on access: a plan mostly asks how many there are."""
 
     def __init__(self, count: int) -> None:
         self._count = count
@@ -70,28 +70,28 @@ class MadeUpSeeds(Sequence[Seed]):
 
 
 class CountingTokenizer(FakeTokenizer):
-    """As many tokens as the true texts have, about, in the place of made-up ones."""
+    """Gives made-up texts roughly as many tokens as the true ones have."""
 
     def __init__(self, texts: Texts) -> None:
         self._texts = texts
 
     def prompt_ids(self, messages: Sequence[Message], prefix: str = "") -> tuple[int, ...]:
-        """So many equal ids."""
+        """`count` equal ids."""
         return (0,) * max(1, round(self._texts.asked(messages, prefix).mean))
 
     def answer_ids(self, text: str) -> tuple[int, ...]:
-        """So many ids that no other text has."""
+        """`count` ids that no other text has."""
         return (hash(text),) * max(1, round(self._texts.of(text).mean))
 
 
 @dataclass(frozen=True, kw_only=True)
 class StandIn(Fake):
-    """The engine of a rehearsal: any path is a model's."""
+    """The engine of a rehearsal: every path is a model."""
 
     texts: Texts
 
     def tokenizer(self, model: Model) -> CountingTokenizer:
-        """The same for all."""
+        """The same for all models."""
         del model
         return CountingTokenizer(self.texts)
 

@@ -17,9 +17,9 @@ from selfboost.plan.memory import size_text
 from selfboost.plan.rows import Bound
 
 SIGNS: Mapping[Bound, str] = {"exact": "", "at most": "≤", "about": "~"}
-"""What stands before a number of rows."""
+"""Prefix of a number of rows."""
 DOMINANT = 3
-"""Kinds of stages named as the longest."""
+"""How many kinds of stages are named as the longest."""
 
 
 def show_plan(found: Plan) -> None:
@@ -45,7 +45,7 @@ def _stages(stages: Iterable[PlannedStage]) -> Table:
 
 
 def _folded(stages: Iterable[PlannedStage]) -> dict[str, list[PlannedStage]]:
-    """Stages by name, those of a search for beta together."""
+    """Stages by name, with those of a beta search folded together."""
     found: dict[str, list[PlannedStage]] = {}
     for stage in stages:
         found.setdefault(re.sub(r"/beta-[^/]+/", "/beta-*/", stage.name), []).append(stage)
@@ -53,7 +53,7 @@ def _folded(stages: Iterable[PlannedStage]) -> dict[str, list[PlannedStage]]:
 
 
 def _totals(stages: Iterable[PlannedStage]) -> Table:
-    """Tokens and hours by kind of work, at the mean and at the bound."""
+    """Tokens and hours by kind of work, mean and upper bound."""
     table = _table("work", "tokens", "at most", "GPU hours", "at most")
     by_work = {work: [s for s in stages if WORK.get(s.verb) == work] for work in ("sampling", "training", "scoring")}
     for work, some in (by_work | {"all": [stage for part in by_work.values() for stage in part]}).items():
@@ -84,21 +84,21 @@ def _explained(found: Plan) -> list[str]:
         '"at most" for answers as long as they may be',
         f"- hours are of one {GPU} ({PEAK / 1e12:.0f} TFLOP/s), of whose peak {shares} are assumed: rough, and too few "
         "for a model below a billion parameters",
-        "- training memory is weights, masters, gradients, moments and a micro-batch's activations; sampling, weights "
-        "and a full batch's keys and values, and so of a judge; of other scorers weights alone",
+        "- training memory: weights, masters, gradients, moments and a micro-batch's activations; sampling and judges: "
+        "weights and a full batch's keys and values; other scorers: weights",
     ]
     return lines
 
 
 def _signs(stages: Iterable[PlannedStage]) -> str:
-    """What the signs before numbers of rows mean, of those there are."""
+    """The meaning of the prefixes in use."""
     meanings = {"at most": "≤ is an upper bound, since answers may be dropped; ", "about": "~ may be more or less; "}
     bounds = {stage.bound for stage in stages}
     return "".join(meaning for bound, meaning in meanings.items() if bound in bounds)
 
 
 def _longest(stages: Sequence[PlannedStage]) -> list[str]:
-    """Which stages take most of the hours, those of one name in all iterations together."""
+    """The stages that take most of the hours, those of one name in all iterations together."""
     hours, count = defaultdict[str, float](float), Counter[str]()
     for stage in stages:
         name = stage.name.rpartition("/")[2]
@@ -113,7 +113,7 @@ def _longest(stages: Sequence[PlannedStage]) -> list[str]:
 
 
 def _hours(costs: Iterable[Cost]) -> str:
-    """The sum of what is known; `?` where nothing is."""
+    """The sum of the known hours; `?` if none is known."""
     known = [cost.hours for cost in costs if cost.hours is not None]
     if not known:
         return "?"
@@ -124,7 +124,7 @@ def _hours(costs: Iterable[Cost]) -> str:
 
 
 def _short(count: int) -> str:
-    """A number of tokens in few characters."""
+    """A number of tokens as short text."""
     for unit, name in ((10**9, "G"), (10**6, "M"), (10**3, "k")):
         if count >= unit:
             return f"{count / unit:.3g} {name}" if count < 1000 * unit else f"{count / unit:,.0f} {name}"

@@ -1,7 +1,7 @@
-"""Made-up texts and how many tokens the true ones in their place have: what a request holds is found in its text.
+"""Made-up texts, and how many tokens the true texts in their place would have.
 
-Every made-up text ends with a mark of its own. A request is as long as the texts whose marks it holds, and its own
-words. A model answers at the length that it was trained to, at first the seed's.
+Every made-up text ends with a unique mark. A request is as long as the texts whose marks it contains plus its own
+words. A model's answers are as long as those it was trained on, at first the seed's.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from selfboost.templates import about_tokens
 MARK = re.compile(r"#(\d+)#")
 TAGS = re.compile(r"<(\w+)>.*?</\1>", re.DOTALL)
 WORDS = 8
-"""Made-up words of a text: enough for keywords."""
+"""Made-up words per text: enough for keywords."""
 LETTERS = 26
 
 
@@ -27,9 +27,9 @@ class Tokens:
     """How long texts are."""
 
     mean: float
-    """With sampled answers as long as their model learned, at first as the seed's."""
+    """With sampled answers as long as their model learned (at first as the seed's)."""
     most: float
-    """With every sampled answer as long as it may be."""
+    """With every sampled answer of maximum length."""
 
     def __add__(self, other: Tokens) -> Tokens:
         return Tokens(self.mean + other.mean, self.most + other.most)
@@ -45,18 +45,18 @@ class Texts:
     """The texts of one rehearsal."""
 
     def __init__(self, prompt: float, answer: float) -> None:
-        """`prompt`, `answer`: mean tokens of the seed's."""
+        """`prompt`, `answer`: the seed's mean tokens."""
         self.prompt, self.answer = Tokens(prompt, prompt), Tokens(answer, answer)
         self._known: dict[str, Tokens] = {}
         self._marked: list[tuple[str, ...]] = []
         self._answers: set[str] = set()
 
     def seeds(self, count: int) -> list[Seed]:
-        """Made-up seeds as long as the recipe's."""
+        """Made-up seeds, as long as the recipe's."""
         return [self._seed() for _ in range(count)]
 
     def reply(self, asked: str, name: str, tokens: Tokens) -> str:
-        """A new answer of so many tokens, in the tags that the request shows."""
+        """A new answer of the given length, in the tags that the request shows."""
         tags = list(dict.fromkeys(TAGS.findall(asked)))
         parts = [f"{what} of {name} #{len(self._marked) + i}#" for i, what in enumerate(tags or ["answer"])]
         whole = "\n".join(f"<{tag}>{part}</{tag}>" for tag, part in zip(tags, parts, strict=True)) if tags else parts[0]
@@ -66,7 +66,7 @@ class Texts:
         return whole
 
     def asked(self, messages: Sequence[Message], prefix: str = "") -> Tokens:
-        """Of a conversation. What a user says in nothing but a model's words is a new prompt, as long as the seed's."""
+        """Tokens of a conversation. A user's message that is a model's text is a new prompt, as long as the seed's."""
         own = about_tokens(prefix)
         total = Tokens(own, own)
         for message in messages:
@@ -77,7 +77,7 @@ class Texts:
         return total
 
     def of(self, text: str) -> Tokens:
-        """Of a text: of all made-up ones in it, and of its own words."""
+        """Tokens of a text: of all made-up texts in it and of its own words."""
         if text not in self._known:
             self._known[text] = self._composed(text)
         return self._known[text]
@@ -91,14 +91,14 @@ class Texts:
         return held + Tokens(own, own)
 
     def _is_written(self, text: str) -> bool:
-        """Whether it is a model's answer, or a part of one, that was no prompt yet."""
+        """Whether a text is a model's answer, or part of one, that has not been a prompt yet."""
         if text in self._known:
             return text in self._answers
         marks = MARK.findall(text)
         return len(marks) == 1 and any(whole in self._answers and text in whole for whole in self._with(marks[0]))
 
     def _with(self, mark: str) -> tuple[str, ...]:
-        """The made-up texts that have a mark, the longest first."""
+        """The made-up texts with this mark, the longest first."""
         return self._marked[int(mark)] if int(mark) < len(self._marked) else ()
 
     def _seed(self) -> Seed:
@@ -112,12 +112,12 @@ class Texts:
 
 @lru_cache(maxsize=20_000)
 def made_up_seed(number: int) -> Seed:
-    """The seed whose prompt has this mark, and its answer the next one."""
+    """The seed whose prompt has this mark and whose answer has the next."""
     words = " ".join(_word(WORDS * number + place) for place in range(WORDS))
     asked = Message(role="user", content=f"What of {words} #{number}#")
     return Seed(messages=(asked,), response=f"It is so #{number + 1}#")
 
 
 def _word(number: int) -> str:
-    """A word of five letters, another for each number below 26 to the power of 5."""
+    """A five-letter word, different for each number below 26⁵."""
     return "".join(chr(ord("a") + number // LETTERS**place % LETTERS) for place in range(5))

@@ -1,4 +1,4 @@
-"""What a run came to: `run.json`, as the loop writes it and everyone else reads it."""
+"""A run's results: `run.json`, as the loop writes it and everything else reads it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Decision = Literal["initial", "promoted", "kept", "stopped"]
 
 @dataclass(frozen=True, kw_only=True)
 class Iteration:
-    """What one iteration came to."""
+    """One iteration's results."""
 
     iteration: int
     policy: str
@@ -34,14 +34,14 @@ class Iteration:
     measures: Measures
     """On the held-out prompts, of this iteration's candidate; gains against the initial model."""
     validation: Measures
-    """On the validation prompts: what decisions are made of."""
+    """On the validation prompts, which decisions are based on."""
     notes: Kept = field(default_factory=dict[str, Any])
-    """What the method noted, by name; `note` has it typed."""
+    """The method's notes by name; `note` returns them typed."""
     agreement: float | None = None
     """Mean difference of the sampler's and the trainer's log-probabilities, in nats per token."""
 
     def note(self, kind: type[SomeNote]) -> SomeNote | None:
-        """The note of a kind; None where the method left none."""
+        """The note of a kind; None if the method left none."""
         return read_note(self.notes, kind)
 
 
@@ -74,15 +74,15 @@ class Results:
     peak_memory_bytes: int = 0
     gate_measure: str = ""
     declared: Declared = field(default_factory=dict[str, Measure])
-    """The measures: what they are called, their units and directions."""
+    """The measures with titles, units and directions."""
     seeds: tuple[int, ...] = ()
     """How many seeds, validation and held-out prompts there are."""
     said: tuple[str, ...] = ()
-    """What the user must know of model and seed, in sentences."""
+    """Sentences for the user about model and seed."""
     iterations: tuple[Iteration, ...] = ()
     beside: tuple[Beside, ...] = ()
     error: str = ""
-    """The sentence that a failed run ended with."""
+    """The error of a failed run, in a sentence."""
 
 
 def beside_place(name: str) -> str:
@@ -91,7 +91,7 @@ def beside_place(name: str) -> str:
 
 
 def write(root: Path, results: Results) -> None:
-    """Write `run.json`; `error` is there only where there is one."""
+    """Write `run.json`, with `error` only if there is one."""
     kept = asdict(results)
     if not results.error:
         del kept["error"]
@@ -99,17 +99,17 @@ def write(root: Path, results: Results) -> None:
 
 
 def read(root: Path) -> Results:
-    """Read a run's `run.json`, also one that version 0.1.0 wrote; a run that has none yet is `starting`.
+    """Read a run's `run.json`, of version 0.1.0 too; a run that has none yet is `starting`.
 
     Raises:
-        ValueError: the folder is no run, or a file of it is damaged.
+        ValueError: the folder is not a run's, or one of its files is damaged.
     """
     path = root / SUMMARY
     if not path.exists():
         if (root / RECIPE).exists() or (root / store.STAGES).is_dir():
             return Results(status="starting")
         raise ValueError(
-            f"{root}: is no run's folder (it holds neither {SUMMARY} nor {RECIPE}); give the folder of 'run … --into'"
+            f"{root}: is not a run's folder (it holds neither {SUMMARY} nor {RECIPE}); give the --into of a run"
         )
     found = store.read_json(path)
     if not isinstance(found, dict) or not isinstance(cast(dict[str, Any], found).get("iterations"), list):
@@ -125,7 +125,7 @@ def read(root: Path) -> Results:
 
 
 def recipe_table(root: Path) -> Mapping[str, Any]:
-    """The run's recipe as TOML has it; empty where there is none.
+    """The run's recipe as a TOML table; empty if there is none.
 
     Raises:
         ValueError: the file is damaged.

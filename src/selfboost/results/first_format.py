@@ -1,6 +1,6 @@
-"""`run.json` as version 0.1.0 wrote it, brought into today's form: it declared no measures and noted in plain words.
+"""Converts the `run.json` of version 0.1.0, which declared no measures and kept notes as plain words.
 
-The one place that knows the old names. What it does not know stays as it is.
+The only place that knows the old names. Unknown entries are kept.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ LABELS = {
     "unscored": "unscored",
     "changed since the last iteration": "changed",
 }
-"""Names in the note `labels`; all others were reasons for no pair."""
+"""Names in the note `labels`; all others were reasons for skipping a pair."""
 
 
 def is_first_format(found: Table) -> bool:
@@ -29,7 +29,7 @@ def is_first_format(found: Table) -> bool:
 
 
 def modernised(found: Table, recipe: Table) -> dict[str, Any]:
-    """The same `run.json` in today's form; `recipe` says what the scores were."""
+    """The `run.json` in the current format; `recipe` tells what the scores were."""
     entries = [_table(entry) for entry in found["iterations"]]
     names = dict.fromkeys(name for entry in entries for name in _table(entry.get("measures")))
     return {
@@ -74,7 +74,7 @@ def _notes(old: Table) -> dict[str, Any]:
 
 
 def _with_intervals(fields: Table) -> dict[str, Any]:
-    """`x`, `x, low` and `x, high` were one estimate."""
+    """`x`, `x, low` and `x, high` were a single estimate."""
     found: dict[str, Any] = {}
     for name, value in fields.items():
         whole, _, end = name.partition(", ")

@@ -30,19 +30,19 @@ class Training:
     optimizer: Literal["adamw", "adamw_8bit", "rmsprop"] = "adamw"
     """AdamW (betas 0.9, 0.999), the same with moments in 8 bits (bitsandbytes), or RMSprop (SPIN's and DNPO's)."""
     schedule: Literal["cosine", "linear", "constant"] = "cosine"
-    """How the learning rate falls after the warm-up, to 0 (or stays)."""
+    """How the learning rate decays to 0 after the warm-up, or that it stays constant."""
     warmup: Annotated[float, Field(ge=0, lt=1)] = 0.1
-    """Share of the steps in which the learning rate rises linearly from 0."""
+    """Share of the steps over which the learning rate warms up linearly from 0."""
     weight_decay: Annotated[float, Field(ge=0)] = 0.0
     """Decoupled weight decay (AdamW, in 8 bits too)."""
     max_gradient_norm: Annotated[float, Field(gt=0)] = 1.0
-    """Gradients are scaled down to this norm."""
+    """Gradients are clipped to this norm."""
     max_length: Annotated[int, Field(ge=2)] = 2048
-    """Most tokens of prompt and completion; beyond it the prompt's end and the completion's start are kept."""
+    """Longest prompt plus completion, in tokens; longer ones keep the prompt's end and the completion's start."""
     max_prompt_length: Annotated[int, Field(ge=0)] = 0
-    """Most tokens of the prompt, of which the end is kept (0 = as many as `max_length` leaves room for)."""
+    """Longest prompt, in tokens; longer ones keep their end (0 = whatever `max_length` leaves room for)."""
     ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    """The model becomes a moving average of the weights that keeps this share at each step (0 = the last weights)."""
+    """Decay of a moving average of the weights, which becomes the model (0 = the last step's weights)."""
     lora_rank: Annotated[int, Field(ge=0)] = 0
     """Train an adapter of this rank (LoRA, by peft) and merge it at the end; 0 = all weights are trained."""
     lora_alpha: Annotated[float, Field(gt=0)] = 16.0
@@ -51,11 +51,11 @@ class Training:
     """Layers with an adapter: all linear ones below the head, or a list of names such as "q_proj"."""
 
     stop_after: Annotated[float, Field(ge=0)] = 0.0
-    """End after this many passes of a schedule made for `epochs` (0 = go through all of it)."""
+    """Stop after this many passes, with the learning rate still scheduled for `epochs` (0 = run all of them)."""
     collapse: Literal["warn", "stop", "ignore"] = field(default="warn", metadata=SPEED_ONLY)
-    """What to do when the policy loses the chosen answers: say so, end the training with an error, or nothing."""
+    """What to do when the chosen answers' log-probability collapses: warn, stop with an error, or nothing."""
     collapse_bound: Annotated[float, Field(gt=0)] = field(default=1.0, metadata=SPEED_ONLY)
-    """By how much the chosen answers' log-probability may fall below its start, in nats per token (preferences)."""
+    """How far the chosen answers' log-probability may fall below its start, in nats per token (preference losses)."""
 
     def __post_init__(self) -> None:
         if self.stop_after > self.epochs:
@@ -70,12 +70,12 @@ class Training:
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingResult:
-    """What a training says of itself; stored with its stage."""
+    """What a training reports; stored with its stage."""
 
     steps: int
     tokens: int
     truncated: int
-    """Completions or prompts that were cut to `max_length`."""
+    """How many completions or prompts were cut to `max_length`."""
     history: Sequence[Mapping[str, float]]
     """One row per logged step: step, loss, learning_rate, gradient_norm; for pairs also margin and accuracy, and for
     those of language models chosen_logp, rejected_logp (means per token), chosen_logp_sum, rejected_logp_sum. What
@@ -83,13 +83,13 @@ class TrainingResult:
     With noise on the reference also noise_loss, noise_sigma (mean σ; noise_sigma_first, _middle and _last: at those
     tokens of the rejected answer), noise_shift (reference's summed log-probability with noise, less that without)."""
     facts: Mapping[str, float] = field(default_factory=dict[str, float])
-    """What was found out before the first step: noise_scale (c), noise_start (mean of β·m)."""
+    """Measured before the first step: noise_scale (c), noise_start (mean of β·m)."""
     warnings: Sequence[str] = ()
-    """Sentences that the user must read."""
+    """Warnings for the user, in sentences."""
 
     @property
     def notes(self) -> dict[str, Any]:
-        """What its stage remembers."""
+        """What its stage stores."""
         told: dict[str, Any] = {"steps": self.steps, "truncated": self.truncated}
         told |= {"history": [dict(row) for row in self.history]}
         found = {"facts": dict(self.facts), "warnings": list(self.warnings)}
@@ -98,7 +98,7 @@ class TrainingResult:
 
 @dataclass(frozen=True, kw_only=True)
 class Sequenced:
-    """A completion after its prompt, as token ids."""
+    """A prompt and its completion, as token ids."""
 
     prompt_ids: tuple[int, ...]
     token_ids: tuple[int, ...]
@@ -106,33 +106,33 @@ class Sequenced:
 
 @runtime_checkable
 class Demanding(Protocol):
-    """A trainer that can say before any work what it lacks for a training."""
+    """A trainer that can say, before any work, what a training needs and lacks."""
 
     def require(self, training: Training) -> None:
-        """Raises ValueError with one sentence: a library that is not installed, settings that clash."""
+        """Raises ValueError, in one sentence, if a library is not installed or settings clash."""
         ...
 
 
 @dataclass(frozen=True, kw_only=True)
 class Footprint:
-    """How a trainer holds and computes a model: what a plan's memory and hours are made of."""
+    """How a trainer holds and computes a model: the basis of a plan's memory and hours."""
 
     weight_bytes: int = 2
-    """Bytes of a weight where one device holds it all; below 4, it is trained on a float32 master."""
+    """Bytes per weight on a single device; below 4, training keeps float32 master weights."""
     tokens: int = 0
-    """Tokens whose activations are held at once; a longer example or pair is held whole."""
+    """Tokens whose activations are held at once; a longer example or pair is never split."""
     recomputes: bool = False
-    """Activations are computed again in the backward pass."""
+    """Whether activations are recomputed in the backward pass."""
     shards: int = 1
     """Devices that weights, gradients and optimiser are spread over (1: each holds all of it, 0: all there are)."""
 
 
 @runtime_checkable
 class Sized(Protocol):
-    """A trainer that says how it holds a model; one that does not is taken for `Footprint()`."""
+    """A trainer that declares how it holds a model; others are assumed to match `Footprint()`."""
 
     def footprint(self) -> Footprint:
-        """On the devices that a run is planned for."""
+        """On the devices the run is planned for."""
         ...
 
 
@@ -145,10 +145,10 @@ class Trainer(Protocol):
     """A component that trains and that computes log-probabilities exactly as training does.
 
     Both training verbs write a finished transformers folder (weights as safetensors, config, tokenizer, chat template,
-    generation config) into `into` and return what happened. The folder exists; it is empty, or holds what an earlier
-    call with the same arguments left when it was killed: that training is gone on with where the trainer can, with the
-    same result. They raise ValueError with one sentence for what a user can mend, FloatingPointError (step and rows
-    named) on a loss that is not finite, and leave there what they had saved before it.
+    generation config) into `into` and return what happened. The folder exists; it is empty, or holds what an
+    earlier call with the same arguments left when it was killed. A trainer that can resume does so, with the same
+    result. They raise ValueError, in one sentence, for what a user can fix, and FloatingPointError, naming the step and
+    rows, on a loss that is not finite; saved states are kept.
     """
 
     def finetune(
@@ -177,7 +177,7 @@ class Trainer(Protocol):
     ) -> TrainingResult:
         """Preference optimisation; a loss whose head is `reward` trains a sequence classifier with one output.
 
-        `cache`: a folder for what later trainings can use again, such as the reference's log-probabilities.
+        `cache`: a folder for what later trainings can reuse, such as the reference's log-probabilities.
         """
         ...
 
@@ -186,5 +186,5 @@ class Trainer(Protocol):
         ...
 
     def rewards(self, model: Model, sequences: Sequence[Sequenced]) -> Iterator[float]:
-        """Scalar of a sequence classifier with one output after prompt and completion, in order."""
+        """Output of a one-output sequence classifier after each prompt and completion, in order."""
         ...

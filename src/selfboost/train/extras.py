@@ -7,10 +7,10 @@ from typing import Any
 
 
 def require(module: str, *, extra: str, setting: str, library: str = "") -> Any:
-    """A module of an optional library; the library's name where it is not the module's.
+    """Import a module of an optional library (`library`: its name, where that differs from the module's).
 
     Raises:
-        ValueError: it is not installed; says which setting needs it and how to install it.
+        ValueError: the library is not installed; the message says which setting needs it and how to install it.
     """
     try:
         return import_module(module)

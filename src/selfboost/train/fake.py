@@ -1,7 +1,7 @@
 """The trainer of tests: a fake model's skill moves with the share of good answers in its data.
 
-Deterministic and bounded, with no library: what it writes depends on start, data, settings and seed alone. Leaves out
-learning.
+Deterministic and bounded, without libraries: what it writes depends only on start, data, settings and seed. It does
+not learn.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ from selfboost.train.packs.batches import steps_of
 from selfboost.train.packs.rows import Item, example_items, pair_items
 
 WORTH: Mapping[bool | None, float] = {True: 1.0, None: 0.8, False: 0.0}
-"""Of an answer that is good, that does not say (a person's, mostly), that is poor."""
+"""Worth of a good answer, of one that does not say (usually a person's), and of a poor one."""
 RATE = 0.4
-"""How far one training moves the skill towards what its data can teach."""
+"""Share of the distance to what its data can teach that one training covers."""
 REWARD = "reward model"
-"""What the lineage of a reward model ends with."""
+"""How the lineage of a reward model ends."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,7 +37,7 @@ class Fake:
     """Moves a fake model's skill with the quality of its data, for tests."""
 
     seconds_per_step: Annotated[float, Field(ge=0)] = 0.0
-    """How long each step takes: lets a test interrupt a training."""
+    """Seconds per step, so that a test can interrupt a training."""
 
     def finetune(
         self,
@@ -49,7 +49,7 @@ class Fake:
         seed: int,
         progress: Progress,
     ) -> TrainingResult:
-        """Skill moves towards the mean worth of the answers."""
+        """Skill moves towards the answers' mean worth."""
         items = example_items(examples, training.max_length, training.max_prompt_length)
         model = read_fake(start.path)
         quality = sum(WORTH[_goodness(example.answer)] for example in examples) / len(examples)
@@ -70,9 +70,9 @@ class Fake:
         progress: Progress,
         cache: Path | None = None,  # noqa: ARG002 - nothing here is worth keeping
     ) -> TrainingResult:
-        """Skill rises with the mean worth of chosen over rejected answers, and falls where they are the wrong way."""
+        """Skill rises with the mean worth of chosen over rejected answers, and falls where they are reversed."""
         if loss.needs_reference and reference is None:
-            raise ValueError(f"{type(loss).__name__} compares with a reference model, and none was given")
+            raise ValueError(f"{type(loss).__name__} needs a reference model, and none was given")
         items = pair_items(pairs, training.max_length, training.max_prompt_length)
         model = read_fake(start.path)
         gaps = [WORTH[_goodness(pair.chosen)] - WORTH[_goodness(pair.rejected)] for pair in pairs]
@@ -99,10 +99,10 @@ class Fake:
         return (fake_logps(opened, s.prompt_ids, s.token_ids) for s in sequences)
 
     def rewards(self, model: Model, sequences: Sequence[Sequenced]) -> Iterator[float]:
-        """About plus or minus the reward model's skill, with a little noise."""
+        """Roughly plus or minus the reward model's skill, with a little noise."""
         opened = read_fake(model.path)
         if not (opened.lineage and opened.lineage[-1].endswith(REWARD)):
-            raise ValueError(f"{model.path!r} is no reward model: it was trained as {opened.lineage or 'nothing'}")
+            raise ValueError(f"{model.path!r} is not a reward model: it was trained as {opened.lineage or 'nothing'}")
         return (_reward(opened, sequence) for sequence in sequences)
 
     def _train(
@@ -114,7 +114,7 @@ class Fake:
         into: Path,
         row: Callable[[float], Mapping[str, float]],
     ) -> TrainingResult:
-        """The steps, as a real training would report them, then the checkpoint."""
+        """Report steps as a real training would, then write the checkpoint."""
         epochs = training.stop_after or training.epochs
         steps = steps_of(len(items), training.batch_size, epochs)
         tokens = round(sum(item.tokens for item in items) * epochs)

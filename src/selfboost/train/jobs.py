@@ -41,7 +41,7 @@ from selfboost.train.steps.trackers import Tracked, tracking
 
 @dataclass(frozen=True)
 class Job:
-    """What every training is given."""
+    """What every training receives."""
 
     local: LocalSettings
     start: Model
@@ -50,16 +50,16 @@ class Job:
     seed: int
     progress: Progress
     cache: Path | None = None
-    """Where the reference's log-probabilities are kept for trainings to come."""
+    """Where the reference's log-probabilities are kept for later trainings."""
     world: World = ALONE
 
     def __post_init__(self) -> None:
-        """Optional libraries are missed here, before any work."""
+        """Missing optional libraries are reported here, before any work."""
         check_requirements(self.local, self.training)
 
     @property
     def device(self) -> torch.device:
-        """Where this process trains."""
+        """The device this process trains on."""
         return choose_device(self.local.device)
 
     @property
@@ -68,7 +68,7 @@ class Job:
         return self.local.sharding and self.world.size > 1
 
     def states(self, verb: str, items: Sequence[Item], *others: object) -> StateFolder:
-        """Where this training's states are kept, under a hash of everything that determines its result."""
+        """This training's saved states, under a hash of everything that determines its result."""
         kept = [_kept(settings) for settings in (self.training, self.local)]
         parts = [verb, self.start.fingerprint, *kept, self.seed, *others, hash_items(items)]
         return StateFolder(self.into, content_hash(parts), self.local.keep_states)
@@ -82,7 +82,7 @@ class Job:
         state: State | None,
         extra_state: Mapping[str, Any] | None = None,
     ) -> TrainingResult:
-        """The loop, from a state if there is one, then the finished folder; `extra_state` is kept with the state."""
+        """Run the loop, from a saved state if there is one, then write the folder; `extra_state` is saved too."""
         local, training = self.local, self.training
         if local.gradient_checkpointing:
             recompute_activations(model)
@@ -108,7 +108,7 @@ class Job:
         return result
 
     def _tracked(self, states: StateFolder, steps_done: int) -> Tracked:
-        """A stage's training is named after the run, the iteration and the stage that its folder lies in."""
+        """A training's name: the run, iteration and stage that its folder lies in."""
         place = self.into.resolve().parent
         name = f"{place.parent.parent.name}-{place.parent.name}-{place.stem}-{states.identity[:8]}"
         return Tracked(
@@ -121,7 +121,7 @@ class Job:
 
 
 def _kept(settings: Training | LocalSettings) -> dict[str, Any]:
-    """What changes a result."""
+    """The settings that change the result."""
     return {f.name: getattr(settings, f.name) for f in fields(settings) if not f.metadata.get("speed_only")}
 
 
@@ -135,7 +135,7 @@ def _pace(local: LocalSettings) -> Pace:
 
 
 def conducted(job: Job, work: Callable[..., TrainingResult], *given: Any) -> TrainingResult:
-    """`work(job, *given)`, by all devices that the settings name."""
+    """Run `work(job, *given)` on all devices that the settings name."""
     gpus = torch.cuda.device_count()
     if choose_device(job.local.device).type == "cuda" and job.local.devices > gpus and not launched():
         raise ValueError(f"trainer.devices = {job.local.devices}: this machine has {gpus} GPUs; 0 means all of them")
@@ -144,12 +144,12 @@ def conducted(job: Job, work: Callable[..., TrainingResult], *given: Any) -> Tra
 
 
 def _part(world: World, job: Job, work: Callable[..., TrainingResult], given: Sequence[Any]) -> TrainingResult:
-    """What one process does."""
+    """One process's part."""
     return work(replace(job, world=world), *given)
 
 
 def _unheard(_done: int, _total: int, _tokens: int) -> None:
-    """The progress of a follower."""
+    """A follower's progress, which is not shown."""
 
 
 def finetune(job: Job, examples: Sequence[Example]) -> TrainingResult:
@@ -163,7 +163,7 @@ def finetune(job: Job, examples: Sequence[Example]) -> TrainingResult:
 def prefer(job: Job, reference: Model | None, pairs: Sequence[Pair], loss: Loss) -> TrainingResult:
     """Preference optimisation of a language model."""
     if loss.needs_reference and reference is None:
-        raise ValueError(f"{type(loss).__name__} compares with a reference model, and none was given")
+        raise ValueError(f"{type(loss).__name__} needs a reference model, and none was given")
     opened = _open_to_train(job)
     items = pair_items(pairs, _longest(opened.model, job.training), job.training.max_prompt_length)
     states = job.states("prefer", items, type(loss).__qualname__, loss, reference and reference.fingerprint)
@@ -191,13 +191,13 @@ OpenReference = Callable[[], LanguageModel]
 
 
 def _open_reference(job: Job, opened: LanguageModel, reference: Model) -> LanguageModel:
-    """The reference model; the start model serves where it is the reference."""
+    """The reference model; the start model itself where they are the same."""
     same = reference.fingerprint == job.start.fingerprint
     return opened if same else _open_to_train(replace(job, start=reference))
 
 
 def _first(job: Job, items: Sequence[Item]) -> list[Item]:
-    """The items in the order of the training's first steps."""
+    """The items, in the order in which the training takes them."""
     batches = step_batches(len(items), job.training.batch_size, job.training.epochs, job.seed)
     return [items[at] for batch in batches[:FIRST_PAIRS] for at in batch][:FIRST_PAIRS]
 
@@ -211,7 +211,7 @@ def _noisy(
     known: References,
     opened: LanguageModel,
 ) -> NoisyPreference:
-    """The objective with noise: the opened reference's head as it is now, its hidden states of all rejected answers."""
+    """The objective with noise, from the reference's current head and its hidden states of all rejected answers."""
     head = frozen(opened.head, copied=not job.training.lora_rank, kind=choose_dtype(job.local.dtype, job.device))
     file = states_file(job.cache or job.into, items, reference.fingerprint, str(head.weight_VD.dtype))
     states = file.open(items, head.weight_VD, job.world, torch.no_grad()(opened.states))
@@ -221,7 +221,7 @@ def _noisy(
 
 
 def _references(job: Job, reference: Model, items: Sequence[Item], opened: OpenReference) -> References:
-    """The reference's log-probabilities of all pairs."""
+    """The reference's log-probabilities of all pairs, computed before training."""
     kept = ReferenceCache.of(job.cache, reference.fingerprint, str(choose_dtype(job.local.dtype, job.device)))
 
     def compute(block: Sequence[Item]) -> Sequence[tuple[float, float]]:
@@ -238,7 +238,7 @@ def _references(job: Job, reference: Model, items: Sequence[Item], opened: OpenR
 
 
 def train_reward(job: Job, pairs: Sequence[Pair], loss: Loss) -> TrainingResult:
-    """A reward model: the start model's body under a new scalar head."""
+    """Train a reward model: the start model's body under a new scalar head."""
     if job.local.sharding:
         raise ValueError("trainer.sharding = true is for language models: a reward model is copied to each device")
     torch.manual_seed(job.seed)  # the head's first weights
@@ -249,13 +249,13 @@ def train_reward(job: Job, pairs: Sequence[Pair], loss: Loss) -> TrainingResult:
 
 
 def logps(local: LocalSettings, model: Model, sequences: Sequence[Sequenced]) -> Iterator[tuple[float, ...]]:
-    """Log-probability of every completion token."""
+    """Log-probability of every completion token, in order."""
     rows = _rows(sequences)
     yield from logps_in_order(_open(local, model), rows, local.micro_batch_tokens)
 
 
 def rewards(local: LocalSettings, model: Model, sequences: Sequence[Sequenced]) -> Iterator[float]:
-    """Scalars of a reward model."""
+    """Outputs of a reward model, in order."""
     rows = _rows(sequences)
     head = open_reward_model(model.path, local, new_head=False)
     yield from rewards_in_order(head, rows, local.micro_batch_tokens)
@@ -274,7 +274,7 @@ def _open(local: LocalSettings, model: Model) -> LanguageModel:
 
 
 def _open_to_train(job: Job) -> LanguageModel:
-    """A language model as this process trains it: whole, or its shard, in float32 on which it is computed in less."""
+    """A language model as this process trains it: whole or its shard, in float32 weights if sharded."""
     local = job.local
     if not job.sharded:
         return _open(local, job.start)
@@ -286,6 +286,6 @@ def _open_to_train(job: Job) -> LanguageModel:
 
 
 def _longest(model: PreTrainedModel, training: Training) -> int:
-    """Tokens a row may have: the setting, or what the model can attend to if that is less."""
+    """Longest row, in tokens: the setting, or the model's context if that is shorter."""
     context = getattr(model.config.get_text_config(), "max_position_embeddings", None)
     return min(training.max_length, cast(int, context)) if context else training.max_length

@@ -2,7 +2,7 @@
 
 Examples and pairs are packed without padding, a pair's prompt computed once for both answers, logits made at completion
 positions alone and never held whole; the reference's log-probabilities are computed before training, so one model is
-held at a time. Dropout is off, so that a training is a function of data, settings and seed.
+held at a time. Dropout is off, so a training depends only on data, settings and seed.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ class Local(LocalSettings):
     """PyTorch in this process: fine-tunes any transformers language model, whole or by LoRA."""
 
     def require(self, training: Training) -> None:
-        """Refuse, before any work, what cannot be trained here: raises ValueError with what is missing or clashes."""
+        """Raise ValueError, before any work, if a training cannot run here; says what is missing or clashes."""
         from selfboost.train.requirements import check_requirements
 
         check_requirements(self, training)
@@ -72,7 +72,7 @@ class Local(LocalSettings):
         return jobs.logps(self, model, sequences)
 
     def rewards(self, model: Model, sequences: Sequence[Sequenced]) -> Iterator[float]:
-        """Scalar of a reward model after prompt and completion, in order."""
+        """Output of a reward model after each prompt and completion, in order."""
         from selfboost.train import jobs
 
         return jobs.rewards(self, model, sequences)

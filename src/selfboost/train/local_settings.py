@@ -1,6 +1,6 @@
-"""What the trainer `local` may be told: number type, devices, memory, saved states, trackers.
+"""Settings of the trainer `local`: dtype, devices, memory, saved states, trackers.
 
-Apart from the trainer itself, so that everything below it can be given these settings.
+In a file of their own, so that everything below the trainer can use them.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from selfboost.engines.checkpoint import DeviceName, DTypeName, bytes_of
 from selfboost.train import SPEED_ONLY, Footprint
 
 AttentionName = Literal["auto", "blocks", "rows", "flex"]
-"""Matrix products over blocks of queries; PyTorch's fused attention on padded rows; FlexAttention. `auto`: rows on a
+"""Matrix products over blocks of queries; PyTorch's fused attention on padded rows; FlexAttention. `auto`: `rows` on a
 GPU where the model's scores are not soft-capped, else blocks."""
 TrackerName = Literal["tensorboard", "wandb", "trackio"]
-"""The experiment trackers that are known."""
+"""The supported experiment trackers."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,38 +25,38 @@ class LocalSettings:
     """Settings of the trainer `local`."""
 
     dtype: DTypeName = "auto"
-    """Number type of the weights (bfloat16 is trained on float32 masters); `auto`: bfloat16 on a GPU, else float32."""
+    """Number type of the weights (bfloat16 has float32 masters); `auto`: bfloat16 on a GPU, else float32."""
     device: DeviceName = "auto"
     """Where the model runs; `auto`: the GPU if there is one."""
     devices: Annotated[int, Field(ge=0)] = field(default=1, metadata=SPEED_ONLY)
-    """Devices of this machine that train together, one process each; 0: all its GPUs. Under `torchrun`, all it started
-    (on several machines the run's folder must lie on a shared disk)."""
+    """Devices of this machine to train on, one process each; 0: all GPUs. Under `torchrun`, all its processes take part
+    (on several machines, the run's folder must be on a shared disk)."""
     sharding: bool = field(default=False, metadata=SPEED_ONLY)
     """Spread weights, gradients and optimiser over several devices (FSDP2); false: each holds a copy of the model."""
     packing: bool = field(default=True, metadata=SPEED_ONLY)
     """Whether sequences are laid end to end and prompts shared; false: padded rows under the model's own attention."""
     attention: AttentionName = field(default="auto", metadata=SPEED_ONLY)
-    """How attention keeps to the boundaries of a pack."""
+    """How attention keeps packed sequences apart."""
     micro_batch_tokens: Annotated[int, Field(ge=1)] = field(default=4096, metadata=SPEED_ONLY)
-    """Most tokens held at once, shared prompts counted once; one example or pair is always taken."""
+    """Largest micro-batch in tokens, shared prompts counted once; an example or pair is never split."""
     gradient_checkpointing: bool = field(default=False, metadata=SPEED_ONLY)
-    """Recompute activations in the backward pass: a third slower, far less memory."""
+    """Recompute activations in the backward pass: a third slower, with far less memory."""
     checkpoint_seconds: Annotated[float, Field(ge=0)] = field(default=300.0, metadata=SPEED_ONLY)
-    """Seconds between two saved states from which a killed training goes on; 0 = none by time."""
+    """Seconds between saved states, from which a killed training resumes; 0 = off."""
     checkpoint_steps: Annotated[int, Field(ge=0)] = field(default=0, metadata=SPEED_ONLY)
-    """Steps between two saved states, beside those by time; 0 = none by steps."""
+    """Steps between saved states, in addition to those by time; 0 = off."""
     keep_states: Annotated[int, Field(ge=1)] = field(default=1, metadata=SPEED_ONLY)
-    """How many of the last states are kept until the training ends."""
+    """How many of the latest states are kept until the training ends."""
     log_every: Annotated[int, Field(ge=1)] = field(default=1, metadata=SPEED_ONLY)
-    """Steps between two rows of the training's history."""
+    """Steps between rows of the training's history."""
     trackers: tuple[TrackerName, ...] = field(default=(), metadata=SPEED_ONLY)
-    """Who is sent the history too, row by row: "tensorboard", "wandb", "trackio"."""
+    """Trackers that also receive the history, row by row: "tensorboard", "wandb", "trackio"."""
     tracking_project: str = field(default="selfboost", metadata=SPEED_ONLY)
-    """The project that trackers file their runs under."""
+    """The trackers' project name."""
     tracking_folder: str = field(default="tracking", metadata=SPEED_ONLY)
-    """Where TensorBoard and wandb write; relative to the current directory."""
+    """Where TensorBoard and wandb write, relative to the current directory."""
     trust_remote_code: bool = False
-    """Whether a checkpoint may bring code of its own that is run here."""
+    """Whether to run code that comes with a checkpoint."""
 
     def footprint(self) -> Footprint:
         """Weights in `dtype`, a micro-batch's activations, and what several devices share."""

@@ -1,4 +1,4 @@
-"""What settings of a training ask for: optional libraries, and what does not go together."""
+"""What a training's settings require: optional libraries, and combinations that are not supported."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from selfboost.train.local_settings import LocalSettings
 
 
 def check_requirements(local: LocalSettings, training: Training) -> None:
-    """Refuse what cannot be trained here.
+    """Check that a training can run here.
 
     Raises:
-        ValueError: a library is not installed (says how to install it), or two settings clash.
+        ValueError: a library is not installed (the message says how to install it), or two settings clash.
     """
-    # Each imported where it is needed: most trainings ask for none, and `check` is to be quick.
+    # Imported one by one: most trainings need none, and `check` must be quick.
     if training.lora_rank:
         from selfboost.train.model.adapters import require_peft
 
@@ -23,8 +23,8 @@ def check_requirements(local: LocalSettings, training: Training) -> None:
         require_bitsandbytes()
     if local.sharding and (training.lora_rank or training.optimizer == "adamw_8bit"):
         raise ValueError(
-            "trainer.sharding = true spreads full fine-tuning over devices: it goes neither with "
-            "training.lora_rank nor with optimizer = 'adamw_8bit'; set sharding = false, which copies the model"
+            "trainer.sharding = true shards full fine-tuning: it works with neither "
+            "training.lora_rank nor optimizer = 'adamw_8bit'; set sharding = false, which copies the model"
         )
     if local.trackers:
         from selfboost.train.steps.trackers import require_tracker

@@ -1,4 +1,4 @@
-"""A process that follows: `python -m selfboost.train.devices.follower`, started by a training on several devices."""
+"""A follower process: `python -m selfboost.train.devices.follower`, started by a training on several devices."""
 
 from selfboost.train.devices.parallel import follow, watch_conductor
 

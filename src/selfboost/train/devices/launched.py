@@ -1,4 +1,4 @@
-"""Whether a launcher started this process and others beside it; asked without PyTorch."""
+"""Whether a launcher started this process together with others; needs no PyTorch."""
 
 from __future__ import annotations
 
@@ -6,5 +6,5 @@ import os
 
 
 def launched() -> bool:
-    """Whether `torchrun` or `accelerate launch` did."""
+    """Whether `torchrun` or `accelerate launch` started this process."""
     return int(os.environ.get("WORLD_SIZE", "1")) > 1 and "RANK" in os.environ

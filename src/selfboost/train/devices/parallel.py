@@ -1,8 +1,8 @@
-"""Several processes train together: one conducts, the others follow, each with a device and its share of every step.
+"""Training with several processes: one conducts, the others follow, each with a device and its share of every step.
 
-The conductor is the process that runs everything else too. It starts followers on its own machine for one training, or,
-where it was itself started by `torchrun` or `accelerate launch` on one machine or more, finds them waiting. A follower
-does the same call with the same arguments. Leaves out sampling and scoring, which the conductor does alone.
+The conductor also does everything else. It starts followers on its own machine for one training; under `torchrun` or
+`accelerate launch`, on one machine or several, they are already waiting. A follower makes the same call with the same
+arguments. Sampling and scoring are the conductor's alone.
 """
 
 from __future__ import annotations
@@ -40,24 +40,24 @@ START_SECONDS = 300
 
 @dataclass(frozen=True)
 class World:
-    """The processes of a training, as one of them sees them."""
+    """A training's processes, from the view of one of them."""
 
     rank: int = 0
     size: int = 1
 
     @property
     def conducts(self) -> bool:
-        """Whether this process writes what is written and says what is said."""
+        """Whether this process does the writing and reporting."""
         return self.rank == 0
 
     def share(self, things: Sequence[Thing]) -> list[tuple[Thing, bool]]:
-        """This process's part, as long as everyone's; a thing that only fills it up comes with False."""
+        """This process's part, equally long for all; padding items come with False."""
         rounds = -(-len(things) // self.size)
         places = [self.rank + turn * self.size for turn in range(rounds)]
         return [(things[at], True) if at < len(things) else (things[0], False) for at in places]
 
     def sum_tensors(self, tensors: Sequence[Tensor]) -> None:
-        """Each tensor becomes the sum of all processes' ones, a few large messages instead of many small."""
+        """Sum each tensor over all processes in place, in a few large messages."""
         if self.size == 1 or not tensors:
             return
         for kind in dict.fromkeys(tensor.dtype for tensor in tensors):
@@ -69,7 +69,7 @@ class World:
                 tensor.copy_(part.view_as(tensor))
 
     def gather(self, thing: Thing) -> list[Thing]:
-        """Everyone's thing, by rank."""
+        """Every process's object, by rank."""
         if self.size == 1:
             return [thing]
         found: list[Any] = [None] * self.size
@@ -77,25 +77,25 @@ class World:
         return found
 
     def agree(self, wish: bool) -> bool:
-        """What the conductor wishes."""
+        """The conductor's value."""
         return self.gather(wish)[0]
 
 
 ALONE = World()
 Call = Callable[[World], object]
 HERE = "here-"
-"""What a follower writes, with its rank, when it has come."""
+"""Name, with its rank, of the file that a follower writes when it is ready."""
 PARENT = "SELFBOOST_CONDUCTOR"
-"""Environment variable: the process that a follower was started by."""
+"""Environment variable: the process that started a follower."""
 
 
 def conduct(devices: int, own: Callable[[World], Result], others: Callable[[World], object]) -> Result:
-    """`own(world)` here and `others(world)` in all other processes, at once; the result of `own`.
+    """Run `own(world)` here and `others(world)` in all other processes at once; returns the result of `own`.
 
     `others` must be picklable: a module's function, or a partial of one. `devices` 0: as many as there are GPUs.
 
     Raises:
-        RuntimeError: a follower stopped; says what it said last.
+        RuntimeError: a follower stopped; the message has its last words.
     """
     devices = devices or max(1, torch.cuda.device_count())
     if launched():
@@ -114,7 +114,7 @@ def conduct(devices: int, own: Callable[[World], Result], others: Callable[[Worl
 
 
 def join_launched() -> bool:
-    """Take one's part in what a launcher started; False: it was a follower's, and it is done."""
+    """Join the group that a launcher started. False: this process was a follower, and its work is done."""
     if _join().conducts:
         return True
     follow()
@@ -122,7 +122,7 @@ def join_launched() -> bool:
 
 
 def follow() -> None:
-    """A follower's life: do what the conductor does until it says that there is no more."""
+    """Follow the conductor, call by call, until it has no more work."""
     world = _join()
     while (work := _hear()) is not None:
         work(world)
@@ -130,7 +130,7 @@ def follow() -> None:
 
 @cache
 def _join() -> World:
-    """Take part in the group that the environment describes."""
+    """Join the group that the environment describes."""
     rank, size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
     if torch.cuda.is_available():
         torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", rank)) % torch.cuda.device_count())
@@ -145,7 +145,7 @@ def _join() -> World:
 
 @cache
 def _patient() -> Any:
-    """The group in which followers wait for what comes next."""
+    """The group in which followers wait for the next call."""
     return dist.new_group(backend="gloo", timeout=WAIT)
 
 
@@ -154,7 +154,7 @@ def _backend() -> str:
 
 
 def _release() -> None:
-    """The conductor has no more to do."""
+    """Tell the followers that there is no more work."""
     if dist.is_initialized():
         _tell(None)
         dist.destroy_process_group()
@@ -172,7 +172,7 @@ def _hear() -> Call | None:
 
 @contextmanager
 def _followers(devices: int) -> Generator[World]:
-    """Followers on this machine for the length of one training."""
+    """Start followers on this machine for one training."""
     store: Any = cast(Any, dist).TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
     with tempfile.TemporaryDirectory() as folder:
         logs = [Path(folder) / f"{rank}.log" for rank in range(1, devices)]
@@ -200,17 +200,17 @@ def _followers(devices: int) -> Generator[World]:
 
 
 def _wait_for(started: Sequence[subprocess.Popen[bytes]], store: Any) -> None:
-    """Return when every follower has come; RuntimeError if one has ended or takes too long."""
+    """Wait until every follower is ready; RuntimeError if one has ended or takes too long."""
     missing = [f"{HERE}{rank}" for rank in range(1, len(started) + 1)]
     begin = time.monotonic()
     while not store.check(missing):
         if any(process.poll() is not None for process in started) or time.monotonic() - begin > START_SECONDS:
-            raise RuntimeError(f"not all of {len(started)} followers came")
+            raise RuntimeError(f"not all of the {len(started)} followers started")
         time.sleep(0.05)
 
 
 def _start(rank: int, devices: int, port: int, log: Path) -> subprocess.Popen[bytes]:
-    """A follower that finds its conductor at a port of this machine."""
+    """Start a follower that connects to its conductor at a port of this machine."""
     threads = max(1, (os.cpu_count() or 1) // devices)
     place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "WORLD_SIZE": devices, "RANK": rank, "LOCAL_RANK": rank}
     own = {name: str(value) for name, value in {**place, "OMP_NUM_THREADS": threads, PARENT: os.getpid()}.items()}
@@ -221,7 +221,7 @@ def _start(rank: int, devices: int, port: int, log: Path) -> subprocess.Popen[by
 
 
 def _last_words(started: Sequence[subprocess.Popen[bytes]], logs: Sequence[Path]) -> str:
-    """What the first follower that failed said last."""
+    """The last words of the first follower that failed."""
     time.sleep(1)  # so that the one whose end we met has ended
     for rank, (process, log) in enumerate(zip(started, logs, strict=True), start=1):
         if process.poll() is not None:
@@ -231,7 +231,7 @@ def _last_words(started: Sequence[subprocess.Popen[bytes]], logs: Sequence[Path]
 
 
 def watch_conductor() -> None:
-    """End this process when its conductor is gone, in whatever way it ended."""
+    """End this process once its conductor has ended, however it ended."""
     conductor = int(os.environ[PARENT])
 
     def watch() -> None:

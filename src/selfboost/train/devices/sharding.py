@@ -1,7 +1,7 @@
 """Weights, gradients and optimiser state spread over devices: PyTorch's FSDP2, one group a decoder layer.
 
-Weights are kept in float32 and computed with in the number type of the training. What is saved is whole, so that a
-training may go on with another number of devices. Every process reads the whole model before it keeps its shard.
+Weights are kept in float32 and computed with in the number type of the training. Saved states are whole, so a
+training can resume on another number of devices. Every process reads the whole model before it keeps its shard.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 
 
 def shard(model: torch.nn.Module, size: int, device: torch.device, computed_in: torch.dtype) -> None:
-    """Spread a module over all processes: each holds one part in `size` of every weight."""
+    """Shard a module over all processes: each holds 1/`size` of every weight."""
     mesh = init_device_mesh(device.type, (size,))
     policy = MixedPrecisionPolicy(param_dtype=computed_in, reduce_dtype=torch.float32)
     for module in list(model.modules()):
@@ -27,17 +27,17 @@ def shard(model: torch.nn.Module, size: int, device: torch.device, computed_in: 
 
 
 def whole(tensor: Tensor) -> Tensor:
-    """A tensor as it is without shards; every process must ask."""
+    """The whole tensor, gathered; every process must call this."""
     return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
 
 
 def part(tensor: Tensor) -> Tensor:
-    """What this process holds of a tensor, live."""
+    """This process's part of a tensor, live."""
     return tensor.to_local() if isinstance(tensor, DTensor) else tensor
 
 
 def whole_of_parts(own: Tensor, like: Tensor) -> Tensor:
-    """The tensor whose part each process has, sharded as another one is; every process must ask."""
+    """The tensor made of every process's part, sharded like another one; every process must call this."""
     if not isinstance(like, DTensor):
         return own
     mesh, placements = like.device_mesh, like.placements
@@ -46,14 +46,14 @@ def whole_of_parts(own: Tensor, like: Tensor) -> Tensor:
 
 
 def placed(tensor: Tensor, like: Tensor) -> Tensor:
-    """A whole tensor, sharded as another one of its shape is."""
+    """A whole tensor, sharded like another one of its shape."""
     if not isinstance(like, DTensor) or tensor.shape != like.shape:
         return tensor
     return distribute_tensor(tensor.to(like.device), like.device_mesh, like.placements)
 
 
 def whole_weights(model: PreTrainedModel, saved_in: torch.dtype) -> dict[str, Tensor]:
-    """All weights, by name, on the CPU, a tied one under its first name; every process must ask."""
+    """All weights by name, on the CPU, tied ones under their first name; every process must call this."""
     again = {name for name, _ in model.named_parameters(remove_duplicate=False)}
     again -= {name for name, _ in model.named_parameters()}
     found: dict[str, Tensor] = {}

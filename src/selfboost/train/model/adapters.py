@@ -1,7 +1,7 @@
-"""LoRA (arXiv 2106.09685): each chosen matrix W stays, a product beside it is learned: W + B·A · alpha / rank.
+"""LoRA (arXiv 2106.09685): each chosen matrix W is frozen and a product is learned beside it: W + B·A · alpha / rank.
 
-By peft, put on an opened model in place: without it the model is what it was before, so a reference that equals the
-start needs no second copy. B starts at 0. Leaves out dropout: a training is a function of data, settings and seed.
+Uses peft, in place on an opened model: with the adapter off, the model is what it was before, so a reference that
+equals the start needs no second copy. B starts at 0. No dropout: a training depends only on data, settings and seed.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ from selfboost.train.extras import require
 from selfboost.train.model.hidden import body_of
 
 FOLDER = "adapter"
-"""Inside a finished model's folder: the adapter alone, as peft reads it."""
+"""Folder inside a finished model's: the adapter alone, as peft reads it."""
 NAME = "default"
-"""Of the only adapter of a model, as peft has it."""
+"""peft's name of a model's only adapter."""
 WEIGHTS = "adapter_model.safetensors"
 PREFIX = "base_model.model."
-"""What peft puts before the names of a model's parameters."""
+"""Prefix that peft gives a model's parameters."""
 
 
 @dataclass(frozen=True)
@@ -37,14 +37,14 @@ class Adapter:
     """An adapter on a model."""
 
     wrapped: Any
-    """The model as peft sees it; the model itself holds the adapter too."""
+    """peft's model; the model itself holds the adapter too."""
     targets: Sequence[str]
     """Names of the adapted layers."""
     heads: Sequence[str]
-    """Names of modules that are trained whole beside it: a reward model's new scalar head."""
+    """Names of modules trained in full beside it: a reward model's new scalar head."""
 
     def save(self, folder: Path) -> None:
-        """Write the adapter for peft; the same training writes the same bytes, wherever its start lies."""
+        """Write the adapter for peft; the same training writes the same bytes, wherever its start model lies."""
         folder.mkdir(exist_ok=True)
         trained: dict[str, Tensor] = require_peft().get_peft_model_state_dict(self.wrapped, save_embedding_layers=False)
         for head in self.heads:
@@ -62,7 +62,7 @@ class Adapter:
 
     @torch.no_grad()
     def merge(self) -> None:
-        """Add the products to the matrices, in float32 at least, and take the adapter off."""
+        """Merge the products into the matrices, in float32 at least, and remove the adapter."""
         for name in self.targets:
             layer = self.wrapped.get_base_model().get_submodule(name)
             weight = cast(Tensor, layer.get_base_layer().weight)
@@ -74,10 +74,10 @@ class Adapter:
 
 
 def put_on(model: PreTrainedModel, training: Training, seed: int, *, train_head: bool) -> Adapter:
-    """Freeze a model and put a new adapter on it; with `train_head`, what lies outside the body stays trainable.
+    """Freeze a model and add a new adapter; with `train_head`, everything outside the body stays trainable.
 
     Raises:
-        ValueError: peft is not installed, or a target is no linear layer of the model's body.
+        ValueError: peft is not installed, or a target is not a linear layer of the model's body.
     """
     peft = require_peft()
     targets = _targets(model, training.lora_targets)
@@ -100,7 +100,7 @@ def require_peft() -> Any:
 
 
 def _targets(model: PreTrainedModel, wanted: str | Sequence[str]) -> list[str]:
-    """Full names of the layers to adapt, in the order of their names."""
+    """Full names of the layers to adapt, sorted."""
     named = dict(cast("Iterable[tuple[str, torch.nn.Module]]", model.named_modules()))
     inside = set(cast("Iterable[torch.nn.Module]", body_of(model).modules()))
     linear = [name for name, layer in named.items() if layer in inside and isinstance(layer, torch.nn.Linear | Conv1D)]

@@ -1,4 +1,4 @@
-"""Attention over a pack: a completion sees its prompt and itself, nothing else, whatever lies beside it.
+"""Attention over a pack: a completion sees its prompt and itself, and nothing else in the pack.
 
 Three implementations of the same numbers. `blocks`: plain matrix products over blocks of queries, without padding;
 written for the CPU, where PyTorch's own attention on padded rows takes three times as long. `rows`: PyTorch's fused
@@ -20,7 +20,7 @@ from selfboost.train.model.blocks import Scoring, attend_by_blocks
 from selfboost.train.packs.layout import Pack
 
 PREFIX = "selfboost_"
-"""Of the names under which transformers knows these implementations."""
+"""Prefix of the names that transformers knows these implementations by."""
 
 Attend = Callable[[Tensor, Tensor, Tensor, Pack, Scoring], Tensor]
 """Queries (H, T, D), keys and values (K, T, D) → outputs (T, H, D)."""
@@ -30,7 +30,7 @@ def attend_by_rows(query_HTD: Tensor, key_KTD: Tensor, value_KTD: Tensor, pack: 
     """PyTorch's fused attention on right-padded rows; padding comes last, so causality alone hides it.
 
     Raises:
-        ValueError: the scores are soft-capped, which that function cannot do.
+        ValueError: the scores are soft-capped, which this function cannot do.
     """
     if scoring.softcap:
         raise ValueError("attention = 'rows' cannot soft-cap scores, which this model does: choose 'blocks' or 'flex'")
@@ -107,7 +107,7 @@ IMPLEMENTATIONS: dict[AttentionName, Attend] = {
 
 
 def windows_of(config: Any) -> list[int | None]:
-    """How far back each attention layer of a model looks, by its configuration; None: to the row's first token."""
+    """Window of each attention layer, from the model's configuration; None: back to the row's first token."""
     width: int | None = getattr(config, "sliding_window", None) or None
     layers = int(getattr(config, "num_hidden_layers", 0))
     kinds: Sequence[str] = getattr(config, "layer_types", None) or ["sliding_attention"] * layers
@@ -117,7 +117,7 @@ def windows_of(config: Any) -> list[int | None]:
 
 
 def register(name: AttentionName) -> str:
-    """Make an implementation known to transformers; returns its name there."""
+    """Register an implementation with transformers; returns its name there."""
     from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
     attend = IMPLEMENTATIONS[name]
@@ -138,7 +138,7 @@ def register(name: AttentionName) -> str:
         unknown = [key for key in ("s_aux", "position_bias") if others.get(key) is not None]
         if pack is None or unknown or not getattr(module, "is_causal", True):
             why = "does not hand packs to its attention" if pack is None else f"has {unknown or 'no causality'}"
-            raise ValueError(f"the attention {type(module).__name__} {why}, so that packs would be wrong")
+            raise ValueError(f"the attention {type(module).__name__} {why}, so packs would be computed wrongly")
         pack.windows.append(sliding_window)
         scale = query_1HTD.shape[-1] ** -0.5 if scaling is None else scaling
         scoring = Scoring(scale, sliding_window, softcap or 0.0)

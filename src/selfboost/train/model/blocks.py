@@ -1,6 +1,6 @@
 """Attention by blocks of queries: exact, without padding, each block against the keys that its queries may see.
 
-Probabilities are kept for the backward pass while they are few, and made again where they are many.
+Probabilities are kept for the backward pass while they are few, and recomputed where they are many.
 
 Shapes: H query heads, K key heads, G = H/K, T tokens of a pack, D head size; n queries and m keys of a block.
 """
@@ -18,25 +18,25 @@ from torch import Tensor
 from selfboost.train.packs.layout import Pack, Span, Tree
 
 QUERIES = 128
-"""Queries of a block."""
+"""Queries per block."""
 KEPT_ELEMENTS = 2**23
-"""Probabilities of one layer that are kept for the backward pass."""
+"""Most probabilities of one layer that are kept for the backward pass."""
 
 
 @dataclass(frozen=True)
 class Scoring:
-    """How attention scores are made of queries and keys."""
+    """How attention scores follow from queries and keys."""
 
     scale: float
     window: int | None
-    """How many tokens a query sees, itself among them; None: all before it."""
+    """How many tokens a query sees, itself included; None: all before it."""
     softcap: float
-    """Scores x become c·tanh(x/c); 0 = they stay."""
+    """Scores x become c·tanh(x/c); 0 = no cap."""
 
 
 @dataclass(frozen=True)
 class Block:
-    """Neighbouring queries of a row, and all keys that any of them may see, in the order of the row."""
+    """Adjacent queries of a row, and all keys that any of them may see, in row order."""
 
     queries: Span
     keys: tuple[Span, ...]
@@ -50,7 +50,7 @@ class Block:
 
 
 def blocks_of(trees: Sequence[Tree], window: int | None) -> Iterator[Block]:
-    """The blocks of a pack, every query in one of them."""
+    """The blocks of a pack; every query is in exactly one."""
     for tree in trees:
         yield from _of_row(Span(tree.prompt.start, tree.prompt.start), tree.prompt, window)
         for completion in tree.completions:
@@ -142,7 +142,7 @@ def _bend(query: Tensor, key: Tensor, scoring: Scoring) -> tuple[Tensor, Tensor]
 
 
 def _fold(x_HTD: Tensor, block: Block, key_heads: int) -> Tensor:
-    """What belongs to a block's queries, query heads folded onto the key head that they share: (K, G·n, D)."""
+    """A block's queries, with query heads folded onto the key head that they share: (K, G·n, D)."""
     x_HnD = x_HTD[:, block.queries.start : block.queries.end]
     return x_HnD if len(x_HnD) == key_heads else x_HnD.reshape(key_heads, -1, x_HnD.shape[-1])
 

@@ -1,7 +1,7 @@
-"""Gated feed-forward layers (SwiGLU) that keep one tensor less for the backward pass.
+"""Gated feed-forward layers (SwiGLU) that keep one tensor fewer for the backward pass.
 
-They take the place of a model's own forward pass where that is down(silu(gate(x)) · up(x)), Shazeer 2020
-(arXiv 2002.05202), equation 6; the three projections stay the modules that they are, adapters on them included.
+They replace a model's own forward pass where that is down(silu(gate(x)) · up(x)), Shazeer 2020 (arXiv 2002.05202),
+equation 6; the three projections stay the same modules, adapters included.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ PROJECTIONS = ("gate_proj", "up_proj", "down_proj")
 
 
 class _Gated(torch.autograd.Function):
-    """silu(gate) · up; silu is made again in the backward pass."""
+    """silu(gate) · up; silu is recomputed in the backward pass."""
 
     @staticmethod
     def forward(ctx: Any, gate: Tensor, up: Tensor) -> Tensor:
@@ -33,7 +33,7 @@ class _Gated(torch.autograd.Function):
 
 
 def replace_gates(model: torch.nn.Module) -> None:
-    """Let a model's feed-forward layers compute as `_Gated`, each kind where it computes the same."""
+    """Make a model's feed-forward layers use `_Gated`, wherever that computes the same."""
     known: dict[type, bool] = {}
     for module in model.modules():
         kind = type(module)

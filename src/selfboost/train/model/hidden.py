@@ -1,7 +1,7 @@
 """Last hidden states of a pack under a transformers model, with or without packing.
 
-Packed, the model's own attention is replaced by one that keeps to the pack's boundaries; that it does so is tested once
-when a model is opened. Unpacked, each row is run alone in a right-padded batch under the model's own attention.
+Packed, the model's own attention is replaced by one that keeps sequences apart; this is checked once when a model is
+opened. Unpacked, each row is run alone in a right-padded batch under the model's own attention.
 
 Shapes: T tokens of a pack, D hidden size; R rows of L tokens.
 """
@@ -26,7 +26,7 @@ from selfboost.train.packs.rows import Item, Row
 
 @dataclass(frozen=True)
 class Body:
-    """A language model up to its last hidden states."""
+    """A language model without its head."""
 
     model: PreTrainedModel
     packed: bool
@@ -52,10 +52,10 @@ def body_of(model: PreTrainedModel) -> Any:
 
 
 def open_body(model: PreTrainedModel, *, packing: bool, attention: AttentionName) -> Body:
-    """The body of a model, made ready for packs and checked to keep their boundaries.
+    """The body of a model, prepared for packs and checked to keep sequences apart.
 
     Raises:
-        ValueError: it cannot be packed: something other than attention carries one token's state to another.
+        ValueError: it cannot be packed: something other than attention passes state between tokens.
     """
     if not packing:
         return Body(model, packed=False)
@@ -88,12 +88,12 @@ def open_body(model: PreTrainedModel, *, packing: bool, attention: AttentionName
 
 
 def _check_windows(model: PreTrainedModel, pack: Pack) -> None:
-    """Windows must reach attention as numbers: those that a model puts into its mask alone would be lost."""
+    """Windows must reach attention as numbers: those that exist only in a model's mask would be lost."""
     config: Any = model.config.get_text_config()
     wanted = sum(window is not None for window in windows_of(config))
     told = sum(window is not None for window in pack.windows)
     if told < wanted or getattr(config, "attention_chunk_size", None):
-        raise _refusal(model, f"{wanted} of its layers look back a limited way, and {told} say so to their attention")
+        raise _refusal(model, f"{wanted} of its layers use a sliding window, and {told} pass it to their attention")
 
 
 def _refusal(model: PreTrainedModel, why: str) -> ValueError:

@@ -1,9 +1,9 @@
 """The language-model head on completion positions alone, without ever holding their logits whole.
 
 Logits are made by blocks and reduced to log-probabilities. Where a loss is known block by block (`value_and_gradient`)
-its gradient is taken while the block's exponentials are still there; else (`logps`) the backward pass makes them again.
+its gradient is taken while the block's exponentials are at hand; else (`logps`) the backward pass recomputes them.
 Knows what architectures do between the last hidden state and the logits: a bias, a scale (Cohere, Granite), a soft cap
-(Gemma 2). Any other is found out by one comparison when a model is opened, and refused.
+(Gemma 2). Anything else is detected by one comparison when a model is opened, and refused.
 
 A block's logits lie with the vocabulary first, (V, B): two of the three matrix products are then half as long on a CPU.
 
@@ -26,13 +26,13 @@ from selfboost.train.packs.layout import ROUND
 BLOCK_ELEMENTS = 2**24
 """Logits of a block (64 MB in float32)."""
 CACHED_ELEMENTS = 2**18
-"""Logits that a CPU's elementwise operations go over at a time: few enough to stay in its cache."""
+"""Logits that elementwise operations process at a time on a CPU: few enough to stay in its cache."""
 
 ADDED_ROWS = 4096
 """Rows of the weights' gradient that a bfloat16 product is added to at a time."""
 
 LossOf = Callable[[slice, Tensor], Tensor]
-"""(which completion tokens, their log-probabilities) → a loss to be summed; differentiable."""
+"""(which completion tokens, their log-probabilities) → a loss that is summed over blocks; differentiable."""
 
 
 class Exponentials(NamedTuple):
@@ -46,7 +46,7 @@ class Exponentials(NamedTuple):
     """That slope at the targets."""
     sums_B: Tensor
     logps_B: Tensor
-    """Of the targets."""
+    """Logits of the targets."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ class Head:
     """Holds `weight` (V, D) and perhaps `bias` (V); read at each use, since sharded training swaps them."""
     scale: float = 1.0
     softcap: float = 0.0
-    """Logits x become c·tanh(x/c); 0 = they stay."""
+    """Logits x become c·tanh(x/c); 0 = no cap."""
     block_elements: int = BLOCK_ELEMENTS
     """Logits of a block; changes no result."""
 
@@ -86,7 +86,7 @@ class Head:
     ) -> tuple[Tensor, Tensor]:
         """Sum of the losses of all blocks, differentiable; and the log-probability of each target, detached.
 
-        Gradients are made here and now, in one pass over the logits: the sum can be scaled, not taken apart.
+        Gradients are computed right here, in one pass over the logits: the sum can be scaled but not split.
         """
         apply = cast(Any, _ValueAndGradient).apply
         total, logps_N = apply(hidden_ND, self.weight_VD, self.bias_V, targets_N, self, blocks, loss_of)
@@ -99,7 +99,7 @@ class Head:
     def exponentials(self, hidden_BD: Tensor, targets_B: Tensor) -> Exponentials:
         """A block's logits, reduced; at least float32, where a bfloat16 log-softmax would lose two digits.
 
-        The block is filled up to a round number of positions: matrix products of a size not met before start slowly.
+        The block is padded to a round number of positions: matrix products of a new size start slowly.
         """
         spare = -len(targets_B) % ROUND
         hidden_BD = torch.nn.functional.pad(hidden_BD, (0, 0, 0, spare))
@@ -175,7 +175,7 @@ class _Gradients:
 
 
 class _Logps(torch.autograd.Function):
-    """log softmax(logits)[target]; the backward pass makes the logits again, block by block."""
+    """log softmax(logits)[target]; the backward pass recomputes the logits, block by block."""
 
     @staticmethod
     def forward(
@@ -205,7 +205,7 @@ class _Logps(torch.autograd.Function):
 
 
 class _ValueAndGradient(torch.autograd.Function):
-    """Losses of blocks and their gradients in one pass."""
+    """Losses of blocks and their gradients, in one pass."""
 
     @staticmethod
     def forward(
@@ -242,7 +242,7 @@ class _ValueAndGradient(torch.autograd.Function):
 
 
 def _parts(x_VB: Tensor) -> Sequence[Tensor]:
-    """Neighbouring rows, few enough to stay in a CPU's cache; all of them on a GPU."""
+    """Adjacent rows, few enough to stay in a CPU's cache; all of them on a GPU."""
     rows = len(x_VB) if x_VB.is_cuda else max(1, CACHED_ELEMENTS // x_VB.shape[1])
     return cast("Sequence[Tensor]", torch.split(x_VB, rows))
 
@@ -258,7 +258,7 @@ def add_product(sums_VD: Tensor, x_VB: Tensor, y_BD: Tensor) -> None:
 
 
 def _exact(head: Head) -> torch.dtype:
-    """Of sums: float32 at least."""
+    """Number type of sums: float32 at least."""
     return torch.promote_types(head.weight_VD.dtype, torch.float32)
 
 
@@ -270,7 +270,7 @@ def head_of(model: PreTrainedModel) -> Head:
     """The head of a language model, checked against the model's own logits.
 
     Raises:
-        ValueError: the model computes its logits in a way that is not known here.
+        ValueError: the model computes its logits in an unknown way.
     """
     config: Any = model.config.get_text_config()
     layer = cast(Any, model).get_output_embeddings()
@@ -294,6 +294,6 @@ def _compare(model: PreTrainedModel, head: Head) -> None:
     tolerance = 0.05 if head.weight_VD.dtype == torch.bfloat16 else 1e-3
     if ours.shape != theirs.shape or not torch.allclose(ours, theirs, rtol=tolerance, atol=tolerance, equal_nan=True):
         raise ValueError(
-            f"{type(model).__name__} computes its logits in a way that this trainer does not know, so that its "
+            f"{type(model).__name__} computes its logits in a way that this trainer does not know, so its "
             "log-probabilities would be wrong; choose another model or trainer"
         )

@@ -22,18 +22,18 @@ from selfboost.train.packs.rows import Item, Row
 LossesOf = Callable[[Sequence[Item], Tensor], Tensor]
 """(items, log-probabilities of all their completion tokens) → each item's loss; differentiable."""
 WHOLE_ITEM = 4
-"""Blocks that an item's logits may fill together and yet be held at once."""
+"""Most blocks of an item's logits that are held at once."""
 
 
 class Losses(NamedTuple):
-    """What a forward pass of a training gives."""
+    """Result of a training's forward pass."""
 
     total: Tensor
     """Sum over the items, differentiable."""
     each_B: Tensor
-    """Of every item, detached."""
+    """Loss of every item, detached."""
     logps: Sequence[Tensor]
-    """Of every row's completion tokens, detached."""
+    """Log-probabilities of every row's completion tokens, detached."""
 
 
 class LanguageModel(torch.nn.Module):
@@ -52,13 +52,13 @@ class LanguageModel(torch.nn.Module):
         return cast(Losses, self(items, losses_of))
 
     def states(self, items: Sequence[Item]) -> list[Tensor]:
-        """For each row, the last hidden state that every completion token is predicted from."""
+        """For each row, the last hidden states that its completion tokens are predicted from."""
         return cast("list[Tensor]", self(items, None, states=True))
 
     def forward(
         self, items: Sequence[Item], losses_of: LossesOf | None, *, states: bool = False
     ) -> list[Tensor] | Losses:
-        """What `logps`, `states` and `losses` give: one door, for modules that are sharded over devices."""
+        """Shared entry of `logps`, `states` and `losses`, which modules sharded over devices need."""
         pack = Pack(tuple(items), self.head.weight_VD.device)
         hidden_ND = self.body.hidden_TD(pack).index_select(0, pack.sources_N)
         if states:
@@ -89,7 +89,7 @@ class LanguageModel(torch.nn.Module):
         return Losses(total, torch.cat(each), torch.split(logps_N, pack.lengths))
 
     def _blocks(self, items: Sequence[Item]) -> Iterator[tuple[list[Item], slice]]:
-        """Neighbouring items whose completion tokens fill a block, or one that fills more."""
+        """Adjacent items whose completion tokens fill a block, or one item that fills more."""
         group: list[Item] = []
         start = end = 0
         for item in items:
@@ -102,10 +102,10 @@ class LanguageModel(torch.nn.Module):
 
 
 def language_model(model: PreTrainedModel, local: LocalSettings) -> LanguageModel:
-    """A loaded model made ready for training.
+    """Prepare a loaded model for training.
 
     Raises:
-        ValueError: its logits are made in a way not known here, or it cannot be packed.
+        ValueError: it computes its logits in an unknown way, or it cannot be packed.
     """
     head = head_of(model)  # before packing: it looks at the model as it is
     return LanguageModel(model, open_body(model, packing=local.packing, attention=local.attention), head)

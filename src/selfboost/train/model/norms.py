@@ -1,7 +1,7 @@
-"""RMS norms with a backward pass of their own: fewer passes over memory, and nothing kept but the input.
+"""RMS norms with their own backward pass: fewer passes over memory, and only the input is kept.
 
-They take the place of a model's own where those compute the same, which one comparison finds out when a model is
-opened; parameters stay where they are. Sums are in float32 at least, in float64 for float64.
+They replace a model's own where both compute the same, which is checked by one comparison when a model is opened;
+parameters stay in place. Sums are in float32 at least, in float64 for float64.
 
 Shapes: … any leading sizes, D features.
 """
@@ -44,7 +44,7 @@ class _RMSNorm(torch.autograd.Function):
 
 
 def replace_norms(model: torch.nn.Module) -> None:
-    """Let a model's RMS norms compute as `_RMSNorm`, each kind where it computes the same."""
+    """Make a model's RMS norms use `_RMSNorm`, wherever that computes the same."""
     known: dict[type, float | None] = {}
     for module in model.modules():
         kind = type(module)
@@ -64,7 +64,7 @@ def _forward(module: torch.nn.Module, epsilon: float, offset: float, x_D: Tensor
 
 @torch.no_grad()
 def _offset(module: torch.nn.Module, epsilon: float) -> float | None:
-    """What a kind of norm adds to its weights (Gemma: 1), None where it computes something else."""
+    """What a kind of norm adds to its weights (Gemma: 1); None where it computes something else."""
     weight_D = getattr(module, "weight", None)
     if not isinstance(weight_D, torch.Tensor) or weight_D.ndim != 1:
         return None

@@ -1,4 +1,4 @@
-"""Activations made again in the backward pass instead of kept, by transformers' own layers; dropout stays off."""
+"""Activations recomputed in the backward pass by transformers' own layers; dropout stays off."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def recompute_activations(model: PreTrainedModel) -> None:
 
 
 def _evaluated(layer: torch.nn.Module, forward: Callable[..., Any], *given: Any, **named: Any) -> Any:
-    """A layer's forward pass in evaluation mode: some drop out by their own mode, not by that of a part."""
+    """A layer's forward pass in evaluation mode: some layers apply dropout by their own mode, not their parts'."""
     layer.training = False
     try:
         return forward(*given, **named)

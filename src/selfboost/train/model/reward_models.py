@@ -1,7 +1,7 @@
-"""Reward models: a sequence classifier with one output, whose scalar after the last token judges an answer.
+"""Reward models: sequence classifiers with one output, read after the last token of an answer.
 
 A decoder's scalar is read at the row's real last token here, since transformers' own forward takes the last token that
-is not padding, which is another one where padding and end of turn share an id. Encoders go through their own forward.
+is not padding, a different one where padding and end of turn share an id. Encoders use their own forward.
 
 Shapes: R rows.
 """
@@ -26,7 +26,7 @@ from selfboost.train.packs.layout import Pack
 from selfboost.train.packs.rows import Item, Row
 
 HEAD_NAME = "score"
-"""What transformers calls the linear layer on top of a decoder."""
+"""transformers' name of the linear layer on top of a decoder."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ def open_reward_model(path: str, settings: LocalSettings, *, new_head: bool) -> 
     """A reward model's checkpoint, or, with `new_head`, a language model's with a random scalar head to be trained.
 
     Raises:
-        ValueError: it cannot be loaded so, has more than one output, or its head (or another weight) would be random.
+        ValueError: it cannot be loaded, has more than one output, or its head (or another weight) would be random.
     """
     folder, where = resolve(path), choose_device(settings.device)
     trust = settings.trust_remote_code
@@ -99,12 +99,12 @@ def _refuse_random_weights(path: str, model: PreTrainedModel, info: dict[str, An
         absent = [key for key in absent if not key.startswith(f"{HEAD_NAME}.")]
     if absent:
         raise ValueError(
-            f"the checkpoint {path!r} is no reward model: it lacks {absent[0]}, which would start as random numbers "
+            f"the checkpoint {path!r} is not a reward model: it lacks {absent[0]}, which would start as random numbers "
             "and give meaningless rewards"
         )
     outputs = cast(int, cast(Any, model.config).num_labels)
     if outputs != 1:
-        raise ValueError(f"the checkpoint {path!r} is no reward model: its head has {outputs} outputs, wanted is one")
+        raise ValueError(f"the checkpoint {path!r} is not a reward model: its head has {outputs} outputs, not one")
 
 
 def _padding(folder: Path, trust_remote_code: bool) -> int:

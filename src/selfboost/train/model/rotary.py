@@ -1,7 +1,7 @@
-"""Rotary position embedding in half the passes over memory, with a backward pass of its own.
+"""Rotary position embedding with half the passes over memory and its own backward pass.
 
-Attention modules that rotate halves of a head (as in GPT-NeoX and Llama) get a forward pass that calls this one;
-whether theirs computes the same is found out when a model is opened. transformers itself stays as it is.
+Attention modules that rotate halves of a head (as in GPT-NeoX and Llama) get a forward pass that calls this one, if a
+comparison when the model is opened shows that theirs computes the same. transformers itself is not changed.
 
 Shapes: H heads, T tokens, D head size.
 """
@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 NAME = "apply_rotary_pos_emb"
-"""What transformers calls the function in the modules of its architectures."""
+"""transformers' name of the function in its architectures' modules."""
 
 
 class _Rotate(torch.autograd.Function):
@@ -61,7 +61,7 @@ def rotate(
 
 
 def replace_rotations(model: torch.nn.Module) -> None:
-    """Let a model's attention modules rotate by `rotate`, where that is what they do."""
+    """Make a model's attention modules use `rotate`, where that is what they do."""
     known: dict[FunctionType, FunctionType | None] = {}
     for module in model.modules():
         forward = inspect.unwrap(type(module).forward)
@@ -75,7 +75,7 @@ def replace_rotations(model: torch.nn.Module) -> None:
 
 
 def _rotating(forward: FunctionType) -> FunctionType:
-    """The same function, with another rotation where it looks for one."""
+    """The same function with another rotation in its globals."""
     names = forward.__globals__ | {NAME: rotate}
     made = FunctionType(forward.__code__, names, forward.__name__, forward.__defaults__, forward.__closure__)
     made.__kwdefaults__ = forward.__kwdefaults__
@@ -84,7 +84,7 @@ def _rotating(forward: FunctionType) -> FunctionType:
 
 @torch.no_grad()
 def _is_rotation(theirs: Any) -> bool:
-    """Whether a function of whole heads, and of parts of heads if it takes them, gives what `rotate` gives."""
+    """Whether a function gives what `rotate` gives, on whole heads and, if it takes them, on parts of heads."""
     query, key = torch.linspace(-1, 1, 48).view(1, 2, 3, 8), torch.linspace(1, 2, 24).view(1, 1, 3, 8)
     same = False
     for size in (8, 4):

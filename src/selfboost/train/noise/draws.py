@@ -1,6 +1,6 @@
-"""Standard normal numbers for the answers of a micro-batch, made anew from their seed whenever they are asked for.
+"""Standard normal numbers for the answers of a micro-batch, regenerated from their seed on every request.
 
-They depend on seed, step, answer and position alone, not on what else is in a batch. They come as (v, B), slices of v
+They depend only on seed, step, answer and position, not on what else is in a batch. They come as (v, B), slices of v
 vocabulary entries for a block of B positions.
 """
 
@@ -14,26 +14,26 @@ import torch
 from torch import Tensor
 
 POLICY, NOISE = 1, 2
-"""The two independent draws of a step: what the policy sees, and what the noise learns from."""
+"""The two independent draws of a step: the policy's, and the one that the noise learns from."""
 
 Block = Sequence[tuple[slice, str]]
-"""Neighbouring positions, answer by answer: where they lie among all N, and the name of their noise."""
+"""Adjacent positions, answer by answer: where they lie among all N, and the name of their noise."""
 
 
 @dataclass(frozen=True)
 class Draws:
-    """The noise of the answers of a micro-batch, drawn anew whenever it is asked for, always the same."""
+    """The noise of a micro-batch's answers: regenerated on every request, always the same."""
 
     seed: int
     step: int
     names: Sequence[str]
     lengths: Sequence[int]
-    """Tokens of each answer; N is their sum."""
+    """Tokens of each answer; they sum to N."""
 
     def blocks(self, positions: int) -> Iterator[Block]:
-        """Blocks of at most so many positions.
+        """Blocks of at most `size` positions.
 
-        An answer is cut at multiples of that, so that its noise does not depend on its neighbours.
+        An answer is cut at multiples of the size, so its noise does not depend on its neighbours.
         """
         block: list[tuple[slice, str]] = []
         end = 0
@@ -49,7 +49,7 @@ class Draws:
             yield block
 
     def source(self, block: Block, draw: int, device: torch.device) -> Source:
-        """The noise of a block, from its first vocabulary entries on."""
+        """The noise of a block, slice by slice from the first vocabulary entry."""
         generators: list[tuple[int, torch.Generator]] = []
         for here, name in block:
             digest = hashlib.sha256(f"{self.seed}/{self.step}/{name}/{draw}".encode()).digest()
@@ -67,7 +67,7 @@ class Source:
     device: torch.device
 
     def take(self, entries: int, kind: torch.dtype) -> Tensor:
-        """The next ones, (v, B)."""
+        """The next slice, (v, B)."""
         drawn = [
             torch.randn(entries, count, generator=generator, dtype=kind, device=self.device)
             for count, generator in self.generators

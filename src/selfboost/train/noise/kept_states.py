@@ -1,7 +1,7 @@
 """A reference model's last hidden states at the tokens of rejected answers, in a file of the run's cache.
 
-Noise needs them in every step; kept, the reference is run once over each answer and no second model is held. The file
-is mapped into memory: a step reads what it needs. It is removed when the training is done.
+Noise needs them in every step; with the file, the reference runs once over each answer and no second model is held. It
+is memory-mapped: a step reads what it needs. It is removed when the training ends.
 
 Shapes: S answer tokens of all items, D hidden size, N answer tokens of a micro-batch.
 """
@@ -23,11 +23,11 @@ from selfboost.train.packs.rows import Item, hash_items
 
 NAME = "reference-states"
 BLOCK = 1024
-"""Items that are packed together."""
+"""Items packed together."""
 PACK_TOKENS = 4096
-"""Most tokens run at once. No setting: another number would round the states differently."""
+"""Most tokens run at once. Not a setting: another number would round the states differently."""
 Compute = Callable[[Sequence[Item]], Sequence[Tensor]]
-"""Items of one row each → for each, the states that its answer's tokens are predicted from."""
+"""Items of one row each → the states that each answer's tokens are predicted from."""
 
 
 @dataclass(frozen=True)
@@ -56,14 +56,14 @@ class StatesFile:
 
     @property
     def _mark(self) -> Path:
-        """Exists when the file is complete."""
+        """Marks the file as complete."""
         return self._file.with_suffix(".complete")
 
     def open(self, items: Sequence[Item], like: Tensor, world: World, compute: Compute) -> ReferenceStates:
-        """The states of all items, computed where they are not there; `like` (…, D) has their number type.
+        """The states of all items, computed if missing; `like` (…, D) has their number type.
 
         Raises:
-            ValueError: the disk has no room.
+            ValueError: the disk is full.
         """
         places, end = dict[str, slice](), 0
         for item in items:
@@ -95,7 +95,7 @@ class StatesFile:
             ) from error
 
     def _fill(self, places: dict[str, slice], items: Sequence[Item], world: World, compute: Compute) -> None:
-        """Each process writes its share, and all are done before any maps the file: they may be on several machines."""
+        """Each process writes its share; all finish before any maps the file, since they may be on several machines."""
         with self._file.open("r+b", buffering=0) as file:
             for start in range(0, len(items), BLOCK):
                 rejected = [replace(item, rows=item.rows[1:]) for item in items[start : start + BLOCK]]
@@ -112,11 +112,11 @@ class StatesFile:
 
     @staticmethod
     def remove_from(folder: Path) -> None:
-        """Forget the states that trainings left in a folder."""
+        """Remove the states that trainings left in a folder."""
         for path in folder.glob(f"{NAME}-*"):
             path.unlink(missing_ok=True)
 
 
 def states_file(into: Path, items: Sequence[Item], *others: object) -> StatesFile:
-    """The file for items and a reference; `others`: whatever else changes the states."""
+    """The file of items and a reference; `others`: whatever else changes the states."""
     return StatesFile(into, content_hash([*others, hash_items(items)]))

@@ -1,11 +1,11 @@
 """Trainable noise on a model's logits (DNPO, arXiv 2502.05400), without ever holding (tokens × vocabulary) numbers.
 
-Logits become z + σ·ε: z = W·h those of a frozen head, σ = c·exp(g(h)) of a trained module, ε standard normal. All three
-are made for a block of positions and reduced to log-probabilities; the backward pass makes them again, the noise from
-its seed. Noise depends on seed, step, answer and position alone, not on what else is in a batch.
+Logits become z + σ·ε: z = W·h from a frozen head, σ = c·exp(g(h)) from a trained module, ε standard normal. All three
+are computed for a block of positions and reduced to log-probabilities; the backward pass recomputes them, the noise
+from its seed. Noise depends only on seed, step, answer and position, not on what else is in a batch.
 
 Shapes: N tokens of rejected answers, B of them in a block, D hidden size, V vocabulary, v neighbouring entries of it.
-A block's numbers lie with the vocabulary first, (V, B), as in `model/logits.py`, and are gone over in slices (v, B).
+A block's numbers have the vocabulary first, (V, B), as in `model/logits.py`, and are processed in slices (v, B).
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ from selfboost.train.packs.layout import ROUND
 BLOCK_ELEMENTS = 2**23
 """Numbers of a block of (vocabulary × positions): 32 MB in float32; two such are held at once."""
 SLICE = 1024
-"""Vocabulary entries that elementwise operations go over at a time: few enough to stay in a CPU's cache."""
+"""Vocabulary entries that elementwise operations process at a time: few enough to stay in a CPU's cache."""
 
 
 class NoiseModule(torch.nn.Module):
-    """g: a reference's last hidden state to the logarithm of the noise's strength, for every vocabulary entry.
+    """g: from a reference's last hidden state to the log of the noise's strength, for every vocabulary entry.
 
-    Weights begin as in the authors' code (uniform within ±1/√D) after a LayerNorm, at zero where g is affine: hidden
-    states of any size would else make strengths of any size.
+    Weights start as in the authors' code (uniform within ±1/√D) after a LayerNorm, and at zero where g is affine:
+    otherwise hidden states of any size would give strengths of any size.
     """
 
     def __init__(self, settings: Noise, hidden: int, vocabulary: int, seed: int) -> None:
@@ -49,13 +49,13 @@ class NoiseModule(torch.nn.Module):
                 self.linear.bias.zero_()
 
     def features(self, hidden_ND: Tensor) -> Tensor:
-        """What the linear layer is given."""
+        """Input of the linear layer."""
         return hidden_ND if self.norm is None else functional.gelu(self.norm(hidden_ND))
 
 
 @dataclass(frozen=True)
 class Strength:
-    """From g's output to σ, and back to the gradient."""
+    """σ from g's output, and its gradient."""
 
     settings: Noise
     scale: float
@@ -75,7 +75,7 @@ class Strength:
         return variance_log.sub_(log(bound)).sigmoid_().mul_(bound).sqrt_()
 
     def size(self, sigma: Tensor) -> Tensor:
-        """What the penalty is the mean of: σ or σ²."""
+        """The quantity whose mean is penalised: σ or σ²."""
         return sigma if self.settings.penalty_on == "deviation" else sigma.square()
 
     def slope(self, by_sigma: Tensor, by_size: Tensor, sigma: Tensor) -> Tensor:
@@ -88,7 +88,7 @@ class Strength:
 
 
 class Noisy(NamedTuple):
-    """What the noise makes of N tokens."""
+    """The noise's effect on N tokens."""
 
     policy_N: Tensor
     """Log-probabilities under the first draw, detached."""
@@ -123,9 +123,9 @@ class NoisyHead:
 
     @torch.no_grad()
     def shift(self, hidden_ND: Tensor, targets_N: Tensor, draws: Draws, scale: float) -> float:
-        """By how much noise of a scale c changes the summed log-probability, mean over answers, in nats.
+        """Mean change, over answers, of the summed log-probability under noise of scale c, in nats.
 
-        Means of a draw and its negative: what is odd in the noise falls out, and few answers suffice.
+        Averages a draw and its negative: odd terms of the noise cancel, so few answers suffice.
         """
         strength, total = Strength(self.strength.settings, scale), 0.0
         features_ND = self.module.features(hidden_ND)
@@ -151,7 +151,7 @@ class NoisyHead:
             yield start, logits_vB, raw_VB[here, :count].to(logits_vB.dtype)
 
     def products(self, hidden_BD: Tensor, features_BD: Tensor) -> tuple[Tensor, Tensor]:
-        """Both matrix products of a block, (V, B), B filled up: products of a size not met before start slowly."""
+        """Both matrix products of a block, (V, B), with B padded: products of a new size start slowly."""
         linear = self.module.linear
         raw_VB = linear.weight @ _filled(features_BD).T
         if linear.bias is not None:  # pyright: ignore[reportUnnecessaryComparison] - torch does not say so
@@ -167,7 +167,7 @@ class _Reduction:
         self.largest_B = self.sums_B = self.target_B = torch.zeros((), device=targets_B.device)
 
     def add(self, start: int, logits_vB: Tensor) -> None:
-        """The logits of the vocabulary from `start` on; they are used up."""
+        """The logits of the vocabulary from `start` on; they are overwritten."""
         if start == 0:
             self.largest_B = logits_vB.new_full((len(self.targets_B),), -torch.inf)
             self.sums_B, self.target_B = (torch.zeros_like(self.largest_B) for _ in range(2))
@@ -199,12 +199,12 @@ def _covered(block: Block) -> slice:
 
 
 def _filled(x_BD: Tensor) -> Tensor:
-    """With rows of zeros up to a round number."""
+    """Padded with rows of zeros to a round number."""
     return functional.pad(x_BD, (0, 0, 0, -len(x_BD) % ROUND))
 
 
 class _NoisyLogps(torch.autograd.Function):
-    """What `Noisy` holds; the backward pass goes through the second draw and the size alone."""
+    """The values of `Noisy`; the backward pass goes only through the second draw and the size."""
 
     @staticmethod
     def forward(
@@ -261,7 +261,7 @@ class _NoisyLogps(torch.autograd.Function):
 
 def _gradient(noisy: NoisyHead, source: Source, given: Sequence[Tensor]) -> Tensor:
     """Gradient of g's output on a block, (V, B), B filled up: (one-hot − softmax)·ε by the log-probability, and the
-    penalty's share. It takes the place of that output."""
+    penalty's share. Overwrites that output."""
     hidden_BD, features_BD, targets_B, by_logp_B, by_size_B, normaliser_B = given
     logits_VB, raw_VB = noisy.products(hidden_BD, features_BD)
     count, by_size_B = len(targets_B), by_size_B / len(raw_VB)

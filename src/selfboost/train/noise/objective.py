@@ -1,7 +1,7 @@
-"""Preference optimisation against a reference with trainable noise: policy and noise in one backward pass, or in turns.
+"""Preference optimisation against a reference with trainable noise: policy and noise together, or in turns.
 
 DNPO (arXiv 2502.05400): the policy lowers the loss under one draw of the noise, the noise raises it under another. The
-policy sees a noisy number in the reference's place, so no gradient of it passes through the noise, nor the other way.
+policy sees the noisy value as a constant, so its gradient does not pass through the noise, nor the other way round.
 
 Shapes: B pairs of a micro-batch; N tokens of their rejected answers, D hidden size.
 """
@@ -31,16 +31,16 @@ from selfboost.train.steps.references import References
 
 FIRST_PAIRS = 64
 FIRST_TOKENS = 4096
-"""How many pairs, and about how many tokens of rejected answers, the noise is measured on before the first step."""
+"""Pairs, and approximate tokens of rejected answers, on which the noise is measured before the first step."""
 CLOSE = 0.005
-"""How exactly an automatic scale is found, as a share of it."""
+"""Relative accuracy of an automatic scale."""
 LARGEST_SCALE = 1e6
 STRONG = 5.0
 """|β·m| at which a pair's weight, sigmoid(−β·m), is 0.99."""
 
 
 class FrozenLayer(torch.nn.Module):
-    """Output embeddings that no training changes."""
+    """Output embeddings that training does not change."""
 
     def __init__(self, weight_VD: Tensor, bias_V: Tensor | None) -> None:
         super().__init__()
@@ -69,10 +69,10 @@ class NoisyPreference:
         self.noisy = NoisyHead(head, module, Strength(self.noise, scale))
         self.training = noise_training(training, loss)
         self.share = 1.0
-        """What the noise's loss counts beside the policy's, whose gradient several devices may average."""
+        """Weight of the noise's loss relative to the policy's, whose gradient several devices may average."""
 
     def parameters(self) -> Iterable[Tensor]:
-        """Of the noise module."""
+        """The noise module's parameters."""
         return self.noisy.module.parameters()
 
     def weight(self, item: Item) -> float:  # noqa: ARG002
@@ -90,7 +90,7 @@ class NoisyPreference:
         return not noise_first, noise_first
 
     def losses(self, items: Sequence[Item]) -> tuple[Tensor, Tensor, Measures]:
-        """The sum of what policy and noise lower, each if it is its turn; the policy's loss of each pair."""
+        """The sum of the policy's and the noise's objectives, each in its turn; the policy's loss of each pair."""
         policy_turn, noise_turn = self.begin(self.step)
         with torch.set_grad_enabled(noise_turn):
             noisy = self.noisy.logps(*self._given(items))
@@ -108,7 +108,7 @@ class NoisyPreference:
         return total, each_B, {**measures, **self._measures(items, noisy, noise_B, policy_refs_B)}
 
     def _given(self, items: Sequence[Item]) -> tuple[Tensor, Tensor, Draws]:
-        """Of the rejected answers: the reference's states (N, D), their tokens (N,), this step's noise."""
+        """The rejected answers' reference states (N, D), their tokens (N,), and this step's noise."""
         device = self.noisy.head.weight_VD.device
         targets_N = torch.tensor([token for item in items for token in item.rows[1].token_ids], device=device)
         draws = Draws(self.seed, self.step, [item.id for item in items], _lengths(items))
@@ -132,12 +132,12 @@ class NoisyPreference:
         }
 
     def settle(self, facts: Mapping[str, float]) -> None:
-        """Take the scale c that was found."""
+        """Set the scale c."""
         self.noisy = replace(self.noisy, strength=Strength(self.noise, facts["noise_scale"]))
 
     @torch.no_grad()
     def found(self, first: Sequence[Item]) -> Mapping[str, float]:
-        """The scale c, found or as it is set, and the mean of β·m that the noise begins with, on the first pairs."""
+        """The scale c, found or set, and the starting mean of β·m on the first pairs."""
         given = self._given(_enough(first))
 
         def start(scale: float) -> float:
@@ -148,7 +148,7 @@ class NoisyPreference:
 
 
 def noise_training(training: Training, loss: NoisyLoss) -> Training:
-    """How the noise module is trained: as the policy, but for what its settings say; all of it, without decay."""
+    """How the noise module is trained: like the policy except for its own settings; in full, without weight decay."""
     noise = loss.noise
     optimizer = noise.optimizer or ("adamw" if training.optimizer == "adamw_8bit" else training.optimizer)
     return replace(
@@ -163,7 +163,7 @@ def noise_training(training: Training, loss: NoisyLoss) -> Training:
 
 
 def frozen(head: Head, *, copied: bool, kind: torch.dtype) -> Head:
-    """A head as it is now, in a number type; copied where the training would change it."""
+    """A head as it is now, in a number type; copied if training would change it."""
     tensors = [None if x is None else whole(x.detach()) for x in (head.weight_VD, head.bias_V)]
     weight_VD, bias_V = (None if x is None else x.to(kind, copy=copied) for x in tensors)
     assert weight_VD is not None, "a head has a weight"
@@ -171,7 +171,7 @@ def frozen(head: Head, *, copied: bool, kind: torch.dtype) -> Head:
 
 
 def strong(start: float) -> list[str]:
-    """A sentence where the noise takes so much from the margin that the loss has no curve left."""
+    """A warning if the noise reduces the margin so much that the loss saturates."""
     if abs(start) <= STRONG:
         return []
     return [
@@ -191,10 +191,10 @@ def _enough(items: Sequence[Item]) -> list[Item]:
 
 
 def _scale_for(start: Callable[[float], float], wanted: float) -> float:
-    """The scale c at which the noise takes so much from the margin.
+    """The scale c at which the noise reduces the margin by the wanted amount.
 
     Raises:
-        ValueError: there is none, as where the noise is bounded, or the reference's logits are not finite.
+        ValueError: there is none (for example with bounded noise), or the reference's logits are not finite.
     """
     low = high = 1.0
     if not isfinite(start(1.0)):

@@ -16,11 +16,11 @@ from selfboost.train.packs.rows import Item, Row
 
 Value = TypeVar("Value")
 WINDOW = 1024
-"""Rows that are packed together when their values are wanted in order."""
+"""Rows packed together when values are computed in order."""
 
 
 def step_batches(count: int, batch_size: int, epochs: float, seed: int) -> list[list[int]]:
-    """Positions of the items of each optimiser step: every epoch shuffled anew, the last one cut where it ends."""
+    """Positions of each optimiser step's items: every epoch is reshuffled, the last one is cut where it ends."""
     total = max(1, round(count * epochs))
     generator = Random(seed)
     order: list[int] = []
@@ -33,11 +33,11 @@ def step_batches(count: int, batch_size: int, epochs: float, seed: int) -> list[
 
 
 def micro_batches(items: Sequence[Item], tokens: int, at_least: int = 1) -> list[list[Item]]:
-    """Packs of at most so many tokens, or of one item, as few and as even as a greedy filling makes them.
+    """Packs of at most `tokens` tokens, or of one item, as few and as even as greedy filling makes them.
 
-    At least so many if there are as many items: one for each device.
+    At least one for each device, if there are enough items.
 
-    The largest comes first, so that what does not fit the memory fails at once and not at the end.
+    The largest comes first, so that running out of memory shows at once, not at the end.
     """
     ordered = sorted(items, key=lambda item: item.shared_tokens, reverse=True)
     count = max(at_least, math.ceil(sum(item.shared_tokens for item in ordered) / tokens))
@@ -49,7 +49,7 @@ def micro_batches(items: Sequence[Item], tokens: int, at_least: int = 1) -> list
 
 
 def _filled(ordered: Iterable[Item], count: int) -> list[list[Item]]:
-    """Each item into the pack that holds least; packs that stay empty are left out."""
+    """Put each item into the smallest pack; empty packs are left out."""
     packs: list[list[Item]] = [[] for _ in range(count)]
     fills = [(0, at) for at in range(count)]
     for item in ordered:
@@ -60,7 +60,7 @@ def _filled(ordered: Iterable[Item], count: int) -> list[list[Item]]:
 
 
 def _items(rows: Sequence[Row], tokens: int, number: int) -> Iterator[Item]:
-    """Rows of one prompt as items of at most so many tokens, or of one row, numbered from `number`."""
+    """Rows of one prompt as items of at most `tokens` tokens, or of one row, numbered from `number`."""
     prompt = len(rows[0].prompt_ids)
     group: list[Row] = []
     filled = prompt
@@ -74,14 +74,14 @@ def _items(rows: Sequence[Row], tokens: int, number: int) -> Iterator[Item]:
 
 
 def steps_of(count: int, batch_size: int, epochs: float) -> int:
-    """Optimiser steps that a training takes."""
+    """Number of optimiser steps of a training."""
     return math.ceil(max(1, round(count * epochs)) / batch_size)
 
 
 def in_order(rows: Iterable[Row], tokens: int, compute: Callable[[list[Item]], Iterable[Value]]) -> Iterator[Value]:
-    """A value of each row, in the order of the rows, computed in packs; neighbours with one prompt share it.
+    """One value per row, in the order of the rows, computed in packs; neighbours with the same prompt share it.
 
-    `compute` gives a value for every row of every item, in order.
+    `compute` returns a value for every row of every item, in order.
     """
     source = iter(rows)
     while window := list(islice(source, WINDOW)):

@@ -1,7 +1,7 @@
-"""Padding-free packs: items laid end to end, the prompt that an item's completions share laid down once.
+"""Padding-free packs: items laid end to end, with the prompt that an item's completions share stored once.
 
 A pack is [prompt | completion | completion | prompt | completion | …] in one sequence of T tokens. Positions count from
-each prompt's first token, and every completion goes on where its prompt ends, so a row reads as it would alone.
+each prompt's first token, and every completion continues where its prompt ends, so a row reads as it would alone.
 
 Shapes: T tokens of a pack, N completion tokens, R rows of L tokens.
 """
@@ -19,12 +19,12 @@ from torch import Tensor
 from selfboost.train.packs.rows import Item
 
 ROUND = 64
-"""Packs are filled up to a multiple of so many tokens: matrix products of a size not met before start slowly."""
+"""Packs are padded to a multiple of this many tokens: matrix products of a new size start slowly."""
 
 
 @dataclass(frozen=True)
 class Span:
-    """Neighbouring tokens of a pack: `start` is in, `end` is out."""
+    """A range of a pack's tokens, `end` excluded."""
 
     start: int
     end: int
@@ -35,7 +35,7 @@ class Span:
 
 @dataclass(frozen=True)
 class Tree:
-    """A prompt and the completions that go on from it."""
+    """A prompt and the completions that follow it."""
 
     prompt: Span
     completions: tuple[Span, ...]
@@ -48,13 +48,13 @@ class Pack:
     items: tuple[Item, ...]
     device: torch.device
     windows: list[int | None] = field(default_factory=list[int | None])
-    """How far back each call of attention was asked to look, in order."""
+    """The window of each attention call, in order."""
     masks: dict[int | None, Any] = field(default_factory=dict[int | None, Any])
     """FlexAttention's form of the boundaries, by window."""
 
     @cached_property
     def trees(self) -> tuple[Tree, ...]:
-        """Where each item lies."""
+        """Where each item lies in the pack."""
         found: list[Tree] = []
         end = 0
         for item in self.items:
@@ -73,7 +73,7 @@ class Pack:
 
     @cached_property
     def tokens(self) -> int:
-        """Tokens of the items, without what fills the pack up."""
+        """Tokens of the items, without padding."""
         return sum(item.shared_tokens for item in self.items)
 
     @cached_property
@@ -123,7 +123,7 @@ class Pack:
 
     @cached_property
     def places_RL(self) -> Tensor:
-        """Each row's tokens, prompt and completion, as places in the pack; padded on the right with place 0."""
+        """Each row's tokens, prompt and completion, as places in the pack; right-padded with place 0."""
         rows = [[*range(prompt.start, prompt.end), *range(own.start, own.end)] for prompt, own in self.rows]
         length = max(len(row) for row in rows)
         found = [place for row in rows for place in (*row, *[0] * (length - len(row)))]
@@ -155,7 +155,7 @@ class Pack:
         return self._filled([branch for lengths in sizes for branch, n in enumerate(lengths) for _ in range(n)])
 
     def _filled(self, values: list[int]) -> Tensor:
-        """One value for each token, 0 for those that fill the pack up."""
+        """One value per token, 0 for padding."""
         return self._tensor(values + [0] * (-len(values) % ROUND))
 
     def _tensor(self, values: Sequence[int]) -> Tensor:

@@ -26,12 +26,12 @@ class Row:
 
 @dataclass(frozen=True)
 class Item:
-    """What one loss is computed of: an example's row, or a pair's chosen and rejected rows."""
+    """The unit of a loss: an example's row, or a pair's chosen and rejected rows."""
 
     id: str
     rows: tuple[Row, ...]
     cuts: int = 0
-    """Completions and prompts that were shortened."""
+    """How many completions and prompts were cut."""
 
     @property
     def prompt_ids(self) -> tuple[int, ...]:
@@ -40,7 +40,7 @@ class Item:
 
     @property
     def shared_tokens(self) -> int:
-        """Tokens that a pack holds of it: its prompt once, and its completions."""
+        """Its tokens in a pack: its prompt once, and its completions."""
         return len(self.prompt_ids) + self.completion_tokens
 
     @property
@@ -60,7 +60,7 @@ class Item:
 
 
 def hash_items(items: Iterable[Item]) -> str:
-    """SHA-256 of all that is trained on, in order."""
+    """SHA-256 of all items, in order."""
     digest = sha256()
     for item in items:
         digest.update(repr((item.id, [(row.prompt_ids, row.token_ids) for row in item.rows])).encode())
@@ -68,10 +68,10 @@ def hash_items(items: Iterable[Item]) -> str:
 
 
 def example_items(examples: Sequence[Example], max_length: int, max_prompt: int = 0) -> list[Item]:
-    """Items of one row each; `max_prompt` tokens of the prompt at most (0 = no limit of its own).
+    """Items of one row each, with prompts of at most `max_prompt` tokens (0 = no limit of its own).
 
     Raises:
-        ValueError: there are none, or a prompt or a completion is empty; names the record.
+        ValueError: there are none, or a prompt or completion is empty; names the record.
     """
     if not examples:
         raise ValueError("there is no example to train on")
@@ -79,10 +79,10 @@ def example_items(examples: Sequence[Example], max_length: int, max_prompt: int 
 
 
 def pair_items(pairs: Sequence[Pair], max_length: int, max_prompt: int = 0) -> list[Item]:
-    """Items of two rows each, chosen first; `max_prompt` tokens of the prompt at most (0 = no limit of its own).
+    """Items of two rows each, chosen first, with prompts of at most `max_prompt` tokens (0 = no limit of its own).
 
     Raises:
-        ValueError: there are none, or a prompt or a completion is empty; names the record.
+        ValueError: there are none, or a prompt or completion is empty; names the record.
     """
     if not pairs:
         raise ValueError("there is no pair to train on")

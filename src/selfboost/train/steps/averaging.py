@@ -1,7 +1,7 @@
-"""A moving average of the weights (EMA): what is trained walks about, its average lies in the middle.
+"""A moving average of the weights (EMA), which smooths out the noise of single steps.
 
 After every step: average ← decay · average + (1 − decay) · weights, from the start's weights on; the average becomes
-the model. Of an adapter the two factors are averaged, not their product. Leaves out bias correction.
+the model. For an adapter, the two factors are averaged, not their product. No bias correction.
 """
 
 from __future__ import annotations
@@ -20,26 +20,26 @@ class Average:
     def __init__(self, weights: Sequence[Tensor], decay: float) -> None:
         self.weights, self.decay = list(weights) if decay else list[Tensor](), decay
         self.tensors = [part(weight.detach()).clone() for weight in self.weights]
-        """In the number type of the weights; none where the average is off."""
+        """In the number type of the weights; None if averaging is off."""
 
     @torch.no_grad()
     def update(self) -> None:
-        """Take in the weights as they are now."""
+        """Update the average with the current weights."""
         for tensor, weight in zip(self.tensors, self.weights, strict=True):
             tensor.lerp_(part(weight), 1 - self.decay)
 
     def state(self) -> list[Tensor]:
-        """What `restore` takes: whole tensors."""
+        """The state that `restore` takes: whole tensors."""
         return [whole_of_parts(tensor, weight) for tensor, weight in zip(self.tensors, self.weights, strict=True)]
 
     @torch.no_grad()
     def restore(self, saved: Sequence[Tensor]) -> None:
-        """Go on from another average."""
+        """Continue from a saved average."""
         for tensor, weight, other in zip(self.tensors, self.weights, saved, strict=True):
             tensor.copy_(part(placed(other, weight)))
 
     @torch.no_grad()
     def take_place(self) -> None:
-        """The weights become their average."""
+        """Replace the weights by their average."""
         for tensor, weight in zip(self.tensors, self.weights, strict=True):
             part(weight).copy_(tensor)

@@ -1,7 +1,7 @@
-"""What training writes: the states that a killed training goes on from, and the finished model's folder.
+"""What training writes: the states from which a killed training resumes, and the finished model's folder.
 
-States lie in `training-state/` inside the model's folder until the model is written, then they are removed. They are
-named by their step and their training: the state of another one (other data, settings or start) is not used.
+States lie in `training-state/` inside the model's folder and are removed once the model is written. Their names hold
+the step and the training: a state of another training (other data, settings or start) is not used.
 """
 
 from __future__ import annotations
@@ -31,25 +31,25 @@ class StateFolder:
 
     into: Path
     identity: str
-    """Hash of all that determines the training's result."""
+    """Hash of everything that determines the training's result."""
     keep: int = 1
-    """How many states there are at most, the last ones."""
+    """How many of the latest states are kept."""
 
     def paths(self) -> Sequence[Path]:
         """This training's states, oldest first."""
         return sorted((self.into / STATE).glob(f"step-*-{self.identity[:8]}.pt"))
 
     def read(self) -> State | None:
-        """The newest whole state, its tensors on the CPU, or None to begin."""
+        """The newest complete state, with its tensors on the CPU; None to start from the beginning."""
         for path in reversed(self.paths()):
             try:
                 return cast(State, torch.load(path, map_location="cpu", weights_only=True))
             except (EOFError, RuntimeError, pickle.UnpicklingError):
-                continue  # damaged: the one before it serves, or the beginning does
+                continue  # damaged: use the one before it, or start over
         return None
 
     def write(self, step: int, state: State) -> None:
-        """Add the state after a step, then remove what is no longer kept; a kill leaves at least one whole state."""
+        """Save the state after a step, then remove old ones; a kill leaves at least one complete state."""
         folder = self.into / STATE
         folder.mkdir(exist_ok=True)
         path = folder / f"step-{step:08d}-{self.identity[:8]}.pt"
@@ -65,18 +65,18 @@ class StateFolder:
                 other.unlink()
 
     def remove(self) -> None:
-        """Forget all states: the model is written."""
+        """Remove all states: the model is written."""
         shutil.rmtree(self.into / STATE, ignore_errors=True)
 
 
 def random_state() -> State:
-    """Where PyTorch's random generators stand."""
+    """The states of PyTorch's random generators."""
     on_gpu = torch.cuda.is_initialized()
     return {"cpu": torch.get_rng_state(), "cuda": torch.cuda.get_rng_state_all() if on_gpu else []}
 
 
 def restore_random_state(state: State) -> None:
-    """Put PyTorch's random generators where they stood."""
+    """Restore PyTorch's random generators."""
     torch.set_rng_state(state["cpu"])
     if state["cuda"] and torch.cuda.device_count() == len(state["cuda"]):
         torch.cuda.set_rng_state_all(state["cuda"])
@@ -92,7 +92,7 @@ def save_model(
 ) -> None:
     """Write a finished transformers folder: weights, configuration, tokenizer and template, generation settings.
 
-    `weights`: whole ones, where the model holds shards.
+    `weights`: the whole ones, if the model holds shards.
     """
     with quiet():
         cast(Any, model).save_pretrained(into, state_dict=weights)

@@ -1,4 +1,4 @@
-"""Tells when a preference training loses the chosen answers: both log-probabilities fall, and the margin still grows.
+"""Detects when a preference training unlearns the chosen answers: both log-probabilities fall while the margin grows.
 
 DNPO's published setting did so (chosen −600 → −1140 nats an answer), and nothing in its loss showed it.
 """
@@ -11,13 +11,13 @@ from typing import Any
 from selfboost.train import Training
 
 STEPS = 8
-"""Steps whose mean is looked at."""
+"""Steps averaged before comparing."""
 ALIKE = 0.01
-"""Nats per token by which the first batch differs at most from its reference where both are one model."""
+"""Largest difference, in nats per token, of the first batch from its reference if both are the same model."""
 
 
 class Watch:
-    """Follows the chosen answers' mean log-probability per token against where it began."""
+    """Follows the chosen answers' mean log-probability per token, relative to its start."""
 
     def __init__(self, training: Training) -> None:
         self.what, self.bound = training.collapse, training.collapse_bound
@@ -26,10 +26,10 @@ class Watch:
         self.warnings: list[str] = []
 
     def see(self, row: Mapping[str, float], steps: int, kept: Callable[[], str]) -> None:
-        """Look at a step, of so many; `kept` says what is left of the training if it is stopped.
+        """Check one of `steps` steps; `kept` says what remains of the training if it is stopped.
 
         Raises:
-            ValueError: the answers have fallen too far, and the setting is to stop.
+            ValueError: the log-probability has fallen too far, and the setting is to stop.
         """
         value = row.get("chosen_shift", row.get("chosen_logp"))
         if value is None or self.what == "ignore":
@@ -48,14 +48,14 @@ class Watch:
         )
         if self.what == "stop":
             raise ValueError(
-                f"{told}; {kept()}. A smaller learning rate or noise.scale may help; with collapse = 'warn' it goes on"
+                f"{told}; {kept()}. A smaller learning rate or noise.scale may help; collapse = 'warn' continues"
             )
         self.warnings.append(told)
 
     def state(self) -> dict[str, Any]:
-        """What a resumed training needs."""
+        """The state that a resumed training needs."""
         return {"first": self.first, "recent": self.recent, "warnings": self.warnings}
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Go on from `state()`."""
+        """Continue from `state()`."""
         self.first, self.recent, self.warnings = state["first"], state["recent"], state["warnings"]

@@ -1,6 +1,6 @@
 """The optimisation loop: steps of micro-batches, logged, checked for numbers that are not finite, resumable.
 
-A killed training goes on from its last state and ends, on a CPU, with the same bits as one that was never killed.
+A killed training resumes from its last state and, on a CPU, ends with the same bits as an uninterrupted one.
 """
 
 from __future__ import annotations
@@ -32,31 +32,31 @@ from selfboost.train.steps.trackers import Tracker
 
 @dataclass(frozen=True, kw_only=True)
 class Pace:
-    """How a training is cut up and reported; changes no result beyond rounding."""
+    """How a training is split and reported; changes no result beyond rounding."""
 
     tokens: int
-    """Most tokens of a micro-batch."""
+    """Largest micro-batch, in tokens."""
     checkpoint_seconds: float
-    """Time between two states; 0 = none by time."""
+    """Seconds between saved states; 0 = off."""
     checkpoint_steps: int
-    """Steps between two states; 0 = none by steps."""
+    """Steps between saved states; 0 = off."""
     log_every: int
-    """Steps between two rows of the history."""
+    """Steps between rows of the history."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Processes:
-    """Who takes part."""
+    """The processes that take part."""
 
     world: World = ALONE
     sharded: bool = False
     """Whether the backward pass itself averages gradients over the processes; else they are summed after it."""
     computed_in: torch.dtype | None = None
-    """Number type of the matrix products where it is not that of the weights."""
+    """Number type of matrix products, if it differs from the weights'."""
 
 
 class Companion(Protocol):
-    """Parameters that are trained beside the model's, by an optimiser of their own."""
+    """Parameters trained beside the model's, with their own optimiser."""
 
     training: Training
 
@@ -68,7 +68,7 @@ class Companion(Protocol):
 
 
 class Loop:
-    """One training, or this process's part in it: every process takes its packs of each step, all take each step."""
+    """One training, or this process's part of it: each process computes its packs of a step, all update together."""
 
     def __init__(
         self,
@@ -96,7 +96,7 @@ class Loop:
         self.history: list[dict[str, float]] = []
 
     def resume(self, state: Mapping[str, Any] | None) -> None:
-        """Take up the state of a training that was killed."""
+        """Restore the state of a killed training."""
         if state is None:
             return
         self.optimizer.restore(state["optimizer"])
@@ -108,7 +108,7 @@ class Loop:
         restore_random_state(state["random"])
 
     def run(self, progress: Progress, trackers: Sequence[Tracker], extra_state: Mapping[str, Any]) -> TrainingResult:
-        """All steps that are left, after which the model is the trained one; `extra_state` is kept with the state.
+        """Run all remaining steps; afterwards the model is trained. `extra_state` is saved with the state.
 
         Raises:
             FloatingPointError: a loss or gradient is not finite; names the step, the rows and where the state is.
@@ -142,7 +142,7 @@ class Loop:
         return by_time or (bool(self.pace.checkpoint_steps) and self.done % self.pace.checkpoint_steps == 0)
 
     def _state(self) -> dict[str, Any]:
-        """All that the rest of the training depends on; the order of the data is known from the seed."""
+        """Everything that the rest of the training depends on; the order of the data follows from the seed."""
         return {
             "optimizer": self.optimizer.state(),
             "average": self.average.state(),
@@ -173,7 +173,7 @@ class Loop:
         return {"step": self.done} | row | self.meter.row(batch, time.monotonic() - start)
 
     def _update(self, optimizer: Optimizer, rate: float, batch: Sequence[Item], *, summed: bool = False) -> float:
-        """One optimiser's step, from its share of the gradient or all of it; returns the gradient's norm."""
+        """One optimiser step, from this process's share of the gradient or all of it; returns the gradient's norm."""
         if not summed:
             world = self.processes.world
             world.sum_tensors(optimizer.gradients(complete=world.size > 1))

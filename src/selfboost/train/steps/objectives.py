@@ -1,6 +1,6 @@
-"""What a training makes smaller, item by item: likelihood of examples, or a preference loss on pairs.
+"""What a training minimises, item by item: the negative log-likelihood of examples, or a preference loss on pairs.
 
-An objective knows the model and the loss, nothing of optimisers and steps.
+An objective knows the model and the loss, but not optimisers or steps.
 
 Shapes: B items of a micro-batch; N completion tokens of all their rows.
 """
@@ -21,14 +21,14 @@ from selfboost.train.packs.rows import Item
 from selfboost.train.steps.references import References
 
 Measures = Mapping[str, Tensor]
-"""What is worth logging of each item, shape (B,), detached."""
+"""What is logged of each item, shape (B,), detached."""
 
 
 class Objective(Protocol):
-    """What the optimisation needs to know of a training."""
+    """What the training loop needs of an objective."""
 
     def weight(self, item: Item) -> float:
-        """An item's share in a batch: the batch's loss is the sum of losses over the sum of weights."""
+        """An item's weight: a batch's loss is the sum of losses over the sum of weights."""
         ...
 
     def losses(self, items: Sequence[Item]) -> tuple[Tensor, Tensor, Measures]:
@@ -43,7 +43,7 @@ class Likelihood:
     language_model: LanguageModel
 
     def weight(self, item: Item) -> float:
-        """Its completion tokens: every token of a batch counts the same."""
+        """Its completion tokens: every token of a batch counts equally."""
         return float(item.completion_tokens)
 
     def losses(self, items: Sequence[Item]) -> tuple[Tensor, Tensor, Measures]:
@@ -61,7 +61,7 @@ class Preference:
     references: References | None
 
     def weight(self, item: Item) -> float:  # noqa: ARG002
-        """Every pair counts the same."""
+        """Every pair counts equally."""
         return 1.0
 
     def losses(self, items: Sequence[Item]) -> tuple[Tensor, Tensor, Measures]:
@@ -92,7 +92,7 @@ class RewardPreference:
     loss: Loss
 
     def weight(self, item: Item) -> float:  # noqa: ARG002
-        """Every pair counts the same."""
+        """Every pair counts equally."""
         return 1.0
 
     def losses(self, items: Sequence[Item]) -> tuple[Tensor, Tensor, Measures]:
@@ -116,7 +116,7 @@ def reference_logps(language_model: LanguageModel, items: Sequence[Item]) -> lis
 
 
 def pair_scores(values_2B: Tensor, items: Sequence[Item], references: References | None) -> PairScores:
-    """What a loss sees, of a value for each row, chosen and rejected in turn."""
+    """A loss's input, from one value per row, chosen and rejected alternating."""
     lengths = [[len(item.rows[side].token_ids) for item in items] for side in (0, 1)]
     known = None if references is None else [[references[item.id][side] for item in items] for side in (0, 1)]
     return PairScores(
@@ -130,7 +130,7 @@ def pair_scores(values_2B: Tensor, items: Sequence[Item], references: References
 
 
 def _separation(loss: Loss, scores: PairScores) -> dict[str, Tensor]:
-    """How far and how often the chosen answer's implicit reward is above the rejected one's; a tie counts half."""
+    """By how much, and how often, the chosen answer's implicit reward exceeds the rejected one's; a tie counts half."""
     chosen_B, rejected_B = loss.rewards(scores)
     margin_B = chosen_B - rejected_B
     return {"margin": margin_B, "accuracy": (margin_B.sign() + 1) / 2}

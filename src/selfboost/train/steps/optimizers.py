@@ -1,8 +1,8 @@
-"""The optimiser and its learning rate. Weights in bfloat16 are trained on float32 masters, gradients summed in float32.
+"""The optimiser and its learning rate. bfloat16 weights have float32 masters; gradients are summed in float32.
 
 Weight decay spares vectors (norms, biases), as is usual. RMSprop is PyTorch's as it stands (alpha 0.99, epsilon 1e-8,
-no momentum): what `optim: rmsprop` means in SPIN's recipes, and in DNPO's after them. Weights may be sharded; what is
-saved is whole.
+no momentum): what `optim: rmsprop` means in SPIN's recipes, and in DNPO's after them. Weights may be sharded; saved
+states are whole.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ ADDED = 2**20
 def learning_rate(step: int, steps: int, training: Training) -> float:
     """Learning rate of a step (counted from 0).
 
-    The warm-up reaches the peak at its last step, so no step is spent at 0; the fall would reach 0 one step after the
-    last.
+    The warm-up reaches the peak at its last step, so no step has a rate of 0; the decay would reach 0 one step after
+    the last.
     """
     warmup = math.ceil(training.warmup * steps)
     if step < warmup:
@@ -50,13 +50,13 @@ class Optimizer:
         self._inner = _inner(groups, training)
         self._master_of = {p: m for p, m in zip(self.parameters, self.masters, strict=True) if p is not m}
         self._collected: set[Tensor] = set()
-        """Parameters that a micro-batch of this step has given a gradient."""
+        """Parameters that have received a gradient in this step."""
         for parameter in self._master_of:
             parameter.register_post_accumulate_grad_hook(self._collect)
 
     @torch.no_grad()
     def _collect(self, parameter: Tensor) -> None:
-        """Add a micro-batch's gradient to the master's as soon as it is there, and let go of it."""
+        """Add a micro-batch's gradient to the master's as soon as it exists, and free it."""
         master = self._master_of[parameter]
         assert parameter.grad is not None, "called when a gradient has been made"
         if master.grad is None:
@@ -66,7 +66,7 @@ class Optimizer:
         parameter.grad = None
 
     def clip(self) -> float:
-        """Scale the gradients down to the largest allowed norm; returns the norm they had."""
+        """Clip the gradients to the largest allowed norm; returns the norm before clipping."""
         self.gradients()  # clears those of the step before
         return float(whole(torch.nn.utils.clip_grad_norm_(self.masters, self.max_norm)))
 
@@ -92,7 +92,7 @@ class Optimizer:
         self.copy_back()
 
     def state(self) -> dict[str, Any]:
-        """All that is needed to go on: masters and moments. The tensors are the live ones, but for sharded ones."""
+        """Everything needed to resume: masters and moments. The tensors are live, except sharded ones."""
         masters = [whole(master.detach()) for master in self.masters]
         moments = self._inner.state_dict()
         kept = {at: {name: whole(x) for name, x in one.items()} for at, one in moments["state"].items()}
@@ -100,7 +100,7 @@ class Optimizer:
 
     @torch.no_grad()
     def restore(self, state: dict[str, Any]) -> None:
-        """Go on from `state()`; sets the model's parameters too."""
+        """Resume from `state()`; sets the model's parameters too."""
         for master, saved in zip(self.masters, state["masters"], strict=True):
             master.copy_(placed(saved, master))
         order = [master for group in self._inner.param_groups for master in group["params"]]
@@ -138,7 +138,7 @@ def _inner(groups: list[dict[str, Any]], training: Training) -> torch.optim.Opti
 
 
 def require_bitsandbytes() -> Any:
-    """bitsandbytes, or a sentence that says how to install it."""
+    """bitsandbytes, or an error that says how to install it."""
     return require("bitsandbytes", extra="eight-bit", setting="training.optimizer = 'adamw_8bit'")
 
 

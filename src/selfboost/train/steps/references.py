@@ -1,7 +1,7 @@
 """The reference model's log-probabilities of pairs: computed once for a model and a pair, and kept on disk.
 
-A file for each reference and number type, a line for each pair, added block by block, so that a killed computation goes
-on where it was and pairs that come again in a later training are not computed again.
+One file per reference and number type, one line per pair, added block by block: a killed computation resumes where it
+was, and pairs that come up again in a later training are not recomputed.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ References = Mapping[str, tuple[float, float]]
 """A pair's id → the reference model's summed log-probabilities of its chosen and its rejected completion."""
 Compute = Callable[[Sequence[Item]], Sequence[tuple[float, float]]]
 BLOCK = 1024
-"""Pairs computed between two writes: what a kill can cost."""
+"""Pairs computed between writes: the most that a kill can cost."""
 
 
 @dataclass(frozen=True)
 class ReferenceCache:
-    """What is known of one reference model."""
+    """The stored log-probabilities of one reference model."""
 
     file: Path | None
-    """None: nothing is kept."""
+    """None: nothing is stored."""
 
     @classmethod
     def of(cls, folder: Path | None, fingerprint: str, *numerics: object) -> ReferenceCache:
@@ -36,7 +36,7 @@ class ReferenceCache:
         return cls(None if folder is None else folder / f"{content_hash([fingerprint, *numerics])[:16]}.jsonl")
 
     def complete(self, items: Sequence[Item], compute: Compute, *, keep: bool = True) -> References:
-        """The log-probabilities of all items; what is not known is computed and, if wished, kept."""
+        """The log-probabilities of all items; missing ones are computed and, if there is a file, stored."""
         keys = [hash_items([Item("", item.rows)]) for item in items]
         known = self._read()
         missing = list({key: item for key, item in zip(keys, items, strict=True) if key not in known}.items())
@@ -57,7 +57,7 @@ class ReferenceCache:
             os.truncate(self.file, len(whole.encode()))
         found: dict[str, tuple[float, float]] = {}
         for line in whole.splitlines():
-            with suppress(ValueError, KeyError, TypeError):  # a damaged line is as good as none: it is computed again
+            with suppress(ValueError, KeyError, TypeError):  # a damaged line is recomputed
                 row = json.loads(line)
                 found[row["pair"]] = (float(row["chosen"]), float(row["rejected"]))
         return found

@@ -1,8 +1,8 @@
-"""How fast a training is and how much memory it takes, of every step: against what this machine can do at most.
+"""Speed and memory of every training step, relative to this machine's peak.
 
 Utilisation is the useful floating-point operations of a step per second, over the rate of large matrix products in the
-same number type on the same device, measured once per process. Useful are the products with the weights of the body for
-every token, a shared prompt's tokens once, those of causal attention, and those with the head at completion positions.
+same number type on the same device, measured once per process. Useful are the products with the body's weights for
+every token (a shared prompt's once), those of causal attention, and those with the head at completion positions.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ TIMINGS = ("seconds", "tokens_per_second", "utilisation", "memory_mb")
 """Columns of a training's history that differ from run to run; all others are a function of data, settings and seed."""
 MEASURED_SECONDS = 0.1
 FORWARD, BACKWARD = 2.0, 4.0
-"""Operations per weight and token; of the backward pass half are the gradient of the weight, the rest of the input."""
+"""Operations per weight and token; half of the backward pass is the weight's gradient, half the input's."""
 
 
 @dataclass(frozen=True)
@@ -38,12 +38,12 @@ class Work:
     per_prediction: float
     """Products with the head's weights."""
     per_key: float
-    """Attention of one layer, for one query and one key that it sees."""
+    """Attention of one layer, per query and key that it sees."""
     windows: Sequence[int | None]
-    """Of each layer that attends: how many tokens a query sees at most; None: all before it."""
+    """Window of each attention layer; None: all tokens before the query."""
 
     def operations(self, items: Iterable[Item]) -> float:
-        """Of one training step on these items."""
+        """Operations of one training step on these items."""
         total = 0.0
         for item in items:
             prompt = len(item.prompt_ids)
@@ -55,7 +55,7 @@ class Work:
 
 
 def keys_seen(start: int, end: int, window: int | None) -> int:
-    """Keys that the queries at places start … end − 1 of a row see together: each itself and all before it."""
+    """Total keys seen by the queries at places start … end − 1 of a row: each sees itself and all before it."""
     if window is None or end <= window:
         return (start + 1 + end) * (end - start) // 2
     if start >= window:
@@ -64,7 +64,7 @@ def keys_seen(start: int, end: int, window: int | None) -> int:
 
 
 def work_of(model: PreTrainedModel) -> Work:
-    """What a language model or a reward model costs; frozen weights have no gradient of their own."""
+    """The operations of a language or reward model; frozen weights need no gradient."""
     config: Any = model.config.get_text_config()
     body = cast(torch.nn.Module, body_of(model))
     embeddings = {id(weight) for module in body.modules() if isinstance(module, torch.nn.Embedding)
@@ -88,7 +88,7 @@ def _operations(weight: torch.Tensor) -> float:
 
 @cache
 def product_rate(dtype: torch.dtype, device: torch.device) -> float:
-    """Floating-point operations per second of large square matrix products, the best of what was tried."""
+    """Floating-point operations per second of large square matrix products, the best of several tries."""
     on_gpu = device.type == "cuda"
     size, times = (4096, 10) if on_gpu else (512, 1)
     x_SS, y_SS = (torch.rand(size, size, device=device).to(dtype) for _ in range(2))
@@ -104,7 +104,7 @@ def product_rate(dtype: torch.dtype, device: torch.device) -> float:
 
 
 def memory_mb(device: torch.device) -> float:
-    """The most memory taken since the process began, in MB: of the GPU, or the resident set."""
+    """Peak memory since the process started, in MB: the GPU's, or the resident set."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 2**20
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -119,7 +119,7 @@ class StepMeter:
         self.rate = devices * product_rate(computed_in or model.dtype, model.device)
 
     def row(self, batch: Sequence[Item], seconds: float) -> dict[str, float]:
-        """What is logged of a step: its time, tokens per second, utilisation, peak memory."""
+        """A step's time, tokens per second, utilisation and peak memory."""
         seconds = max(seconds, 1e-9)
         return {
             "seconds": round(seconds, 4),

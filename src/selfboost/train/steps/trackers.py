@@ -1,7 +1,7 @@
 """Experiment trackers: every logged row of a training, sent to TensorBoard, Weights & Biases or Trackio as well.
 
-Each is the library's own client, imported only when it is named. What they write lies beside the run, never inside a
-model's folder, whose content must not depend on them. Leaves out everything but numbers.
+Each is the library's own client, imported only when it is named. Their files lie beside the run, never inside a model's
+folder, whose content must not depend on them. Only numbers are sent.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ MODULES: Mapping[TrackerName, str] = {
 
 @dataclass(frozen=True)
 class Tracked:
-    """What a tracker is told of a training before it begins."""
+    """What a tracker learns of a training before it starts."""
 
     project: str
     name: str
-    """The same for a training that goes on after a kill."""
+    """Stays the same when a killed training resumes."""
     folder: Path
     """Where a tracker may write."""
     settings: Mapping[str, Any]
@@ -36,14 +36,14 @@ class Tracked:
 
 
 class Tracker(Protocol):
-    """Who is sent the rows of a training's history."""
+    """Receives the rows of a training's history."""
 
     def log(self, row: Mapping[str, float]) -> None:
-        """One row; `step` is among its columns."""
+        """Send one row; `step` is among its columns."""
         ...
 
     def close(self) -> None:
-        """The training ended, well or not."""
+        """The training has ended, finished or failed."""
         ...
 
 
@@ -56,18 +56,18 @@ class TensorBoard:
         self._writer: Any = writer(str(place), purge_step=tracked.steps_done + 1)
 
     def log(self, row: Mapping[str, float]) -> None:
-        """A scalar for each column."""
+        """Write one scalar per column."""
         for name, value in row.items():
             if name != "step":
                 self._writer.add_scalar(name, value, int(row["step"]))
 
     def close(self) -> None:
-        """Write what is left."""
+        """Flush."""
         self._writer.close()
 
 
 class Online:
-    """A run of wandb, or of trackio, which speaks the same language."""
+    """A run of wandb, or of trackio, which has the same interface."""
 
     def __init__(self, library: Literal["wandb", "trackio"], tracked: Tracked) -> None:
         own: dict[str, Any] = {"resume": "allow"}
@@ -82,18 +82,18 @@ class Online:
         self._run.log({name: value for name, value in row.items() if name != "step"}, step=int(row["step"]))
 
     def close(self) -> None:
-        """Send what is left."""
+        """Flush."""
         self._run.finish()
 
 
 def require_tracker(name: TrackerName) -> Any:
-    """A tracker's library, or a sentence that says how to install it."""
+    """A tracker's library, or an error that says how to install it."""
     return require(MODULES[name], extra=name, setting=f"trainer.trackers = [{name!r}]", library=name)
 
 
 @contextmanager
 def tracking(names: Sequence[TrackerName], tracked: Tracked) -> Generator[list[Tracker]]:
-    """The named trackers, open; closed in every case.
+    """The named trackers, opened; always closed at the end.
 
     Raises:
         ValueError: one is not installed; says how to install it.
