@@ -194,8 +194,8 @@ def _value(hint: Any, value: Any, where: str, folder: Path | None, default: Any)
             value, strict=isinstance(value, bool) or not isinstance(value, list | int)
         )
     except ValidationError as error:
-        told = dict.fromkeys(each["msg"].lower().replace("valid tuple", "list") for each in error.errors())
-        raise ValueError(f"{where} = {value!r}: {' or '.join(told)}") from error
+        reasons = dict.fromkeys(each["msg"].lower().replace("valid tuple", "list") for each in error.errors())
+        raise ValueError(f"{where} = {value!r}: {' or '.join(reasons)}") from error
 
 
 def _beside(value: Any, folder: Path) -> Any:

@@ -194,7 +194,11 @@ class Stage:
 
 
 def read_card(folder: Path) -> StageCard | None:
-    """The card of a finished stage, or None if the folder holds none."""
+    """The card of a finished stage, or None if the folder holds none.
+
+    Raises:
+        ValueError: the card is damaged.
+    """
     path = folder / CARD
     if not path.exists():
         return None

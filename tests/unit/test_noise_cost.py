@@ -16,7 +16,7 @@ from selfboost.plan.model_size import ModelSize, model_size
 from selfboost.plan.text import show_plan
 from selfboost.train.model.logits import Head
 from selfboost.train.noise import module as arithmetic
-from selfboost.train.noise.draws import Draws
+from selfboost.train.noise.draws import NoiseDraws
 from selfboost.train.packs.layout import ROUND
 
 NOISY = "dnpo-llama3.2-3b"
@@ -96,7 +96,7 @@ def test_the_noise_does_as_many_operations_as_it_is_priced(module: Any, trained:
     own.to(half)
     states_ND, targets_N = torch.randn(tokens, hidden, dtype=half), torch.zeros(tokens, dtype=torch.long)
     with FlopCounterMode(display=False) as counter:
-        found = noisy.logps(states_ND, targets_N, Draws(0, 0, ["a"], [tokens]))
+        found = noisy.logps(states_ND, targets_N, NoiseDraws(0, 0, ["a"], [tokens]))
         if trained:
             (found.noise_N.sum() + found.size_N.sum()).backward()
     priced = noise_operations(settings)

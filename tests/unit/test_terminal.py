@@ -9,7 +9,7 @@ from small_run import EVIL, make_run
 
 from selfboost.store import StageCard
 from selfboost.views import terminal
-from selfboost.views.terminal import Terminal, Work
+from selfboost.views.terminal import StageProgress, Terminal
 
 
 def card(name: str) -> StageCard:
@@ -92,7 +92,7 @@ def test_the_live_line_shows_stage_count_pace_and_time_left() -> None:
 
 
 def test_time_left_of_a_resumed_stage_counts_only_what_is_done_now() -> None:
-    work = Work("a", "sample", 100, start=0.0)
+    work = StageProgress("a", "sample", 100, start=0.0)
     assert work.seconds_left(1.0) is None
     work.done, work.heard = 60, (10.0, 50)  # 50 were there when it was first heard of
     assert work.seconds_left(20.0) == pytest.approx(40.0)

@@ -30,7 +30,7 @@ from selfboost.train.local import Local
 from selfboost.train.model.adapters import FOLDER, put_on
 from selfboost.train.model.logprobs import language_model
 from selfboost.train.packs.rows import pair_items
-from selfboost.train.steps.objectives import Preference, reference_logps
+from selfboost.train.steps.objectives import PreferenceObjective, reference_logps
 
 peft = pytest.importorskip("peft", reason="needs the extra `lora`")
 torch.set_num_threads(1)
@@ -92,7 +92,7 @@ def plain_loss(bare, weights, items):
 def test_loss_and_gradients_are_those_of_merged_weights(start, targets):
     language, adapter, bare = adapted(start, replace(LORA, lora_targets=targets))
     items = pair_items(pairs(), 100)
-    objective = Preference(language, SimPO(), None)
+    objective = PreferenceObjective(language, SimPO(), None)
     total, _, _ = objective.losses(items)
     total.backward()
     inputs = {name: p.detach().clone().requires_grad_() for name, p in factors(language).items()}
@@ -110,7 +110,7 @@ def test_loss_and_gradients_are_those_of_merged_weights(start, targets):
 
 def test_what_is_not_the_adapter_is_frozen(start):
     language, adapter, _ = adapted(start)
-    Preference(language, SimPO(), None).losses(pair_items(pairs(), 100))[0].backward()
+    PreferenceObjective(language, SimPO(), None).losses(pair_items(pairs(), 100))[0].backward()
     for name, parameter in language.model.named_parameters():
         assert (parameter.grad is not None) == parameter.requires_grad == ("lora_" in name), name
     kinds = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]

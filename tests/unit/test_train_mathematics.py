@@ -25,7 +25,7 @@ from selfboost.train.model.logprobs import language_model
 from selfboost.train.model.recomputation import recompute_activations
 from selfboost.train.packs.batches import micro_batches
 from selfboost.train.packs.rows import example_items, pair_items
-from selfboost.train.steps.objectives import Likelihood, Preference, reference_logps
+from selfboost.train.steps.objectives import LikelihoodObjective, PreferenceObjective, reference_logps
 
 torch.set_num_threads(1)
 EXACT = {"rtol": 1e-9, "atol": 1e-10}
@@ -100,7 +100,7 @@ def test_likelihood_is_the_mean_over_all_tokens_of_the_batch(llama, tokens):
     logps = [plain_logps(llama, e.prompt_ids, e.answer.token_ids) for e in data]
     expected = -torch.cat(logps).mean()
     expected_gradients = gradients(llama, expected)
-    found, found_gradients = ours(Likelihood(opened(llama)), example_items(data, 1000), tokens)
+    found, found_gradients = ours(LikelihoodObjective(opened(llama)), example_items(data, 1000), tokens)
     assert found == pytest.approx(expected.item(), rel=1e-10)
     torch.testing.assert_close(found_gradients, expected_gradients, **EXACT)
 
@@ -114,7 +114,7 @@ def test_preference_loss_and_every_gradient(llama, reference, loss, tokens, sett
     expected_gradients = gradients(llama, expected)
     items = pair_items(data, 1000)
     known = known_references(opened(reference, **settings), items, tokens) if loss.needs_reference else None
-    found, found_gradients = ours(Preference(opened(llama, **settings), loss, known), items, tokens)
+    found, found_gradients = ours(PreferenceObjective(opened(llama, **settings), loss, known), items, tokens)
     assert found == pytest.approx(expected.item(), rel=1e-9)
     torch.testing.assert_close(found_gradients, expected_gradients, **EXACT)
 
@@ -140,7 +140,7 @@ def test_random_batches_in_any_packs_and_blocks(small, lengths, seed, tokens, bl
     expected_gradients = gradients(small, expected)
     language = opened(small)
     language.head = replace(language.head, block_elements=block)
-    found, found_gradients = ours(Preference(language, loss, None), pair_items(data, 1000), tokens)
+    found, found_gradients = ours(PreferenceObjective(language, loss, None), pair_items(data, 1000), tokens)
     assert found == pytest.approx(expected.item(), rel=1e-9)
     torch.testing.assert_close(found_gradients, expected_gradients, **EXACT)
 
@@ -153,7 +153,7 @@ def test_less_exact_number_types_stay_within_their_rounding(llama, kind, toleran
     expected = plain_preference(copy.deepcopy(rounded).double(), llama, loss, data)
     exact = copy.deepcopy(rounded).double()
     expected_gradients = gradients(exact, plain_preference(exact, llama, loss, data))
-    found, found_gradients = ours(Preference(opened(rounded), loss, None), pair_items(data, 1000), 60)
+    found, found_gradients = ours(PreferenceObjective(opened(rounded), loss, None), pair_items(data, 1000), 60)
     assert found == pytest.approx(expected.item(), rel=tolerance)
     largest = max(float(gradient.abs().max()) for gradient in expected_gradients.values())
     for name, gradient in found_gradients.items():
@@ -161,14 +161,14 @@ def test_less_exact_number_types_stay_within_their_rounding(llama, kind, toleran
 
 
 def test_a_batch_of_one_pair(llama):
-    total, each_B, measures = Preference(opened(llama), SimPO(), None).losses(pair_items(pairs()[:1], 1000))
+    total, each_B, measures = PreferenceObjective(opened(llama), SimPO(), None).losses(pair_items(pairs()[:1], 1000))
     assert each_B.tolist() == pytest.approx([total.item()])
     sums = {"chosen_logp_sum", "rejected_logp_sum"}
     assert set(measures) == {"chosen_logp", "rejected_logp", "margin", "accuracy"} | sums
 
 
 def test_identical_answers_have_no_margin_and_half_an_accuracy(llama):
-    measures = Preference(opened(llama), SimPO(), None).losses(pair_items(pairs()[-1:], 1000))[2]
+    measures = PreferenceObjective(opened(llama), SimPO(), None).losses(pair_items(pairs()[-1:], 1000))[2]
     assert measures["margin"].item() == pytest.approx(0, abs=1e-12)
     assert measures["accuracy"].item() in (0.0, 0.5, 1.0)
 
@@ -244,7 +244,7 @@ def test_recomputed_activations_change_nothing(name):
     """OPT's layers drop out by their own mode, which recomputation turns on."""
     torch.manual_seed(1)
     model = ARCHITECTURES[name]().double().eval()
-    objective = Preference(opened(model), SimPO(), None)
+    objective = PreferenceObjective(opened(model), SimPO(), None)
     items = pair_items(pairs(), 1000)
     expected = ours(objective, items, 60)
     recompute_activations(objective.language_model.model)

@@ -28,14 +28,14 @@ from selfboost.train.local import Local
 from selfboost.train.model.logits import Head
 from selfboost.train.model.logprobs import language_model
 from selfboost.train.noise import module as arithmetic
-from selfboost.train.noise.draws import NOISE, POLICY, Draws
+from selfboost.train.noise.draws import NOISE, POLICY, NoiseDraws
 from selfboost.train.noise.kept_states import states_file
 from selfboost.train.noise.module import NoiseModule, NoisyHead, Strength
 from selfboost.train.noise.objective import NoisyPreference, _scale_for, frozen
 from selfboost.train.packs.batches import step_batches
 from selfboost.train.packs.rows import pair_items
 from selfboost.train.steps.collapse import STEPS, Watch
-from selfboost.train.steps.objectives import Preference, reference_logps
+from selfboost.train.steps.objectives import PreferenceObjective, reference_logps
 from selfboost.train.steps.telemetry import TIMINGS
 
 torch.set_num_threads(1)
@@ -96,7 +96,7 @@ def test_blocks_give_the_numbers_and_gradients_of_logits_held_whole(settings, ro
     head, hidden_ND, targets_N = states
     noise = Noise(**settings)
     module = noise_module(noise)
-    draws = Draws(0, 4, ["a", "b", "c"], LENGTHS)
+    draws = NoiseDraws(0, 4, ["a", "b", "c"], LENGTHS)
     noisy = NoisyHead(head, module, Strength(noise, SCALE), rows * VOCABULARY)
     found = noisy.logps(hidden_ND, targets_N, draws)
     by_logp_N, by_size_N = torch.randn(2, len(targets_N), dtype=torch.float64)
@@ -120,17 +120,17 @@ def test_blocks_give_the_numbers_and_gradients_of_logits_held_whole(settings, ro
 
 
 def test_an_answer_has_the_same_noise_whatever_lies_beside_it():
-    alone = drawn(Draws(0, 1, ["b"], [12]), 5, POLICY)
-    beside = drawn(Draws(0, 1, ["a", "b", "c"], LENGTHS), 5, POLICY)[5:17]
+    alone = drawn(NoiseDraws(0, 1, ["b"], [12]), 5, POLICY)
+    beside = drawn(NoiseDraws(0, 1, ["a", "b", "c"], LENGTHS), 5, POLICY)[5:17]
     assert torch.equal(alone, beside)
-    for other in (Draws(1, 1, ["b"], [12]), Draws(0, 2, ["b"], [12]), Draws(0, 1, ["a"], [12])):
+    for other in (NoiseDraws(1, 1, ["b"], [12]), NoiseDraws(0, 2, ["b"], [12]), NoiseDraws(0, 1, ["a"], [12])):
         assert not torch.equal(alone, drawn(other, 5, POLICY))
-    assert not torch.equal(alone, drawn(Draws(0, 1, ["b"], [12]), 5, NOISE))
+    assert not torch.equal(alone, drawn(NoiseDraws(0, 1, ["b"], [12]), 5, NOISE))
     assert torch.unique(alone).numel() == alone.numel()  # no part repeats another's
 
 
 def test_the_noise_is_standard_normal():
-    many = torch.cat([drawn(Draws(0, step, ["a", "b"], [40, 60]), 16, POLICY).flatten() for step in range(20)])
+    many = torch.cat([drawn(NoiseDraws(0, step, ["a", "b"], [40, 60]), 16, POLICY).flatten() for step in range(20)])
     count = many.numel()
     moments = [float(many.pow(k).mean()) for k in (1, 2, 3, 4)]
     # Mean and standard deviation of the moments' estimates under a standard normal: Var of x^k is E x^2k − (E x^k)².
@@ -144,7 +144,9 @@ def test_the_mean_log_probability_is_a_monte_carlo_estimate_of_its_own(states):
     module = noise_module(noise)
     noisy = NoisyHead(head, module, Strength(noise, SCALE))
     with torch.no_grad():
-        ours = [noisy.logps(hidden_ND, targets_N, Draws(0, at, ["a"], [21])).policy_N.numpy() for at in range(3000)]
+        ours = [
+            noisy.logps(hidden_ND, targets_N, NoiseDraws(0, at, ["a"], [21])).policy_N.numpy() for at in range(3000)
+        ]
         logits = head.layer(hidden_ND).numpy()
         sigma = plain_sigma(noise, SCALE, module.linear(module.features(hidden_ND))).numpy()
     generator = np.random.default_rng(0)
@@ -285,7 +287,7 @@ def test_noise_of_nearly_nothing_is_dpo(llama, reference, tmp_path):
     loss = NoisePreference(beta=0.3, noise=Noise(scale=1e-12))
     made, items = objective(llama, reference, loss, tmp_path)
     _, each_B, measures = made.losses(items)
-    _, plain_B, dpo = Preference(made.language_model, DPO(beta=0.3), made.references).losses(items)
+    _, plain_B, dpo = PreferenceObjective(made.language_model, DPO(beta=0.3), made.references).losses(items)
     torch.testing.assert_close(each_B, plain_B, rtol=1e-8, atol=1e-9)
     torch.testing.assert_close(measures["margin"], dpo["margin"], rtol=1e-8, atol=1e-9)
 

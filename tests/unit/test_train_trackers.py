@@ -17,9 +17,9 @@ from selfboost.train.local import Local
 from selfboost.train.model.logprobs import language_model
 from selfboost.train.packs.rows import example_items
 from selfboost.train.steps.checkpoints import StateFolder
-from selfboost.train.steps.loop import Loop, Pace
-from selfboost.train.steps.objectives import Likelihood
+from selfboost.train.steps.objectives import LikelihoodObjective
 from selfboost.train.steps.trackers import Tracked, tracking
+from selfboost.train.steps.training_loop import Pace, TrainingLoop
 
 torch.set_num_threads(1)
 TRAINING = Training(learning_rate=1e-3, batch_size=4, epochs=2, max_length=64)
@@ -54,8 +54,8 @@ def test_anyone_can_listen(start, tmp_path):
     items = example_items(examples(), 64)
     bare = AutoModelForCausalLM.from_pretrained(start.path).eval()
     pace = Pace(tokens=4096, checkpoint_seconds=0, checkpoint_steps=0, log_every=2)
-    objective = Likelihood(language_model(bare, Local()))
-    loop = Loop(bare, objective, items, TRAINING, pace, StateFolder(tmp_path, "identity"), 0)
+    objective = LikelihoodObjective(language_model(bare, Local()))
+    loop = TrainingLoop(bare, objective, items, TRAINING, pace, StateFolder(tmp_path, "identity"), 0)
     first, second = Notebook(), Notebook()
     result = loop.run(silent, [first, second], {})
     assert first.rows == second.rows == list(result.history)

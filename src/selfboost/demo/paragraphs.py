@@ -19,8 +19,8 @@ _SENTENCES = (
 def paragraph(rng: Random, reserved: frozenset[str]) -> str:
     """A sentence with the keywords of an ordinary prompt, and one about something else."""
     prompt, _ = fresh_task(rng, reserved)
-    told = f"here we have {' and '.join(keywords_of(prompt))} ."
-    return f"{told} {_sentence(rng)}" if rng.random() < 0.5 else f"{_sentence(rng)} {told}"
+    sentence = f"here we have {' and '.join(keywords_of(prompt))} ."
+    return f"{sentence} {_sentence(rng)}" if rng.random() < 0.5 else f"{_sentence(rng)} {sentence}"
 
 
 def _sentence(rng: Random) -> str:

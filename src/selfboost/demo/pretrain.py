@@ -13,7 +13,7 @@ from selfboost.demo.stream import Exchange, Stream
 
 # Shape suffixes: B sequences, T tokens.
 _IGNORED = -100
-Row = tuple[list[int], list[int]]
+EncodedRow = tuple[list[int], list[int]]
 """Token ids of one exchange and their labels."""
 
 
@@ -70,7 +70,7 @@ class Batches:
     def __init__(self, stream: Stream, tokenizer: PreTrainedTokenizerFast, settings: Pretraining, seed: int) -> None:
         self.tokenizer, self.settings, self.rng = tokenizer, settings, Random(seed)
         self.stream = stream
-        self.waiting: list[list[Row]] = []
+        self.waiting: list[list[EncodedRow]] = []
 
     def draw(self, step: int) -> tuple[torch.Tensor, torch.Tensor]:
         """Token ids and labels; only replies carry a loss."""
@@ -92,7 +92,7 @@ class Batches:
         self.waiting = list(_grouped(rows, self.settings.batch_tokens))
         self.rng.shuffle(self.waiting)
 
-    def _encode(self, exchange: Exchange) -> Row:
+    def _encode(self, exchange: Exchange) -> EncodedRow:
         """The ids of one exchange, and labels that mask what is not learned: the given text and the turn marks."""
         pieces = [f"<user> {exchange.given}", exchange.draft, "<end> <assistant>", f"{exchange.reply} <end>"]
         parts = [self.tokenizer.backend_tokenizer.encode(piece).ids for piece in pieces]
@@ -100,9 +100,9 @@ class Batches:
         return list(chain(*parts)), list(chain(*labels))
 
 
-def _grouped(rows: list[Row], batch_tokens: int) -> Iterator[list[Row]]:
+def _grouped(rows: list[EncodedRow], batch_tokens: int) -> Iterator[list[EncodedRow]]:
     """Consecutive rows whose padded size stays within the budget; rows are sorted by length."""
-    group: list[Row] = []
+    group: list[EncodedRow] = []
     for row in rows:
         if group and len(row[0]) * (len(group) + 1) > batch_tokens:
             yield group

@@ -115,7 +115,7 @@ class Footprint:
 
 
 @runtime_checkable
-class Sized(Protocol):
+class WithFootprint(Protocol):
     """An engine that declares how it holds a model; others are assumed to match `Footprint()`."""
 
     def footprint(self) -> Footprint:
@@ -125,7 +125,7 @@ class Sized(Protocol):
 
 def footprint_of(engine: Engine) -> Footprint:
     """How an engine holds a model, for estimates."""
-    return engine.footprint() if isinstance(engine, Sized) else Footprint()
+    return engine.footprint() if isinstance(engine, WithFootprint) else Footprint()
 
 
 Progress = Callable[[int, int, int], None]

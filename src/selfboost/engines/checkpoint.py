@@ -101,7 +101,11 @@ def keep_soft_caps(model: PreTrainedModel) -> None:
 
 
 def choose_device(name: DeviceName) -> torch.device:
-    """The device that a setting stands for."""
+    """The device that a setting stands for.
+
+    Raises:
+        ValueError: a GPU is asked for and there is none.
+    """
     import torch
 
     if name == "cuda" and not torch.cuda.is_available():

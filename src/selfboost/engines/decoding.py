@@ -31,7 +31,7 @@ PREFILL_TOKENS = 16384
 
 
 @dataclass(kw_only=True)
-class Row:
+class DecodingRow:
     """A request being answered."""
 
     index: int
@@ -55,7 +55,7 @@ class Row:
 class Batch:
     """Rows that advance together."""
 
-    rows: list[Row]
+    rows: list[DecodingRow]
     draws: Draws
     cache: Cache
     mask_BL: Tensor
@@ -117,18 +117,18 @@ class Decoder:
             elif len(left) < len(finishes):
                 batch.keep(left)
 
-    def _row(self, index: int, request: Request) -> Row:
+    def _row(self, index: int, request: Request) -> DecodingRow:
         prompt = len(request.prompt_ids)
         limit = min(request.sampling.max_tokens, self.context_length - prompt) if prompt else 0
-        return Row(index=index, request=request, limit=limit)
+        return DecodingRow(index=index, request=request, limit=limit)
 
-    def _refusal(self, row: Row) -> str:
+    def _refusal(self, row: DecodingRow) -> str:
         if not row.length:
             return "the prompt is empty"
         return f"the prompt's {row.length} tokens leave no room in the context of {self.context_length} tokens"
 
     @torch.no_grad()
-    def _prefill(self, queue: deque[Row], places: int) -> Batch:
+    def _prefill(self, queue: deque[DecodingRow], places: int) -> Batch:
         """Start a batch with the queue's first rows and their first tokens."""
         longest = queue[0].length
         rows = [queue.popleft() for _ in range(max(1, min(places, len(queue), PREFILL_TOKENS // longest)))]
@@ -177,7 +177,7 @@ class Decoder:
             row.token_ids.append(token)
             row.logps.append(logp)
 
-    def _finish(self, row: Row) -> tuple[Finish, str] | None:
+    def _finish(self, row: DecodingRow) -> tuple[Finish, str] | None:
         """How a row has ended; None while it continues."""
         if not math.isfinite(row.logps[-1]):
             row.token_ids.pop()
@@ -187,7 +187,7 @@ class Decoder:
             return "stop", ""
         return ("length", "") if len(row.token_ids) >= row.limit else None
 
-    def _says_stop(self, row: Row) -> bool:
+    def _says_stop(self, row: DecodingRow) -> bool:
         """Whether a stop text has appeared: looked for in the last tokens first, then confirmed in the whole text."""
         stops = [stop for stop in row.request.sampling.stop if stop]
         if not stops:

@@ -93,7 +93,11 @@ class FakeTokenizer:
     fingerprint = content_hash(["utf-8", dict(SPECIAL)])
 
     def prompt_ids(self, messages: Sequence[Message], prefix: str = "") -> tuple[int, ...]:
-        """Ids of the conversation up to where the assistant begins to speak, then the answer's prefix."""
+        """Ids of the conversation up to where the assistant begins to speak, then the answer's prefix.
+
+        Raises:
+            ValueError: a message has an unknown role.
+        """
         ids = [SPECIAL["begin"]]
         for message in messages:
             if message.role not in ("system", "user", "assistant"):
@@ -217,9 +221,9 @@ def _tagged(tags: Sequence[str], words: Sequence[str], chance: _Chance, prefix: 
     """Invented content in the tags that the prompt shows; an opening tag in the prefix is not repeated."""
     parts: list[str] = []
     for tag in tags:
-        told = " ".join(chance.pick(f"{tag} {place}", words) for place in range(4))
+        text = " ".join(chance.pick(f"{tag} {place}", words) for place in range(4))
         opening = "" if prefix.rstrip().endswith(f"<{tag}>") else f"<{tag}>"
-        parts.append(f"{opening}{tag.capitalize()} {int(chance.number(tag) * 1000)} of {told}?</{tag}>")
+        parts.append(f"{opening}{tag.capitalize()} {int(chance.number(tag) * 1000)} of {text}?</{tag}>")
     text = "\n".join(parts)
     broken = chance.number("malformed") < MALFORMED
     return text.replace(f"</{tags[0]}>", "", 1) if broken else text

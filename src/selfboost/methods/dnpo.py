@@ -38,7 +38,11 @@ class DNPO(SelfPlay):
     """Noise on the reference: trained as in `loss.noise`, fixed, or none."""
 
     def check(self, recipe: Settings, seeds: Sequence[Seed]) -> None:
-        """Check that the loss has the requested noise, besides what all self-play needs."""
+        """Check that the loss has the requested noise, besides what all self-play needs.
+
+        Raises:
+            ValueError: the loss has none, or noise where none is wanted.
+        """
         super().check(recipe, seeds)
         if self.noise == "none" or noisy(recipe.loss):
             return

@@ -36,7 +36,11 @@ class ManualData(PolicyTraining):
     """Which prompts are dropped as too similar; by default those that share words with measured ones."""
 
     def check(self, recipe: Settings, seeds: Sequence[Seed]) -> None:
-        """Check that the data exists and can be read."""
+        """Check that the data exists and can be read.
+
+        Raises:
+            ValueError: no data is named, or it cannot be read.
+        """
         super().check(recipe, seeds)
         if not self.data:
             raise ValueError(

@@ -40,8 +40,8 @@ def look_at_model(recipe: Recipe, data: SeedData) -> tuple[ModelSize | None, See
     path = recipe.model.location
     size = model_size(path)
     if is_model_name(path) and local_folder(path) is None:
-        told = f"assumed to have {_parameters(size)} from its name" if size else "its size is unknown"
-        note = f"{path} is not on this machine: {told}; it is downloaded when the run starts"
+        size_known = f"assumed to have {_parameters(size)} from its name" if size else "its size is unknown"
+        note = f"{path} is not on this machine: {size_known}; it is downloaded when the run starts"
         return size, _lengths(recipe, data), [note]
     fingerprint = recipe.engine.fingerprint(path)
     tokenizer = recipe.engine.tokenizer(Model(name="initial", path=path, fingerprint=fingerprint))

@@ -56,7 +56,7 @@ class Rehearsed:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Stage:
+class RehearsalContext:
     """The rehearsal as a component sees it (`method.Rehearsal`)."""
 
     folder: Path
@@ -75,7 +75,9 @@ class Stage:
         return self.texts.seeds(count)
 
 
-def rehearse(recipe: Recipe, sizes: Mapping[str, int], stage: Stage, *, failing: int = 0) -> dict[str, Rehearsed]:
+def rehearse(
+    recipe: Recipe, sizes: Mapping[str, int], stage: RehearsalContext, *, failing: int = 0
+) -> dict[str, Rehearsed]:
     """The stages, by name and in order, of a run of a recipe whose counts are already small.
 
     `sizes`: training seeds, validation and held-out prompts; `failing`: of this many answers, all but
@@ -121,7 +123,7 @@ class RehearsedLoop(Loop):
 class RehearsedRun(Run):
     """A run whose verbs only record their calls and return made-up results."""
 
-    def __init__(self, recipe: Recipe, stage: Stage, *, failing: int) -> None:
+    def __init__(self, recipe: Recipe, stage: RehearsalContext, *, failing: int) -> None:
         super().__init__(recipe, stage.folder, Silent())
         self.noted: dict[str, Rehearsed] = {}
         self._texts, self._failing = stage.texts, failing

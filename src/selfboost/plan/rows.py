@@ -12,7 +12,7 @@ from typing import Any, Literal, get_type_hints
 from selfboost.data.seed_data import SeedData
 from selfboost.method import Rehearsable
 from selfboost.plan.counts import GRAINS, TRUE_COUNTS, Line, line_through
-from selfboost.plan.rehearsal import Rehearsed, Stage, rehearse
+from selfboost.plan.rehearsal import RehearsalContext, Rehearsed, rehearse
 from selfboost.plan.texts import Texts
 from selfboost.recipe import Recipe
 from selfboost.setting_types import is_count
@@ -109,13 +109,13 @@ def _play(
 ) -> tuple[Played, set[int]]:
     """The stages of one rehearsal, and the counts that were shrunk for it."""
     with TemporaryDirectory() as folder:
-        stage = Stage(folder=Path(folder), texts=Texts(prompt, answer), make_few=few)
+        stage = RehearsalContext(folder=Path(folder), texts=Texts(prompt, answer), make_few=few)
         small = {name: stage.few(count) for name, count in sizes.items()}
         parts = {"method": _small(recipe.method, stage), "benchmark": _small(recipe.benchmark, stage)}
         return rehearse(replace(recipe, **parts), small, stage, failing=failing), stage.counts
 
 
-def _small(component: Any, stage: Stage) -> Any:
+def _small(component: Any, stage: RehearsalContext) -> Any:
     """The component with small counts, replaced by what its for_rehearsal() returns; its parts first."""
     changes: dict[str, Any] = {}
     for name, hint, value in _settings(component):

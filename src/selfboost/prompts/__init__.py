@@ -1,1 +1,1 @@
-"""New prompts: written from keywords by a generator or by self-instruct, told apart from known ones, compared."""
+"""New prompts: written from keywords by a generator or by self-instruct, separated from known ones, compared."""

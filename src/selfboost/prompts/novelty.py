@@ -104,8 +104,8 @@ def novelty_of(run: Verbs, rule: NoveltyRule) -> Novelty:
         texts = [seed.prompt.text for seed in run.seeds]
         found = Novelty(rule, ((text, "equals a seed prompt") for text in texts), away | measured)
         if near := sum(bool(found.nearness(text)) for text in texts):
-            told = "seeds share words with measured or kept-away prompts; they are kept"
-            run.say(f"{near} of {len(texts)} {told}")
+            sentence = "seeds share words with measured or kept-away prompts; they are kept"
+            run.say(f"{near} of {len(texts)} {sentence}")
         run.memory[rule] = found
     return run.memory[rule]
 

@@ -237,10 +237,10 @@ def outcomes(rows: Mapping[str, tuple[float, float, float]]) -> Html:
     lines: list[Html] = []
     for name, counts in rows.items():
         parts = dict(zip(OUTCOMES, (count / (sum(counts) or 1) for count in counts), strict=True))
-        told = " / ".join(number(part, share=True, unit=False) for part in parts.values())
+        text = " / ".join(number(part, share=True, unit=False) for part in parts.values())
         spans = [tag("span", class_=f"bar {OUTCOMES[side]}", style=_width(part, 1)) for side, part in parts.items()]
         shown = tag("td", tag("div", *spans, class_="stacked"))
-        lines.append(tag("tr", tag("th", name, scope="row"), tag("td", told, class_="number"), shown))
+        lines.append(tag("tr", tag("th", name, scope="row"), tag("td", text, class_="number"), shown))
     keys = [tag("span", tag("i", class_=f"key {colour}"), f"{side} %") for side, colour in OUTCOMES.items()]
     return join([tag("table", tag("tbody", *lines), class_="bars"), tag("p", *keys, class_="legend")])
 

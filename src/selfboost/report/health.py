@@ -61,7 +61,7 @@ def _row(r: MeasuredModel, cut: int, first: set[tuple[str, str]]) -> list[str]:
     repeated = [repeated_share(w) for w in words]
     low, middle, high = quantiles([float(a.tokens) for a in r.answers])
     prompts = [prompt.text.split() for prompt in r.pairs.prompts]
-    agreement = r.told.agreement if isinstance(r, Round) else None
+    agreement = r.entry.agreement if isinstance(r, Round) else None
 
     def percent(part: float) -> str:
         return number(part / count, share=True, unit=False)

@@ -74,12 +74,12 @@ class MeasuredModel:
 class Round(MeasuredModel):
     """An iteration."""
 
-    told: IterationSummary
+    entry: IterationSummary
 
     @property
     def number(self) -> int:
         """Counted from 1; 0 is the initial model."""
-        return self.told.iteration
+        return self.entry.iteration
 
     @property
     def tries(self) -> list[store.StageCard]:
@@ -92,7 +92,7 @@ class Round(MeasuredModel):
         """Preference trainings of the candidate; after a search on all pairs, the chosen trial."""
         trainings = [card for card in self.cards if card.verb == "prefer"]
         direct = [card for card in trainings if not in_search(card)]
-        searched = self.told.note(BetaSearched)
+        searched = self.entry.note(BetaSearched)
         return direct or [c for c in trainings if searched and f"{SEARCH}{searched.chosen:g}" in c.name.split("/")]
 
 
@@ -121,22 +121,22 @@ def read_story(root: Path) -> Story:
     Raises:
         ValueError: it is not a run's folder, or its summary is damaged.
     """
-    told, cards, problems = summary(root), store.cards(root), list[str]()
+    run, cards, problems = summary(root), store.cards(root), list[str]()
 
     def model(name: str, place: str, iteration: int = 0) -> MeasuredModel:
         own = [card for card in cards if card.name.partition("/")[0] == place]
-        return _model(root, name, iteration, own, told.gate_measure, problems)
+        return _model(root, name, iteration, own, run.gate_measure, problems)
 
     recipe = root / RECIPE
     rounds = [
-        Round(told=e, **vars(model(f"iteration {e.iteration}", f"iteration-{e.iteration}", e.iteration)))
-        for e in told.iterations
+        Round(entry=e, **vars(model(f"iteration {e.iteration}", f"iteration-{e.iteration}", e.iteration)))
+        for e in run.iterations
     ]
     return Story(
         root=root,
-        summary=told,
+        summary=run,
         rounds=rounds,
-        beside=[model(entry.name, entry.place) for entry in told.beside],
+        beside=[model(entry.name, entry.place) for entry in run.beside],
         cards=cards,
         recipe=recipe.read_text(encoding="utf-8") if recipe.exists() else "",
         prompts=_prompts(root, cards, rounds, problems),

@@ -46,8 +46,8 @@ def _among(labels: Labels) -> dict[str, int]:
 
 def _labels(labels: Labels) -> Html:
     fates = {"gold chosen": labels.gold_chosen, "generated chosen": labels.generated_chosen, **labels.no_pair}
-    told = ", ".join(f"{name} {count:,}" for name, count in _among(labels).items())
-    return figure(f"labels: {FATES}", bars(fates), tag("p", f"Among them: {told}.", class_="remark"))
+    parts = ", ".join(f"{name} {count:,}" for name, count in _among(labels).items())
+    return figure(f"labels: {FATES}", bars(fates), tag("p", f"Among them: {parts}.", class_="remark"))
 
 
 def _scores(scores: Scores) -> Html:
@@ -105,7 +105,7 @@ def labels_table(played: Sequence[Round]) -> Html:
     cells: list[list[str]] = []
     for r, labels in known:
         fates = [labels.gold_chosen, labels.generated_chosen, *(labels.no_pair.get(reason, 0) for reason in reasons)]
-        scores = r.told.note(Scores)
+        scores = r.entry.note(Scores)
         beats = number(scores.generated_beats_gold if scores else None, share=True)
         cells.append([r.name, *(f"{count:,}" for count in (*fates, *_among(labels).values())), beats])
     return table(headings, cells, tuple(range(1, len(headings)))) if cells else Html("")
@@ -113,4 +113,4 @@ def labels_table(played: Sequence[Round]) -> Html:
 
 def noted(rounds: Sequence[Round], kind: type[SomeNote]) -> list[tuple[Round, SomeNote]]:
     """The iterations that have a note of a kind, with it."""
-    return [(r, note) for r in rounds if (note := r.told.note(kind))]
+    return [(r, note) for r in rounds if (note := r.entry.note(kind))]

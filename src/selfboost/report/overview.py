@@ -21,13 +21,13 @@ from selfboost.views.table import Cell, table_cells
 LEGEND = "Bars are 95 % intervals over prompts; a hollow point is a candidate that did not become the policy."
 
 
-def caveats(told: RunSummary) -> str:
+def caveats(run: RunSummary) -> str:
     """The basis of the headline."""
-    prompts = f"{told.seeds[2]:,} held-out prompts" if len(told.seeds) == 3 else "the held-out prompts"
-    chosen = "" if told.policy is None else f" The policy is the candidate of iteration {told.policy.iteration}."
+    prompts = f"{run.seeds[2]:,} held-out prompts" if len(run.seeds) == 3 else "the held-out prompts"
+    chosen = "" if run.policy is None else f" The policy is the candidate of iteration {run.policy.iteration}."
     beside = [
-        f"{e.name}, measured beside it: {with_interval(gate_row(told, e), told.gate)}. {against_beside(told, e)}"
-        for e in told.beside
+        f"{e.name}, measured beside it: {with_interval(gate_row(run, e), run.gate)}. {against_beside(run, e)}"
+        for e in run.beside
     ]
     return " ".join(
         [
@@ -40,37 +40,37 @@ def caveats(told: RunSummary) -> str:
 
 def top(story: Story) -> Html:
     """Title, headline, facts and warnings."""
-    told = story.summary
+    run = story.summary
     tokens = sum(card.tokens for card in story.cards)
     facts = {
-        "method": told.method or "?",
-        "initial model": told.recipe.get("model", {}).get("path", "?"),
-        "state": told.status,
-        "time": duration(told.seconds),
-        "peak memory": f"{told.peak_memory_bytes / 2**20:,.0f} MB",
+        "method": run.method or "?",
+        "initial model": run.recipe.get("model", {}).get("path", "?"),
+        "state": run.status,
+        "time": duration(run.seconds),
+        "peak memory": f"{run.peak_memory_bytes / 2**20:,.0f} MB",
         "tokens": f"{tokens:,}",
         "finished stages": f"{len(story.cards):,}",
     }
     shown = [tag("div", tag("dt", name), tag("dd", value)) for name, value in facts.items()]
-    warnings = [*told.warnings, *story.problems, *told.said]
-    if told.status != "finished":
-        state = broke_off(told) or f"is {told.status}"
+    warnings = [*run.warnings, *story.problems, *run.said]
+    if run.status != "finished":
+        state = broke_off(run) or f"is {run.status}"
         warnings.insert(0, f"The run {state}. This page shows what is finished so far.")
     return join(
         [
-            tag("h1", headline(told)),
-            tag("p", caveats(told), class_="muted"),
+            tag("h1", headline(run)),
+            tag("p", caveats(run), class_="muted"),
             tag("dl", *shown, class_="facts"),
             *(tag("p", warning, class_="warning") for warning in warnings),
         ]
     )
 
 
-def measures(told: RunSummary) -> Html:
+def measures(run: RunSummary) -> Html:
     """A chart per measure, the gate's first."""
-    names = list(dict.fromkeys(name for entry in told.iterations for name in entry.measures))
-    names.sort(key=lambda name: (name != told.gate_measure, name == WIN_RATE))
-    charts = [_chart(told, name) for name in names]
+    names = list(dict.fromkeys(name for entry in run.iterations for name in entry.measures))
+    names.sort(key=lambda name: (name != run.gate_measure, name == WIN_RATE))
+    charts = [_chart(run, name) for name in names]
     if not charts:
         return Html("")
     return tag(
@@ -82,7 +82,7 @@ def measures(told: RunSummary) -> Html:
     )
 
 
-def _chart(told: RunSummary, name: str) -> Html:
+def _chart(run: RunSummary, name: str) -> Html:
     points = [
         Estimate(
             x=entry.iteration,
@@ -91,26 +91,26 @@ def _chart(told: RunSummary, name: str) -> Html:
             high=row.high,
             hollow=entry.decision not in ("initial", "promoted"),
         )
-        for entry in told.iterations
+        for entry in run.iterations
         if (row := entry.measures.get(name)) and row.value is not None
     ]
-    rows = ((model.name, model.measures.get(name)) for model in told.beside)
+    rows = ((model.name, model.measures.get(name)) for model in run.beside)
     beside = [(at, row.value) for at, row in rows if row and row.value is not None]
-    measure = told.measure(name)
-    remark = "; decides" if name == told.gate_measure else f", by {told.gate.title}" if name == WIN_RATE else ""
+    measure = run.measure(name)
+    remark = "; decides" if name == run.gate_measure else f", by {run.gate.title}" if name == WIN_RATE else ""
     drawn = estimates(points, beside, share=measure.share) if points else tag("p", "no value", class_="muted")
     return figure(title_of(measure) + remark, drawn)
 
 
-def iterations_table(told: RunSummary) -> Html:
+def iterations_table(run: RunSummary) -> Html:
     """The table that `selfboost show` prints, and the reasons for the decisions."""
-    if not told.iterations:
+    if not run.iterations:
         return Html("")
-    headings, rows = table_cells(told)
+    headings, rows = table_cells(run)
     cells: list[list[str]] = [[_cell(cell) for cell in row] for row in rows]
     reasons = [
         tag("li", tag("strong", f"{entry.iteration} {entry.decision}"), f": {entry.why}")
-        for entry in told.iterations[1:]
+        for entry in run.iterations[1:]
     ]
     numeric = tuple(i for i, heading in enumerate(headings) if heading not in ("iteration", "decision"))
     return tag(

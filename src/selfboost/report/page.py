@@ -30,10 +30,10 @@ def write_report(root: Path) -> Path:
 
 def page(story: Story) -> str:
     """The whole page as text."""
-    told, self_play = story.summary, self_play_section(story)
+    run, self_play = story.summary, self_play_section(story)
     sections = [
-        overview.measures(told),
-        overview.iterations_table(told),
+        overview.measures(run),
+        overview.iterations_table(run),
         self_play,
         *rounds.iteration_sections(story),
         health.health(story),
@@ -47,7 +47,7 @@ def page(story: Story) -> str:
         tag("meta", charset="utf-8"),
         tag("meta", name="viewport", content="width=device-width, initial-scale=1"),
         tag("meta", name="color-scheme", content="light dark"),
-        tag("title", f"selfboost: {told.method or 'run'} in {story.root.resolve().name}"),
+        tag("title", f"selfboost: {run.method or 'run'} in {story.root.resolve().name}"),
         tag("style", Html(STYLE.read_text(encoding="utf-8"))),
     )
     body = tag(

@@ -43,11 +43,11 @@ def iteration_sections(story: Story) -> list[Html]:
 
 
 def _iteration(story: Story, r: Round, newest: bool) -> Html:
-    told = r.told
+    entry = r.entry
     parts = [
-        tag("p", tag("strong", told.decision), f": {told.why}"),
+        tag("p", tag("strong", entry.decision), f": {entry.why}"),
         _sentence(story, r),
-        tag("div", *note_charts(told), *_distributions(r), class_="grid"),
+        tag("div", *note_charts(entry), *_distributions(r), class_="grid"),
         folded(
             "Training curves",
             tag("div", *_training([card for card in r.cards if card not in r.tries]), class_="grid"),
@@ -68,19 +68,19 @@ def _iteration(story: Story, r: Round, newest: bool) -> Html:
 
 def _sentence(story: Story, r: Round) -> Html:
     """Sentences on pairs, the measures that do not decide, and agreement."""
-    told, summary = r.told, story.summary
-    sentences = [f"Trained on {told.pairs:,} pairs, {r.pairs.count:,} of them new."] if told.pairs else []
-    if passed := told.note(PairYield):
+    entry, summary = r.entry, story.summary
+    sentences = [f"Trained on {entry.pairs:,} pairs, {r.pairs.count:,} of them new."] if entry.pairs else []
+    if passed := entry.note(PairYield):
         missing = f" {passed.missing_pairs:,} more were wanted." if passed.missing_pairs else ""
         sentences.append(f"{number(passed.pass_rate, share=True)} of the candidate pairs passed the filter.{missing}")
-    others = {name: row for name, row in told.measures.items() if name not in (summary.gate_measure, WIN_RATE)}
+    others = {name: row for name, row in entry.measures.items() if name not in (summary.gate_measure, WIN_RATE)}
     for name, row in others.items():
         if row.value is not None:
             measure = summary.measure(name)
             drift = f", {gain_of(row.gained, measure)} against the initial model" if row.gain is not None else ""
             sentences.append(f"Held-out {measure.title}: {value_of(row.value, measure)}{drift}.")
-    if told.agreement is not None:
-        sentences.append(f"Sampler and trainer differ by {told.agreement:.2g} nats per token.")
+    if entry.agreement is not None:
+        sentences.append(f"Sampler and trainer differ by {entry.agreement:.2g} nats per token.")
     return tag("p", " ".join(sentences))
 
 

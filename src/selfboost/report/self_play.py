@@ -68,9 +68,9 @@ def self_play_section(story: Story) -> Html:
         return Html("")
     try:
         moves = _moves(story.root, played, story.cards)
-        told = Html("")
+        text = Html("")
     except (OSError, ValueError) as error:
-        moves, told = {}, tag("p", f"Not all can be shown ({str(error).partition(chr(10))[0]}).", class_="warning")
+        moves, text = {}, tag("p", f"Not all can be shown ({str(error).partition(chr(10))[0]}).", class_="warning")
     groups = {
         "Does it still move?": [_stagnation(played)],
         "Against former policies and gold": [_grid(_games(story, played) + _scores(played)), labels_table(played)],
@@ -78,7 +78,7 @@ def self_play_section(story: Story) -> Html:
         "Losses and noise": [_grid(_losses(played)), _facts(played)],
     }
     parts = [tag("div", tag("h3", title), *found) for title, found in groups.items() if any(found)]
-    return tag("section", tag("h2", "Self-play"), told, *parts, id="self-play")
+    return tag("section", tag("h2", "Self-play"), text, *parts, id="self-play")
 
 
 def _grid(charts: Sequence[Html]) -> Html:
@@ -106,7 +106,7 @@ def _known(root: Path, card: store.StageCard) -> Values:
 
 def _side_rewards(root: Path, r: Round, kept: Mapping[str, store.StageCard]) -> dict[str, Values]:
     """Means per token become sums by the length of the answers, taken from the training's pairs."""
-    movement = r.told.note(Movement)
+    movement = r.entry.note(Movement)
     beta = movement.beta if movement else None
     if beta is None or not {f"{side}-{when}" for side in SIDES for when in ("before", "after")} <= kept.keys():
         return {}
@@ -148,9 +148,9 @@ def _shown(names: Sequence[str]) -> list[str]:
 
 def _below(groups: Mapping[str, Values]) -> Html:
     outside = {name: sum(value < LIKELY[0] for value in values) for name, values in groups.items()}
-    told = ", ".join(f"{count:,} of {len(groups[name]):,} ({name})" for name, count in outside.items() if count)
-    first = f"Counted in the first bin, because below {LIKELY[0]:g}: {told}."
-    return tag("p", first if told else f"No value is below {LIKELY[0]:g}.", class_="remark")
+    text = ", ".join(f"{count:,} of {len(groups[name]):,} ({name})" for name, count in outside.items() if count)
+    first = f"Counted in the first bin, because below {LIKELY[0]:g}: {text}."
+    return tag("p", first if text else f"No value is below {LIKELY[0]:g}.", class_="remark")
 
 
 def _rewards(moves: Mapping[str, Moves]) -> list[Html]:
@@ -177,7 +177,7 @@ def _losses(played: Sequence[Round]) -> list[Html]:
         "strength σ of the noise by step": SIGMAS,
         "what the noise adds to the reference's log-probability": {"noise_shift": "nats per rejected answer"},
     }.items():
-        lines = {told: [(step, row[name]) for step, row in steps if name in row] for name, told in names.items()}
+        lines = {text: [(step, row[name]) for step, row in steps if name in row] for name, text in names.items()}
         lines = {name: line for name, line in lines.items() if line}
         if lines:
             charts.append(figure(title, curves(lines, x_label="step, all iterations in a row", marks=marks)))
@@ -200,7 +200,7 @@ def _facts(played: Sequence[Round]) -> Html:
         for card in r.policy_trainings:
             facts[r.name] |= card.notes.get("facts", {})
     names = [name for name in FACTS if any(name in each for each in facts.values())]
-    cells = [[told, *(_cell(each.get(name)) for name in names)] for told, each in facts.items() if each]
+    cells = [[text, *(_cell(each.get(name)) for name in names)] for text, each in facts.items() if each]
     headings = ["training", *(FACTS[name] for name in names)]
     return table(headings, cells, tuple(range(1, len(headings)))) if names else Html("")
 
@@ -220,7 +220,7 @@ def _games(story: Story, played: Sequence[Round]) -> list[Html]:
         if before is not initial:
             results[f"{r.number} against {before.number}"] = _outcome(r.ratings, before.ratings, gate.sign)
         results[f"{r.number} against 0"] = _outcome(r.ratings, initial.ratings, gate.sign)
-        before = r if r.told.decision == "promoted" else before
+        before = r if r.entry.decision == "promoted" else before
     title = f"policies on held-out prompts ({gate.title}); 0 is the initial model"
     return [figure(title, outcomes(results))] if results else []
 

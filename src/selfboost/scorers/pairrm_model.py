@@ -102,7 +102,11 @@ class ComparisonReader:
         return [token.content for token in self.tokenizer.get_added_tokens_decoder().values()]
 
     def require_marks(self, path: str, settings: Mapping[str, Any]) -> None:
-        """Refuse a tokenizer that does not begin a text with one token and the mark, with the model's own id."""
+        """Check that the tokenizer begins a text with one token and the mark, with the model's own id.
+
+        Raises:
+            ValueError: it does not.
+        """
         for name, mark in MARKS.items():
             ids, wanted = self._encode(mark, "a", 8), settings.get(name)
             if len(ids) < 3 or ids[1] != wanted or self.tokenizer.token_to_id(mark) != wanted:

@@ -90,10 +90,10 @@ class TrainingResult:
     @property
     def notes(self) -> dict[str, Any]:
         """What its stage stores."""
-        told: dict[str, Any] = {"steps": self.steps, "truncated": self.truncated}
-        told |= {"history": [dict(row) for row in self.history]}
+        kept: dict[str, Any] = {"steps": self.steps, "truncated": self.truncated}
+        kept |= {"history": [dict(row) for row in self.history]}
         found = {"facts": dict(self.facts), "warnings": list(self.warnings)}
-        return told | {name: value for name, value in found.items() if value}
+        return kept | {name: value for name, value in found.items() if value}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,7 +128,7 @@ class Footprint:
 
 
 @runtime_checkable
-class Sized(Protocol):
+class WithFootprint(Protocol):
     """A trainer that declares how it holds a model; others are assumed to match `Footprint()`."""
 
     def footprint(self) -> Footprint:
@@ -138,7 +138,7 @@ class Sized(Protocol):
 
 def footprint_of(trainer: Trainer) -> Footprint:
     """How a trainer holds a model, for estimates."""
-    return trainer.footprint() if isinstance(trainer, Sized) else Footprint()
+    return trainer.footprint() if isinstance(trainer, WithFootprint) else Footprint()
 
 
 class Trainer(Protocol):

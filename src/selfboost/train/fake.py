@@ -53,8 +53,8 @@ class Fake:
         items = example_items(examples, training.max_length, training.max_prompt_length)
         model = read_fake(start.path)
         quality = sum(WORTH[_goodness(example.answer)] for example in examples) / len(examples)
-        told = _sentence("fine-tuned on", items, training, seed, examples)
-        after = _trained(model, RATE * (quality - model.skill), told)
+        sentence = _sentence("fine-tuned on", items, training, seed, examples)
+        after = _trained(model, RATE * (quality - model.skill), sentence)
         return self._train(items, training, progress, after, into, lambda share: {"loss": 2 - quality * share})
 
     def prefer(
@@ -70,7 +70,11 @@ class Fake:
         progress: Progress,
         cache: Path | None = None,  # noqa: ARG002 - nothing here is worth keeping
     ) -> TrainingResult:
-        """Skill rises with the mean worth of chosen over rejected answers, and falls where they are reversed."""
+        """Skill rises with the mean worth of chosen over rejected answers, and falls where they are reversed.
+
+        Raises:
+            ValueError: the loss needs a reference model and none was given.
+        """
         if loss.needs_reference and reference is None:
             raise ValueError(f"{type(loss).__name__} needs a reference model, and none was given")
         items = pair_items(pairs, training.max_length, training.max_prompt_length)
@@ -78,10 +82,10 @@ class Fake:
         gaps = [WORTH[_goodness(pair.chosen)] - WORTH[_goodness(pair.rejected)] for pair in pairs]
         lead = sum(gaps) / len(gaps)
         change = RATE * lead * ((1 - model.skill) if lead > 0 else model.skill)
-        told = _sentence(
+        sentence = _sentence(
             "preferred on", items, training, seed, [pairs, repr(loss), reference and reference.fingerprint]
         )
-        after = _trained(model, change, f"{told}, {REWARD}" if loss.head == "reward" else told)
+        after = _trained(model, change, f"{sentence}, {REWARD}" if loss.head == "reward" else sentence)
         right = sum((gap > 0) + (gap == 0) / 2 for gap in gaps) / len(gaps)
 
         def row(share: float) -> dict[str, float]:
@@ -99,7 +103,11 @@ class Fake:
         return (fake_logps(opened, s.prompt_ids, s.token_ids) for s in sequences)
 
     def rewards(self, model: Model, sequences: Sequence[Sequenced]) -> Iterator[float]:
-        """Roughly plus or minus the reward model's skill, with a little noise."""
+        """Roughly plus or minus the reward model's skill, with a little noise.
+
+        Raises:
+            ValueError: the model is not a reward model.
+        """
         opened = read_fake(model.path)
         if not (opened.lineage and opened.lineage[-1].endswith(REWARD)):
             raise ValueError(f"{model.path!r} is not a reward model: it was trained as {opened.lineage or 'nothing'}")

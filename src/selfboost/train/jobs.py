@@ -33,10 +33,16 @@ from selfboost.train.packs.batches import micro_batches, step_batches
 from selfboost.train.packs.rows import Item, Row, example_items, hash_items, pair_items
 from selfboost.train.requirements import check_requirements
 from selfboost.train.steps.checkpoints import State, StateFolder, save_model
-from selfboost.train.steps.loop import Loop, Pace, Processes
-from selfboost.train.steps.objectives import Likelihood, Objective, Preference, RewardPreference, reference_logps
+from selfboost.train.steps.objectives import (
+    LikelihoodObjective,
+    Objective,
+    PreferenceObjective,
+    RewardPreference,
+    reference_logps,
+)
 from selfboost.train.steps.references import ReferenceCache, References
 from selfboost.train.steps.trackers import Tracked, tracking
+from selfboost.train.steps.training_loop import Pace, Processes, TrainingLoop
 
 
 @dataclass(frozen=True)
@@ -92,7 +98,7 @@ class Job:
         kind = choose_dtype(local.dtype, model.device)
         processes = Processes(world=self.world, sharded=self.sharded, computed_in=kind)
         companion = objective if isinstance(objective, NoisyPreference) else None
-        loop = Loop(model, objective, items, training, _pace(local), states, self.seed, processes, companion)
+        loop = TrainingLoop(model, objective, items, training, _pace(local), states, self.seed, processes, companion)
         loop.resume(state)
         names = local.trackers if self.world.conducts else ()
         with tracking(names, self._tracked(states, loop.done)) as trackers:
@@ -135,7 +141,11 @@ def _pace(local: LocalSettings) -> Pace:
 
 
 def conducted(job: Job, work: Callable[..., TrainingResult], *given: Any) -> TrainingResult:
-    """Run `work(job, *given)` on all devices that the settings name."""
+    """Run `work(job, *given)` on all devices that the settings name.
+
+    Raises:
+        ValueError: this machine has fewer GPUs.
+    """
     gpus = torch.cuda.device_count()
     if choose_device(job.local.device).type == "cuda" and job.local.devices > gpus and not launched():
         raise ValueError(f"trainer.devices = {job.local.devices}: this machine has {gpus} GPUs; 0 means all of them")
@@ -157,11 +167,15 @@ def finetune(job: Job, examples: Sequence[Example]) -> TrainingResult:
     opened = _open_to_train(job)
     items = example_items(examples, _longest(opened.model, job.training), job.training.max_prompt_length)
     states = job.states("finetune", items)
-    return job.run(opened.model, Likelihood(opened), items, states, states.read())
+    return job.run(opened.model, LikelihoodObjective(opened), items, states, states.read())
 
 
 def prefer(job: Job, reference: Model | None, pairs: Sequence[Pair], loss: Loss) -> TrainingResult:
-    """Preference optimisation of a language model."""
+    """Preference optimisation of a language model.
+
+    Raises:
+        ValueError: the loss needs a reference model and none was given.
+    """
     if loss.needs_reference and reference is None:
         raise ValueError(f"{type(loss).__name__} needs a reference model, and none was given")
     opened = _open_to_train(job)
@@ -169,12 +183,14 @@ def prefer(job: Job, reference: Model | None, pairs: Sequence[Pair], loss: Loss)
     states = job.states("prefer", items, type(loss).__qualname__, loss, reference and reference.fingerprint)
     state = states.read()
     if not loss.needs_reference or reference is None:
-        return job.run(opened.model, Preference(opened, loss, None), items, states, state)
+        return job.run(opened.model, PreferenceObjective(opened, loss, None), items, states, state)
     open_reference = cache(partial(_open_reference, job, opened, reference))
     known = state["references"] if state else _references(job, reference, items, open_reference)
     with_noise = noisy(loss)
     if with_noise is None:
-        return job.run(opened.model, Preference(opened, loss, known), items, states, state, {"references": known})
+        return job.run(
+            opened.model, PreferenceObjective(opened, loss, known), items, states, state, {"references": known}
+        )
     objective = _noisy(job, opened, reference, items, with_noise, known, open_reference())
     first = _first(job, items)
     facts = state["facts"] if state else job.world.gather(objective.found(first))[0]
@@ -238,7 +254,11 @@ def _references(job: Job, reference: Model, items: Sequence[Item], opened: OpenR
 
 
 def train_reward(job: Job, pairs: Sequence[Pair], loss: Loss) -> TrainingResult:
-    """Train a reward model: the start model's body under a new scalar head."""
+    """Train a reward model: the start model's body under a new scalar head.
+
+    Raises:
+        ValueError: trainer.sharding is on, which is for language models.
+    """
     if job.local.sharding:
         raise ValueError("trainer.sharding = true is for language models: a reward model is copied to each device")
     torch.manual_seed(job.seed)  # the head's first weights

@@ -144,8 +144,8 @@ def _side_facts(pair: Pair, answer: Answer, score: float | None) -> list[tuple[s
 def _settings(sampling: Sampling) -> str:
     """Temperature and length always, the rest only where it has an effect."""
     idle = asdict(Sampling())
-    told = asdict(sampling).items()
-    return ", ".join(f"{k} {v}" for k, v in told if k in ("temperature", "max_tokens") or v != idle[k])
+    values = asdict(sampling).items()
+    return ", ".join(f"{k} {v}" for k, v in values if k in ("temperature", "max_tokens") or v != idle[k])
 
 
 def _author(answer: Answer) -> str:

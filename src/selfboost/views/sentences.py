@@ -47,8 +47,8 @@ def gain_of(gain: Estimated, measure: Measure) -> str:
 def title_of(measure: Measure) -> str:
     """A measure's title with its unit: `length of answers (tokens)`; it says so if lower is better."""
     unit = "%" if measure.share else "" if measure.unit == SCORE else measure.unit
-    told = ", ".join(filter(None, [unit, "lower is better" if measure.better == "lower" else ""]))
-    return f"{measure.title} ({told})" if told else measure.title
+    details = ", ".join(filter(None, [unit, "lower is better" if measure.better == "lower" else ""]))
+    return f"{measure.title} ({details})" if details else measure.title
 
 
 def verdict(gain: Estimated, measure: Measure) -> Verdict:
@@ -68,19 +68,19 @@ def duration(seconds: float) -> str:
     return f"{minutes} min {rest} s" if minutes < 120 else f"{minutes // 60} h {minutes % 60} min"
 
 
-def headline(told: RunSummary) -> str:
+def headline(run: RunSummary) -> str:
     """One sentence: did it improve, by how much, on what."""
-    last, gate = told.policy, told.gate
+    last, gate = run.policy, run.gate
     if last is None:
         return "Nothing has been measured yet."
-    tried = len(told.iterations) - 1
+    tried = len(run.iterations) - 1
     rounds = f"{tried} iteration{'s' if tried > 1 else ''}"
     if last.iteration == 0:
         stays = (
             f"After {rounds} no candidate became the policy" if tried else "Only the initial model has been measured"
         )
-        return f"{stays}; held-out {gate.title} of the initial model is {with_interval(gate_row(told, last), gate)}."
-    row, first = gate_row(told, last), gate_row(told, told.iterations[0])
+        return f"{stays}; held-out {gate.title} of the initial model is {with_interval(gate_row(run, last), gate)}."
+    row, first = gate_row(run, last), gate_row(run, run.iterations[0])
     moved = f"went from {value_of(first.value, gate)} to {value_of(row.value, gate)}"
     lower = " (lower is better)" if gate.better == "lower" else ""
     return f"After {rounds} the policy {_came_out(row, gate)}: held-out {gate.title}{lower} {moved}, " + (
@@ -97,24 +97,24 @@ def with_interval(row: MeasureRow, measure: Measure) -> str:
     return f"{value_of(row.value, measure)} {interval(row, share=measure.share)}".strip()
 
 
-def gate_row(told: RunSummary, entry: IterationSummary | BesideSummary) -> MeasureRow:
+def gate_row(run: RunSummary, entry: IterationSummary | BesideSummary) -> MeasureRow:
     """A model's result by the gate's measure."""
-    return entry.measures.get(told.gate_measure, MeasureRow())
+    return entry.measures.get(run.gate_measure, MeasureRow())
 
 
-def broke_off(told: RunSummary) -> str:
+def broke_off(run: RunSummary) -> str:
     """Why a run failed, and what to do; empty if it did not."""
-    failed = told.status == "failed" and told.error
-    return f"failed: {told.error.rstrip('.')}; rerun to resume" if failed else ""
+    failed = run.status == "failed" and run.error
+    return f"failed: {run.error.rstrip('.')}; rerun to resume" if failed else ""
 
 
-def against_beside(told: RunSummary, entry: BesideSummary) -> str:
+def against_beside(run: RunSummary, entry: BesideSummary) -> str:
     """How the policy compares with a model measured beside it, in a sentence."""
     if entry.policy_over_it.value is None:
         return f"{entry.name} was measured beside the policy."
-    gap = gain_of(entry.policy_over_it, told.gate)
-    lower = ", lower is better" if told.gate.better == "lower" else ""
-    return f"The policy stands {gap} against {entry.name} (held-out {told.gate.title}{lower})."
+    gap = gain_of(entry.policy_over_it, run.gate)
+    lower = ", lower is better" if run.gate.better == "lower" else ""
+    return f"The policy stands {gap} against {entry.name} (held-out {run.gate.title}{lower})."
 
 
 def choices(iterations: Sequence[IterationSummary]) -> list[str]:

@@ -41,28 +41,28 @@ class Cell:
     verdict: Verdict = ""
 
 
-def table_cells(told: RunSummary) -> tuple[list[str], list[list[Cell]]]:
+def table_cells(run: RunSummary) -> tuple[list[str], list[list[Cell]]]:
     """The table as (headings, rows): one row per iteration, then the models beside."""
-    measures = list(dict.fromkeys(name for entry in told.iterations for name in entry.measures))
-    lengths = [name for name in measures if told.measure(name).unit == "tokens" and name != told.gate_measure]
-    headings = ["iteration", f"held-out {title_of(told.gate)}", "gain on initial", "win rate on previous %"]
-    headings += [*(title_of(told.measure(name)) for name in lengths), "pairs", "decision"]
+    measures = list(dict.fromkeys(name for entry in run.iterations for name in entry.measures))
+    lengths = [name for name in measures if run.measure(name).unit == "tokens" and name != run.gate_measure]
+    headings = ["iteration", f"held-out {title_of(run.gate)}", "gain on initial", "win rate on previous %"]
+    headings += [*(title_of(run.measure(name)) for name in lengths), "pairs", "decision"]
     rows: list[list[Cell]] = []
-    for entry in told.iterations:
+    for entry in run.iterations:
         ends = [Cell(text=f"{entry.pairs:,}" if entry.iteration else ""), Cell(text=entry.decision)]
-        rows.append([Cell(text=str(entry.iteration)), *_measured(told, entry, lengths), *ends])
-    for entry in told.beside:
-        rows.append([Cell(text=entry.name), *_measured(told, entry, lengths), Cell(), Cell(text="beside")])
+        rows.append([Cell(text=str(entry.iteration)), *_measured(run, entry, lengths), *ends])
+    for entry in run.beside:
+        rows.append([Cell(text=entry.name), *_measured(run, entry, lengths), Cell(), Cell(text="beside")])
     return headings, rows
 
 
-def _measured(told: RunSummary, entry: IterationSummary | BesideSummary, lengths: Sequence[str]) -> list[Cell]:
-    share, row, wins = told.gate.share, gate_row(told, entry), entry.measures.get(WIN_RATE)
+def _measured(run: RunSummary, entry: IterationSummary | BesideSummary, lengths: Sequence[str]) -> list[Cell]:
+    share, row, wins = run.gate.share, gate_row(run, entry), entry.measures.get(WIN_RATE)
     first = isinstance(entry, IterationSummary) and entry.iteration == 0
     gain = Cell(
         text=number(row.gain, share=share, signed=True, unit=False),
         below=interval(row.gained, share=share, signed=True),
-        verdict=verdict(row.gained, told.gate),
+        verdict=verdict(row.gained, run.gate),
     )
     return [
         Cell(text=number(row.value, share=share, unit=False), below=interval(row, share=share)),
@@ -72,9 +72,9 @@ def _measured(told: RunSummary, entry: IterationSummary | BesideSummary, lengths
     ]
 
 
-def summary_table(told: RunSummary, width: int = 80) -> Table:
+def summary_table(run: RunSummary, width: int = 80) -> Table:
     """The table of a run's iterations, readable in `width` columns."""
-    headings, rows = table_cells(told)
+    headings, rows = table_cells(run)
     between, padding = ("  ", 2) if width >= WIDE else ("\n", 1)
     cells = [[_shown(cell, between) for cell in row] for row in rows]
     columns = [[visible(heading), *(row[i].plain for row in cells)] for i, heading in enumerate(headings)]
@@ -110,22 +110,22 @@ def _widths(columns: Sequence[Sequence[str]], room: int) -> list[int]:
 
 def print_summary(root: Path) -> None:
     """Print the state, the table and the reasons for the decisions."""
-    told = summary(root)
+    run = summary(root)
     console = Console(highlight=False, markup=False, emoji=False)
-    memory = f"{told.peak_memory_bytes / 2**20:,.0f} MB at most"
-    facts = [told.method, told.status, duration(told.seconds), memory]
+    memory = f"{run.peak_memory_bytes / 2**20:,.0f} MB at most"
+    facts = [run.method, run.status, duration(run.seconds), memory]
     console.print(Text("  ·  ".join(fact for fact in facts if fact), style="bold"))
-    for sentence in filter(None, [broke_off(told), *told.warnings, *told.said]):
+    for sentence in filter(None, [broke_off(run), *run.warnings, *run.said]):
         console.print(visible(sentence))
-    if not told.iterations:
-        count = len(told.prepare) + len(told.further)
+    if not run.iterations:
+        count = len(run.prepare) + len(run.further)
         console.print(f"Nothing has been measured yet; {count} stages are finished.")
         return
     console.print()
-    console.print(summary_table(told, console.width))
+    console.print(summary_table(run, console.width))
     console.print()
-    for entry in told.iterations[1:]:
+    for entry in run.iterations[1:]:
         console.print(visible(f"{entry.iteration} {entry.decision}: {entry.why}"))
-    for sentence in [*choices(told.iterations), *(against_beside(told, entry) for entry in told.beside)]:
+    for sentence in [*choices(run.iterations), *(against_beside(run, entry) for entry in run.beside)]:
         console.print(visible(sentence))
     console.print("Brackets are 95 % intervals over prompts; one run with one seed.", style="dim")

@@ -24,7 +24,7 @@ BAR = 20
 
 
 @dataclass
-class Work:
+class StageProgress:
     """A running stage: its progress, and its pace since it was first reported."""
 
     stage: str
@@ -62,7 +62,7 @@ class Terminal:
 
     def __init__(self, console: Console | None = None) -> None:
         self.console = console or Console(stderr=True, highlight=False, emoji=False)
-        self._works: list[Work] = []
+        self._works: list[StageProgress] = []
         self._reused = 0
         self._live: Live | None = None
         if self.console.is_terminal:
@@ -89,7 +89,7 @@ class Terminal:
     def started(self, stage: str, verb: str, total: int) -> None:
         """A stage begins, possibly inside another."""
         self._tell_reused()
-        self._works.append(Work(stage, verb, total))
+        self._works.append(StageProgress(stage, verb, total))
         if self._live is None and len(self._works) == 1:  # stages inside it report only when they are done
             self._print(f"{stage}: {verb} {total:,} …")
 
@@ -139,7 +139,7 @@ class Terminal:
         return grid
 
 
-def _pace(work: Work, now: float) -> list[str]:
+def _pace(work: StageProgress, now: float) -> list[str]:
     words = [f"{work.rate(now):,.0f} tokens/s"] if work.tokens else []
     left = work.seconds_left(now)
     return [*words, f"{_clock(left)} left"] if left is not None else [*words, f"{_clock(now - work.start)} so far"]

@@ -54,7 +54,11 @@ class BetaSearch:
             raise ValueError(f"betas = {list(self.betas)}: must all be different")
 
     def check(self, recipe: Settings) -> None:
-        """Check that the loss has a beta to search for, and the benchmark the deciding measure."""
+        """Check that the loss has a beta to search for, and the benchmark the deciding measure.
+
+        Raises:
+            ValueError: either is missing.
+        """
         if self.betas and beta_of(recipe.loss) is None:
             raise ValueError(f"method.search.betas: the loss {kind_of(recipe.loss)} has no beta; leave betas out")
         if self.measure:

@@ -58,7 +58,11 @@ class ResponseImprover:
             raise ValueError(f"sampling.samples = {self.sampling.samples}: must be 1, one rewrite of a draft")
 
     def train(self, run: Verbs, own_sampling: Sampling) -> Model:
-        """Fine-tune the initial model on (seed prompt, the policy's own answer) → gold answer."""
+        """Fine-tune the initial model on (seed prompt, the policy's own answer) → gold answer.
+
+        Raises:
+            ValueError: gold beats the policy's own answer on none of the seeds.
+        """
         own = run.sample("seed-answers", run.previous, [seed.prompt for seed in run.seeds], own_sampling)
         worse = self._where_gold_wins(run, own)
         run.note(ImproverSeeds(seeds=len(run.seeds), kept=len(worse)))

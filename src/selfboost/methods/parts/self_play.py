@@ -69,7 +69,11 @@ class SelfPlay(Method):
             raise ValueError(f"sampling.samples = {self.sampling.samples}: must be 1, one own answer beside the gold")
 
     def check(self, recipe: Settings, seeds: Sequence[Seed]) -> None:
-        """Check that the loss has the beta, and the training the length, that the per-iteration schedules set."""
+        """Check that the loss has the beta, and the training the length, that the per-iteration schedules set.
+
+        Raises:
+            ValueError: either is missing.
+        """
         del seeds
         if self.betas and beta_of(recipe.loss) is None:
             raise ValueError(f"method.betas: the loss {kind_of(recipe.loss)} has no beta; leave betas out")

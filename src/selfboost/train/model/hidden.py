@@ -91,9 +91,9 @@ def _check_windows(model: PreTrainedModel, pack: Pack) -> None:
     """Windows must reach attention as numbers: those that exist only in a model's mask would be lost."""
     config: Any = model.config.get_text_config()
     wanted = sum(window is not None for window in windows_of(config))
-    told = sum(window is not None for window in pack.windows)
-    if told < wanted or getattr(config, "attention_chunk_size", None):
-        raise _refusal(model, f"{wanted} of its layers use a sliding window, and {told} pass it to their attention")
+    passed = sum(window is not None for window in pack.windows)
+    if passed < wanted or getattr(config, "attention_chunk_size", None):
+        raise _refusal(model, f"{wanted} of its layers use a sliding window, and {passed} pass it to their attention")
 
 
 def _refusal(model: PreTrainedModel, why: str) -> ValueError:

@@ -21,7 +21,7 @@ Block = Sequence[tuple[slice, str]]
 
 
 @dataclass(frozen=True)
-class Draws:
+class NoiseDraws:
     """The noise of a micro-batch's answers: regenerated on every request, always the same."""
 
     seed: int

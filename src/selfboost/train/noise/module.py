@@ -21,7 +21,7 @@ from torch.nn import functional
 
 from selfboost.losses.noise_settings import Noise
 from selfboost.train.model.logits import Head, add_product
-from selfboost.train.noise.draws import NOISE, POLICY, Block, Draws, Source
+from selfboost.train.noise.draws import NOISE, POLICY, Block, NoiseDraws, Source
 from selfboost.train.packs.layout import ROUND
 
 BLOCK_ELEMENTS = 2**23
@@ -114,7 +114,7 @@ class NoisyHead:
         """Positions of a block."""
         return max(1, self.block_elements // self.head.weight_VD.shape[0])
 
-    def logps(self, hidden_ND: Tensor, targets_N: Tensor, draws: Draws) -> Noisy:
+    def logps(self, hidden_ND: Tensor, targets_N: Tensor, draws: NoiseDraws) -> Noisy:
         """Noisy log-probabilities of each target, in float32 at least."""
         linear = self.module.linear
         features_ND = self.module.features(hidden_ND)
@@ -122,7 +122,7 @@ class NoisyHead:
         return Noisy(*apply(features_ND, linear.weight, linear.bias, hidden_ND, targets_N, draws, self))
 
     @torch.no_grad()
-    def shift(self, hidden_ND: Tensor, targets_N: Tensor, draws: Draws, scale: float) -> float:
+    def shift(self, hidden_ND: Tensor, targets_N: Tensor, draws: NoiseDraws, scale: float) -> float:
         """Mean change, over answers, of the summed log-probability under noise of scale c, in nats.
 
         Averages a draw and its negative: odd terms of the noise cancel, so few answers suffice.
@@ -214,7 +214,7 @@ class _NoisyLogps(torch.autograd.Function):
         bias_V: Tensor | None,  # noqa: ARG004 - an input, so that its gradient has a place to go
         hidden_ND: Tensor,
         targets_N: Tensor,
-        draws: Draws,
+        draws: NoiseDraws,
         noisy: NoisyHead,
     ) -> tuple[Tensor, ...]:
         exact = torch.promote_types(noisy.head.weight_VD.dtype, torch.float32)
@@ -241,7 +241,7 @@ class _NoisyLogps(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         features_ND, weight_VD, hidden_ND, targets_N, normaliser_N = cast("tuple[Tensor, ...]", ctx.saved_tensors)
-        draws, noisy = cast(Draws, ctx.draws), cast(NoisyHead, ctx.noisy)
+        draws, noisy = cast(NoiseDraws, ctx.draws), cast(NoisyHead, ctx.noisy)
         _, by_logp_N, by_size_N, _ = gradients
         of_features_ND = torch.empty_like(features_ND) if ctx.needs_input_grad[0] else None
         of_weight_VD = torch.zeros_like(weight_VD, dtype=by_logp_N.dtype)

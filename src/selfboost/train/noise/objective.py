@@ -22,11 +22,11 @@ from selfboost.train import Training
 from selfboost.train.devices.sharding import whole
 from selfboost.train.model.logits import Head
 from selfboost.train.model.logprobs import LanguageModel
-from selfboost.train.noise.draws import Draws
+from selfboost.train.noise.draws import NoiseDraws
 from selfboost.train.noise.kept_states import ReferenceStates
 from selfboost.train.noise.module import NoiseModule, Noisy, NoisyHead, Strength
 from selfboost.train.packs.rows import Item
-from selfboost.train.steps.objectives import Measures, Preference, pair_scores
+from selfboost.train.steps.objectives import Measures, PreferenceObjective, pair_scores
 from selfboost.train.steps.references import References
 
 FIRST_PAIRS = 64
@@ -96,7 +96,7 @@ class NoisyPreference:
             noisy = self.noisy.logps(*self._given(items))
         lengths = _lengths(items)
         policy_refs_B, noise_refs_B = _sums(noisy.policy_N, lengths), _sums(noisy.noise_N, lengths)
-        preference = Preference(self.language_model, self.loss, self._references(items, policy_refs_B))
+        preference = PreferenceObjective(self.language_model, self.loss, self._references(items, policy_refs_B))
         with torch.set_grad_enabled(policy_turn):
             total, each_B, measures = preference.losses(items)
         logps_2B = torch.stack([measures["chosen_logp_sum"], measures["rejected_logp_sum"]], 1).flatten()
@@ -107,11 +107,11 @@ class NoisyPreference:
             total = (total if policy_turn else 0.0) + self.share * noise_B.sum()
         return total, each_B, {**measures, **self._measures(items, noisy, noise_B, policy_refs_B)}
 
-    def _given(self, items: Sequence[Item]) -> tuple[Tensor, Tensor, Draws]:
+    def _given(self, items: Sequence[Item]) -> tuple[Tensor, Tensor, NoiseDraws]:
         """The rejected answers' reference states (N, D), their tokens (N,), and this step's noise."""
         device = self.noisy.head.weight_VD.device
         targets_N = torch.tensor([token for item in items for token in item.rows[1].token_ids], device=device)
-        draws = Draws(self.seed, self.step, [item.id for item in items], _lengths(items))
+        draws = NoiseDraws(self.seed, self.step, [item.id for item in items], _lengths(items))
         return self.states.of(items, device), targets_N, draws
 
     def _references(self, items: Sequence[Item], rejected_B: Tensor) -> References:

@@ -42,15 +42,15 @@ class Watch:
         fallen = sum(self.first) / len(self.first) - sum(self.recent) / len(self.recent)
         if fallen <= self.bound or self.warnings:
             return
-        told = (
+        sentence = (
             f"at step {row['step']:.0f} of {steps} the chosen answers have lost {fallen:.2g} nats per token "
             f"(training.collapse_bound = {self.bound:g}): the policy unlearns them"
         )
         if self.what == "stop":
             raise ValueError(
-                f"{told}; {kept()}. A smaller learning rate or noise.scale may help; collapse = 'warn' continues"
+                f"{sentence}; {kept()}. A smaller learning rate or noise.scale may help; collapse = 'warn' continues"
             )
-        self.warnings.append(told)
+        self.warnings.append(sentence)
 
     def state(self) -> dict[str, Any]:
         """The state that a resumed training needs."""

@@ -37,7 +37,7 @@ class Objective(Protocol):
 
 
 @dataclass(frozen=True)
-class Likelihood:
+class LikelihoodObjective:
     """Mean negative log-likelihood over the completion tokens of a batch (the end-of-turn token among them)."""
 
     language_model: LanguageModel
@@ -53,7 +53,7 @@ class Likelihood:
 
 
 @dataclass(frozen=True)
-class Preference:
+class PreferenceObjective:
     """A preference loss on log-probabilities, mean over pairs."""
 
     language_model: LanguageModel

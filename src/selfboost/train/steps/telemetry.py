@@ -30,7 +30,7 @@ FORWARD, BACKWARD = 2.0, 4.0
 
 
 @dataclass(frozen=True)
-class Work:
+class Operations:
     """The useful floating-point operations that a model spends on items in one forward and backward pass."""
 
     per_token: float
@@ -63,7 +63,7 @@ def keys_seen(start: int, end: int, window: int | None) -> int:
     return keys_seen(start, window, None) + keys_seen(window, end, window)
 
 
-def work_of(model: PreTrainedModel) -> Work:
+def work_of(model: PreTrainedModel) -> Operations:
     """The operations of a language or reward model; frozen weights need no gradient."""
     config: Any = model.config.get_text_config()
     body = cast(torch.nn.Module, body_of(model))
@@ -79,7 +79,7 @@ def work_of(model: PreTrainedModel) -> Work:
     per_prediction = 0.0 if layer is None else _operations(layer.weight)
     heads = int(getattr(config, "num_attention_heads", 0))
     size = int(getattr(config, "head_dim", None) or getattr(config, "hidden_size", 0) // max(1, heads))
-    return Work(per_token, per_prediction, 2 * (FORWARD + BACKWARD) * heads * size, windows_of(config))
+    return Operations(per_token, per_prediction, 2 * (FORWARD + BACKWARD) * heads * size, windows_of(config))
 
 
 def _operations(weight: torch.Tensor) -> float:

@@ -67,7 +67,7 @@ class Companion(Protocol):
         ...
 
 
-class Loop:
+class TrainingLoop:
     """One training, or this process's part of it: each process computes its packs of a step, all update together."""
 
     def __init__(
