@@ -1,8 +1,8 @@
 """Judgments of a public pairwise evaluation, and the win rates that AlpacaEval prints for them.
 
 A judgment is AlpacaEval's `preference`: 1 if the baseline's output is better, 2 if the generator's is, anything between
-as a probability, 1.5 or 0 for a draw. Its definitions of win rate, standard error and discrete win rate: github.com/tatsu-lab/alpaca_eval,
-metrics/winrate.py and metrics/glm_winrate.py.
+as a probability, 1.5 or 0 for a draw. Definitions of win rate, standard error and discrete win rate: the repository
+tatsu-lab/alpaca_eval, metrics/winrate.py and metrics/glm_winrate.py.
 """
 
 from __future__ import annotations
