@@ -1,0 +1,224 @@
+"""Arena-Hard's arithmetic: verdicts, battles, Bradley–Terry scores, style control, intervals over prompts.
+
+A judge compares a model with the baseline twice per prompt, in both orders. The published programs resample battles as
+if they were independent, though a clear win counts as three and both orders concern one prompt: in simulation their
+nominal 90 % interval covers the truth 60 % of the time. Here prompts are resampled whole.
+
+Sources: the repository lmarena/arena-hard-auto, v0.1 (utils_math.py, arXiv 2406.11939) and v2.0 (show_result.py).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from selfboost.statistics import LEVEL
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    Array = NDArray[np.float64]
+
+Verdict = Literal["A>>B", "A>B", "A=B", "B>A", "B>>A"]
+VERDICTS: Mapping[str, Verdict] = {
+    "A>>B": "A>>B", "A>B": "A>B", "A=B": "A=B", "B=A": "A=B", "B>A": "B>A", "B>>A": "B>>A",
+    "A<<B": "B>>A", "A<B": "B>A", "B<A": "A>B", "B<<A": "A>>B",
+}  # fmt: skip
+"""What a judge may write between brackets → the verdict."""
+PATTERNS = (re.compile(r"\[\[([AB<>=]+)\]\]"), re.compile(r"\[([AB<>=]+)\]"))
+"""Double brackets, as the judge is asked; else single ones."""
+CLEAR = 3
+"""Battles that a clear win (>>) counts as."""
+RESAMPLES = 1000
+MARKDOWN = ("headers", "lists", "bold")
+"""Style features beside the length, as counts of an answer."""
+
+
+def parse(judgment: str) -> Verdict | None:
+    """The last verdict that a judge wrote, upper or lower case; None where there is none."""
+    for pattern in PATTERNS:
+        if found := pattern.findall(judgment.upper()):
+            return VERDICTS.get(found[-1])
+    return None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Game:
+    """One prompt judged in both orders: the model's share of the points, and how many battles that is."""
+
+    prompt: str
+    points: float
+    """Battles that the model won, a tie counting half."""
+    battles: int
+
+
+def game(prompt: str, first: str, second: str, *, clear: int = CLEAR) -> Game | None:
+    """The two judgments of a prompt; in the first the model is B, in the second it is A.
+
+    None if either has no verdict: the published programs drop the prompt, and the caller counts it.
+    """
+    sides = [_points(parse(first), "B", clear), _points(parse(second), "A", clear)]
+    known = [side for side in sides if side is not None]
+    if len(known) < len(sides):
+        return None
+    return Game(prompt=prompt, points=sum(points for points, _ in known), battles=sum(count for _, count in known))
+
+
+def _points(verdict: Verdict | None, side: str, clear: int) -> tuple[float, int] | None:
+    if verdict is None:
+        return None
+    if verdict == "A=B":
+        return 0.5, 1
+    count = clear if ">>" in verdict else 1
+    return (float(count) if verdict.startswith(side) else 0.0), count
+
+
+@dataclass(frozen=True, kw_only=True)
+class Score:
+    """Probability in percent that a model beats the baseline, with an interval over prompts."""
+
+    score: float
+    low: float
+    high: float
+    prompts: int
+
+
+def score_of(games: Sequence[Game], *, level: float = LEVEL, resamples: int = RESAMPLES, seed: int = 0) -> Score:
+    """Without style control and with one baseline, the Bradley–Terry score is the share of battles won.
+
+    Prompts are resampled whole, with all their battles.
+
+    Raises:
+        ValueError: there are no games.
+    """
+    import numpy as np
+
+    if not games:
+        raise ValueError("there is no prompt with two verdicts")
+    points_P, battles_P = (
+        np.asarray(each, dtype=float) for each in zip(*((g.points, g.battles) for g in games), strict=True)
+    )
+
+    def share(at_P: NDArray[np.intp]) -> float:
+        return float(100 * points_P[at_P].sum() / battles_P[at_P].sum())
+
+    low, high = _percentiles(share, len(games), level, resamples, seed)
+    return Score(score=share(np.arange(len(games))), low=low, high=high, prompts=len(games))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Style:
+    """What style control knows of an answer: its tokens, and its headers, list items and bold texts."""
+
+    tokens: int
+    headers: int
+    lists: int
+    bold: int
+
+
+def style_of(answer: str, tokens: int) -> Style:
+    """Counts of markdown outside code blocks."""
+    text = re.sub(r"```.*?```", "", answer, flags=re.DOTALL)
+    return Style(
+        tokens=tokens,
+        headers=len(re.findall(r"^#{1,6}\s", text, flags=re.MULTILINE)),
+        lists=len(re.findall(r"^\s*(?:\d+\.|[-*+])\s", text, flags=re.MULTILINE)),
+        bold=len(re.findall(r"\*\*[^*\n]+\*\*|__[^_\n]+__", text)),
+    )
+
+
+def style_features(model: Style, baseline: Style) -> tuple[float, float, float, float]:
+    """Length (a − b)/(a + b); of each kind of markdown, its density per token, (a − b)/(a + b + 1)."""
+    length = (model.tokens - baseline.tokens) / max(model.tokens + baseline.tokens, 1)
+
+    def density(name: str) -> float:
+        one, other = (getattr(style, name) / (style.tokens + 1) for style in (model, baseline))
+        return (one - other) / (one + other + 1)
+
+    return length, density("headers"), density("lists"), density("bold")
+
+
+def controlled_scores(
+    games: Mapping[str, Sequence[Game]],
+    features: Mapping[str, Mapping[str, Sequence[float]]],
+    *,
+    level: float = LEVEL,
+    style: Literal["equal", "average"] = "equal",
+    resamples: int = 200,
+    seed: int = 0,
+) -> dict[str, Score]:
+    """Scores of several models with style controlled: one Bradley–Terry fit with style features and no penalty.
+
+    `features`: model → prompt → features of its answer against the baseline's (`style_features`). `style`: the score is
+    that of an answer in the baseline's style, or, as published, in the average style of the table. It depends on the
+    other models in the table, which share the style coefficients. Prompts are resampled whole, for all models at once.
+
+    Raises:
+        ValueError: a model has no games, or a game lacks features.
+    """
+    import numpy as np
+
+    names = list(games)
+    rows = [(at, game) for at, name in enumerate(names) for game in games[name]]
+    if missing := next((name for name in names if not games[name]), None):
+        raise ValueError(f"{missing}: there is no prompt with two verdicts")
+    if lacking := next(
+        (f"{names[at]}, prompt {g.prompt}" for at, g in rows if g.prompt not in features[names[at]]), None
+    ):
+        raise ValueError(f"{lacking}: no style features")
+    style_RF = np.asarray([features[names[at]][game.prompt] for at, game in rows], dtype=float)
+    spread_F = style_RF.std(axis=0)
+    centre_F = style_RF.mean(axis=0) if style == "average" else np.zeros(style_RF.shape[1])
+    style_RF = (style_RF - centre_F) / np.where(spread_F > 0, spread_F, 1)
+    matrix_RF = np.concatenate([np.eye(len(names))[[at for at, _ in rows]], style_RF], axis=1)
+    points_R = np.asarray([game.points for _, game in rows], dtype=float)
+    battles_R = np.asarray([game.battles for _, game in rows], dtype=float)
+    prompts = sorted({game.prompt for _, game in rows})
+    rows_of = [np.asarray([at for at, (_, g) in enumerate(rows) if g.prompt == prompt]) for prompt in prompts]
+
+    def chances(at_P: NDArray[np.intp]) -> Array:
+        at_R = np.concatenate([rows_of[int(at)] for at in at_P])
+        weights_F = bradley_terry(matrix_RF[at_R], points_R[at_R], battles_R[at_R])
+        return 100 / (1 + np.exp(-weights_F[: len(names)]))
+
+    generator = np.random.default_rng(seed)
+    drawn = [chances(generator.integers(len(prompts), size=len(prompts))) for _ in range(resamples)]
+    low_M, high_M = np.quantile(drawn, ((1 - level) / 2, (1 + level) / 2), axis=0)
+    found_M = chances(np.arange(len(prompts)))
+    return {
+        name: Score(score=float(found_M[at]), low=float(low_M[at]), high=float(high_M[at]), prompts=len(games[name]))
+        for at, name in enumerate(names)
+    }
+
+
+def bradley_terry(features_RF: Array, points_R: Array, battles_R: Array) -> Array:
+    """Weights that maximise the likelihood of `points` won of `battles`: logistic regression without an intercept.
+
+    Newton's method; the natural scale of log-odds (the published scores are in units of 400/ln 10 of it).
+    """
+    import numpy as np
+
+    weights_F = np.zeros(features_RF.shape[1])
+    for _ in range(100):
+        chance_R = 1 / (1 + np.exp(-(features_RF @ weights_F)))
+        slope_F = features_RF.T @ (points_R - battles_R * chance_R)
+        curvature_FF = (features_RF.T * (battles_R * chance_R * (1 - chance_R))) @ features_RF
+        step_F = np.linalg.solve(curvature_FF + 1e-6 * np.eye(len(weights_F)), slope_F - 1e-6 * weights_F)
+        weights_F = weights_F + step_F
+        if float(np.abs(step_F).max()) < 1e-9:
+            break
+    return weights_F
+
+
+def _percentiles(
+    share: Callable[[NDArray[np.intp]], float], prompts: int, level: float, resamples: int, seed: int
+) -> tuple[float, float]:
+    import numpy as np
+
+    generator = np.random.default_rng(seed)
+    drawn = [share(generator.integers(prompts, size=prompts)) for _ in range(resamples)]
+    low, high = np.quantile(drawn, ((1 - level) / 2, (1 + level) / 2))
+    return float(low), float(high)
