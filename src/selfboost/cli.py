@@ -122,11 +122,17 @@ def _add_recipe_commands(add: Add) -> None:
 def _add_folder_commands(add: Add) -> None:
     """Commands that read a run's folder."""
     show = add("show", _show, "show a run's results so far")
+    compare = add("compare", _compare, "compare the policies of two runs, prompt by prompt")
     report = add("report", _report, "write DIR/report.html, one self-contained page")
     inspect = add("inspect", _inspect, "show one preference pair: its origin, scores and tokens")
     for each in (show, report, inspect):
         each.add_argument("folder", type=Path, metavar="DIR", help="the run's folder")
-    show.add_argument("--json", action="store_true", help="one JSON object for programs")
+    compare.add_argument("first", type=Path, metavar="DIR", help="a run's folder")
+    compare.add_argument(
+        "second", type=Path, metavar="DIR", help="another's; differences are its values minus the first's"
+    )
+    for each in (show, compare):
+        each.add_argument("--json", action="store_true", help="one JSON object for programs")
     inspect.add_argument("what", choices=["pair"], help="what to show")
     inspect.add_argument("id", metavar="ID", help="the pair's id, or its beginning")
 
@@ -187,6 +193,15 @@ def _show(arguments: Arguments) -> None:
         print(json.dumps(as_json(summary(arguments.folder)), indent=1, ensure_ascii=False))
     else:
         print_summary(arguments.folder)
+
+
+def _compare(arguments: Arguments) -> None:
+    from selfboost.views.comparison import as_json, compare, print_comparison
+
+    if arguments.json:
+        print(json.dumps(as_json(compare(arguments.first, arguments.second)), indent=1, ensure_ascii=False))
+    else:
+        print_comparison(arguments.first, arguments.second)
 
 
 def _report(arguments: Arguments) -> None:

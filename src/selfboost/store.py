@@ -128,7 +128,7 @@ class Stage:
         current = self._current()
         if current is None or current.fingerprint == self.fingerprint:
             return []
-        now, was = _flat(json.loads(json.dumps(self.parts))), _flat(current.parts)  # both as JSON has them
+        now, was = flat(json.loads(json.dumps(self.parts))), flat(current.parts)  # both as JSON has them
         return sorted(key for key in now.keys() | was.keys() if now.get(key) != was.get(key))
 
     def begin(self) -> Path:
@@ -294,11 +294,12 @@ def _measure(path: Path) -> tuple[int, str]:
     return size, hashlib.sha256(path.read_bytes()).hexdigest() if size <= LARGE else ""
 
 
-def _flat(parts: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
+def flat(parts: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested parts as dotted name → value."""
+    found: dict[str, Any] = {}
     for key, value in parts.items():
         if isinstance(value, Mapping):
-            flat |= _flat(cast(Mapping[str, Any], value), f"{prefix}{key}.")
+            found |= flat(cast(Mapping[str, Any], value), f"{prefix}{key}.")
         else:
-            flat[prefix + key] = value
-    return flat
+            found[prefix + key] = value
+    return found

@@ -163,17 +163,7 @@ def controlled_scores(
 
     names = list(games)
     rows = [(at, game) for at, name in enumerate(names) for game in games[name]]
-    if missing := next((name for name in names if not games[name]), None):
-        raise ValueError(f"{missing}: there is no prompt with two verdicts")
-    if lacking := next(
-        (f"{names[at]}, prompt {g.prompt}" for at, g in rows if g.prompt not in features[names[at]]), None
-    ):
-        raise ValueError(f"{lacking}: no style features")
-    style_RF = np.asarray([features[names[at]][game.prompt] for at, game in rows], dtype=float)
-    spread_F = style_RF.std(axis=0)
-    centre_F = style_RF.mean(axis=0) if style == "average" else np.zeros(style_RF.shape[1])
-    style_RF = (style_RF - centre_F) / np.where(spread_F > 0, spread_F, 1)
-    matrix_RF = np.concatenate([np.eye(len(names))[[at for at, _ in rows]], style_RF], axis=1)
+    matrix_RF = _matrix(names, rows, features, style)
     points_R = np.asarray([game.points for _, game in rows], dtype=float)
     battles_R = np.asarray([game.battles for _, game in rows], dtype=float)
     prompts = sorted({game.prompt for _, game in rows})
@@ -192,6 +182,29 @@ def controlled_scores(
         name: Score(score=float(found_M[at]), low=float(low_M[at]), high=float(high_M[at]), prompts=len(games[name]))
         for at, name in enumerate(names)
     }
+
+
+def _matrix(
+    names: Sequence[str],
+    rows: Sequence[tuple[int, Game]],
+    features: Mapping[str, Mapping[str, Sequence[float]]],
+    style: Literal["equal", "average"],
+) -> Array:
+    """One column per model, and the style features, each divided by its standard deviation over the table."""
+    import numpy as np
+
+    playing = {at for at, _ in rows}
+    if idle := next((name for at, name in enumerate(names) if at not in playing), None):
+        raise ValueError(f"{idle}: there is no prompt with two verdicts")
+    if lacking := next(
+        (f"{names[at]}, prompt {g.prompt}" for at, g in rows if g.prompt not in features[names[at]]), ""
+    ):
+        raise ValueError(f"{lacking}: no style features")
+    style_RF = np.asarray([features[names[at]][game.prompt] for at, game in rows], dtype=float)
+    centre_F = style_RF.mean(axis=0) if style == "average" else np.zeros(style_RF.shape[1])
+    spread_F = style_RF.std(axis=0)
+    style_RF = (style_RF - centre_F) / np.where(spread_F > 0, spread_F, 1)
+    return np.concatenate([np.eye(len(names))[[at for at, _ in rows]], style_RF], axis=1)
 
 
 def bradley_terry(features_RF: Array, points_R: Array, battles_R: Array) -> Array:

@@ -100,12 +100,7 @@ def length_controlled(
     """
     import numpy as np
 
-    unknown = [text for text in instructions if text not in tables.difficulty]
-    if unknown or len(set(instructions)) != len(tables.difficulty):
-        raise ValueError(
-            f"{len(set(instructions))} instructions, {len(unknown)} of them unknown: a length-controlled win rate "
-            f"needs the {len(tables.difficulty)} official ones, each once"
-        )
+    _check_instructions(instructions, tables)
     difference = np.asarray(baseline_lengths, dtype=float) - np.asarray(lengths, dtype=float)
     spread = float(difference.std(ddof=1))
     length_N = np.tanh(difference / spread) if spread else np.zeros_like(difference)
@@ -125,6 +120,15 @@ def length_controlled(
         high=float(high),
         weights=(float(weights[0]), float(weights[1]), float(weights[2])),
     )
+
+
+def _check_instructions(instructions: Sequence[str], tables: OfficialTables) -> None:
+    unknown = [text for text in instructions if text not in tables.difficulty]
+    if unknown or len(set(instructions)) != len(tables.difficulty):
+        raise ValueError(
+            f"{len(set(instructions))} instructions, {len(unknown)} of them unknown: a length-controlled win rate "
+            f"needs the {len(tables.difficulty)} official ones, each once"
+        )
 
 
 def predicted(weights: Sequence[float] | Vector, difficulty_N: Vector) -> float:
