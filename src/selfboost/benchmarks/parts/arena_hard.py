@@ -164,8 +164,7 @@ def controlled_scores(
     names = list(games)
     rows = [(at, game) for at, name in enumerate(names) for game in games[name]]
     matrix_RF = _matrix(names, rows, features, style)
-    points_R = np.asarray([game.points for _, game in rows], dtype=float)
-    battles_R = np.asarray([game.battles for _, game in rows], dtype=float)
+    points_R, battles_R = np.asarray([(game.points, game.battles) for _, game in rows], dtype=float).T
     prompts = sorted({game.prompt for _, game in rows})
     rows_of = [np.asarray([at for at, (_, g) in enumerate(rows) if g.prompt == prompt]) for prompt in prompts]
 
