@@ -122,6 +122,10 @@ def _add_recipe_commands(add: Add) -> None:
 def _add_folder_commands(add: Add) -> None:
     """Commands that read a run's folder."""
     show = add("show", _show, "show a run's results so far")
+    measure = add("measure", _measure, "win rates of a public benchmark, from its judgments")
+    measure.add_argument("--benchmark", required=True, choices=("alpaca_eval",), help="whose definitions apply")
+    words = "JSONL (gzip too) with generator_2 and preference in each row"
+    measure.add_argument("--judgments", type=Path, required=True, metavar="FILE", help=words)
     compare = add("compare", _compare, "compare the policies of two runs, prompt by prompt")
     report = add("report", _report, "write DIR/report.html, one self-contained page")
     inspect = add("inspect", _inspect, "show one preference pair: its origin, scores and tokens")
@@ -131,7 +135,7 @@ def _add_folder_commands(add: Add) -> None:
     compare.add_argument(
         "second", type=Path, metavar="DIR", help="another's; differences are its values minus the first's"
     )
-    for each in (show, compare):
+    for each in (show, measure, compare):
         each.add_argument("--json", action="store_true", help="one JSON object for programs")
     inspect.add_argument("what", choices=["pair"], help="what to show")
     inspect.add_argument("id", metavar="ID", help="the pair's id, or its beginning")
@@ -193,6 +197,17 @@ def _show(arguments: Arguments) -> None:
         print(json.dumps(as_json(summary(arguments.folder)), indent=1, ensure_ascii=False))
     else:
         print_summary(arguments.folder)
+
+
+def _measure(arguments: Arguments) -> None:
+    from selfboost.benchmarks.parts.judgments import read_judgments, win_rates
+    from selfboost.views.judged import as_json, print_judged
+
+    found = win_rates(read_judgments(arguments.judgments))
+    if arguments.json:
+        print(json.dumps(as_json(found), indent=1, ensure_ascii=False))
+    else:
+        print_judged(found)
 
 
 def _compare(arguments: Arguments) -> None:

@@ -14,6 +14,7 @@ from real_data import real
 from selfboost.benchmarks.parts import length_control
 from selfboost.benchmarks.parts.judgments import chance, read_judgments, win_rate_of, win_rates
 from selfboost.benchmarks.parts.length_control import OfficialTables, fit, length_controlled, predicted, read_official
+from selfboost.cli import main
 
 GENERATOR = np.random.default_rng(0)
 TRUE = np.array([-0.9, 0.6, -0.4])
@@ -79,6 +80,27 @@ def test_judgments_that_give_no_win_rate_are_refused(rows: list[object], message
         file.writelines(json.dumps(row) + "\n" for row in rows)
     with pytest.raises(ValueError, match=message):
         win_rates(read_judgments(path))
+
+
+def test_the_command_prints_win_rates(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "judgments.jsonl"
+    rows = [("good", 2), ("good", 1.5), ("bad", 1), ("bad", None)]
+    path.write_text("".join(json.dumps({"generator_2": name, "preference": p}) + "\n" for name, p in rows))
+    command = ["measure", "--benchmark", "alpaca_eval", "--judgments", str(path)]
+    with pytest.raises(SystemExit) as end:
+        main([*command, "--json"])
+    assert end.value.code == 0
+    found = json.loads(capsys.readouterr().out)
+    assert list(found) == ["good", "bad"]
+    assert found["good"] == {
+        "win_rate": 75, "standard_error": 25, "discrete_win_rate": 75, "n": 2, "missing": 0, "low": 75, "high": 75,
+    }  # fmt: skip
+    assert (found["bad"]["n"], found["bad"]["missing"], found["bad"]["high"]) == (1, 1, 50)
+    with pytest.raises(SystemExit):
+        main(command)
+    shown = capsys.readouterr().out
+    assert "75.00" in shown
+    assert "[0.00, 50.00]" in shown
 
 
 def test_the_fit_maximises_the_likelihood() -> None:

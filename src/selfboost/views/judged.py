@@ -1,0 +1,33 @@
+"""Win rates of judged generators, as a table and for programs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from selfboost.benchmarks.parts.judgments import WinRate
+from selfboost.views.visible import visible
+
+
+def as_json(found: Mapping[str, WinRate]) -> dict[str, Any]:
+    """Generator → win_rate, standard_error, discrete_win_rate (in percent), n and what else is known."""
+    return {name: asdict(rate) for name, rate in found.items()}
+
+
+def print_judged(found: Mapping[str, WinRate]) -> None:
+    """The win rates, best first; where judgments are missing, the bounds that they leave."""
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
+    for heading in ("generator", "win rate %", "standard error", "discrete %", "judged", "if missing"):
+        table.add_column(heading, justify="left" if heading == "generator" else "right", overflow="fold")
+    for name, rate in found.items():
+        figures = [f"{value:.2f}" for value in (rate.win_rate, rate.standard_error, rate.discrete_win_rate)]
+        bounds = f"[{rate.low:.2f}, {rate.high:.2f}]" if rate.missing else ""
+        table.add_row(visible(name), *figures, str(rate.n), bounds)
+    console = Console(highlight=False, markup=False, emoji=False)
+    console.print(table)
+    if any(rate.missing for rate in found.values()):
+        console.print("if missing: the win rate if all missing judgments were losses, and if all were wins.")
