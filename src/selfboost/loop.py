@@ -9,7 +9,7 @@ import os
 import resource
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -109,8 +109,11 @@ class Loop:
         return name, self.recipe.measures[name]
 
     def _decide(self, candidate: Rating, incumbent: Rating) -> tuple[bool, str]:
-        _, measure = self._compared
-        return decide(self.recipe.gate, measure, candidate.validation, incumbent.validation, self.recipe.run.seed)
+        gate, seed, (_, measure) = self.recipe.gate, self.recipe.run.seed, self._compared
+        promote, why = decide(gate, measure, candidate.validation, incumbent.validation, seed)
+        guards = {name: self.recipe.measures[name] for name in gate.guards}
+        worse = worsened(guards, candidate.validation, incumbent.validation, seed) if promote else ""
+        return promote and not worse, f"{why}; {worse}" if worse else why
 
     def _rate(self, model: Model) -> Rating:
         return Rating(
@@ -211,6 +214,16 @@ def decide(gate: Gate, measure: Measure, new: Sequence[Rated], old: Sequence[Rat
         return worst > 0, f"{test}; promoted only if the interval is {above} 0"
     margin = f"{-measure.sign * gate.margin}"
     return best > -gate.margin, f"{test}; kept only if the interval is {below} {margin}"
+
+
+def worsened(guards: Mapping[str, Measure], new: Sequence[Rated], old: Sequence[Rated], seed: int) -> str:
+    """Which guards got worse on the validation prompts, in a clause; empty if none did."""
+    found: list[str] = []
+    for name, measure in guards.items():
+        gain = gain_of(new, old, name, seed)
+        if max(measure.sign * gain.low, measure.sign * gain.high) < 0:
+            found.append(f"{name} {gain.value:+.3f} [{gain.low:+.3f}, {gain.high:+.3f}]")
+    return f"not promoted: the guard {' and the guard '.join(found)} got worse" if found else ""
 
 
 def _limit_threads(threads: int) -> None:

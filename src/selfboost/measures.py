@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, Self
 
 from selfboost.records import Rated
 from selfboost.statistics import Interval, mean_interval, paired_gain, summed, win_rate
+from selfboost.suggestions import did_you_mean
 
 SHARE, SCORE = "share", "score"
 """Units that are not printed by name: a share is shown in percent, a score has no unit."""
@@ -136,8 +136,7 @@ def check_decides(declared: Declared, measure: str, setting: str) -> None:
     allowed = [name for name, known in declared.items() if known.sign]
     if measure in allowed:
         return
-    near = difflib.get_close_matches(measure, allowed, n=1)
-    hint = f" (did you mean {near[0]!r}?)" if near else ""
+    hint = did_you_mean(measure, allowed)
     why = "neither higher nor lower is better" if measure in declared else f"the benchmark has no such measure{hint}"
     raise ValueError(f"{setting} = {measure!r}: {why}; allowed: {', '.join(allowed) or 'none'}")
 

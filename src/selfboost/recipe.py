@@ -88,7 +88,9 @@ class Recipe:
             raise ValueError(f"benchmark.kind: {name} must declare `measures` (name → selfboost.Measure)")
         if WIN_RATE in self.measures:
             raise ValueError(f"benchmark.kind: {name} declares a measure {WIN_RATE!r}, a name reserved for the run")
-        check_decides(self.measures, self.gate.measure, "gate.measure")
+        for setting, names in (("gate.measure", [self.gate.measure]), ("gate.guards", self.gate.guards)):
+            for name in names:
+                check_decides(self.measures, name, setting)
 
 
 def shipped() -> dict[str, Path]:

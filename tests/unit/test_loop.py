@@ -1,5 +1,6 @@
 """The loop: who is promoted and why, who the next iteration starts with, when it ends, what is measured beside."""
 
+import dataclasses
 import importlib
 import linecache
 import re
@@ -12,8 +13,8 @@ from typing import Any
 import pytest
 
 from fake_recipes import Heard, run, summary, write_recipe
-from selfboost import store
-from selfboost.loop import decide
+from selfboost import recipe, store
+from selfboost.loop import boost, decide, worsened
 from selfboost.measures import Measure
 from selfboost.records import Model, Rated
 from selfboost.settings import Gate
@@ -75,6 +76,51 @@ def test_a_prompt_without_a_value_counts_on_neither_side() -> None:
         decide(Gate(rule="better"), HIGHER, rated(*holes), rated(*BASE), seed=0)[1]
         == (decide(Gate(rule="better"), HIGHER, rated(*UP[1:]), rated(*BASE[1:]), seed=0)[1])
     )
+
+
+def test_a_guard_that_got_worse_is_named() -> None:
+    guards = {"sampled": HIGHER}
+    said = worsened(guards, rated(*DOWN), rated(*BASE), seed=0)
+    assert re.fullmatch(r"not promoted: the guard sampled -0\.333 \[-0\.\d+, -0\.\d+\] got worse", said)
+    assert (
+        worsened(guards, rated(*UP), rated(*BASE), seed=0) == worsened(guards, rated(*BASE), rated(*BASE), seed=0) == ""
+    )
+    lower = [rated(*(-value for value in values)) for values in (UP, DOWN, BASE)]
+    assert worsened({"sampled": LOWER}, lower[0], lower[2], seed=0) == ""
+    assert worsened({"sampled": LOWER}, lower[1], lower[2], seed=0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trading:
+    """The candidate wins on one measure and loses on another."""
+
+    measures = {"sampled": HIGHER, "other": HIGHER}  # noqa: RUF012
+
+    def rate(self, run: Any, model: Model, examples: Sequence[Any], split: str) -> list[Rated]:
+        better = float(model.name != "initial")
+        noise = [0.1 * (at % 3) for at in range(len(examples))]
+        return [
+            Rated(prompt=e.prompt.id, split=split, values={"sampled": (better + n,), "other": (n - better,)})
+            for e, n in zip(examples, noise, strict=True)
+        ]
+
+
+@pytest.mark.parametrize(("guards", "decision"), [([], "promoted"), (["other"], "kept")])
+def test_an_improvement_that_costs_a_guard_is_not_promoted(guards: list[str], decision: str, tmp_path: Path) -> None:
+    sections = {"run": {"iterations": 1}, "gate": {"rule": "better"}}
+    path = write_recipe(tmp_path, "seed_sft", **sections)
+    gate = Gate(rule="better", guards=tuple(guards))
+    made = dataclasses.replace(recipe.read(path), benchmark=Trading(), gate=gate)
+    boost(made, tmp_path / "run", Heard())
+    last = summary(tmp_path / "run")["iterations"][-1]
+    assert last["decision"] == decision
+    assert ("not promoted: the guard other -1" in last["why"]) == bool(guards)
+
+
+def test_a_guard_that_the_benchmark_lacks_is_refused(tmp_path: Path) -> None:
+    path = write_recipe(tmp_path, gate={"guards": ["lenght"]})
+    with pytest.raises(ValueError, match=r"gate.guards = 'lenght': .*allowed: greedy, sampled, ended"):
+        recipe.read(path)
 
 
 @pytest.fixture(scope="module")

@@ -234,3 +234,21 @@ def test_a_vocabulary_is_taken_from_the_family_in_a_name(name: str, vocabulary: 
     size = model_size(name)
     assert size is not None
     assert size.vocabulary == vocabulary
+
+
+@pytest.mark.parametrize(
+    ("scorer", "words"),
+    [
+        ({}, "70.0 on 4 validation prompts and 49.5 on 8 held-out prompts (percentage points"),
+        ({"kind": "implicit"}, "1.40 on 4 validation prompts and 0.99 on 8 held-out prompts (standard deviations"),
+    ],
+)
+def test_the_plan_says_how_small_a_gain_its_prompts_can_show(
+    scorer: dict[str, Any], words: str, tmp_path: Path
+) -> None:
+    """2.80 standard errors of the mean: 1.96 for the level, 0.84 for the power."""
+    sections: dict[str, Any] = {"seed": {"held_out": 8}}
+    path = write_recipe(tmp_path, **sections)
+    changes = [f"benchmark.scorer={{kind = '{scorer['kind']}', policy = 'initial'}}"] if scorer else []
+    found = plan(recipe.read(path, changes))
+    assert any(words in note for note in found.notes), found.notes

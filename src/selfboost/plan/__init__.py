@@ -16,6 +16,7 @@ from selfboost.plan.memory import size_text
 from selfboost.plan.model_size import model_size
 from selfboost.plan.models import look_at_model, look_at_other_models
 from selfboost.plan.offline import offline
+from selfboost.plan.power import power_note
 from selfboost.plan.rows import Bound, stages_of
 from selfboost.plan.stand_ins import planned_seeds
 from selfboost.recipe import Recipe
@@ -61,7 +62,14 @@ def plan(recipe: Recipe) -> Plan:
     with offline():
         data = planned_seeds(recipe.seed, recipe.run.seed)
         size, lengths, more = look_at_model(recipe, data)
-        notes = [*data.notes, *_seed_notes(recipe, data), *more, lengths.how, *look_at_other_models(recipe)]
+        notes = [
+            *data.notes,
+            *_seed_notes(recipe, data),
+            power_note(recipe, data),
+            *more,
+            lengths.how,
+            *look_at_other_models(recipe),
+        ]
         notes += _missing(recipe)
         recipe.method.check(recipe, data.train)
         stages = stages_of(recipe, data, lengths.prompt, lengths.answer)
