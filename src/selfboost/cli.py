@@ -13,6 +13,7 @@ import signal
 import sys
 import textwrap
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
@@ -21,6 +22,8 @@ from selfboost import plugins
 if TYPE_CHECKING:
     from selfboost.recipe import Recipe
 
+MOST_DIGITS = 18
+"""Of a random seed: it must fit 64 bits."""
 Arguments = argparse.Namespace
 Handler = Callable[[Arguments], None]
 Add = Callable[[str, Handler, str], argparse.ArgumentParser]
@@ -112,6 +115,8 @@ def _add_recipe_commands(add: Add) -> None:
     check = add("check", _check, "check a recipe without running it, and print its plan")
     run = add("run", _run, "run a recipe, or resume a stopped run")
     run.add_argument("--into", type=Path, required=True, metavar="DIR", help="the run's folder")
+    words = "run the recipe once with each of these random seeds, in DIR/seed-N"
+    run.add_argument("--seeds", type=_seed, nargs="+", default=[], metavar="N", help=words)
     for each in (check, run):
         each.add_argument("recipe", metavar="RECIPE", help="a .toml file or the name of a shipped recipe")
         words = """change one setting, such as training.epochs=2; may be repeated. VALUE is read as TOML (a quoted
@@ -154,14 +159,37 @@ def _read(arguments: Arguments) -> Recipe:
 def _run(arguments: Arguments) -> None:
     from selfboost.loop import boost
     from selfboost.report import write_report
+    from selfboost.views.repeats import print_repeats
     from selfboost.views.table import print_summary
     from selfboost.views.terminal import Terminal
 
     chosen = _read(arguments)
-    with Terminal() as terminal:
-        boost(chosen, arguments.into, terminal)
-    print_summary(arguments.into)
-    print(f"Report: {write_report(arguments.into)}")
+    runs = {arguments.into: chosen} if not arguments.seeds else _repeats(chosen, arguments)
+    for into, recipe in runs.items():
+        with Terminal() as terminal:
+            boost(recipe, into, terminal)
+        print_summary(into)
+        print(f"Report: {write_report(into)}")
+    if len(runs) > 1:
+        print_repeats(dict(zip(arguments.seeds, runs, strict=True)))
+
+
+def _repeats(recipe: Recipe, arguments: Arguments) -> dict[Path, Recipe]:
+    """The folder and the recipe of each run seed."""
+    from selfboost.views.repeats import FOLDER
+
+    if len(set(arguments.seeds)) < len(arguments.seeds):
+        raise ValueError(f"--seeds {' '.join(map(str, arguments.seeds))}: each seed may be given once")
+    return {
+        arguments.into / FOLDER.format(seed): replace(recipe, run=replace(recipe.run, seed=seed))
+        for seed in arguments.seeds
+    }
+
+
+def _seed(text: str) -> int:
+    if not text.isdecimal() or len(text) > MOST_DIGITS:
+        raise argparse.ArgumentTypeError(f"{text!r}: must be a whole number from 0, of at most {MOST_DIGITS} digits")
+    return int(text)
 
 
 def _check(arguments: Arguments) -> None:
@@ -190,10 +218,16 @@ def _new(arguments: Arguments) -> None:
 
 
 def _show(arguments: Arguments) -> None:
+    from selfboost.views import repeats
     from selfboost.views.summary import as_json, summary
     from selfboost.views.table import print_summary
 
-    if arguments.json:
+    if seeds := repeats.repeats(arguments.folder):
+        if arguments.json:
+            print(json.dumps(repeats.as_json(seeds), indent=1, ensure_ascii=False))
+        else:
+            repeats.print_repeats(seeds)
+    elif arguments.json:
         print(json.dumps(as_json(summary(arguments.folder)), indent=1, ensure_ascii=False))
     else:
         print_summary(arguments.folder)

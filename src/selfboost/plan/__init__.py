@@ -62,14 +62,7 @@ def plan(recipe: Recipe) -> Plan:
     with offline():
         data = planned_seeds(recipe.seed, recipe.run.seed)
         size, lengths, more = look_at_model(recipe, data)
-        notes = [
-            *data.notes,
-            *_seed_notes(recipe, data),
-            power_note(recipe, data),
-            *more,
-            lengths.how,
-            *look_at_other_models(recipe),
-        ]
+        notes = [*data.notes, *_seed_notes(recipe, data), *more, lengths.how, *look_at_other_models(recipe)]
         notes += _missing(recipe)
         recipe.method.check(recipe, data.train)
         stages = stages_of(recipe, data, lengths.prompt, lengths.answer)
@@ -138,4 +131,4 @@ def _seed_notes(recipe: Recipe, data: SeedData) -> list[str]:
         for name, use in recipe.method.reads(source.path).items()
         if is_hub_name(name)
     ]
-    return [counts, *notes, *recipe.method.remarks()]
+    return [counts, power_note(recipe, data), *notes, *recipe.method.remarks()]

@@ -14,6 +14,8 @@ from selfboost import results, store
 from selfboost.measures import Estimated, Measure, gain_of
 from selfboost.records import Rated
 from selfboost.statistics import Interval
+from selfboost.statistics.claims import over_seeds
+from selfboost.views.repeats import repeats
 from selfboost.views.sentences import gain_of as gain_words
 from selfboost.views.sentences import title_of
 from selfboost.views.visible import visible
@@ -25,7 +27,9 @@ class Compared:
 
     measure: Measure
     difference: Interval
-    """Mean over prompts of the second run's value minus the first's."""
+    """Mean of the second run's value minus the first's."""
+    over: str = "prompts"
+    """What the interval is over: prompts of one run, or run seeds."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,12 +49,31 @@ def compare(first: Path, second: Path) -> dict[str, Compared]:
         ValueError: a folder is no run, a run has measured nothing yet, or the two rated different prompts or with
             different settings.
     """
+    if (old_runs := repeats(first)) and (new_runs := repeats(second)):
+        return _compare_repeats(old_runs, new_runs)
     old, new = _policy_of(first), _policy_of(second)
     _check_comparable(old, new)
     both = [prompt for prompt in old.ratings if prompt in new.ratings]
     one, other = ([rated.ratings[prompt] for prompt in both] for rated in (old, new))
     names = [name for name in old.declared if all(name in rated[0].values for rated in (one, other))]
     return {name: Compared(measure=new.declared[name], difference=gain_of(other, one, name, seed=0)) for name in names}
+
+
+def _compare_repeats(old: Mapping[int, Path], new: Mapping[int, Path]) -> dict[str, Compared]:
+    """The mean over run seeds of each seed's paired difference, with Student's interval over the seeds."""
+    both = [seed for seed in old if seed in new]
+    if len(both) < 2:
+        raise ValueError(f"run seeds in common: {both}; a comparison over seeds needs at least two")
+    each = [compare(old[seed], new[seed]) for seed in both]
+    names = [name for name in each[0] if all(name in found for found in each)]
+    return {
+        name: Compared(
+            measure=each[0][name].measure,
+            difference=over_seeds([found[name].difference.value for found in each]),
+            over="run seeds",
+        )
+        for name in names
+    }
 
 
 def as_json(found: Mapping[str, Compared]) -> dict[str, Any]:
@@ -62,6 +85,7 @@ def as_json(found: Mapping[str, Compared]) -> dict[str, Any]:
             "high": each.difference.high,
             "n": each.difference.count,
             "p": each.difference.p,
+            "over": each.over,
             "title": each.measure.title,
             "unit": each.measure.unit,
             "better": each.measure.better,
@@ -74,16 +98,18 @@ def print_comparison(first: Path, second: Path) -> None:
     """The differences as a table."""
     found = compare(first, second)
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
-    for heading in ("measure", "difference", "prompts", "p"):
+    over = next(iter(found.values())).over
+    for heading in ("measure", "difference", over, "p"):
         table.add_column(heading, justify="left" if heading == "measure" else "right", overflow="fold")
     for each in found.values():
         gain = each.difference
         p = "" if gain.p is None else f"{gain.p:.3f}" if gain.p >= 0.001 else "< 0.001"
         table.add_row(title_of(each.measure), gain_words(Estimated.of(gain), each.measure), str(gain.count), p)
     out = Console(highlight=False, markup=False, emoji=False)
-    out.print(visible(f"{second} minus {first}, 95 % intervals over prompts:"), soft_wrap=True)
+    out.print(visible(f"{second} minus {first}, 95 % intervals over {over}:"), soft_wrap=True)
     out.print(table)
-    out.print("One run each: the spread over run seeds is not in these intervals.")
+    if over == "prompts":
+        out.print("One run each: the spread over run seeds is not in these intervals.")
 
 
 def _policy_of(root: Path) -> _Rated:
