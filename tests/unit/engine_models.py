@@ -1,9 +1,7 @@
 """Tiny checkpoints that the engine tests make for themselves, and where the real ones lie."""
 
-import os
 from pathlib import Path
 
-import pytest
 import torch
 from tokenizers import AddedToken, Tokenizer
 from tokenizers.models import WordLevel
@@ -12,20 +10,12 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 torch.set_num_threads(1)
 
-DATA = Path(os.environ.get("SELFBOOST_DATA", Path(__file__).parents[3] / "shared" / "data"))
 TEMPLATE = (
     "{% for message in messages %}{{ '<' + message['role'] + '> ' + message['content'] + ' <end> ' }}{% endfor %}"
     "{% if add_generation_prompt %}{{ '<assistant>' }}{% endif %}"
 )
 SPECIAL = ["<pad>", "<unk>", "<end>", "<user>", "<assistant>"]
 WORDS = ["<question>", "</question>", *(f"w{number}" for number in range(57))]
-
-
-def real(path: str) -> Path:
-    """A file or folder of the shared data, or the test is skipped."""
-    if not (DATA / path).exists():
-        pytest.skip(f"no {path} under {DATA} (set SELFBOOST_DATA)")
-    return DATA / path
 
 
 def save_words(folder: Path, template: str | None = TEMPLATE) -> None:

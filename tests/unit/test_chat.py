@@ -6,11 +6,12 @@ import json
 import shutil
 
 import pytest
-from engine_models import TEMPLATE, WORDS, real, save_words
+from engine_models import TEMPLATE, WORDS, save_words
 from hypothesis import given
 from hypothesis import strategies as st
 from transformers import AutoTokenizer, LlamaConfig, PreTrainedTokenizerFast
 
+from real_data import real
 from selfboost.engines.chat import PLAIN, open_tokenizer
 from selfboost.records import Message
 

@@ -1,9 +1,9 @@
 """Draws against an independent float64 reference of the allowed tokens."""
 
+import engine_models  # noqa: F401  (one thread)
 import numpy as np
 import pytest
 import torch
-from engine_models import DATA  # noqa: F401  (one thread)
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats

@@ -5,9 +5,10 @@ from dataclasses import replace
 
 import pytest
 import torch
-from engine_models import real, save_llama
+from engine_models import save_llama
 from transformers import AutoModelForCausalLM, GPT2Config, GPT2LMHeadModel, MistralConfig, MistralForCausalLM
 
+from real_data import real
 from selfboost.engines import Request
 from selfboost.engines.decoding import Decoder
 from selfboost.engines.local import Local

@@ -5,7 +5,6 @@ import hashlib
 import itertools
 import json
 import math
-import os
 import random
 from collections import Counter
 from collections.abc import Iterator
@@ -16,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
+import real_data
 from selfboost.data.paragraphs import read_paragraphs
 from selfboost.prompts import keywords as module
 from selfboost.prompts.keywords import (
@@ -31,7 +31,7 @@ from selfboost.prompts.keywords import (
 )
 from selfboost.prompts.stop_words import STOP_WORDS
 
-DATA = Path(os.environ.get("SELFBOOST_DATA", Path(__file__).parents[3] / "shared" / "data")) / "corpus"
+DATA = real_data.DATA / "corpus"
 EMBEDDED = Path(__file__).parents[2] / "src" / "selfboost" / "demo" / "assets"
 
 

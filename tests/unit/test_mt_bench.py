@@ -6,7 +6,14 @@ import numpy as np
 import pytest
 
 from real_data import real
-from selfboost.benchmarks.parts.mt_bench import REFERENCE_CATEGORIES, TEMPERATURES, Rating, by_category, parse, score_of
+from selfboost.benchmarks.parts.mt_bench import (
+    REFERENCE_CATEGORIES,
+    TEMPERATURES,
+    TurnRating,
+    by_category,
+    parse,
+    score_of,
+)
 
 
 @pytest.mark.parametrize(
@@ -27,8 +34,8 @@ def test_ratings_are_read(text: str, value: float | None) -> None:
     assert parse(text) == value
 
 
-def rating(question: int, turn: int, value: float | None, category: str = "math") -> Rating:
-    return Rating(question=str(question), turn=turn, category=category, value=value)
+def rating(question: int, turn: int, value: float | None, category: str = "math") -> TurnRating:
+    return TurnRating(question=str(question), turn=turn, category=category, value=value)
 
 
 def test_the_score_is_the_mean_over_turns() -> None:

@@ -1,6 +1,5 @@
 """The same command on models and a seed from elsewhere: what they lack is said, what is counted is true."""
 
-import os
 from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -9,11 +8,11 @@ from typing import Any
 import pytest
 
 from fake_recipes import Heard
+from real_data import DATA
 from selfboost import recipe, store
 from selfboost.loop import boost
 from selfboost.records import Answer, Example, Pair
 
-DATA = Path(os.environ.get("SELFBOOST_DATA", Path(__file__).parents[2].parent / "shared" / "data"))
 SEED, CORPUS = DATA / "seed" / "raschka_instruction_1100.jsonl.gz", DATA / "corpus" / "t0_source_paragraphs.jsonl.gz"
 CONTEXT = 512
 """Positions of both models."""

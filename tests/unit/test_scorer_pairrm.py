@@ -8,7 +8,6 @@ from statistics import fmean
 
 import pytest
 import torch
-from engine_models import real
 from safetensors.torch import load_file, save_file
 from tokenizers import AddedToken, Regex, Tokenizer, normalizers, pre_tokenizers, processors
 from tokenizers.models import Unigram
@@ -20,6 +19,7 @@ from transformers import (
     LlamaForCausalLM,
 )
 
+from real_data import real
 from selfboost.records import Answer, Message, Model, Origin, Prompt
 from selfboost.scorers.pairrm import PairRM, answer_text, source_text
 from selfboost.scorers.pairrm_model import open_pairrm

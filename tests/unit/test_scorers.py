@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from engine_models import TEMPLATE, real, save_words
+from engine_models import TEMPLATE, save_words
 from scored_answers import answer
 from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, LlamaForSequenceClassification
 
+from real_data import real
 from selfboost.data.seeds import read_seeds
 from selfboost.demo import EMBEDDED_FILES
 from selfboost.engines.fake import INITIAL, FakeModel, fake_logps, write_fake

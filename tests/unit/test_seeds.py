@@ -2,7 +2,6 @@
 
 import gzip
 import json
-import os
 from pathlib import Path
 
 import pyarrow as pa
@@ -11,12 +10,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import real_data
 from selfboost.data.seed_data import SeedSource, load_seed_data
 from selfboost.data.seeds import Seed, read_seeds, split
 from selfboost.demo import EMBEDDED_FILES
 from selfboost.records import Message
 
-DATA = Path(os.environ.get("SELFBOOST_DATA", Path(__file__).parents[3] / "shared" / "data")) / "seed"
+DATA = real_data.DATA / "seed"
 words = st.text(min_size=1).filter(str.strip)
 pairs = st.lists(st.tuples(words, words), min_size=1, max_size=8, unique_by=lambda pair: pair[0])
 

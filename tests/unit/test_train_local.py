@@ -5,11 +5,12 @@ from dataclasses import replace
 
 import pytest
 import torch
-from engine_models import real, save_llama
+from engine_models import save_llama
 from safetensors.torch import load_file, save_file
 from train_records import examples, model, pairs, silent
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from real_data import real
 from selfboost.losses.dpo import DPO
 from selfboost.losses.simpo import SimPO
 from selfboost.train import Sequenced, Training

@@ -16,7 +16,7 @@ from typing import Literal
 BETS = tuple(step / 20 for step in range(1, 20))
 """Shares of the wealth that the mixture's gamblers bet, equally weighted: the test need not know the size of a gain."""
 
-Verdict = Literal["better", "worse", "open"]
+State = Literal["better", "worse", "open"]
 
 
 @dataclass(kw_only=True)
@@ -30,7 +30,7 @@ class SequentialTest:
     """Largest probability of a verdict when there is no difference."""
     count: int = 0
     """Differences seen."""
-    verdict: Verdict = "open"
+    verdict: State = "open"
     """Stays what it first became: `better`, `worse`; `open` before."""
     _up: list[float] = field(default_factory=lambda: [0.0] * len(BETS))
     _down: list[float] = field(default_factory=lambda: [0.0] * len(BETS))
@@ -39,7 +39,7 @@ class SequentialTest:
         if not 0 < self.alpha < 1:
             raise ValueError(f"alpha = {self.alpha}: must lie between 0 and 1")
 
-    def add(self, differences: Iterable[float]) -> Verdict:
+    def add(self, differences: Iterable[float]) -> State:
         """Take further differences in order; returns the verdict so far.
 
         Raises:
@@ -60,7 +60,7 @@ class SequentialTest:
         """Natural logarithm of the wealth of the two mixtures: for better, for worse."""
         return _log_mean(self._up), _log_mean(self._down)
 
-    def _look(self) -> Verdict:
+    def _look(self) -> State:
         better, worse = self.evidence
         enough = math.log(2 / self.alpha)
         return "better" if better >= enough else "worse" if worse >= enough else "open"

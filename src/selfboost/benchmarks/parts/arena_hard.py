@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
     Array = NDArray[np.float64]
 
-Verdict = Literal["A>>B", "A>B", "A=B", "B>A", "B>>A"]
-VERDICTS: Mapping[str, Verdict] = {
+Outcome = Literal["A>>B", "A>B", "A=B", "B>A", "B>>A"]
+VERDICTS: Mapping[str, Outcome] = {
     "A>>B": "A>>B", "A>B": "A>B", "A=B": "A=B", "B=A": "A=B", "B>A": "B>A", "B>>A": "B>>A",
     "A<<B": "B>>A", "A<B": "B>A", "B<A": "A>B", "B<<A": "A>>B",
 }  # fmt: skip
@@ -37,7 +37,7 @@ MARKDOWN = ("headers", "lists", "bold")
 """Style features beside the length, as counts of an answer."""
 
 
-def parse(judgment: str) -> Verdict | None:
+def parse(judgment: str) -> Outcome | None:
     """The last verdict that a judge wrote, upper or lower case; None where there is none."""
     for pattern in PATTERNS:
         if found := pattern.findall(judgment.upper()):
@@ -67,7 +67,7 @@ def game(prompt: str, first: str, second: str, *, clear: int = CLEAR) -> Game | 
     return Game(prompt=prompt, points=sum(points for points, _ in known), battles=sum(count for _, count in known))
 
 
-def _points(verdict: Verdict | None, side: str, clear: int) -> tuple[float, int] | None:
+def _points(verdict: Outcome | None, side: str, clear: int) -> tuple[float, int] | None:
     if verdict is None:
         return None
     if verdict == "A=B":
@@ -77,7 +77,7 @@ def _points(verdict: Verdict | None, side: str, clear: int) -> tuple[float, int]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Score:
+class ArenaScore:
     """Probability in percent that a model beats the baseline, with an interval over prompts."""
 
     score: float
@@ -86,7 +86,7 @@ class Score:
     prompts: int
 
 
-def score_of(games: Sequence[Game], *, level: float = LEVEL, resamples: int = RESAMPLES, seed: int = 0) -> Score:
+def score_of(games: Sequence[Game], *, level: float = LEVEL, resamples: int = RESAMPLES, seed: int = 0) -> ArenaScore:
     """Without style control and with one baseline, the Bradley–Terry score is the share of battles won.
 
     Prompts are resampled whole, with all their battles.
@@ -106,7 +106,7 @@ def score_of(games: Sequence[Game], *, level: float = LEVEL, resamples: int = RE
         return float(100 * points_P[at_P].sum() / battles_P[at_P].sum())
 
     low, high = _percentiles(share, len(games), level, resamples, seed)
-    return Score(score=share(np.arange(len(games))), low=low, high=high, prompts=len(games))
+    return ArenaScore(score=share(np.arange(len(games))), low=float(low), high=float(high), prompts=len(games))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -149,7 +149,7 @@ def controlled_scores(
     style: Literal["equal", "average"] = "equal",
     resamples: int = 200,
     seed: int = 0,
-) -> dict[str, Score]:
+) -> dict[str, ArenaScore]:
     """Scores of several models with style controlled: one Bradley–Terry fit with style features and no penalty.
 
     `features`: model → prompt → features of its answer against the baseline's (`style_features`). `style`: the score is
@@ -173,12 +173,12 @@ def controlled_scores(
         weights_F = bradley_terry(matrix_RF[at_R], points_R[at_R], battles_R[at_R])
         return 100 / (1 + np.exp(-weights_F[: len(names)]))
 
-    generator = np.random.default_rng(seed)
-    drawn = [chances(generator.integers(len(prompts), size=len(prompts))) for _ in range(resamples)]
-    low_M, high_M = np.quantile(drawn, ((1 - level) / 2, (1 + level) / 2), axis=0)
+    low_M, high_M = _percentiles(chances, len(prompts), level, resamples, seed)
     found_M = chances(np.arange(len(prompts)))
     return {
-        name: Score(score=float(found_M[at]), low=float(low_M[at]), high=float(high_M[at]), prompts=len(games[name]))
+        name: ArenaScore(
+            score=float(found_M[at]), low=float(low_M[at]), high=float(high_M[at]), prompts=len(games[name])
+        )
         for at, name in enumerate(names)
     }
 
@@ -226,11 +226,12 @@ def bradley_terry(features_RF: Array, points_R: Array, battles_R: Array) -> Arra
 
 
 def _percentiles(
-    share: Callable[[NDArray[np.intp]], float], prompts: int, level: float, resamples: int, seed: int
-) -> tuple[float, float]:
+    compute: Callable[[NDArray[np.intp]], float | Array], prompts: int, level: float, resamples: int, seed: int
+) -> tuple[Array, Array]:
+    """Ends of the bootstrap interval of one figure, or of several at once, with prompts resampled whole."""
     import numpy as np
 
     generator = np.random.default_rng(seed)
-    drawn = [share(generator.integers(prompts, size=prompts)) for _ in range(resamples)]
-    low, high = np.quantile(drawn, ((1 - level) / 2, (1 + level) / 2))
-    return float(low), float(high)
+    drawn = [compute(generator.integers(prompts, size=prompts)) for _ in range(resamples)]
+    low, high = np.quantile(np.asarray(drawn), ((1 - level) / 2, (1 + level) / 2), axis=0)
+    return low, high

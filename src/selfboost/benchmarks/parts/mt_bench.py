@@ -33,7 +33,7 @@ TEMPERATURES = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class Rating:
+class TurnRating:
     """The judge's rating of one turn; None if its reply held none."""
 
     question: str
@@ -43,7 +43,7 @@ class Rating:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Score:
+class TurnScore:
     """Mean rating with its interval over questions."""
 
     score: Interval
@@ -65,7 +65,7 @@ def parse(judgment: str) -> float | None:
     return None
 
 
-def score_of(ratings: Iterable[Rating], *, seed: int = 0) -> Score:
+def score_of(ratings: Iterable[TurnRating], *, seed: int = 0) -> TurnScore:
     """The score of a model, from the ratings of all its turns.
 
     Raises:
@@ -85,7 +85,7 @@ def score_of(ratings: Iterable[Rating], *, seed: int = 0) -> Score:
     interval = ratio_interval([sum(values) for values in answered], [len(values) for values in answered], seed=seed)
     turns, total = sum(map(len, answered)), sum(map(sum, answered))
     unread = len(seen) - turns
-    return Score(
+    return TurnScore(
         score=interval,
         turns=turns,
         unread=unread,
@@ -94,7 +94,7 @@ def score_of(ratings: Iterable[Rating], *, seed: int = 0) -> Score:
     )
 
 
-def by_category(ratings: Sequence[Rating], *, seed: int = 0) -> dict[str, Score]:
+def by_category(ratings: Sequence[TurnRating], *, seed: int = 0) -> dict[str, TurnScore]:
     """Category → score, in order of first appearance; categories without a single rating are left out."""
     categories = dict.fromkeys(rating.category for rating in ratings if rating.value is not None)
     return {name: score_of([r for r in ratings if r.category == name], seed=seed) for name in categories}
