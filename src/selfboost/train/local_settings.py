@@ -11,6 +11,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from selfboost.engines.checkpoint import DeviceName, DTypeName, bytes_of
+from selfboost.setting_types import RemoteCode
 from selfboost.train import SPEED_ONLY, Footprint
 
 AttentionName = Literal["auto", "blocks", "rows", "flex"]
@@ -55,7 +56,7 @@ class LocalSettings:
     """The project that trackers file their runs under."""
     tracking_folder: str = field(default="tracking", metadata=SPEED_ONLY)
     """Where TensorBoard and wandb write; relative to the current directory."""
-    trust_remote_code: bool = False
+    trust_remote_code: RemoteCode = False
     """Whether a checkpoint may bring code of its own that is run here."""
 
     def footprint(self) -> Footprint:
