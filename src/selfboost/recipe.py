@@ -279,7 +279,8 @@ def _override(table: dict[str, Any], names: Sequence[str], value: Any, trust: Tr
         table = cast(dict[str, Any], inner)
         role, cls = _class_of(cls, section, table, trust)
     new = _component(role, value, trust) if role and key == "kind" else None
-    dropped = [name for name in table if new and cls and not _shared(name, cls, new)]
+    replaced = [name for name in table if name != "kind"] if new and "kind" in table else []
+    dropped = [name for name in replaced if new and not (cls and _shared(name, cls, new))]
     sentence = f"{'.'.join(names)}={value} drops settings of {table.get(key)}: {', '.join(dropped)}" if dropped else ""
     for name in dropped:
         del table[name]
