@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from dataclasses import dataclass, replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -351,3 +352,12 @@ def test_a_part_with_the_function_of_a_role_is_no_component(tmp_path: Path) -> N
     change = ["trainer={kind='selfboost.methods.parts.beta_search:BetaSearch'}"]
     with pytest.raises(ValueError, match="is not a trainer; it must also define finetune, logps, rewards"):
         recipe.read(write_recipe(tmp_path), change)
+
+
+@pytest.mark.skipif(find_spec("trackio") is not None, reason="an installed library takes precedence anyway")
+def test_a_file_of_the_working_directory_does_not_pass_for_an_optional_library(place: Path) -> None:
+    (place / "spying.py").rename(place / "trackio.py")
+    done = selfboost("run", "smoke", "--into", "out", "--set", "trainer.trackers=['trackio']")
+    assert done.returncode == 2
+    assert "needs trackio, which cannot be imported (No module named 'trackio')" in done.stderr
+    assert not imported(place)
