@@ -102,7 +102,7 @@ def test_an_unknown_kind_names_the_allowed_ones() -> None:
 def test_a_dotted_kind_loads_a_third_party_class(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "someones_methods.py").write_text(
         "import dataclasses\nfrom selfboost import Method\n"
-        "@dataclasses.dataclass\nclass Mine(Method):\n    def iterate(self, run): ...\n"
+        "@dataclasses.dataclass(frozen=True)\nclass Mine(Method):\n    def iterate(self, run): ...\n"
         "@dataclasses.dataclass\nclass Part: ...\n"
         "@dataclasses.dataclass\nclass Half:\n    def iterate(self, run): ...\n"
     )
