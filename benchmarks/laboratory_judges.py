@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from selfboost import check_function
 from selfboost.demo.checks import check
 from selfboost.records import content_hash
 
@@ -17,6 +18,7 @@ Judge = Callable[[str, str], bool | None]
 def judge(accuracy: float) -> Judge:
     """A judge that is right about this share of the answers, whatever it is asked."""
 
+    @check_function
     def verdict(prompt: str, answer: str) -> bool | None:
         """Whether it holds the answer for right; None where the prompt is no task of the world."""
         right = check(prompt, answer)

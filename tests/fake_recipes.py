@@ -1,6 +1,7 @@
 """Small runs on the fake engine, for tests of everything that is not a model: a recipe, a listener, what a run left."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -91,10 +92,10 @@ class Heard:
         self.said.append(sentence)
 
 
-def run(path: Path, root: Path, *settings: str) -> Heard:
-    """Run a recipe in a folder and return what a listener heard."""
+def run(path: Path, root: Path, *settings: str, trust: str | Sequence[str] = ()) -> Heard:
+    """Run a recipe in a folder, importing the modules that `trust` names, and return what a listener heard."""
     heard = Heard()
-    boost(recipe.read(path, settings), root, heard)
+    boost(recipe.read(path, settings, trust=trust), root, heard)
     return heard
 
 

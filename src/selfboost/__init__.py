@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from selfboost.report import write_report as write_report
     from selfboost.scorers import Scorer, unit_of
     from selfboost.train import Sequenced, Trainer, Training, TrainingResult
+    from selfboost.trust.check_functions import check_function as check_function
     from selfboost.verbs import Settings, Verbs
     from selfboost.views.summary import summary as show
 
@@ -40,6 +41,7 @@ _NAMES = {
     "report": "write_report",
     "scorers": "Scorer unit_of",
     "train": "Sequenced Trainer Training TrainingResult",
+    "trust.check_functions": "check_function",
     "verbs": "Settings Verbs",
     "views.summary": "summary=show",
 }
@@ -81,6 +83,7 @@ __all__ = [
     "Verbs",
     "Verdict",
     "boost",
+    "check_function",
     "find_recipe",
     "read_recipe",
     "show",

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from selfboost import plugins
+from selfboost.trust import REMOTE_CODE
 
 if TYPE_CHECKING:
     from selfboost.recipe import Recipe
@@ -38,8 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     parsed = parser().parse_args(arguments)
     signal.signal(signal.SIGTERM, _interrupt)
-    # The user's own components, `kind = "mine:Mine"`: in the working directory, or beside the recipe.
-    sys.path += [os.getcwd(), str(Path(getattr(parsed, "recipe", "")).resolve().parent)]
+    _add_import_path(parsed)
     from selfboost.train.devices.launched import launched  # imported here: `--help` does not need it
 
     if launched():
@@ -62,6 +62,12 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     except (ValueError, FloatingPointError) as error:
         _stop(2, str(error))
     sys.exit(0)
+
+
+def _add_import_path(parsed: Arguments) -> None:
+    """Look for the modules of --trust in the working directory and beside the recipe; nothing else looks there."""
+    if any(name != REMOTE_CODE for name in getattr(parsed, "trust", ())):
+        sys.path += [os.getcwd(), str(Path(getattr(parsed, "recipe", "")).resolve().parent)]
 
 
 def _stop(code: int, sentence: str) -> NoReturn:
@@ -122,6 +128,10 @@ def _add_recipe_commands(add: Add) -> None:
         words = """change one setting, such as training.epochs=2; may be repeated. VALUE is read as TOML (a quoted
         "one\\ntwo" spans two lines); anything that is not TOML is taken literally"""
         each.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help=words)
+    for each in (init, check, run):
+        words = """let the recipe import this module or package, installed, in this folder or beside the recipe; may be
+        repeated. 'remote-code' allows trust_remote_code = true"""
+        each.add_argument("--trust", action="append", default=[], metavar="NAME", help=words)
 
 
 def _add_folder_commands(add: Add) -> None:
@@ -153,7 +163,8 @@ def _help(_arguments: Arguments) -> None:
 def _read(arguments: Arguments) -> Recipe:
     from selfboost import recipe
 
-    return recipe.read(recipe.find(arguments.recipe), arguments.set, lambda said: print(said, file=sys.stderr))
+    path = recipe.find(arguments.recipe)
+    return recipe.read(path, arguments.set, lambda said: print(said, file=sys.stderr), trust=arguments.trust)
 
 
 def _run(arguments: Arguments) -> None:
@@ -202,10 +213,12 @@ def _check(arguments: Arguments) -> None:
 def _init(arguments: Arguments) -> None:
     from selfboost.new_recipe import write_new_recipe
 
-    path = write_new_recipe(arguments.folder, arguments.model, arguments.seed, arguments.method)
+    trust = arguments.trust
+    path = write_new_recipe(arguments.folder, arguments.model, arguments.seed, arguments.method, trust)
     print(f"Wrote {path} with every setting explained.\n\nNext:")
-    print(f"  selfboost check {shlex.quote(str(path))}")
-    print(f"  selfboost run {shlex.quote(str(path))} --into {shlex.quote(str(path.parent / 'out'))}")
+    written, more = shlex.quote(str(path)), "".join(f" --trust {name}" for name in trust)
+    print(f"  selfboost check {written}{more}")
+    print(f"  selfboost run {written} --into {shlex.quote(str(path.parent / 'out'))}{more}")
 
 
 def _new(arguments: Arguments) -> None:
@@ -214,7 +227,8 @@ def _new(arguments: Arguments) -> None:
     code, recipe = write_new_component(arguments.kind, arguments.name, arguments.to)
     print(f"Wrote {code}, a working {arguments.kind} to build on.")
     print(f"Wrote {recipe}, a small recipe that runs it.\n\nNext:")
-    print(f"  selfboost run {shlex.quote(str(recipe))} --into {shlex.quote(str(Path('runs') / arguments.name))}")
+    into, name = Path("runs") / arguments.name, arguments.name
+    print(f"  selfboost run {shlex.quote(str(recipe))} --into {shlex.quote(str(into))} --trust {name}")
 
 
 def _show(arguments: Arguments) -> None:

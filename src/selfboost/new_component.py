@@ -24,7 +24,7 @@ def write_new_component(role: str, name: str, folder: Path) -> tuple[Path, Path]
     for path in paths:
         if path.exists():
             raise ValueError(f"{path}: already exists; choose another name, or another folder with --to")
-    _check_not_taken(name)
+    _check_not_taken(name, folder)
     folder.mkdir(parents=True, exist_ok=True)
     for path, text in zip(paths, (code, recipe), strict=True):
         path.write_text(re.sub(r"\bstarter\b", name, re.sub(r"\bStarter\b", cls, text)), encoding="utf-8")
@@ -54,9 +54,9 @@ def _check_name(name: str, cls: str, code: str) -> None:
         )
 
 
-def _check_not_taken(name: str) -> None:
-    """Whether Python would find the file, and not a module that is installed."""
-    found = PathFinder.find_spec(name)
+def _check_not_taken(name: str, folder: Path) -> None:
+    """Whether Python would find the file, and not a module that is installed or lies where the user works."""
+    found = PathFinder.find_spec(name, [*sys.path, str(Path.cwd()), str(folder)])
     if name in sys.stdlib_module_names or (found is not None and found.origin is not None):
         place = found.origin if found is not None else "Python itself"
         raise ValueError(f"{name!r}: already the name of a module ({place}); choose another, such as my_{name}")

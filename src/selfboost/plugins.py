@@ -2,7 +2,7 @@
 
 A file is a component when it defines a class of its own name (case and underscores aside) that has its role's
 function, its own or inherited; every other file is a helper. A kind with a dot or colon (`mypackage.mine:Mine`) loads a
-third-party class. Listing reads source; it imports nothing.
+third-party class, of a module that is trusted. Listing reads source; it imports nothing.
 """
 
 from __future__ import annotations
@@ -10,13 +10,14 @@ from __future__ import annotations
 import ast
 import importlib
 from collections.abc import Mapping
-from dataclasses import is_dataclass
+from dataclasses import fields, is_dataclass
 from functools import cache
 from pathlib import Path
+from typing import cast
 
 from selfboost.suggestions import did_you_mean
+from selfboost.trust import LISTED, PACKAGE, Trust, module_of
 
-PACKAGE = "selfboost"
 FOLDERS: Mapping[str, str] = {
     "method": "methods",
     "loss": "losses",
@@ -35,6 +36,15 @@ DOES: Mapping[str, str] = {
     "benchmark": "rate",
 }
 """Role, as recipes call it → the function that makes a class a component."""
+ASKED: Mapping[str, tuple[str, ...]] = {
+    "method": ("check", "once", "reads", "remarks", "suggested", "fitted"),
+    "loss": ("rewards", "needs_reference", "head"),
+    "engine": ("tokenizer", "fingerprint"),
+    "trainer": ("finetune", "logps", "rewards"),
+    "scorer": ("needs", "threshold"),
+    "benchmark": (),  # its `measures` are checked by the recipe
+}
+"""Role → what else its components define; `selfboost.Method` has all of a method's."""
 
 
 def kinds(role: str) -> dict[str, str]:
@@ -47,14 +57,15 @@ def kinds(role: str) -> dict[str, str]:
     return found
 
 
-def load(role: str, kind: str, where: str = "") -> type:
+def load(role: str, kind: str, where: str = "", trust: Trust = LISTED) -> type:
     """The class of a kind; `where` is the setting that names it, if not in the role's own section.
 
     Raises:
-        ValueError: no such kind; says what is allowed.
+        ValueError: no such kind, or its module is not trusted; says what is allowed.
     """
     if ":" in kind or "." in kind:
-        return _load_dotted(role, kind)
+        trust.require(f"{where or role}.kind", kind)
+        return _load_dotted(role, kind, where or role)
     allowed = kinds(role)
     if kind not in allowed:
         named = f"{where or role}.kind = {kind!r}: no such {role}{did_you_mean(kind, allowed)}"
@@ -71,19 +82,38 @@ def is_shipped(cls: type) -> bool:
     return role is not None and _is_named_after(cls.__name__, file) and _does(cls, role)
 
 
-def _load_dotted(role: str, kind: str) -> type:
-    module_name, colon, class_name = kind.partition(":")
-    if not colon:
-        module_name, _, class_name = kind.rpartition(".")
+def objection(role: str, cls: type) -> str:
+    """Why a class cannot be used as a component of this role; empty if it can."""
+    if not is_dataclass(cls):
+        return "is not a dataclass; every component must be one"
+    if not _does(cls, role):
+        return f"is not {_a(role)}; it must define {DOES[role]}()"
+    settings = {f.name for f in fields(cls)}
+    missing = [name for name in ASKED[role] if not hasattr(cls, name) and name not in settings]
+    if missing:
+        base = "; derive it from selfboost.Method" if role == "method" else ""
+        return f"is not {_a(role)}; it must also define {', '.join(missing)}{base}"
+    return f"is abstract; it must define {', '.join(sorted(abstract))}" if (abstract := _abstract(cls)) else ""
+
+
+def _a(role: str) -> str:
+    return f"{'an' if role == 'engine' else 'a'} {role}"
+
+
+def _abstract(cls: type) -> frozenset[str]:
+    return getattr(cls, "__abstractmethods__", frozenset[str]())
+
+
+def _load_dotted(role: str, kind: str, where: str) -> type:
+    setting, module = f"{where}.kind = {kind!r}", module_of(kind)
     try:
-        found = getattr(importlib.import_module(module_name), class_name)
-    except Exception as error:  # importing a user's module can fail in any way
-        raise ValueError(f"{role}.kind = {kind!r}: cannot be loaded ({error}); write 'package.module:Class'") from error
-    if not isinstance(found, type) or not is_dataclass(found):
-        raise ValueError(f"{role}.kind = {kind!r}: is not a dataclass; every component must be one")
-    if not _does(found, role):
-        raise ValueError(f"{role}.kind = {kind!r}: is not a {role}; it must define {DOES[role]}()")
-    return found
+        found = getattr(importlib.import_module(module), kind[len(module) + 1 :])
+    except (Exception, SystemExit) as error:  # importing a user's module can fail in any way
+        raise ValueError(f"{setting}: cannot be loaded ({error}); write 'package.module:Class'") from error
+    wrong = objection(role, found) if isinstance(found, type) else "is not a class; write 'package.module:Class'"
+    if wrong:
+        raise ValueError(f"{setting}: {wrong}")
+    return cast(type, found)
 
 
 def _does(cls: type, role: str) -> bool:

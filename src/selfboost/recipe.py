@@ -26,10 +26,11 @@ from selfboost.losses import Loss
 from selfboost.measures import WIN_RATE, Declared, check_decides
 from selfboost.method import Method
 from selfboost.scorers import Scorer
-from selfboost.setting_types import BESIDE_RECIPE, PathOrName
+from selfboost.setting_types import BESIDE_RECIPE, NAMES_CODE, PathOrName
 from selfboost.settings import Gate, ModelSource, RunSettings, SeedModels
 from selfboost.suggestions import did_you_mean
 from selfboost.train import Trainer, Training
+from selfboost.trust import LISTED, Trust, trusting
 
 ROLES: Mapping[type, str] = {
     Method: "method",
@@ -71,11 +72,18 @@ class Recipe:
     trainer: Trainer
 
     def __post_init__(self) -> None:
+        self._check_roles()
         if self.loss.head == "reward":
             kinds = [kind for kind in plugins.kinds("loss") if plugins.load("loss", kind)().head == "logps"]
             wrong = f"{type(self.loss).__name__} trains a reward model, not a policy"
             raise ValueError(f"loss.kind: {wrong}; allowed: {', '.join(kinds)}, or 'package.module:Class'")
         self._check_measures()
+
+    def _check_roles(self) -> None:
+        for name, hint in get_type_hints(Recipe).items():
+            cls: type = getattr(self, name).__class__
+            if hint in ROLES and (wrong := plugins.objection(ROLES[hint], cls)):
+                raise ValueError(f"{name}: {cls.__name__} {wrong}")
 
     @property
     def measures(self) -> Declared:
@@ -117,10 +125,17 @@ def find(recipe: str) -> Path:
     return known[recipe]
 
 
-def read(path: Path, settings: Sequence[str] = (), say: Callable[[str], None] | None = None) -> Recipe:
+def read(
+    path: Path,
+    settings: Sequence[str] = (),
+    say: Callable[[str], None] | None = None,
+    *,
+    trust: str | Sequence[str] = (),
+) -> Recipe:
     """Read and check a recipe; `settings` are `section.key=value` overrides.
 
-    Changing a component's kind keeps only the settings that both kinds share; `say` reports the dropped ones.
+    Changing a component's kind keeps only the settings that both kinds share; `say` reports the dropped ones. `trust`
+    names the modules and packages that the recipe may import, beside selfboost's and those of the user's settings file.
 
     Raises:
         ValueError: names the setting, its value and what is allowed.
@@ -129,22 +144,39 @@ def read(path: Path, settings: Sequence[str] = (), say: Callable[[str], None] | 
         table = tomllib.loads(path.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ValueError(f"{path}: is not valid TOML ({error})") from error
-    changes = [_parsed(setting, table) for setting in settings]
+    trusted = trusting(trust)
+    changes = [_parsed(setting, table, trusted) for setting in settings]
     # Whole sections first, then the kinds of their components, then single settings.
     for names, value in sorted(changes, key=lambda change: (len(change[0]), change[0][-1] != "kind")):
-        dropped = _override(table, names, value)
+        dropped = _override(table, names, value, trusted)
         if dropped and say is not None:
             say(dropped)
-    return build(Recipe, table, folder=path.resolve().parent)
+    return build(Recipe, table, folder=path.resolve().parent, trust=trusted)
 
 
-def build(kind: type, table: Mapping[str, Any], where: str = "", folder: Path | None = None, base: Any = None) -> Any:
+def read_section(name: str, table: Mapping[str, Any], folder: Path) -> Any:
+    """One section of a recipe's table; the others are neither checked nor imported.
+
+    Raises:
+        ValueError: an unknown, missing or wrong setting, or code that the user's settings file does not list.
+    """
+    return _value(get_type_hints(Recipe, include_extras=True)[name], table.get(name, {}), name, folder, None, LISTED)
+
+
+def build(
+    kind: type,
+    table: Mapping[str, Any],
+    where: str = "",
+    folder: Path | None = None,
+    base: Any = None,
+    trust: Trust = LISTED,
+) -> Any:
     """Build a dataclass from a table of settings, nested ones and components included; `folder` is the recipe's.
 
     Settings missing from the table come from `base`, if given: setting one of `seed_models.sft` keeps the others.
 
     Raises:
-        ValueError: an unknown, missing or wrong setting; says where and what is allowed.
+        ValueError: an unknown, missing or wrong setting, or untrusted code; says where and what is allowed.
     """
     hints = get_type_hints(kind, include_extras=True)
     known = {f.name: f for f in fields(kind) if f.init}
@@ -153,7 +185,7 @@ def build(kind: type, table: Mapping[str, Any], where: str = "", folder: Path | 
             hint = did_you_mean(key, known)
             raise ValueError(f"{where}{key}: no such setting{hint}; allowed: {', '.join(known) or 'none'}")
     values = {
-        key: _value(hints[key], value, f"{where}{key}", folder, _default(known[key], base))
+        key: _value(hints[key], value, f"{where}{key}", folder, _default(known[key], base), trust)
         for key, value in table.items()
     }
     for name, f in known.items():
@@ -173,18 +205,18 @@ def _default(f: Setting[Any], base: Any) -> Any:
     return None if f.default_factory is MISSING else f.default_factory()
 
 
-def _value(hint: Any, value: Any, where: str, folder: Path | None, default: Any) -> Any:
+def _value(hint: Any, value: Any, where: str, folder: Path | None, default: Any, trust: Trust) -> Any:
     role = ROLES.get(hint)
     if role is not None or is_dataclass(hint):
         if not isinstance(value, Mapping):
             raise ValueError(f"{where} = {value!r}: must be a table of settings")
         table = dict(cast(Mapping[str, Any], value))
         if role is None:
-            return build(cast(type, hint), table, f"{where}.", folder, default)
+            return build(cast(type, hint), table, f"{where}.", folder, default, trust)
         if not isinstance(table.get("kind"), str):
             allowed = ", ".join(plugins.kinds(role))
             raise ValueError(f"{where}.kind: is missing; allowed: {allowed}, or 'package.module:Class'")
-        return build(plugins.load(role, table.pop("kind"), where), table, f"{where}.", folder)
+        return build(plugins.load(role, table.pop("kind"), where, trust), table, f"{where}.", folder, trust=trust)
     if folder is not None and BESIDE_RECIPE in getattr(hint, "__metadata__", ()):
         value = _beside(value, folder)
     if folder is not None and hint == tuple[PathOrName, ...] and isinstance(value, list):
@@ -192,12 +224,23 @@ def _value(hint: Any, value: Any, where: str, folder: Path | None, default: Any)
     if isinstance(value, float) and math.isnan(value):
         raise ValueError(f"{where} = nan: must be a number")
     try:
-        return TypeAdapter(hint).validate_python(
+        checked = TypeAdapter(hint).validate_python(
             value, strict=isinstance(value, bool) or not isinstance(value, list | int)
         )
     except ValidationError as error:
         reasons = dict.fromkeys(each["msg"].lower().replace("valid tuple", "list") for each in error.errors())
         raise ValueError(f"{where} = {value!r}: {' or '.join(reasons)}") from error
+    if NAMES_CODE in getattr(hint, "__metadata__", ()):
+        _require_trust(checked, where, trust)
+    return checked
+
+
+def _require_trust(value: Any, where: str, trust: Trust) -> None:
+    """Refuse a setting that would run untrusted code; one that names none is left to its component."""
+    if value is True:
+        trust.require_remote_code(where)
+    elif isinstance(value, str) and ":" in value:
+        trust.require(where, value)
 
 
 def _beside(value: Any, folder: Path) -> Any:
@@ -205,28 +248,28 @@ def _beside(value: Any, folder: Path) -> Any:
     return str(folder / value) if isinstance(value, str) and value and (folder / value).exists() else value
 
 
-def _parsed(setting: str, table: Mapping[str, Any]) -> tuple[list[str], Any]:
+def _parsed(setting: str, table: Mapping[str, Any], trust: Trust) -> tuple[list[str], Any]:
     """The names of the sections and of the key, and the value, of a `section.key=value`."""
     name, equals, text = setting.partition("=")
     names = [part.strip() for part in name.split(".")]
     if not equals or not all(names):
         raise ValueError(f"--set {setting}: write section.key=value")
     if len(names) == 1 and names[0] not in get_type_hints(Recipe):
-        raise ValueError(f"--set {setting}: write section.key=value{_place_of(names[0], table)}")
+        raise ValueError(f"--set {setting}: write section.key=value{_place_of(names[0], table, trust)}")
     try:
         return names, tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:
         return names, text  # a bare word is a string
 
 
-def _place_of(key: str, table: Mapping[str, Any]) -> str:
+def _place_of(key: str, table: Mapping[str, Any], trust: Trust) -> str:
     """A hint naming the recipe sections that have a setting of this name."""
-    classes = {f.name: _class_of(Recipe, f.name, table.get(f.name))[1] for f in fields(Recipe)}
+    classes = {f.name: _class_of(Recipe, f.name, table.get(f.name), trust)[1] for f in fields(Recipe)}
     places = [name for name, cls in classes.items() if cls and key in {f.name for f in fields(cls)}]
     return f" (did you mean {' or '.join(f'{place}.{key}' for place in places)}?)" if places else ""
 
 
-def _override(table: dict[str, Any], names: Sequence[str], value: Any) -> str:
+def _override(table: dict[str, Any], names: Sequence[str], value: Any, trust: Trust) -> str:
     """Change one setting; return a sentence naming the settings that a new kind drops, or an empty string."""
     *sections, key = names
     cls: type | None = Recipe
@@ -236,9 +279,10 @@ def _override(table: dict[str, Any], names: Sequence[str], value: Any) -> str:
         if not isinstance(inner, dict):
             raise ValueError(f"--set {'.'.join(names)}: {section} is a single setting, not a section")
         table = cast(dict[str, Any], inner)
-        role, cls = _class_of(cls, section, table)
-    new = _component(role, value) if role and key == "kind" else None
-    dropped = [name for name in table if new and cls and not _shared(name, cls, new)]
+        role, cls = _class_of(cls, section, table, trust)
+    new = _component(role, value, trust) if role and key == "kind" else None
+    replaced = [name for name in table if name != "kind"] if new and "kind" in table else []
+    dropped = [name for name in replaced if new and not (cls and _shared(name, cls, new))]
     sentence = f"{'.'.join(names)}={value} drops settings of {table.get(key)}: {', '.join(dropped)}" if dropped else ""
     for name in dropped:
         del table[name]
@@ -246,19 +290,19 @@ def _override(table: dict[str, Any], names: Sequence[str], value: Any) -> str:
     return sentence
 
 
-def _class_of(outer: type | None, section: str, table: Any) -> tuple[str, type | None]:
+def _class_of(outer: type | None, section: str, table: Any, trust: Trust) -> tuple[str, type | None]:
     """(the role of the section's component, if it is one; the class of its settings, if known)."""
     hint = get_type_hints(outer, include_extras=True).get(section) if outer else None
     role = ROLES.get(cast(type, hint), "")
     kind = cast("Mapping[str, Any]", table).get("kind") if isinstance(table, Mapping) else None
-    cls = _component(role, kind) if role else hint
+    cls = _component(role, kind, trust) if role else hint
     return role, cls if isinstance(cls, type) and is_dataclass(cls) else None
 
 
-def _component(role: str, kind: object) -> type | None:
-    """The class of a kind; None if there is no such kind, which is reported when the recipe is built."""
+def _component(role: str, kind: object, trust: Trust) -> type | None:
+    """The class of a kind; None if there is no such kind or it is not trusted, reported when the recipe is built."""
     try:
-        return plugins.load(role, kind) if isinstance(kind, str) else None
+        return plugins.load(role, kind, trust=trust) if isinstance(kind, str) else None
     except ValueError:
         return None
 

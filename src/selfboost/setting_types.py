@@ -1,4 +1,6 @@
-"""Setting types with extra meaning: counts that a rehearsal shrinks, and paths that may be beside the recipe."""
+"""Setting types with extra meaning: counts that a rehearsal shrinks, paths that may be beside the recipe, names of
+code, which runs only if it is trusted.
+"""
 
 from __future__ import annotations
 
@@ -16,6 +18,13 @@ BESIDE_RECIPE = "beside recipe"
 """Marks a setting that may name a file or folder: one that exists beside the recipe takes precedence."""
 PathOrName = Annotated[str, BESIDE_RECIPE]
 """A file or folder, or the name of something else: `embedded`, a hub name, a model of the run."""
+
+NAMES_CODE = "names code"
+"""Marks a setting that names a Python object to import, or turns on a checkpoint's own code: both need trust."""
+FunctionName = Annotated[str, NAMES_CODE]
+"""A function, as `package.module:name`."""
+RemoteCode = Annotated[bool, NAMES_CODE]
+"""Whether Python files of a checkpoint may run."""
 
 
 def is_count(hint: Any) -> bool:

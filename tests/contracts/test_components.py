@@ -16,6 +16,7 @@ from selfboost.recipe_text import field_docs
 from selfboost.run import Run
 from selfboost.scorers import work_of
 from selfboost.stages import Silent
+from selfboost.trust import Trust
 
 SOURCE = Path(plugins.__file__).parent
 COMPONENTS = [(role, kind) for role in plugins.FOLDERS for kind in plugins.kinds(role)]
@@ -100,16 +101,22 @@ def test_an_unknown_kind_names_the_allowed_ones() -> None:
 
 def test_a_dotted_kind_loads_a_third_party_class(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "someones_methods.py").write_text(
-        "import dataclasses\n"
-        "@dataclasses.dataclass\nclass Mine:\n    def iterate(self, run): ...\n"
+        "import dataclasses\nfrom selfboost import Method\n"
+        "@dataclasses.dataclass(frozen=True)\nclass Mine(Method):\n    def iterate(self, run): ...\n"
         "@dataclasses.dataclass\nclass Part: ...\n"
+        "@dataclasses.dataclass\nclass Half:\n    def iterate(self, run): ...\n"
     )
     monkeypatch.syspath_prepend(str(tmp_path))
-    assert plugins.load("method", "someones_methods:Mine").__name__ == "Mine"
+    trust = Trust(("someones_methods",))
+    assert plugins.load("method", "someones_methods:Mine", trust=trust).__name__ == "Mine"
     with pytest.raises(ValueError, match="cannot be loaded"):
-        plugins.load("method", "someones_methods:Theirs")
+        plugins.load("method", "someones_methods:Theirs", trust=trust)
     with pytest.raises(ValueError, match=r"'someones_methods:Part': is not a method; it must define iterate\(\)"):
-        plugins.load("method", "someones_methods:Part")
+        plugins.load("method", "someones_methods:Part", trust=trust)
+    with pytest.raises(
+        ValueError, match=r"is not a method; it must also define check, .*; derive it from selfboost.Met"
+    ):
+        plugins.load("method", "someones_methods:Half", trust=trust)
 
 
 def test_a_class_that_does_not_do_what_its_role_asks_is_no_component() -> None:
@@ -134,16 +141,16 @@ def test_listing_by_source_finds_what_the_classes_say(role: str) -> None:
     assert shipped == plugins.kinds(role).keys()
 
 
-@pytest.mark.parametrize("code", ["def broken(:", "1 / 0"])
+@pytest.mark.parametrize("code", ["def broken(:", "1 / 0", "raise SystemExit"])
 def test_a_third_party_module_that_cannot_be_imported_is_one_sentence(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: str
 ) -> None:
     (tmp_path / "broken_methods.py").write_text(code)
     monkeypatch.syspath_prepend(str(tmp_path))
     with pytest.raises(ValueError, match=r"'broken_methods:Mine': cannot be loaded"):
-        plugins.load("method", "broken_methods:Mine")
+        plugins.load("method", "broken_methods:Mine", trust=Trust(("broken_methods",)))
     with pytest.raises(ValueError, match="is not a dataclass"):
-        plugins.load("method", "collections:Counter")
+        plugins.load("method", "collections:Counter", trust=Trust(("collections",)))
 
 
 def test_the_plan_and_new_recipes_know_no_component() -> None:

@@ -22,6 +22,7 @@ from selfboost import cli, plugins, recipe
 from selfboost.data.seeds import read_seeds
 from selfboost.demo import EMBEDDED_FILES
 from selfboost.records import Pair
+from selfboost.trust import trusting
 
 ROOT = Path(__file__).parents[2]
 GUIDES = sorted((ROOT / "docs" / "guides").glob("*.md"))
@@ -115,13 +116,13 @@ def test_the_guides_commands_run_as_they_are_written(
 
 @pytest.mark.parametrize("page", GUIDES, ids=lambda page: page.stem)
 def test_an_excerpt_of_a_recipe_fits_into_a_recipe(page: Path, workplace: Path) -> None:
-    for block in blocks(page):
-        if block.file:
-            save(block, workplace)
+    files = [block for block in blocks(page) if block.file]
+    for block in files:
+        save(block, workplace)
     sys.path.append(str(workplace))
     for excerpt in (block.text for block in blocks(page) if block.language == "toml" and not block.file):
         whole = tomllib.loads(recipe.find("smoke").read_text()) | tomllib.loads(excerpt)
-        assert recipe.build(recipe.Recipe, whole)
+        assert recipe.build(recipe.Recipe, whole, trust=trusting([Path(block.file).stem for block in files]))
 
 
 @pytest.mark.parametrize("page", GUIDES, ids=lambda page: page.stem)

@@ -22,7 +22,7 @@ def test_a_new_component_is_renamed_and_read_by_its_recipe(
     """That it runs as it is written is a part of its guide, which runs it."""
     code, path = write_new_component(role, f"my_{role}", tmp_path)
     monkeypatch.syspath_prepend(str(tmp_path))
-    read = getattr(recipe.read(path), role)
+    read = getattr(recipe.read(path, trust=f"my_{role}"), role)
     assert (type(read).__module__, type(read).__name__) == (f"my_{role}", f"My{role.capitalize()}")
     assert "starter" not in (code.read_text() + path.read_text()).lower()
     assert not {f.name for f in fields(read)} - field_docs(type(read)).keys(), "each setting is documented"
@@ -38,13 +38,13 @@ def test_new_prints_the_next_command(tmp_path: Path) -> None:
         "Wrote a folder/mine.toml, a small recipe that runs it.",
         "",
         "Next:",
-        "  selfboost run 'a folder/mine.toml' --into runs/mine",
+        "  selfboost run 'a folder/mine.toml' --into runs/mine --trust mine",
     ]
 
 
 def test_a_component_beside_its_recipe_is_found_from_anywhere(tmp_path: Path) -> None:
     write_new_component("method", "elsewhere", tmp_path / "its" / "folder")
-    command = [sys.executable, "-m", "selfboost", "check", "its/folder/elsewhere.toml"]
+    command = [sys.executable, "-m", "selfboost", "check", "its/folder/elsewhere.toml", "--trust", "elsewhere"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")
 

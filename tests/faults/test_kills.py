@@ -12,7 +12,7 @@ from killing import KILLED, Deaths, DiesAtEvents, die_at_file_changes, finished_
 from killing import wait as wait_for
 
 from fake_recipes import Heard, results, run, write_recipe
-from selfboost import recipe, store
+from selfboost import check_function, recipe, store
 from selfboost.engines.fake import FakeSampler, is_good
 from selfboost.loop import boost
 from selfboost.records import Verdict
@@ -115,6 +115,7 @@ def test_a_long_sampling_stage_goes_on_inside_itself(tmp_path: Path) -> None:
 _JUDGED: list[str] = []
 
 
+@check_function
 def judge(prompt: str, answer: str) -> bool | None:
     """A check that dies where the environment says, and notes how often it was asked."""
     _JUDGED.append(answer)
@@ -128,18 +129,18 @@ def test_a_long_scoring_stage_goes_on_inside_itself(tmp_path: Path, monkeypatch:
     path = write_recipe(tmp_path, "spin", **SMALL | many)
     root, whole = tmp_path / "killed", tmp_path / "whole"
     _JUDGED.clear()
-    run(path, whole)
+    run(path, whole, trust=__name__)
     asked = len(_JUDGED)
     with monkeypatch.context() as context:
         context.setenv("DIE_AT_JUDGEMENT", str(262))
         _JUDGED.clear()
-        assert wait_for(fork(lambda: boost(recipe.read(path), root, Silent()))) == KILLED
+        assert wait_for(fork(lambda: boost(recipe.read(path, trust=__name__), root, Silent()))) == KILLED
     (partial,) = root.glob("stages/iteration-0/validation-sampled-scores.partial-*")
     stage = store.read_json(whole / "stages/iteration-0/validation-sampled-scores/stage.json")
     kept = store.Stage(root, stage["name"], stage["verb"], stage["parts"]).rows_so_far(Verdict)
     assert partial.exists()
     assert len(kept) == 256
     _JUDGED.clear()
-    run(path, root)
+    run(path, root, trust=__name__)
     assert len(_JUDGED) == asked - 256
     assert results(root) == results(whole)

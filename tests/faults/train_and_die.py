@@ -11,7 +11,7 @@ import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from fake_recipes import Heard, write_recipe
-from selfboost import recipe
+from selfboost import check_function, recipe
 from selfboost.demo import EMBEDDED_MODEL
 from selfboost.loop import boost
 
@@ -46,6 +46,12 @@ def tiny_model(folder: Path) -> None:
     LlamaForCausalLM(config).save_pretrained(folder)
 
 
+@check_function
+def is_echo(prompt: str, answer: str) -> bool:
+    """All that is asked of what a random model says."""
+    return prompt == answer
+
+
 def tiny_recipe(folder: Path, training: dict[str, Any], trainer: dict[str, Any]) -> recipe.Recipe:
     """One iteration of SPIN on a tiny model; `training` and `trainer` change single settings."""
     tiny_model(folder / "model")
@@ -55,13 +61,13 @@ def tiny_recipe(folder: Path, training: dict[str, Any], trainer: dict[str, Any])
         run={"iterations": 1},
         model={"path": "model"},
         benchmark={"samples": 1, "greedy": False, "max_tokens": 8},
-        benchmark__scorer={"function": "operator:eq"},  # what a random model says is only asked to be no echo
+        benchmark__scorer={"function": "train_and_die:is_echo"},
         method__sampling={"max_tokens": 8},
         training={"batch_size": 2, "learning_rate": 1e-2, **training},
         engine={"kind": "local", "dtype": "float32"},
         trainer={"kind": "local", "dtype": "float32", "checkpoint_seconds": 1e-6, **trainer},
     )
-    return recipe.read(path)
+    return recipe.read(path, trust="train_and_die")
 
 
 def main(folder: Path, training: dict[str, Any], trainer: dict[str, Any]) -> None:

@@ -64,7 +64,7 @@ def probe(folder: Path, trainer: str = "fake", trains: bool = True, **settings: 
     path = write_recipe(
         folder, "spin", method=method, method__distributions=sizes, trainer={"kind": trainer}, run={"agreement": 9}
     )
-    run = Run(recipe.read(path), folder / "run", Heard())
+    run = Run(recipe.read(path, trust=__name__), folder / "run", Heard())
     run.begin(1, run.initial)
     run.begin(2, run.recipe.method.iterate(run))
     run.recipe.method.iterate(run)
@@ -166,9 +166,9 @@ def test_nothing_is_kept_where_it_is_switched_off(tmp_path: Path) -> None:
 def test_a_resumed_run_finds_the_same_without_work(tmp_path: Path) -> None:
     method = {"kind": "test_distributions:Probe"}
     path = write_recipe(tmp_path, "spin", method=method, method__distributions={"pairs": 5, "prompts": 5})
-    assert go(path, tmp_path / "run").started_stages
+    assert go(path, tmp_path / "run", trust=__name__).started_stages
     told = store.read_json(tmp_path / "run" / "run.json")["iterations"]
-    assert go(path, tmp_path / "run").started_stages == []
+    assert go(path, tmp_path / "run", trust=__name__).started_stages == []
     assert store.read_json(tmp_path / "run" / "run.json")["iterations"] == told
     assert FOLDER in told[2]["notes"]
 
@@ -193,7 +193,7 @@ def test_answers_without_a_value_are_left_out_and_none_gives_no_estimate() -> No
 def test_a_size_below_the_least_is_refused(name: str, tmp_path: Path) -> None:
     path = write_recipe(tmp_path, "spin", method={"kind": "test_distributions:Probe"}, method__distributions={name: -1})
     with pytest.raises(ValueError, match=f"method.distributions.{name}"):
-        recipe.read(path)
+        recipe.read(path, trust=__name__)
 
 
 @given(VALUES, st.floats(-3, 3))
@@ -236,7 +236,7 @@ def test_a_trained_model_moves_from_the_one_before_it(tmp_path: Path) -> None:
         "seed.limit=24",
         "training={learning_rate=1e-3, batch_size=8, epochs=2, optimizer='adamw'}",
     ]
-    run = Run(recipe.read(DEMO, changes), tmp_path, Heard())
+    run = Run(recipe.read(DEMO, changes, trust=__name__), tmp_path, Heard())
     run.begin(1, run.initial)
     policy = run.recipe.method.iterate(run)
     found = note(run)

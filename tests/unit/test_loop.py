@@ -214,8 +214,8 @@ def test_a_sampler_with_other_weights_than_the_trainer_is_found_out(tmp_path: Pa
     with pytest.raises(
         ValueError, match=r"initial: log-probabilities .* differ by 0.1 nats per token.*run.agreement = 0.05"
     ):
-        run(path, tmp_path / "run")
-    run(path, tmp_path / "more", "run.agreement=0.2", "run.iterations=1")
+        run(path, tmp_path / "run", trust=__name__)
+    run(path, tmp_path / "more", "run.agreement=0.2", "run.iterations=1", trust=__name__)
     assert summary(tmp_path / "more")["iterations"][1]["agreement"] == pytest.approx(0.1)
 
 
@@ -276,19 +276,24 @@ def test_a_rerun_that_cannot_start_leaves_the_story_of_the_old_run(tmp_path: Pat
     assert {name: (tmp_path / "run" / name).read_bytes() for name in before} == before
 
 
+MARKED = "from selfboost import check_function\n\n@check_function\n"
+
+
 def test_a_users_own_check_that_changes_is_measured_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(str(tmp_path))
     own = tmp_path / "own_check_of_a_test.py"
-    own.write_text("def check(prompt, answer): return True\n")
+    own.write_text(MARKED + "def check(prompt, answer): return True\n")
     setting = "benchmark.scorer={kind='checks',function='own_check_of_a_test:check'}"
     path = write_recipe(tmp_path, "spin")
-    run(path, tmp_path / "run", setting)
+    run(path, tmp_path / "run", setting, trust="own_check_of_a_test")
     assert summary(tmp_path / "run")["iterations"][0]["measures"]["sampled"]["value"] == 1
-    own.write_text("def check(prompt, answer): return False  # of another length, so that Python reads it again\n")
+    own.write_text(
+        MARKED + "def check(prompt, answer): return False  # of another length, so that Python reads it again\n"
+    )
     monkeypatch.delitem(sys.modules, "own_check_of_a_test")
     importlib.invalidate_caches()
     linecache.clearcache()
-    run(path, tmp_path / "run", setting)
+    run(path, tmp_path / "run", setting, trust="own_check_of_a_test")
     assert summary(tmp_path / "run")["iterations"][0]["measures"]["sampled"]["value"] == 0
 
 

@@ -73,7 +73,7 @@ def own(folder: Path) -> Path:
 def measured(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path]:
     """The same run, decided by what is better higher and by what is better lower."""
     folder = tmp_path_factory.mktemp(request.param)
-    run(own(folder), folder / "run", f"gate.measure={request.param}", "gate.rule=not_worse")
+    run(own(folder), folder / "run", f"gate.measure={request.param}", "gate.rule=not_worse", trust=__name__)
     return request.param, folder / "run"
 
 
@@ -131,7 +131,9 @@ def test_less_of_what_is_better_lower_is_an_improvement(measured: tuple[str, Pat
 
 def test_both_directions_make_the_same_run(tmp_path: Path) -> None:
     for gate in GATES:
-        run(own(tmp_path / gate), tmp_path / gate / "run", f"gate.measure={gate}", "gate.rule=not_worse")
+        run(
+            own(tmp_path / gate), tmp_path / gate / "run", f"gate.measure={gate}", "gate.rule=not_worse", trust=__name__
+        )
     one, other = (summary(tmp_path / gate / "run") for gate in GATES)
     assert [i.decision for i in one.iterations] == [i.decision for i in other.iterations]
     for mine, theirs in zip(one.iterations[1:], other.iterations[1:], strict=True):
@@ -162,7 +164,7 @@ def test_what_a_benchmark_does_not_declare_is_refused_by_check(
     tmp_path: Path, settings: list[str], sentence: str
 ) -> None:
     with pytest.raises(ValueError, match=sentence):
-        plan(recipe.read(own(tmp_path), settings))
+        plan(recipe.read(own(tmp_path), settings, trust=__name__))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -175,7 +177,7 @@ class Silent:
 
 def test_a_measure_that_is_rated_but_not_declared_is_its_author_s_mistake(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"benchmark.kind: Own rated right, mistakes, but declares right"):
-        run(own(tmp_path), tmp_path / "run", "benchmark.forgets=true")
+        run(own(tmp_path), tmp_path / "run", "benchmark.forgets=true", trust=__name__)
 
 
 def test_scorers_say_their_unit() -> None:

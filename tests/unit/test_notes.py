@@ -55,7 +55,8 @@ class Noting(Method):
 
 
 def test_a_note_of_one_s_own_is_kept_read_back_and_shown(tmp_path: Path) -> None:
-    run(write_recipe(tmp_path, "spin", run={"iterations": 1}), tmp_path / "run", "method.kind=test_notes:Noting")
+    path = write_recipe(tmp_path, "spin", run={"iterations": 1})
+    run(path, tmp_path / "run", "method.kind=test_notes:Noting", trust=__name__)
     entry = summary(tmp_path / "run").iterations[1]
     assert entry.note(RollingKLShift) == RollingKLShift(mean_shift=0.25, tries={"first": 0.5})
     assert entry.note(Oddities) == Oddities(counts={"odd <b>": 3})

@@ -107,6 +107,7 @@ class Shortness:
         ]
 '''
 SEEDS = 20_000
+OWN = ("someones_components", "someones_closed")
 
 
 @pytest.fixture
@@ -139,7 +140,7 @@ def stages(found: Plan) -> dict[str, PlannedStage]:
 
 
 def test_a_method_and_a_benchmark_of_ones_own_are_counted(own: Path) -> None:
-    found = stages(plan(recipe.read(own)))
+    found = stages(plan(recipe.read(own, trust=OWN)))
     rows = {name: (stage.rows, stage.bound) for name, stage in found.items()}
     answers = 2 * SEEDS
     pairs = -(-(answers + 7) // 3)
@@ -153,13 +154,13 @@ def test_a_method_and_a_benchmark_of_ones_own_are_counted(own: Path) -> None:
 
 
 def test_fewer_wanted_than_there_are_seeds_is_counted_too(tmp_path: Path, own: Path) -> None:
-    found = stages(plan(recipe.read(write(own.parent, answered=4_321))))
+    found = stages(plan(recipe.read(write(own.parent, answered=4_321), trust=OWN)))
     assert found["iteration-1/answers"].rows == 2 * 4_321
     assert found["iteration-1/policy"].rows == -(-2 * 4_321 // 3)
 
 
 def test_requests_and_scores_of_ones_own_are_priced(own: Path) -> None:
-    found = plan(recipe.read(own))
+    found = plan(recipe.read(own, trust=OWN))
     critiques, scores = (stages(found)[f"iteration-1/{name}"] for name in ("critiques", "scores"))
     wish = len("Say in one sentence what is wrong with this answer, and nothing else about it. Question:  Answer: ")
     # 200 and 350 tokens are assumed of a seed that is not here; its answers are cut at 100 tokens, critiques at 50.
@@ -175,7 +176,7 @@ def test_requests_and_scores_of_ones_own_are_priced(own: Path) -> None:
 
 
 def test_what_only_the_method_knows_is_said(own: Path) -> None:
-    notes = plan(recipe.read(own)).notes
+    notes = plan(recipe.read(own, trust=OWN)).notes
     assert "critics are slow" in notes
     assert "owner/critiques (critiques) is read from the hub when the run starts; not looked at" in notes
     assert "o/panel-3B (scorer) is not on this machine; it is downloaded when it is needed" in notes
@@ -188,11 +189,11 @@ def test_a_method_that_takes_no_made_up_answer_says_how_it_would(own: Path) -> N
     with pytest.raises(
         ValueError, match=r"iteration-1/policy: there is nothing to train on in a rehearsal .*for_rehearsal"
     ):
-        plan(recipe.read(path))
+        plan(recipe.read(path, trust=OWN))
 
 
 def test_a_new_recipe_has_what_the_method_suggests(tmp_path: Path, own: Path) -> None:
-    path = write_new_recipe(tmp_path / "mine", "some/model", "embedded", "someones_components:Critics")
-    found = recipe.read(path)
+    path = write_new_recipe(tmp_path / "mine", "some/model", "embedded", "someones_components:Critics", OWN)
+    found = recipe.read(path, trust=OWN)
     method: Any = found.method
     assert (type(found.loss).__name__, found.training.epochs, method.answered) == ("IPO", 2, 12)

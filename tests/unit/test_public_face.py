@@ -62,7 +62,7 @@ def test_the_readmes_own_method_runs_as_it_stands(tmp_path: Path, monkeypatch: p
     (tmp_path / "mine.py").write_text(code)
     monkeypatch.syspath_prepend(str(tmp_path))
     (tmp_path / "recipe.toml").write_text(RECIPE)
-    recipe = selfboost.read_recipe(tmp_path / "recipe.toml")
+    recipe = selfboost.read_recipe(tmp_path / "recipe.toml", trust="mine")
     selfboost.boost(recipe, tmp_path / "out", Silent())
     found = selfboost.show(tmp_path / "out")
     assert [i.decision for i in found.iterations] == ["initial", "promoted", "promoted"]

@@ -78,16 +78,21 @@ def test_checks_of_the_demo_world_know_what_they_cannot_judge() -> None:
 
 
 def test_a_check_that_fails_is_a_reason_and_one_that_returns_a_number_is_an_error(tmp_path: Path, monkeypatch) -> None:
-    text = "def breaks(prompt, answer): return 1 / 0\ndef scores(prompt, answer): return 0.7\nnumber = 3\n"
-    (tmp_path / "someones_checks.py").write_text(text)
+    mark = "@check_function\n"
+    text = f"from selfboost import check_function\n{mark}def breaks(p, a): return 1 / 0\n"
+    text += f"{mark}def scores(p, a): return 0.7\n"
+    (tmp_path / "someones_checks.py").write_text(text + "def unmarked(prompt, answer): return True\nnumber = 3\n")
     (tmp_path / "someones_broken_checks.py").write_text("def check(:\n")
     monkeypatch.syspath_prepend(str(tmp_path))
     (verdict,) = Checks(function="someones_checks:breaks").score([answer("x")], {}, Fake())
     assert (verdict.value, verdict.reason) == (None, "the check failed: ZeroDivisionError: division by zero")
     with pytest.raises(ValueError, match=r"returned 0\.7; allowed: True, False, None"):
         list(Checks(function="someones_checks:scores").score([answer("x")], {}, Fake()))
-    with pytest.raises(ValueError, match="'someones_checks:number': is not a function"):
-        Checks(function="someones_checks:number")
+    for name in ("number", "unmarked", "check_function"):
+        with pytest.raises(
+            ValueError, match=f"'someones_checks:{name}': is not a check function; only a Python function"
+        ):
+            Checks(function=f"someones_checks:{name}")
     with pytest.raises(ValueError, match="'someones_broken_checks:check': cannot be loaded"):
         Checks(function="someones_broken_checks:check")
 

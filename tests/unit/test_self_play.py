@@ -16,10 +16,10 @@ QUIET: dict[str, Any] = {"method__distributions": {"pairs": 0, "prompts": 0}}
 class Played:
     """A finished run."""
 
-    def __init__(self, folder: Path, method: str, /, *settings: str, **sections: Any) -> None:
+    def __init__(self, folder: Path, method: str, /, *settings: str, trust: str = "", **sections: Any) -> None:
         self.root = folder / "run"
         path = write_recipe(folder, method, **{"run": {"iterations": 3}} | QUIET | sections)
-        self.heard = run(path, self.root, *settings)
+        self.heard = run(path, self.root, *settings, trust=[trust] if trust else ())
         self.iterations: list[dict[str, Any]] = summary(self.root)["iterations"]
 
     def card(self, stage: str) -> store.StageCard:
@@ -78,7 +78,7 @@ def test_noise_is_asked_of_a_loss_of_ones_own_too(tmp_path: Path, monkeypatch: p
         "    def noise_losses(self, scores):\n        raise NotImplementedError\n"
     )
     monkeypatch.syspath_prepend(str(tmp_path))
-    played = Played(tmp_path, "dnpo", loss={"kind": "someones_losses:Loud"})
+    played = Played(tmp_path, "dnpo", trust="someones_losses", loss={"kind": "someones_losses:Loud"})
     assert [noise["scale"] for noise in played.by_iteration("loss", "noise")] == [0.0, 0.25, 0.25]
     facts = [played.card(f"iteration-{t}/policy").notes.get("facts", {}).get("noise_scale") for t in (1, 2, 3)]
     assert facts == [None, 0.25, 0.25]

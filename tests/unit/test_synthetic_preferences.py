@@ -43,7 +43,7 @@ def _good(answer: Answer) -> int:
 
 def told(tmp_path: Path, method: str = "synpo", /, **sections: Any) -> tuple[Path, Heard, list[dict[str, Any]]]:
     root = tmp_path / "run"
-    heard = run(write_recipe(tmp_path, method, **sections), root)
+    heard = run(write_recipe(tmp_path, method, **sections), root, trust=__name__)
     return root, heard, summary(root)["iterations"]
 
 
@@ -194,7 +194,7 @@ def test_a_pairwise_scorer_judges_answers_beside_each_other(kind: str, tmp_path:
 def test_a_pairwise_scorer_cannot_rate_a_model(tmp_path: Path) -> None:
     path = write_recipe(tmp_path, benchmark__scorer={"kind": "test_synthetic_preferences:Duel"})
     with pytest.raises(ValueError, match="Duel: compares answers with each other, so it cannot rate one model"):
-        recipe.read(path, ["benchmark.scorer={kind='test_synthetic_preferences:Duel'}"])
+        recipe.read(path, ["benchmark.scorer={kind='test_synthetic_preferences:Duel'}"], trust=__name__)
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from selfboost.demo.families import facts, knowledge, sentences, sequences
 from selfboost.demo.task import Family, Task
+from selfboost.trust.check_functions import check_function
 
 FAMILIES: tuple[Family, ...] = sentences.FAMILIES + knowledge.FAMILIES + sequences.FAMILIES + facts.FAMILIES
 
@@ -13,6 +14,7 @@ def read(prompt: str) -> Task | None:
     return next((task for task in tasks if task is not None), None)
 
 
+@check_function
 def check(prompt: str, answer: str) -> bool | None:
     """Whether the answer is right; None if the prompt is not a valid instruction of the demo world."""
     task = read(prompt)

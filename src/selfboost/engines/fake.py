@@ -20,6 +20,7 @@ from pydantic import Field
 
 from selfboost.engines import Generation, Request
 from selfboost.records import Message, Model, Sampling, content_hash
+from selfboost.trust.check_functions import check_function
 
 FILE = "fake.json"
 """The file that makes a folder a fake checkpoint."""
@@ -72,6 +73,7 @@ def write_fake(folder: Path, model: FakeModel) -> None:
     (folder / FILE).write_text(json.dumps(asdict(model), indent=2) + "\n", encoding="utf-8")
 
 
+@check_function
 def is_good(prompt: str, answer: str) -> bool | None:
     """Whether an answer calls itself good; None if it says neither good nor poor, or nothing was asked."""
     found = re.search(r"\b(good|poor)\b", answer)

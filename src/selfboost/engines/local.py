@@ -17,6 +17,7 @@ from selfboost.engines import Footprint, Generation, Request
 from selfboost.engines.chat import ChatTokenizer, open_tokenizer
 from selfboost.engines.checkpoint import DeviceName, DTypeName, bytes_of, fingerprint, load_causal_model
 from selfboost.records import Model
+from selfboost.setting_types import RemoteCode
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -39,8 +40,8 @@ class Local:
     """Rows decoded at a time."""
     chat_template: str = ""
     """Chat template: empty for the tokenizer's own, a named one (`plain`, `plain-bos`), or a Jinja file."""
-    trust_remote_code: bool = False
-    """Whether to run code that comes with a checkpoint."""
+    trust_remote_code: RemoteCode = False
+    """Whether Python files of a checkpoint may run; needs `--trust remote-code` too."""
 
     def tokenizer(self, model: Model) -> ChatTokenizer:
         """The model's tokenizer alone, without loading weights."""

@@ -1,17 +1,20 @@
-"""A verifiable check: a function says whether an answer does what its prompt asks. No model, no taste."""
+"""A verifiable check: a function says whether an answer does what its prompt asks. No model, no taste.
+
+Only functions marked by `@selfboost.check_function` are called.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from typing import ClassVar, cast
 
 from selfboost.measures import SHARE
 from selfboost.records import Answer, Model, Verdict
+from selfboost.setting_types import FunctionName
 from selfboost.train import Trainer
-
-Check = Callable[[str, str], bool | None]
+from selfboost.trust.check_functions import CheckFunction, is_check_function
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,8 +23,8 @@ class Checks:
 
     unit: ClassVar[str] = SHARE
 
-    function: str
-    """`package.module:name` of a function (prompt, answer) → True, False, or None where it cannot tell."""
+    function: FunctionName
+    """`package.module:name` of a check function (prompt, answer) → True, False, or None where it cannot tell."""
     threshold: float = 0.5
     """Smallest score gap of a kept pair: right over wrong."""
 
@@ -40,7 +43,7 @@ class Checks:
             value, reason = self._judge(check, answer)
             yield Verdict(answer=answer.id, scorer=f"checks({self.function})", value=value, reason=reason)
 
-    def _judge(self, check: Check, answer: Answer) -> tuple[float | None, str]:
+    def _judge(self, check: CheckFunction, answer: Answer) -> tuple[float | None, str]:
         if answer.finish == "failed":
             return None, f"the answer failed: {answer.reason or 'no reason given'}"
         try:
@@ -53,14 +56,17 @@ class Checks:
             raise ValueError(f"function = {self.function!r}: returned {passed!r}; allowed: True, False, None")
         return float(passed), ""
 
-    def _check(self) -> Check:
+    def _check(self) -> CheckFunction:
         module, colon, name = self.function.partition(":")
         if not (module and colon and name):
             raise ValueError(f"function = {self.function!r}: must be 'package.module:name' of a function")
         try:
             found: object = getattr(import_module(module), name)
-        except Exception as error:  # importing a user's module may raise anything
+        except (Exception, SystemExit) as error:  # importing a user's module may raise anything
             raise ValueError(f"function = {self.function!r}: cannot be loaded ({error})") from error
-        if not callable(found):
-            raise ValueError(f"function = {self.function!r}: is not a function")
-        return cast(Check, found)
+        if not is_check_function(found):
+            raise ValueError(
+                f"function = {self.function!r}: is not a check function; only a Python function (prompt, answer) → "
+                "True, False or None that is marked with @selfboost.check_function may be called"
+            )
+        return cast(CheckFunction, found)

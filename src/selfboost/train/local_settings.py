@@ -11,6 +11,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from selfboost.engines.checkpoint import DeviceName, DTypeName, bytes_of
+from selfboost.setting_types import RemoteCode
 from selfboost.train import SPEED_ONLY, Footprint
 
 AttentionName = Literal["auto", "blocks", "rows", "flex"]
@@ -55,8 +56,8 @@ class LocalSettings:
     """The trackers' project name."""
     tracking_folder: str = field(default="tracking", metadata=SPEED_ONLY)
     """Where TensorBoard and wandb write, relative to the current directory."""
-    trust_remote_code: bool = False
-    """Whether to run code that comes with a checkpoint."""
+    trust_remote_code: RemoteCode = False
+    """Whether Python files of a checkpoint may run; needs `--trust remote-code` too."""
 
     def footprint(self) -> Footprint:
         """Weights in `dtype`, a micro-batch's activations, and what several devices share."""

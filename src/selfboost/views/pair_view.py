@@ -75,13 +75,15 @@ def _pairs(root: Path) -> Iterator[tuple[store.StageCard, Pair]]:
 
 def _decoder(root: Path) -> Decode | None:
     """The run's tokenizer; None where it cannot be opened here."""
-    from selfboost import recipe
+    from selfboost import results
+    from selfboost.recipe import read_section
     from selfboost.records import Model
 
     try:
-        settings = recipe.read(root / "recipe.toml")
-        path = settings.model.location
-        return settings.engine.tokenizer(Model(name="initial", path=path, fingerprint="")).text
+        table = results.recipe_table(root)
+        model, engine = (read_section(name, table, root) for name in ("model", "engine"))
+        path = model.location
+        return engine.tokenizer(Model(name="initial", path=path, fingerprint="")).text
     except (ValueError, OSError, ImportError):
         return None
 

@@ -1,0 +1,135 @@
+"""Which code a recipe may name: shipped code always, any other module only if the user trusts it.
+
+Trust comes from the command line, from Python, or from the user's own settings file; never from a recipe, a run's
+folder or the working directory. Nothing is imported here.
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+PACKAGE = "selfboost"
+REMOTE_CODE = "remote-code"
+"""The name that allows `trust_remote_code = true`: Python files of a checkpoint."""
+FILE = "trusted.toml"
+FOLDER_VARIABLE = "SELFBOOST_CONFIG"
+"""Environment variable that names the folder of the user's settings, if not the usual one."""
+
+
+@dataclass(frozen=True)
+class Trust:
+    """Modules whose code a recipe may name, beside those of the user's settings file."""
+
+    names: tuple[str, ...] = ()
+    """A package covers its modules: `mine` stands for `mine.checks` too, but not for `mine2`."""
+
+    def __post_init__(self) -> None:
+        for name in self.names:
+            _check_name(name, "--trust ")
+
+    def require(self, setting: str, code: str) -> None:
+        """Refuse code, `package.module:Name` or `package.module.Name`, of a module that is not trusted.
+
+        Raises:
+            ValueError: says what would be imported, which setting names it, and how to trust it.
+        """
+        module = module_of(code)
+        if not _is_module(module):
+            raise ValueError(f"{setting} = {code!r}: names no module; write 'package.module:Name'")
+        if module == PACKAGE or module.startswith(f"{PACKAGE}."):
+            return
+        if not any(_covers(name, module) for name in (*self.names, *listed())):
+            raise ValueError(f"{setting} = {code!r}: would import the module {module!r}, {_untrusted(module)}")
+
+    def require_remote_code(self, setting: str) -> None:
+        """Refuse to run Python files of a checkpoint.
+
+        Raises:
+            ValueError: says which setting asks for it, and how to allow it.
+        """
+        if REMOTE_CODE not in (*self.names, *listed()):
+            raise ValueError(f"{setting} = true: would run Python files of the model, {_untrusted(REMOTE_CODE)}")
+
+
+LISTED = Trust()
+"""Nothing but what the user's settings file lists."""
+
+
+def trusting(names: str | Iterable[str]) -> Trust:
+    """Trust in these modules and packages.
+
+    Raises:
+        ValueError: a name is not a module's.
+    """
+    return Trust((names,) if isinstance(names, str) else tuple(names))
+
+
+def module_of(code: str) -> str:
+    """The module of `package.module:Name` or `package.module.Name`."""
+    module, colon, _ = code.partition(":")
+    return module if colon else code.rpartition(".")[0]
+
+
+def settings_file() -> Path | None:
+    """The user's list of trusted modules; None where no home folder is known.
+
+    Raises:
+        ValueError: the environment variable does not name an absolute folder.
+    """
+    own = os.environ.get(FOLDER_VARIABLE, "")
+    if own:
+        if not Path(own).is_absolute():
+            raise ValueError(f"{FOLDER_VARIABLE}={own}: must be an absolute path, the folder of {FILE}")
+        return Path(own) / FILE
+    base = Path(os.environ.get("XDG_CONFIG_HOME", ""))
+    folder = base if base.is_absolute() else Path(os.path.expanduser("~")) / ".config"
+    return folder / PACKAGE / FILE if folder.is_absolute() else None
+
+
+def listed() -> tuple[str, ...]:
+    """The names in the user's settings file.
+
+    Raises:
+        ValueError: the file cannot be read, or is not a list of names.
+    """
+    file = settings_file()
+    if file is None or not file.exists():
+        return ()
+    try:
+        table: dict[str, Any] = tomllib.loads(file.read_text(encoding="utf-8"))
+    except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise ValueError(f"{file}: cannot be read ({error})") from error
+    names = table.get("trusted")
+    if table.keys() != {"trusted"} or not isinstance(names, list):
+        raise ValueError(f"{file}: must hold one list of modules and packages, such as trusted = ['mypackage']")
+    for name in cast(list[object], names):
+        _check_name(name, f"{file}: ")
+    return tuple(cast(list[str], names))
+
+
+def _covers(name: str, module: str) -> bool:
+    return module == name or module.startswith(f"{name}.")
+
+
+def _is_module(name: str) -> bool:
+    return all(part.isidentifier() for part in name.split("."))
+
+
+def _check_name(name: object, where: str) -> None:
+    if not isinstance(name, str) or not (name == REMOTE_CODE or _is_module(name)):
+        shown = name if isinstance(name, str) else repr(name)
+        raise ValueError(f"{where}{shown}: not the name of a module or package; write it as in 'import mypackage.mine'")
+
+
+def _untrusted(name: str) -> str:
+    try:
+        file = settings_file()
+    except ValueError:
+        file = None
+    listing = f", or list {name!r} in {file}" if file else ""
+    return f"which you have not trusted; if you do, add --trust {name} (in Python: trust=[{name!r}]){listing}"
