@@ -22,6 +22,7 @@ from selfboost.train import Sequenced, Training, TrainingResult
 from selfboost.train.devices.launched import launched
 from selfboost.train.devices.parallel import ALONE, World, conduct
 from selfboost.train.devices.sharding import shard, whole_weights
+from selfboost.train.devices.shared_folder import require_shared
 from selfboost.train.local_settings import LocalSettings
 from selfboost.train.model import adapters
 from selfboost.train.model.logprobs import LanguageModel, language_model, logps_in_order
@@ -139,12 +140,21 @@ def conducted(job: Job, work: Callable[..., TrainingResult], *given: Any) -> Tra
     gpus = torch.cuda.device_count()
     if choose_device(job.local.device).type == "cuda" and job.local.devices > gpus and not launched():
         raise ValueError(f"trainer.devices = {job.local.devices}: this machine has {gpus} GPUs; 0 means all of them")
+    job = replace(job, start=_anywhere(job.start), into=job.into.absolute(), cache=job.cache and job.cache.absolute())
+    given = tuple(_anywhere(each) if isinstance(each, Model) else each for each in given)
+    require_shared(job.into)
     others = partial(_part, job=replace(job, progress=_unheard), work=work, given=given)
     return conduct(job.local.devices, partial(_part, job=job, work=work, given=given), others)
 
 
+def _anywhere(model: Model) -> Model:
+    """A model whose folder another process finds from its own working directory."""
+    return replace(model, path=str(Path(model.path).absolute())) if Path(model.path).is_dir() else model
+
+
 def _part(world: World, job: Job, work: Callable[..., TrainingResult], given: Sequence[Any]) -> TrainingResult:
     """What one process does."""
+    world.wait_at_most(job.local.timeout_seconds)
     return work(replace(job, world=world), *given)
 
 
