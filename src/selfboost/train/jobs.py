@@ -33,7 +33,7 @@ from selfboost.train.noise.objective import FIRST_PAIRS, NoisyPreference, frozen
 from selfboost.train.packs.batches import micro_batches, step_batches
 from selfboost.train.packs.rows import Item, Row, example_items, hash_items, pair_items
 from selfboost.train.requirements import check_requirements
-from selfboost.train.steps.checkpoints import State, StateFolder, save_model
+from selfboost.train.steps.checkpoints import Saved, StateFolder, save_model
 from selfboost.train.steps.loop import Loop, Pace, Processes
 from selfboost.train.steps.objectives import Likelihood, Objective, Preference, RewardPreference, reference_logps
 from selfboost.train.steps.references import ReferenceCache, References
@@ -80,7 +80,7 @@ class Job:
         objective: Objective,
         items: Sequence[Item],
         states: StateFolder,
-        state: State | None,
+        state: Saved | None,
         extra_state: Mapping[str, Any] | None = None,
     ) -> TrainingResult:
         """The loop, from a state if there is one, then the finished folder; `extra_state` is kept with the state."""
@@ -167,7 +167,7 @@ def finetune(job: Job, examples: Sequence[Example]) -> TrainingResult:
     opened = _open_to_train(job)
     items = example_items(examples, _longest(opened.model, job.training), job.training.max_prompt_length)
     states = job.states("finetune", items)
-    return job.run(opened.model, Likelihood(opened), items, states, states.read())
+    return job.run(opened.model, Likelihood(opened), items, states, states.read(job.world))
 
 
 def prefer(job: Job, reference: Model | None, pairs: Sequence[Pair], loss: Loss) -> TrainingResult:
@@ -177,17 +177,17 @@ def prefer(job: Job, reference: Model | None, pairs: Sequence[Pair], loss: Loss)
     opened = _open_to_train(job)
     items = pair_items(pairs, _longest(opened.model, job.training), job.training.max_prompt_length)
     states = job.states("prefer", items, type(loss).__qualname__, loss, reference and reference.fingerprint)
-    state = states.read()
+    state = states.read(job.world)
     if not loss.needs_reference or reference is None:
         return job.run(opened.model, Preference(opened, loss, None), items, states, state)
     open_reference = cache(partial(_open_reference, job, opened, reference))
-    known = state["references"] if state else _references(job, reference, items, open_reference)
+    known = state.common["references"] if state else _references(job, reference, items, open_reference)
     with_noise = noisy(loss)
     if with_noise is None:
         return job.run(opened.model, Preference(opened, loss, known), items, states, state, {"references": known})
     objective = _noisy(job, opened, reference, items, with_noise, known, open_reference())
     first = _first(job, items)
-    facts = state["facts"] if state else job.world.gather(objective.found(first))[0]
+    facts = state.common["facts"] if state else job.world.gather(objective.found(first))[0]
     objective.settle(facts)
     open_reference.cache_clear()
     result = job.run(opened.model, objective, items, states, state, {"references": known, "facts": facts})
@@ -255,7 +255,7 @@ def train_reward(job: Job, pairs: Sequence[Pair], loss: Loss) -> TrainingResult:
     head = open_reward_model(job.start.path, job.local, new_head=True)
     items = pair_items(pairs, _longest(head.model, job.training), job.training.max_prompt_length)
     states = job.states("reward", items, type(loss).__qualname__, loss)
-    return job.run(head.model, RewardPreference(head, loss), items, states, states.read())
+    return job.run(head.model, RewardPreference(head, loss), items, states, states.read(job.world))
 
 
 def logps(local: LocalSettings, model: Model, sequences: Sequence[Sequenced]) -> Iterator[tuple[float, ...]]:
