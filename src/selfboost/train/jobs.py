@@ -26,6 +26,7 @@ from selfboost.train.devices.shared_folder import require_shared
 from selfboost.train.local_settings import LocalSettings
 from selfboost.train.model import adapters
 from selfboost.train.model.logprobs import LanguageModel, language_model, logps_in_order
+from selfboost.train.model.mapped import load_mapped
 from selfboost.train.model.recomputation import recompute_activations
 from selfboost.train.model.reward_models import open_reward_model, rewards_in_order
 from selfboost.train.noise.kept_states import StatesFile, states_file
@@ -289,8 +290,7 @@ def _open_to_train(job: Job) -> LanguageModel:
     if not job.sharded:
         return _open(local, job.start)
     device = choose_device(local.device)
-    loaded = load_causal_model(job.start.path, "float32", "cpu", local.trust_remote_code)
-    opened = language_model(loaded, local)
+    opened = language_model(load_mapped(job.start.path, local.trust_remote_code), local)
     shard(opened, job.world.size, device, choose_dtype(local.dtype, device))
     return opened
 

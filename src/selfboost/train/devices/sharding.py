@@ -1,7 +1,7 @@
 """Weights, gradients and optimiser state spread over devices: PyTorch's FSDP2, one group a decoder layer.
 
 Weights are kept in float32 and computed with in the number type of the training. Each process saves its part, and a
-training may go on with another number of devices. Every process reads the whole model before it keeps its shard.
+training may go on with another number of devices. What is not this process's part stays in the model's file, mapped.
 """
 
 from __future__ import annotations
@@ -19,13 +19,16 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 
 
 def shard(model: torch.nn.Module, size: int, device: torch.device, computed_in: torch.dtype) -> None:
-    """Spread a module over all processes: each holds one part in `size` of every weight."""
+    """Spread a module over all processes: each holds one part in `size` of every weight, in float32."""
     mesh = init_device_mesh(device.type, (size,))
     policy = MixedPrecisionPolicy(param_dtype=computed_in, reduce_dtype=torch.float32)
     for module in list(model.modules()):
         if isinstance(module, GradientCheckpointingLayer):
-            fully_shard(module, mesh=mesh, mp_policy=policy)
+            fully_shard(module.float(), mesh=mesh, mp_policy=policy)  # one group is whole at a time
     # The outermost group too lets go of whole weights after a forward pass: none may follow it backwards.
+    for parameter in model.parameters():
+        if not isinstance(parameter, DTensor):
+            parameter.data = parameter.data.float()
     fully_shard(model, mesh=mesh, mp_policy=policy, reshard_after_forward=True)
 
 
