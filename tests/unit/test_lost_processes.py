@@ -114,7 +114,7 @@ def follower() -> int:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="looks for processes under /proc")
-@pytest.mark.parametrize("local", [COPIED, SHARDED], ids=["copied", "sharded"])
+@pytest.mark.parametrize("local", [pytest.param(COPIED, marks=pytest.mark.slow), SHARDED], ids=["copied", "sharded"])
 def test_one_that_is_killed_ends_the_other_and_a_rerun_gives_the_same_bits(
     start: Model, tmp_path: Path, local: Local
 ) -> None:
@@ -145,8 +145,8 @@ def test_one_that_no_longer_answers_is_waited_for_as_long_as_the_setting_says(st
             stopped.append(time.monotonic())
 
     with pytest.raises(Lost, match="training on 2 devices stopped: "):
-        train(replace(COPIED, timeout_seconds=4), start, tmp_path / "out", stop)
-    assert 3 < time.monotonic() - stopped[0] < 120
+        train(replace(COPIED, timeout_seconds=15), start, tmp_path / "out", stop)
+    assert 10 < time.monotonic() - stopped[0] < 120
 
 
 def test_sharded_states_hold_a_part_each_and_go_on_with_one_process(start: Model, tmp_path: Path) -> None:
