@@ -40,15 +40,11 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     parsed = parser().parse_args(arguments)
     signal.signal(signal.SIGTERM, _interrupt)
     _add_import_path(parsed)
-    from selfboost.train.devices.launched import launched  # imported here: `--help` does not need it
+    from selfboost.train.devices.launched import Lost  # imported here: `--help` does not need it
 
-    if launched():
-        from selfboost.train.devices.parallel import join_launched
-
-        if not join_launched():
-            sys.exit(0)
     try:
-        parsed.command(parsed)
+        if _conducts():
+            parsed.command(parsed)
     except KeyboardInterrupt:
         _stop(130, "interrupted; rerun the same command to resume")
     except BrokenPipeError:
@@ -61,6 +57,8 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         _stop(2, f"{error.filename or 'while reading or writing'}: {error.strerror or error}")
     except (ValueError, FloatingPointError) as error:
         _stop(2, str(error))
+    except Lost as error:
+        _stop(1, str(error))
     sys.exit(0)
 
 
@@ -68,6 +66,17 @@ def _add_import_path(parsed: Arguments) -> None:
     """Look for the modules of --trust in the working directory and beside the recipe; nothing else looks there."""
     if any(name != REMOTE_CODE for name in getattr(parsed, "trust", ())):
         sys.path += [os.getcwd(), str(Path(getattr(parsed, "recipe", "")).resolve().parent)]
+
+
+def _conducts() -> bool:
+    """Whether the command is this process's; one that a launcher started beside it has followed it instead."""
+    from selfboost.train.devices.launched import launched
+
+    if not launched():
+        return True
+    from selfboost.train.devices.parallel import join_launched
+
+    return join_launched()
 
 
 def _stop(code: int, sentence: str) -> NoReturn:

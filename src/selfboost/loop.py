@@ -23,6 +23,7 @@ from selfboost.run import Run
 from selfboost.settings import Gate
 from selfboost.stages import Listener
 from selfboost.train import Sequenced
+from selfboost.train.devices.launched import launched
 
 TITLE = "The complete recipe of this run."
 """First line of a recipe that a run wrote."""
@@ -47,6 +48,10 @@ def boost(recipe: Recipe, root: Path, listener: Listener) -> None:
     with store.lock(root):
         started = time.monotonic()
         _limit_threads(recipe.run.threads)
+        if launched():
+            from selfboost.train.devices.shared_folder import require_shared
+
+            require_shared(root)
         loop = Loop(Run(recipe, root, listener), started)
         store.write_atomically(root / results.RECIPE, recipe_text(recipe, TITLE).encode())
         try:

@@ -24,14 +24,13 @@ from selfboost.recipe_text import known_by
 from selfboost.records import Answer, Example, Model, Origin, Pair, Prompt, Rated, Sampling, Verdict
 from selfboost.sampling import draw_answers
 from selfboost.scorers import Scorer, pairwise
-from selfboost.stages import WEIGHTS, Listener, Stages
+from selfboost.scorers.blocks import block_ends
+from selfboost.stages import WEIGHTS, Listener, OpenStage, Stages
 from selfboost.train import Demanding, Training, TrainingResult
 from selfboost.verbs import Window
 
 VERSIONS = {"sample": 1, "score": 1, "finetune": 1, "prefer": 1, "measure": 1}
 """Part of every fingerprint: raise a verb's number when its results change."""
-SCORE_BLOCK = 256
-"""Verdicts written at a time: the most that a killed run loses."""
 
 
 class Run:
@@ -126,18 +125,24 @@ class Run:
         parts["scorer"].pop("threshold", None)  # used by the filter: a new threshold needs no new scores
         with self.stages.open(self._place(name), "score", parts, len(answers)) as stage:
             if stage.card is None:
-                done = len(stage.rows_so_far(Verdict))
-                first = _prompt_start(answers, done) if pairwise(scorer) else done
-                block: list[Verdict] = []
-                for i, verdict in enumerate(scorer.score(answers[first:], models, self.trainer), start=first):
-                    block += [verdict] if i >= done else []
-                    if len(block) >= SCORE_BLOCK:
-                        stage.append(block)
-                        block = []
-                stage.append(block)
+                self._score_rest(stage, answers, scorer, models)
                 failed = sum(v.value is None for v in stage.rows_so_far(Verdict))
                 stage.finish(tokens=sum(len(a.token_ids) for a in answers), notes={"without a value": failed})
             return stage.rows(Verdict)
+
+    def _score_rest(
+        self, stage: OpenStage, answers: Sequence[Answer], scorer: Scorer, models: Mapping[str, Model]
+    ) -> None:
+        """Score from the last block's start on; what an earlier try stored beyond it is computed again and kept."""
+        done = len(stage.rows_so_far(Verdict))
+        ends = block_ends(answers, whole_prompts=pairwise(scorer))
+        first = max((end for end in ends if end <= done), default=0)
+        block: list[Verdict] = []
+        for end, verdict in enumerate(scorer.score(answers[first:], models, self.trainer), start=first + 1):
+            block += [verdict] if end > done else []
+            if end in ends:
+                stage.append(block)
+                block = []
 
     def finetune(
         self, name: str, examples: Sequence[Example], training: Training, *, start: Model, model_name: str = ""
@@ -283,10 +288,3 @@ class Run:
             for sentence in stage.notes.get("warnings", ()):
                 self.listener.say(f"{self._place(name)}: {sentence}")
             return stage.model(model_name)
-
-
-def _prompt_start(answers: Sequence[Answer], done: int) -> int:
-    """Index of the first answer to the prompt at which an interrupted scoring stopped."""
-    while 0 < done < len(answers) and answers[done].prompt.id == answers[done - 1].prompt.id:
-        done -= 1
-    return done

@@ -17,6 +17,7 @@ from selfboost.engines.fake import FakeSampler, is_good
 from selfboost.loop import boost
 from selfboost.records import Verdict
 from selfboost.stages import Silent
+from selfboost.train.packs.batches import WINDOW
 
 CHUNK = FakeSampler.chunk
 SMALL: dict[str, dict[str, Any]] = {
@@ -125,22 +126,22 @@ def judge(prompt: str, answer: str) -> bool | None:
 
 
 def test_a_long_scoring_stage_goes_on_inside_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    many = {"benchmark": {"samples": 66, "greedy": False}, "benchmark__scorer": {"function": "test_kills:judge"}}
+    many = {"benchmark": {"samples": 258, "greedy": False}, "benchmark__scorer": {"function": "test_kills:judge"}}
     path = write_recipe(tmp_path, "spin", **SMALL | many)
     root, whole = tmp_path / "killed", tmp_path / "whole"
     _JUDGED.clear()
     run(path, whole, trust=__name__)
     asked = len(_JUDGED)
     with monkeypatch.context() as context:
-        context.setenv("DIE_AT_JUDGEMENT", str(262))
+        context.setenv("DIE_AT_JUDGEMENT", str(WINDOW + 6))
         _JUDGED.clear()
         assert wait_for(fork(lambda: boost(recipe.read(path, trust=__name__), root, Silent()))) == KILLED
     (partial,) = root.glob("stages/iteration-0/validation-sampled-scores.partial-*")
     stage = store.read_json(whole / "stages/iteration-0/validation-sampled-scores/stage.json")
     kept = store.Stage(root, stage["name"], stage["verb"], stage["parts"]).rows_so_far(Verdict)
     assert partial.exists()
-    assert len(kept) == 256
+    assert len(kept) == WINDOW
     _JUDGED.clear()
     run(path, root, trust=__name__)
-    assert len(_JUDGED) == asked - 256
+    assert len(_JUDGED) == asked - WINDOW
     assert results(root) == results(whole)

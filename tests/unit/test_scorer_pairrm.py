@@ -21,9 +21,11 @@ from transformers import (
 
 from real_data import real
 from selfboost.records import Answer, Message, Model, Origin, Prompt
+from selfboost.scorers.blocks import block_ends
 from selfboost.scorers.pairrm import PairRM, answer_text, source_text
 from selfboost.scorers.pairrm_model import open_pairrm
 from selfboost.train.fake import Fake
+from selfboost.train.packs.batches import WINDOW
 
 torch.set_num_threads(1)
 PAD, CLS, SEP, UNKNOWN = range(4)
@@ -186,6 +188,17 @@ def test_batches_padding_and_order_change_nothing(pairrm):
     twin = replace(PAIR[0], index=2)
     first, second = values(pairrm, [PAIR[0], twin])
     assert first == pytest.approx(second, abs=1e-6)  # equal answers: no gap
+
+
+def test_scoring_resumed_at_any_block_gives_the_same_bits(pairrm):
+    texts = ["a fig", "a big, big fig, i bet", "", "no", "h g f e d c b a " * 2]
+    asked = [prompt("is it a fig? " * (1 + at % 3) + f"{at}") for at in range(WINDOW // 2)]
+    answers = [answer(texts[(at + i * i) % 5], each, i) for at, each in enumerate(asked) for i in range(2 + at % 2)]
+    ends = block_ends(answers, whole_prompts=True)
+    assert len(ends) == 2
+    whole = values(pairrm, answers, batch_tokens=600)
+    for end in ends:
+        assert values(pairrm, answers[end:], batch_tokens=600) == whole[end:]
 
 
 def test_each_text_is_cut_at_its_end_and_answers_take_what_the_prompt_leaves(pairrm, exact):

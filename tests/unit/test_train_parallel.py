@@ -107,6 +107,20 @@ def test_a_state_goes_on_with_another_number_of_processes(start, tmp_path):
     assert not (stopped / STATE).exists()
 
 
+def test_a_model_stored_in_bfloat16_is_sharded_as_the_float32_one_that_it_opens_as(tmp_path):
+    stored = tmp_path / "stored"
+    save_llama(stored).to(torch.bfloat16).save_pretrained(stored)
+    found = []
+    for name, local in (("one", ONE), ("sharded", SHARDED)):
+        (tmp_path / name).mkdir()
+        given = {"into": tmp_path / name, "seed": 0, "progress": silent}
+        local.finetune(model(stored), examples(), replace(TRAINING, epochs=1.0), **given)
+        found.append(weights(tmp_path / name))
+    for name, tensor in found[0].items():
+        assert tensor.dtype == torch.float32
+        torch.testing.assert_close(found[1][name], tensor, rtol=1e-3, atol=1e-5)
+
+
 def test_numbers_that_are_not_finite_stop_all_processes(start, tmp_path):
     into = tmp_path / "out"
     into.mkdir()

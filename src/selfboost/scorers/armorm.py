@@ -15,6 +15,7 @@ from pydantic import Field
 from selfboost.engines.checkpoint import DeviceName, DTypeName, bytes_of
 from selfboost.records import Answer, Message, Model, Verdict
 from selfboost.scorers import ScoringWork
+from selfboost.scorers.blocks import blocks
 from selfboost.scorers.verdicts import fault, reasoned_verdicts
 from selfboost.setting_types import PathOrName
 from selfboost.train import SPEED_ONLY, Trainer
@@ -64,7 +65,10 @@ class ArmoRM:
         reader = Reader.of(models["reward"].path, model.config.max_position_embeddings)
         readings = [why or reader.read(answer) for answer, why in zip(answers, faults, strict=True)]
         reasons = [reading if isinstance(reading, str) else "" for reading in readings]
-        conversations = [reading for reading in readings if not isinstance(reading, str)]
+        conversations = (
+            [reading for reading in block if not isinstance(reading, str)]
+            for block in blocks(answers, readings, whole_prompts=False)
+        )
         yield from reasoned_verdicts(answers, name, reasons, scores_in_order(model, conversations, self.batch_tokens))
 
 

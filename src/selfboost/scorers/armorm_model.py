@@ -91,9 +91,9 @@ def open_armorm(path: str, dtype: DTypeName, device: DeviceName) -> LlamaForRewa
 
 
 def scores_in_order(
-    model: LlamaForRewardModelWithGating, conversations: Iterable[Conversation], tokens: int
+    model: LlamaForRewardModelWithGating, blocks: Iterable[Sequence[Conversation]], tokens: int
 ) -> Iterator[float]:
-    """Score of each conversation, computed in batches of bounded tokens."""
+    """Score of each conversation of each block, computed in batches of bounded tokens."""
 
     @torch.no_grad()
     def compute(batch: list[Conversation]) -> list[float]:
@@ -103,4 +103,4 @@ def scores_in_order(
         gate_R = torch.tensor([row.gate_place for row in batch], device=device)
         return cast("list[float]", model(ids_RL, last_R, gate_R).tolist())
 
-    return in_padded_batches(conversations, tokens, compute)
+    return in_padded_batches(blocks, tokens, compute)

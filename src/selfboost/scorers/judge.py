@@ -17,6 +17,7 @@ from selfboost.engines import Engine, Generation, Request, Tokenizer, footprint_
 from selfboost.engines.local import Local
 from selfboost.records import Answer, Message, Model, Sampling, Verdict, content_hash
 from selfboost.scorers import ScoringWork
+from selfboost.scorers.blocks import blocks
 from selfboost.scorers.verdicts import fault, judgeable
 from selfboost.setting_types import PathOrName
 from selfboost.statistics import summed
@@ -141,9 +142,8 @@ class Judge:
             return
         samples = self.judging.samples
         with self.engine.open(model) as sampler:
-            step = max(1, sampler.chunk // samples)
-            for start in range(0, len(answers), step):
-                asked = [self._requests(sampler.tokenizer, answer) for answer in answers[start : start + step]]
+            for together in _chunks(answers, max(1, sampler.chunk // samples)):
+                asked = [self._requests(sampler.tokenizer, answer) for answer in together]
                 replies = dict(sampler.sample([request for requests in asked for request in requests]))
                 read = [self._reading(sampler.tokenizer, replies[i]) for i in range(len(replies))]
                 yield from (_mean(read[i : i + samples]) for i in range(0, len(read), samples))
@@ -169,6 +169,12 @@ class Judge:
         for stop in self.judging.stop:
             text = text.partition(stop)[0]
         return self.read(text)
+
+
+def _chunks(answers: Sequence[Answer], size: int) -> Iterator[Sequence[Answer]]:
+    """What is asked at once: neighbours in one block."""
+    for block in blocks(answers, answers, whole_prompts=False):
+        yield from (block[start : start + size] for start in range(0, len(block), size))
 
 
 def _read_template(file: str) -> str:

@@ -6,27 +6,26 @@ Shapes: R rows of L tokens.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
-from itertools import islice
 from typing import TypeVar
 
 import torch
 from torch import Tensor
 
 SizedRow = TypeVar("SizedRow", bound=Sized)
-WINDOW = 256
-"""Rows sorted by length together, before any of their values is returned."""
 
 
 def in_padded_batches(
-    rows: Iterable[SizedRow], tokens: int, compute: Callable[[list[SizedRow]], Sequence[float]]
+    blocks: Iterable[Sequence[SizedRow]], tokens: int, compute: Callable[[list[SizedRow]], Sequence[float]]
 ) -> Iterator[float]:
-    """A value for each row, in order; a batch holds at most `batch_tokens` tokens, padding included, or one row."""
-    source = iter(rows)
-    while window := list(islice(source, WINDOW)):
+    """A value for each row, in order; a batch holds at most `batch_tokens` tokens, padding included, or one row.
+
+    The rows of a block are sorted by length together, before any of their values is returned; no batch has rows of two.
+    """
+    for block in blocks:
         values: dict[int, float] = {}
-        for places in _batches([len(row) for row in window], tokens):
-            values |= zip(places, compute([window[place] for place in places]), strict=True)
-        yield from (values[place] for place in range(len(window)))
+        for places in _batches([len(row) for row in block], tokens):
+            values |= zip(places, compute([block[place] for place in places]), strict=True)
+        yield from (values[place] for place in range(len(block)))
 
 
 def _batches(lengths: Sequence[int], tokens: int) -> Iterator[list[int]]:

@@ -18,6 +18,7 @@ from pydantic import Field
 from selfboost.engines.checkpoint import DeviceName, DTypeName, bytes_of
 from selfboost.records import Answer, Model, Prompt, Verdict
 from selfboost.scorers import ScoringWork
+from selfboost.scorers.blocks import blocks
 from selfboost.scorers.verdicts import fault, reasoned_verdicts
 from selfboost.setting_types import PathOrName
 from selfboost.train import SPEED_ONLY, Trainer
@@ -75,9 +76,12 @@ class PairRM:
         model = open_pairrm(path, self.dtype, self.device)
         reader = open_reader(path, model, self.source_tokens, self.candidate_tokens)
         comparisons = (
-            reader.read(source_text(answer.prompt), answer_text(answer), answer_text(other))
-            for answer, others in zip(answers, rivals, strict=True)
-            for other in others
+            [
+                reader.read(source_text(answer.prompt), answer_text(answer), answer_text(other))
+                for answer, others in block
+                for other in others
+            ]
+            for block in blocks(answers, list(zip(answers, rivals, strict=True)), whole_prompts=True)
         )
         logits = logits_in_order(model, comparisons, self.batch_tokens)
         for others in rivals:

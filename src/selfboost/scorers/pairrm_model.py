@@ -10,7 +10,7 @@ Shapes: R rows of L tokens, D hidden size, N tasks.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -150,8 +150,8 @@ def open_reader(path: str, model: DebertaV2PairRM, source_tokens: int, answer_to
     return reader
 
 
-def logits_in_order(model: DebertaV2PairRM, comparisons: Iterable[Comparison], tokens: int) -> Iterator[float]:
-    """Logit of each comparison, computed in batches of bounded tokens."""
+def logits_in_order(model: DebertaV2PairRM, blocks: Iterable[Sequence[Comparison]], tokens: int) -> Iterator[float]:
+    """Logit of each comparison of each block, computed in batches of bounded tokens."""
     padding: int = cast(Any, model.config).pad_token_id or 0
 
     @torch.no_grad()
@@ -160,4 +160,4 @@ def logits_in_order(model: DebertaV2PairRM, comparisons: Iterable[Comparison], t
         places_R3 = torch.tensor([row.places for row in batch], device=model.device)
         return cast("list[float]", model(ids_RL, mask_RL, places_R3).tolist())
 
-    return in_padded_batches(comparisons, tokens, compute)
+    return in_padded_batches(blocks, tokens, compute)

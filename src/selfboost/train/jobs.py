@@ -22,9 +22,11 @@ from selfboost.train import Sequenced, Training, TrainingResult
 from selfboost.train.devices.launched import launched
 from selfboost.train.devices.parallel import ALONE, World, conduct
 from selfboost.train.devices.sharding import shard, whole_weights
+from selfboost.train.devices.shared_folder import require_shared
 from selfboost.train.local_settings import LocalSettings
 from selfboost.train.model import adapters
 from selfboost.train.model.logprobs import LanguageModel, language_model, logps_in_order
+from selfboost.train.model.mapped import load_mapped
 from selfboost.train.model.recomputation import recompute_activations
 from selfboost.train.model.reward_models import open_reward_model, rewards_in_order
 from selfboost.train.noise.kept_states import StatesFile, states_file
@@ -32,7 +34,7 @@ from selfboost.train.noise.objective import FIRST_PAIRS, NoisyPreference, frozen
 from selfboost.train.packs.batches import micro_batches, step_batches
 from selfboost.train.packs.rows import Item, Row, example_items, hash_items, pair_items
 from selfboost.train.requirements import check_requirements
-from selfboost.train.steps.checkpoints import State, StateFolder, save_model
+from selfboost.train.steps.checkpoints import Saved, StateFolder, save_model
 from selfboost.train.steps.objectives import (
     LikelihoodObjective,
     Objective,
@@ -85,7 +87,7 @@ class Job:
         objective: Objective,
         items: Sequence[Item],
         states: StateFolder,
-        state: State | None,
+        state: Saved | None,
         extra_state: Mapping[str, Any] | None = None,
     ) -> TrainingResult:
         """Run the loop, from a saved state if there is one, then write the folder; `extra_state` is saved too."""
@@ -149,12 +151,21 @@ def conducted(job: Job, work: Callable[..., TrainingResult], *given: Any) -> Tra
     gpus = torch.cuda.device_count()
     if choose_device(job.local.device).type == "cuda" and job.local.devices > gpus and not launched():
         raise ValueError(f"trainer.devices = {job.local.devices}: this machine has {gpus} GPUs; 0 means all of them")
+    job = replace(job, start=_anywhere(job.start), into=job.into.absolute(), cache=job.cache and job.cache.absolute())
+    given = tuple(_anywhere(each) if isinstance(each, Model) else each for each in given)
+    require_shared(job.into)
     others = partial(_part, job=replace(job, progress=_unheard), work=work, given=given)
     return conduct(job.local.devices, partial(_part, job=job, work=work, given=given), others)
 
 
+def _anywhere(model: Model) -> Model:
+    """A model whose folder another process finds from its own working directory."""
+    return replace(model, path=str(Path(model.path).absolute())) if Path(model.path).is_dir() else model
+
+
 def _part(world: World, job: Job, work: Callable[..., TrainingResult], given: Sequence[Any]) -> TrainingResult:
     """One process's part."""
+    world.wait_at_most(job.local.timeout_seconds)
     return work(replace(job, world=world), *given)
 
 
@@ -167,7 +178,7 @@ def finetune(job: Job, examples: Sequence[Example]) -> TrainingResult:
     opened = _open_to_train(job)
     items = example_items(examples, _longest(opened.model, job.training), job.training.max_prompt_length)
     states = job.states("finetune", items)
-    return job.run(opened.model, LikelihoodObjective(opened), items, states, states.read())
+    return job.run(opened.model, LikelihoodObjective(opened), items, states, states.read(job.world))
 
 
 def prefer(job: Job, reference: Model | None, pairs: Sequence[Pair], loss: Loss) -> TrainingResult:
@@ -181,11 +192,11 @@ def prefer(job: Job, reference: Model | None, pairs: Sequence[Pair], loss: Loss)
     opened = _open_to_train(job)
     items = pair_items(pairs, _longest(opened.model, job.training), job.training.max_prompt_length)
     states = job.states("prefer", items, type(loss).__qualname__, loss, reference and reference.fingerprint)
-    state = states.read()
+    state = states.read(job.world)
     if not loss.needs_reference or reference is None:
         return job.run(opened.model, PreferenceObjective(opened, loss, None), items, states, state)
     open_reference = cache(partial(_open_reference, job, opened, reference))
-    known = state["references"] if state else _references(job, reference, items, open_reference)
+    known = state.common["references"] if state else _references(job, reference, items, open_reference)
     with_noise = noisy(loss)
     if with_noise is None:
         return job.run(
@@ -193,7 +204,7 @@ def prefer(job: Job, reference: Model | None, pairs: Sequence[Pair], loss: Loss)
         )
     objective = _noisy(job, opened, reference, items, with_noise, known, open_reference())
     first = _first(job, items)
-    facts = state["facts"] if state else job.world.gather(objective.found(first))[0]
+    facts = state.common["facts"] if state else job.world.gather(objective.found(first))[0]
     objective.settle(facts)
     open_reference.cache_clear()
     result = job.run(opened.model, objective, items, states, state, {"references": known, "facts": facts})
@@ -265,7 +276,7 @@ def train_reward(job: Job, pairs: Sequence[Pair], loss: Loss) -> TrainingResult:
     head = open_reward_model(job.start.path, job.local, new_head=True)
     items = pair_items(pairs, _longest(head.model, job.training), job.training.max_prompt_length)
     states = job.states("reward", items, type(loss).__qualname__, loss)
-    return job.run(head.model, RewardPreference(head, loss), items, states, states.read())
+    return job.run(head.model, RewardPreference(head, loss), items, states, states.read(job.world))
 
 
 def logps(local: LocalSettings, model: Model, sequences: Sequence[Sequenced]) -> Iterator[tuple[float, ...]]:
@@ -299,8 +310,7 @@ def _open_to_train(job: Job) -> LanguageModel:
     if not job.sharded:
         return _open(local, job.start)
     device = choose_device(local.device)
-    loaded = load_causal_model(job.start.path, "float32", "cpu", local.trust_remote_code)
-    opened = language_model(loaded, local)
+    opened = language_model(load_mapped(job.start.path, local.trust_remote_code), local)
     shard(opened, job.world.size, device, choose_dtype(local.dtype, device))
     return opened
 

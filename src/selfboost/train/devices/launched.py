@@ -1,8 +1,12 @@
-"""Whether a launcher started this process together with others; needs no PyTorch."""
+"""Whether a launcher started this process and others beside it, and the error of losing them; without PyTorch."""
 
 from __future__ import annotations
 
 import os
+
+
+class Lost(RuntimeError):
+    """Another process of a training stopped or no longer answers; one sentence."""
 
 
 def launched() -> bool:

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import atexit
 import os
+import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -26,14 +28,12 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from selfboost.train.devices.launched import launched
+from selfboost.train.devices.launched import Lost, launched
 
 Thing = TypeVar("Thing")
 Result = TypeVar("Result")
 WAIT = timedelta(days=30)
 """How long a follower waits for the next training."""
-ANSWER = timedelta(minutes=30)
-"""How long a process waits for the others within a training."""
 START_SECONDS = 300
 """How long the processes wait for each other when they start."""
 
@@ -76,6 +76,11 @@ class World:
         dist.all_gather_object(found, thing)
         return found
 
+    def wait_at_most(self, seconds: float) -> None:
+        """From now on, end where another process takes longer to answer."""
+        if self.size > 1:
+            cast(Any, dist.distributed_c10d)._set_pg_timeout(timedelta(seconds=seconds))
+
     def agree(self, wish: bool) -> bool:
         """The conductor's value."""
         return self.gather(wish)[0]
@@ -95,14 +100,15 @@ def conduct(devices: int, own: Callable[[World], Result], others: Callable[[Worl
     `others` must be picklable: a module's function, or a partial of one. `devices` 0: as many as there are GPUs.
 
     Raises:
-        RuntimeError: a follower stopped; the message has its last words.
+        Lost: a follower stopped; the message has its last words.
     """
     devices = devices or max(1, torch.cuda.device_count())
     if launched():
         world = _join()
-        _tell(others)
         try:
-            return own(world)
+            with _losses_in_words(world):
+                _tell(others)
+                return own(world)
         except BaseException:
             atexit.unregister(_release)  # the others may wait for us within the training: the launcher ends them
             raise
@@ -122,10 +128,31 @@ def join_launched() -> bool:
 
 
 def follow() -> None:
-    """Follow the conductor, call by call, until it has no more work."""
+    """Follow the conductor, call by call, until it has no more work.
+
+    Raises:
+        Lost: another process stopped.
+    """
     world = _join()
-    while (work := _hear()) is not None:
-        work(world)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # waiting for others, it would not hear of a handler
+    with _losses_in_words(world):
+        while (work := _hear()) is not None:
+            work(world)
+        _leave()
+
+
+@contextmanager
+def _losses_in_words(world: World) -> Generator[None]:
+    """Turn PyTorch's many ways to say that a process has gone into one sentence."""
+    try:
+        yield
+    except RuntimeError as error:
+        if not (isinstance(error, dist.DistError) or "gloo" in str(error)):
+            raise
+        raise Lost(
+            f"process {world.rank} of {world.size} on {socket.gethostname()} lost the others: one of them stopped, or "
+            "took longer than trainer.timeout_seconds; see what it said, then rerun the same command to resume"
+        ) from error
 
 
 @cache
@@ -137,7 +164,7 @@ def _join() -> World:
     if PARENT in os.environ:
         host, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
         cast(Any, dist).TCPStore(host, port, is_master=False).set(f"{HERE}{rank}", "")
-    dist.init_process_group(_backend(), rank=rank, world_size=size, timeout=ANSWER)
+    dist.init_process_group(_backend(), rank=rank, world_size=size, timeout=WAIT)
     if rank == 0:
         atexit.register(_release)
     return World(rank, size)
@@ -157,7 +184,14 @@ def _release() -> None:
     """Tell the followers that there is no more work."""
     if dist.is_initialized():
         _tell(None)
-        dist.destroy_process_group()
+        _leave()
+
+
+def _leave() -> None:
+    """Let go of the others when all have come to the end: one that ends earlier breaks what others still use."""
+    dist.barrier(group=_patient())
+    dist.destroy_process_group()
+    _patient.cache_clear()
 
 
 def _tell(call: Call | None) -> None:
@@ -181,15 +215,15 @@ def _followers(devices: int) -> Generator[World]:
             _wait_for(started, store)
             # The prefix is what the followers' own rendezvous gives their keys.
             keys = cast(Any, dist).PrefixStore("default_pg", store)
-            dist.init_process_group(_backend(), store=keys, rank=0, world_size=devices, timeout=ANSWER)
+            dist.init_process_group(_backend(), store=keys, rank=0, world_size=devices, timeout=WAIT)
             yield World(0, devices)
-            _tell(None)
+            _release()
             for process in started:
                 with suppress(subprocess.TimeoutExpired):  # it is ended below
                     process.wait(START_SECONDS)
         except RuntimeError as error:
             said = _last_words(started, logs)
-            raise RuntimeError(f"training on {devices} devices stopped: {said or error}") from error
+            raise Lost(f"training on {devices} devices stopped: {said or error}; rerun to resume") from error
         finally:
             for process in started:
                 process.kill()

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from selfboost.train.devices.sharding import part, placed, whole_of_parts
+from selfboost.train.devices.sharding import part, taken
 
 
 class Average:
@@ -29,14 +29,14 @@ class Average:
             tensor.lerp_(part(weight), 1 - self.decay)
 
     def state(self) -> list[Tensor]:
-        """The state that `restore` takes: whole tensors."""
-        return [whole_of_parts(tensor, weight) for tensor, weight in zip(self.tensors, self.weights, strict=True)]
+        """This process's part, live."""
+        return self.tensors
 
     @torch.no_grad()
-    def restore(self, saved: Sequence[Tensor]) -> None:
-        """Continue from a saved average."""
-        for tensor, weight, other in zip(self.tensors, self.weights, saved, strict=True):
-            tensor.copy_(part(placed(other, weight)))
+    def restore(self, saved: Sequence[Sequence[Tensor]]) -> None:
+        """Go on from another average: the whole one, this process's part, or the parts of all."""
+        for tensor, weight, *pieces in zip(self.tensors, self.weights, *saved, strict=True):
+            tensor.copy_(taken(pieces, weight))
 
     @torch.no_grad()
     def take_place(self) -> None:

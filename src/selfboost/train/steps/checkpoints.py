@@ -9,8 +9,11 @@ from __future__ import annotations
 import os
 import pickle
 import shutil
+import socket
+import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 from typing import Any, cast
 
@@ -20,14 +23,32 @@ from transformers import PreTrainedModel
 
 from selfboost.engines.chat import open_tokenizer
 from selfboost.engines.checkpoint import quiet, resolve
+from selfboost.store import read_json, write_json
+from selfboost.train.devices.parallel import ALONE, World
 
 STATE = "training-state"
+MANIFEST = "state.json"
+"""Seals a state in parts: names them and their content."""
+COMMON = "common.pt"
 State = dict[str, Any]
 
 
 @dataclass(frozen=True)
+class Saved:
+    """A state that was read, its tensors on the CPU."""
+
+    common: State
+    """What all processes have alike."""
+    parts: Sequence[State]
+    """What may be sharded: all of it, this process's part, or the parts of all processes that wrote it."""
+
+
+@dataclass(frozen=True)
 class StateFolder:
-    """Where the states of one training are kept, each written atomically."""
+    """Where the states of one training are kept, each written atomically.
+
+    `step-*.pt` is a whole state, written by one process; a folder `step-*` holds a part for each that wrote it.
+    """
 
     into: Path
     identity: str
@@ -37,36 +58,128 @@ class StateFolder:
 
     def paths(self) -> Sequence[Path]:
         """This training's states, oldest first."""
-        return sorted((self.into / STATE).glob(f"step-*-{self.identity[:8]}.pt"))
+        found = (self.into / STATE).glob(f"step-*-{self.identity[:8]}*")
+        return sorted(path for path in found if path.suffix in ("", ".pt"))
 
-    def read(self) -> State | None:
-        """The newest complete state, with its tensors on the CPU; None to start from the beginning."""
-        for path in reversed(self.paths()):
-            try:
-                return cast(State, torch.load(path, map_location="cpu", weights_only=True))
-            except (EOFError, RuntimeError, pickle.UnpicklingError):
-                continue  # damaged: use the one before it, or start over
+    def read(self, world: World = ALONE) -> Saved | None:
+        """The newest state that all processes read whole, or None to begin.
+
+        Raises:
+            ValueError: the processes do not see the same states; says who sees which, on all of them.
+        """
+        paths = self.paths()
+        self._agree(world, [(path.name, _content(path)) for path in paths])
+        for path in reversed(paths):
+            saved = _read(path, world)
+            if all(world.gather(saved is not None)):
+                return saved  # else it is damaged: use the one before it, or start over
         return None
 
-    def write(self, step: int, state: State) -> None:
-        """Save the state after a step, then remove old ones; a kill leaves at least one complete state."""
-        folder = self.into / STATE
-        folder.mkdir(exist_ok=True)
-        path = folder / f"step-{step:08d}-{self.identity[:8]}.pt"
-        fresh = path.with_suffix(".new")
-        with fresh.open("wb") as file:
-            torch.save(state, file)
-            file.flush()
-            os.fsync(file.fileno())
-        fresh.replace(path)
-        kept = self.paths()[-self.keep :]
-        for other in folder.iterdir():
-            if other not in kept:
-                other.unlink()
+    def _agree(self, world: World, known: Sequence[tuple[str, str]]) -> None:
+        found = world.gather((known, socket.gethostname()))
+        if all(theirs == known for theirs, _ in found):
+            return
+        last = [(host, *(states[-1] if states else ("none", "no hash"))) for states, host in found]
+        each = "; ".join(f"process {at} on {host}: {name} ({code[:8]})" for at, (host, name, code) in enumerate(last))
+        raise ValueError(
+            f"{self.into / STATE}: the processes would resume from different states ({each}); the run's folder must "
+            "lie on a disk that all share, under the same path: choose such a folder with --into, or remove the states "
+            "to train from the start"
+        )
+
+    def write(self, step: int, common: State, own: State, world: World = ALONE, *, in_parts: bool = False) -> None:
+        """Save the state after a step, then remove old ones; a kill leaves at least one complete state.
+
+        `in_parts`: each process writes its `own`; else the conductor writes all. Every process must ask.
+        """
+        path = self.into / STATE / f"step-{step:08d}-{self.identity[:8]}"
+        if world.conducts:
+            path.parent.mkdir(exist_ok=True)
+        if in_parts:
+            _write_parts(path, common, own, world)
+        elif world.conducts:
+            _save(common | own, path.with_suffix(".new"))
+            path.with_suffix(".new").replace(path.with_suffix(".pt"))
+        if world.conducts:
+            kept = self.paths()[-self.keep :]
+            for other in path.parent.iterdir():
+                if other not in kept:
+                    _remove(other)
 
     def remove(self) -> None:
         """Remove all states: the model is written."""
         shutil.rmtree(self.into / STATE, ignore_errors=True)
+
+
+def _write_parts(path: Path, common: State, own: State, world: World) -> None:
+    """Each process's part, and the manifest when all are there."""
+    fresh = path.with_suffix(".new")
+    if world.conducts:
+        shutil.rmtree(fresh, ignore_errors=True)
+        fresh.mkdir()
+        _save(common, fresh / COMMON)
+    world.gather(None)
+    part = fresh / _part_name(world.rank, world.size)
+    _save(own, part)
+    names = world.gather((part.name, _content(part)))
+    if world.conducts:
+        manifest = {"common": _content(fresh / COMMON), "parts": names}
+        write_json(fresh / MANIFEST, manifest)
+        shutil.rmtree(path, ignore_errors=True)
+        fresh.replace(path)
+    world.gather(None)  # a process that is slow must not look for it before
+
+
+def _part_name(rank: int, size: int) -> str:
+    return f"part-{rank}-of-{size}.pt"
+
+
+def _read(path: Path, world: World) -> Saved | None:
+    """A state, or None where it is damaged."""
+    try:
+        if path.suffix:
+            whole = _load(path)
+            return Saved(whole, [whole])
+        manifest = read_json(path / MANIFEST)
+        known = {COMMON: manifest["common"]} | dict(manifest["parts"])
+        own = _part_name(world.rank, world.size)
+        wanted = [own] if own in known else [name for name in known if name != COMMON]
+        if any(_content(path / name) != known[name] for name in (COMMON, *wanted)):
+            return None
+        return Saved(_load(path / COMMON), [_load(path / name, mapped=own not in known) for name in wanted])
+    except (EOFError, OSError, RuntimeError, ValueError, KeyError, TypeError, pickle.UnpicklingError):
+        return None
+
+
+def _load(path: Path, *, mapped: bool = False) -> State:
+    """`mapped`: read from the disk when it is looked at, since no process needs all of it."""
+    return cast(State, torch.load(path, map_location="cpu", weights_only=True, mmap=mapped))
+
+
+def _save(state: State, path: Path) -> None:
+    with path.open("wb") as file:
+        torch.save(state, file)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _content(path: Path) -> str:
+    """A hash of what a state holds, from the checksums that it is stored with."""
+    if path.is_dir():
+        manifest = path / MANIFEST
+        return sha256(manifest.read_bytes()).hexdigest() if manifest.is_file() else "damaged"
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return sha256(repr([(each.filename, each.CRC) for each in archive.infolist()]).encode()).hexdigest()
+    except (OSError, zipfile.BadZipFile):
+        return "damaged"
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink()
 
 
 def random_state() -> State:

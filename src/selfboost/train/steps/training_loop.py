@@ -22,7 +22,7 @@ from selfboost.train.devices.parallel import ALONE, World
 from selfboost.train.packs.batches import micro_batches, step_batches
 from selfboost.train.packs.rows import Item
 from selfboost.train.steps.averaging import Average
-from selfboost.train.steps.checkpoints import StateFolder, random_state, restore_random_state
+from selfboost.train.steps.checkpoints import Saved, StateFolder, random_state, restore_random_state
 from selfboost.train.steps.collapse import Watch
 from selfboost.train.steps.objectives import Objective
 from selfboost.train.steps.optimizers import Optimizer, learning_rate
@@ -95,15 +95,16 @@ class TrainingLoop:
         self.done, self.tokens = 0, 0
         self.history: list[dict[str, float]] = []
 
-    def resume(self, state: Mapping[str, Any] | None) -> None:
+    def resume(self, saved: Saved | None) -> None:
         """Restore the state of a killed training."""
-        if state is None:
+        if saved is None:
             return
-        self.optimizer.restore(state["optimizer"])
-        self.average.restore(state["average"])
+        state = saved.common
+        self.optimizer.restore([part["optimizer"] for part in saved.parts])
+        self.average.restore([part["average"] for part in saved.parts])
         self.watch.restore(state["watch"])
         if self.companion_optimizer is not None:
-            self.companion_optimizer.restore(state["companion"])
+            self.companion_optimizer.restore([state["companion"]])
         self.done, self.tokens, self.history = state["done"], state["tokens"], state["history"]
         restore_random_state(state["random"])
 
@@ -122,9 +123,9 @@ class TrainingLoop:
                 for tracker in trackers:
                     tracker.log(row)
             if self.processes.world.agree(self._state_is_due(time.monotonic() - saved)):
-                state = self._state() | dict(extra_state)
-                if self.processes.world.conducts:
-                    self.states.write(self.done, state)
+                own = {"optimizer": self.optimizer.state(), "average": self.average.state()}
+                common, processes = self._state() | dict(extra_state), self.processes
+                self.states.write(self.done, common, own, processes.world, in_parts=processes.sharded)
                 saved = time.monotonic()
             progress(self.done, self.last, self.tokens)
         self.average.take_place()
@@ -142,10 +143,8 @@ class TrainingLoop:
         return by_time or (bool(self.pace.checkpoint_steps) and self.done % self.pace.checkpoint_steps == 0)
 
     def _state(self) -> dict[str, Any]:
-        """Everything that the rest of the training depends on; the order of the data follows from the seed."""
+        """What the rest of the training depends on beside weights; the order of the data is known from the seed."""
         return {
-            "optimizer": self.optimizer.state(),
-            "average": self.average.state(),
             "watch": self.watch.state(),
             "companion": self.companion_optimizer.state() if self.companion_optimizer else None,
             "random": random_state(),

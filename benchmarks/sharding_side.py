@@ -1,0 +1,116 @@
+"""What one of the two processes of `benchmarks.sharding` does."""
+
+from __future__ import annotations
+
+import ctypes
+import gc
+import threading
+import time
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.distributed.fsdp import fully_shard  # noqa: F401  # loaded before memory is counted
+
+from selfboost.engines.checkpoint import load_causal_model
+from selfboost.train import Training
+from selfboost.train.devices.parallel import World
+from selfboost.train.devices.sharding import shard, whole, whole_weights
+from selfboost.train.local_settings import LocalSettings
+from selfboost.train.model.logprobs import LanguageModel, language_model
+from selfboost.train.model.mapped import load_mapped
+from selfboost.train.packs.rows import Item, Row
+from selfboost.train.steps.checkpoints import StateFolder
+from selfboost.train.steps.optimizers import Optimizer
+
+PHASES = ("open", "step", "save", "resume", "export")
+Peaks = dict[str, float]
+CPU = torch.device("cpu")
+
+
+def held() -> float:
+    """Anonymous memory of this process, MiB."""
+    line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("RssAnon"))
+    return int(line.split()[1]) / 1024
+
+
+@contextmanager
+def phase(found: Peaks, name: str, world: World) -> Generator[None]:
+    """Note the most memory held above the beginning's, looked at every two milliseconds."""
+    gc.collect()
+    ctypes.CDLL(None).malloc_trim(0)
+    world.gather(None)
+    before, over = held(), threading.Event()
+    found[name] = 0.0
+
+    def look() -> None:
+        while not over.is_set():
+            found[name] = max(found[name], held() - before)
+            time.sleep(0.002)
+
+    watch = threading.Thread(target=look)
+    watch.start()
+    try:
+        yield
+    finally:
+        over.set()
+        watch.join()
+
+
+def opened(folder: Path, *, as_whole: bool) -> LanguageModel:
+    """The model, sharded."""
+    local = LocalSettings(device="cpu", dtype="float32")
+    read: Callable[[], Any] = (
+        (lambda: load_causal_model(str(folder), "float32", "cpu"))
+        if as_whole
+        else (lambda: load_mapped(str(folder), trust_remote_code=False))
+    )
+    model = language_model(read(), local)
+    shard(model, 2, CPU, torch.float32)
+    return model
+
+
+def gathered(optimizer: Optimizer) -> dict[str, Any]:
+    """Masters and moments, whole on each process."""
+    masters = [whole(master.detach()) for master in optimizer.masters]
+    inner = optimizer._inner.state_dict()["state"]
+    return {"masters": masters, "moments": {at: {k: whole(x) for k, x in one.items()} for at, one in inner.items()}}
+
+
+def measure(world: World, folder: Path, *, whole: bool) -> list[Peaks]:
+    """Peaks of every phase, of each process."""
+    torch.set_num_threads(1)
+    ctypes.CDLL(None).mallopt(-3, 2**16)  # M_MMAP_THRESHOLD: freed tensors go back at once, as large ones always do
+    found: Peaks = {}
+    with phase(found, "open", world):
+        model = opened(folder, as_whole=whole)
+    optimizer = Optimizer(model.parameters(), Training())
+    with phase(found, "step", world):
+        item = Item("", (Row((5, 6, 7), (8, 9)),))
+        model.losses([item], lambda _, logps_N: -logps_N.sum()[None]).total.backward()
+        optimizer.clip()
+        optimizer.step(1e-3)
+    states = StateFolder(folder, "whole" if whole else "parts")
+    with phase(found, "save", world):
+        if whole:
+            states.write(1, {"optimizer": gathered(optimizer)}, {}, world)
+        else:
+            states.write(1, {}, {"optimizer": optimizer.state()}, world, in_parts=True)
+    with phase(found, "resume", world):
+        saved = states.read(world)
+        assert saved is not None
+        if not whole:
+            optimizer.restore([part["optimizer"] for part in saved.parts])
+        del saved
+    with phase(found, "export", world):
+        weights = whole_of(model) if whole else whole_weights(model.model, torch.bfloat16)
+        del weights
+    states.remove() if world.conducts else None
+    return world.gather(found)
+
+
+def whole_of(model: LanguageModel) -> dict[str, torch.Tensor]:
+    """Every weight, on every process."""
+    return {name: whole(tensor).to("cpu", torch.bfloat16) for name, tensor in model.model.state_dict().items()}
