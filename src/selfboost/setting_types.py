@@ -1,7 +1,8 @@
-"""Setting types with extra meaning: counts that a rehearsal shrinks, and paths that may be beside the recipe."""
+"""Setting types with extra meaning: counts that a rehearsal shrinks, paths beside the recipe, later settings."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 from pydantic import Field
@@ -16,6 +17,9 @@ BESIDE_RECIPE = "beside recipe"
 """Marks a setting that may name a file or folder: one that exists beside the recipe takes precedence."""
 PathOrName = Annotated[str, BESIDE_RECIPE]
 """A file or folder, or the name of something else: `embedded`, a hub name, a model of the run."""
+
+NEW: Mapping[str, bool] = {"new": True}
+"""Metadata of a setting that came later: at its default it changes no result, so fingerprints leave it out there."""
 
 
 def is_count(hint: Any) -> bool:

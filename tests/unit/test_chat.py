@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from transformers import AutoTokenizer, LlamaConfig, PreTrainedTokenizerFast
 
-from selfboost.engines.chat import PLAIN, open_tokenizer
+from selfboost.engines.chat import open_tokenizer
+from selfboost.engines.chat_template import PLAIN
 from selfboost.records import Message
 
 HELLO = (Message(role="user", content="Hello you"),)
