@@ -5,20 +5,21 @@ A given answer is to stand where a sampled one would. Where a template's prompt 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
-from functools import cached_property, partial
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, cast
 
 from selfboost.engines.chat_template import (
     closes_thought,
     closing_of_thought,
     has_thought,
+    uses_clock,
     with_generation_text,
     without_thinking,
 )
-from selfboost.engines.run_day import shown_as
+from selfboost.engines.run_day import codes, pinned
 from selfboost.records import Message
 
 if TYPE_CHECKING:
@@ -48,14 +49,17 @@ class Rendering:
             ValueError: the template refuses the conversation.
         """
         turns = [{"role": message.role, "content": message.content} for message in messages]
-        clock = partial(shown_as, self.day)
         try:
-            return cast(Any, self.raw).apply_chat_template(
-                turns, chat_template=self.template, strftime_now=clock, **settings
-            )
+            return cast(Any, self.raw).apply_chat_template(turns, **self._with_day, **settings)
         except Exception as error:  # templates raise what they like
             roles = ", ".join(message.role for message in messages)
             raise ValueError(f"the chat template cannot render a conversation of roles ({roles}): {error}") from error
+
+    @cached_property
+    def _with_day(self) -> Mapping[str, Any]:
+        if not uses_clock(self.template):
+            return {"chat_template": self.template}
+        return {"chat_template": pinned(self.template), "run_day_codes": dict(codes(self.day))}
 
     def using(self, template: str) -> Rendering:
         """The same with another template."""

@@ -1,16 +1,22 @@
 """The day that chat templates see: entered into a run once, the same in all its stages, on every day and machine.
 
 Templates ask for it by `strftime_now` (Llama 3, gpt-oss); left to transformers, each rendering would read the clock.
-Outside a run it is today, in UTC.
+Outside a run it is today, in UTC. The time of day is always noon.
 """
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from datetime import UTC, date, datetime, time
 
+_CODES = "aAbBcdeFGHIjmMpSTuUVwWxXyYzZ"
+_CLOCK = (
+    "{% macro strftime_now(format) %}{% set shown = namespace(text=format) %}"
+    "{% for code, value in run_day_codes.items() %}{% set shown.text = shown.text | replace(code, value) %}{% endfor %}"
+    "{{ shown.text }}{% endmacro %}{{ '' }}"
+)
 _DAY: ContextVar[date | None] = ContextVar("day", default=None)
 
 
@@ -34,6 +40,15 @@ def on_day(day: date) -> Generator[None]:
         _DAY.reset(before)
 
 
-def shown_as(day: date, form: str) -> str:
-    """What a template's `strftime_now(form)` gives on this day; the time is always 12:00:00, UTC."""
-    return datetime.combine(day, time(12), UTC).strftime(form)
+def pinned(template: str) -> str:
+    """The template with a `strftime_now` of its own in place of transformers', which accepts no other as an argument.
+
+    It is rendered with `run_day_codes=codes(day)`.
+    """
+    return _CLOCK + template
+
+
+def codes(day: date) -> Mapping[str, str]:
+    """Each code of `strftime`, padded or not, and what it stands for on this day; `%%` comes last."""
+    noon = datetime.combine(day, time(12), UTC)
+    return {f"%{pad}{code}": noon.strftime(f"%{pad}{code}") for pad in ("", "-") for code in _CODES} | {"%%": "%"}
