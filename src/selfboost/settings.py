@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from selfboost.demo import EMBEDDED, EMBEDDED_MODEL
-from selfboost.setting_types import PathOrName
+from selfboost.setting_types import Day, PathOrName
 from selfboost.train import Training
 
 
@@ -25,7 +25,7 @@ class RunSettings:
     """Random seed for data order, sampling, splits and resampling."""
     threads: Annotated[int, Field(ge=0)] = 0
     """PyTorch's CPU threads (0 = PyTorch's default)."""
-    date: str = ""
+    date: Day = ""
     """The day that chat templates show if they ask for one, as 2026-01-31 (empty = the day the run started, UTC)."""
     beside: tuple[str, ...] = ()
     """Models to measure besides the policy: `seed_sft`, or a folder or hub name."""
