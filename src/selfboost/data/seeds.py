@@ -2,7 +2,8 @@
 
 Columns: prompt/response, instruction/input/output, or messages, each with an optional system column. Repeated prompts
 are dropped and counted, other columns left out and counted. Anything else that is invalid raises one sentence with
-its file and line; in a hub data set, which nobody here can fix, an invalid row after a valid one is dropped and counted.
+its file and line; in a hub data set, which the user cannot fix, an invalid row after a valid one is dropped and
+counted too.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from selfboost.data.conversations import (
 )
 from selfboost.data.folders import files_to_read, rows_by_file
 from selfboost.data.hub_data import hub_rows, is_hub_name
-from selfboost.records import Message, content_hash
+from selfboost.records import Message, content_hash, dialogue, spoken
 
 SUFFIXES = (".jsonl", ".json", ".jsonl.gz", ".json.gz", ".parquet")
 COLUMNS: Mapping[str, tuple[str, ...]] = {
@@ -52,8 +53,13 @@ class Seed:
 
 
 def question_texts(seeds: Sequence[Seed]) -> list[str]:
-    """The last question of each seed."""
-    return [seed.messages[-1].content for seed in seeds]
+    """What is said in each seed up to its answer: its one question, or the turns of a conversation."""
+    return [dialogue(seed.messages) for seed in seeds]
+
+
+def spoken_texts(seeds: Sequence[Seed]) -> list[str]:
+    """The words of each seed up to its answer, which keywords are drawn from."""
+    return [spoken(seed.messages) for seed in seeds]
 
 
 def read_seeds(

@@ -80,7 +80,7 @@ class ManualData(PolicyTraining):
         for row in rows:
             prompt = Prompt(messages=row.messages, origin=Origin(source="manual"))
             chosen, rejected = run.given(prompt, row.chosen), run.given(prompt, row.rejected)
-            seen = novelty.objection(prompt.text)
+            seen = novelty.objection(prompt.dialogue)
             reason = objection(chosen, rejected) or ("" if seen == "equals a seed prompt" else seen)
             counts[reason or "kept"] += 1
             if not reason:
