@@ -10,10 +10,12 @@ import resource
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import date
 from pathlib import Path
 
 from selfboost import results, store
+from selfboost.engines.run_day import on_day, today
 from selfboost.measures import Estimated, Measure, Measures, gain_of, measures_of, with_win_rate
 from selfboost.recipe import Recipe
 from selfboost.recipe_text import recipe_text
@@ -52,14 +54,25 @@ def boost(recipe: Recipe, root: Path, listener: Listener) -> None:
             from selfboost.train.devices.shared_folder import require_shared
 
             require_shared(root)
-        loop = Loop(Run(recipe, root, listener), started)
-        store.write_atomically(root / results.RECIPE, recipe_text(recipe, TITLE).encode())
-        try:
-            loop.go()
-        except (ValueError, FloatingPointError) as error:
-            if loop.iterations:
-                loop.save("failed", str(error))  # the folder records failures too
-            raise
+        day = _day_of(recipe, root)
+        with on_day(day):
+            _go(replace(recipe, run=replace(recipe.run, date=day.isoformat())), root, listener, started)
+
+
+def _go(recipe: Recipe, root: Path, listener: Listener, started: float) -> None:
+    loop = Loop(Run(recipe, root, listener), started)
+    store.write_atomically(root / results.RECIPE, recipe_text(recipe, TITLE).encode())
+    try:
+        loop.go()
+    except (ValueError, FloatingPointError) as error:
+        if loop.iterations:
+            loop.save("failed", str(error))  # the folder records failures too
+        raise
+
+
+def _day_of(recipe: Recipe, root: Path) -> date:
+    """The day that chat templates show: the recipe's, that of the run being resumed, or today."""
+    return date.fromisoformat(recipe.run.date or results.recorded_date(root) or today().isoformat())
 
 
 def _spare_own_recipe(root: Path) -> None:

@@ -23,7 +23,8 @@ def kind_of(component: object) -> str:
 
 
 def known_by(component: Any) -> dict[str, Any]:
-    """What a component's results depend on: its kind and its settings, except those that only affect speed."""
+    """What a component's results depend on: its kind and its settings, except those that only affect speed,
+    and later ones at their default."""
     values = {"kind": kind_of(component), **asdict(component)}
     modules = [type(component).__module__, str(values.get("function", "")).partition(":")[0]]
     outside = [sys.modules[name] for name in modules if name in sys.modules and not name.startswith("selfboost.")]
@@ -31,7 +32,7 @@ def known_by(component: Any) -> dict[str, Any]:
         values["code"] = content_hash([inspect.getsource(module) for module in outside])
     for f in fields(component):
         inner = getattr(component, f.name)
-        if f.metadata.get("speed_only"):
+        if f.metadata.get("speed_only") or (f.metadata.get("new") and inner == f.default):
             del values[f.name]
         elif is_dataclass(inner):  # a nested component: its own kind, speed-only settings and perhaps user code
             values[f.name] = known_by(inner) if _is_component(inner) else asdict(cast(Any, inner))

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, is_dataclass
 from typing import Any, Literal, cast
 
@@ -30,6 +31,36 @@ class Message:
 
     role: str
     content: str
+
+
+def transcript(messages: Sequence[Message]) -> str:
+    """A conversation as one text: a single message as it is, several each after its role."""
+    if len(messages) == 1:
+        return messages[0].content
+    return "\n\n".join(f"{message.role.capitalize()}: {message.content}" for message in messages)
+
+
+def dialogue(messages: Sequence[Message]) -> str:
+    """The transcript of what user and assistant say."""
+    return transcript([message for message in messages if message.role != "system"])
+
+
+def spoken(messages: Sequence[Message]) -> str:
+    """What user and assistant say, without their names: the words of a conversation."""
+    return "\n\n".join(message.content for message in messages if message.role != "system")
+
+
+def from_transcript(text: str) -> tuple[Message, ...]:
+    """The turns of a dialogue's transcript that ends with the user's; any other text is one turn of the user's."""
+    parts = re.split(r"(?:\A|\n\n)(User|Assistant): ", text)
+    turns = [
+        Message(role=role.lower(), content=said.strip()) for role, said in zip(parts[1::2], parts[2::2], strict=True)
+    ]
+    speakers = [turn.role for turn in turns]
+    in_turn = len(turns) % 2 == 1 and speakers == (["user", "assistant"] * len(turns))[: len(turns)]
+    if parts[0] or len(turns) < 2 or not in_turn or not all(turn.content for turn in turns):
+        return (Message(role="user", content=text),)
+    return tuple(turns)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,6 +93,16 @@ class Prompt:
     def text(self) -> str:
         """The last user message: what a user would call the prompt."""
         return next((m.content for m in reversed(self.messages) if m.role == "user"), "")
+
+    @property
+    def conversation(self) -> str:
+        """All of it as one text: a single message as it is, several each after its role."""
+        return transcript(self.messages)
+
+    @property
+    def dialogue(self) -> str:
+        """All of it but the system message, which many prompts share: what makes it like or unlike another."""
+        return dialogue(self.messages)
 
 
 def user_prompt(text: str, origin: Origin, *, prefix: str = "") -> Prompt:

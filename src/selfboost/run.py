@@ -17,6 +17,7 @@ from selfboost import seed_models, store
 from selfboost.benchmark import check_rated
 from selfboost.data.seed_data import SeedData, load_seed_data
 from selfboost.data.seeds import Seed
+from selfboost.engines import answer_text
 from selfboost.losses import Loss
 from selfboost.notes import Counts, Note, Notebook
 from selfboost.recipe import Recipe
@@ -52,11 +53,11 @@ class Run:
         recipe.method.check(recipe, data.train)
         if isinstance(self.trainer, Demanding):
             self.trainer.require(recipe.training)
+        self.seeds, self.validation, self.held_out = self._examples(data)
         self.said = [*self.tokenizer.notes, *data.notes]
         """Sentences about the model and the seed that the user must know."""
         for sentence in self.said:
             listener.say(sentence)
-        self.seeds, self.validation, self.held_out = self._examples(data)
         self._pairs: dict[int, list[Pair]] = {}
         self._made: dict[str, Model] = {}
         self._recent: dict[str, list[Answer]] = {}
@@ -206,7 +207,7 @@ class Run:
         """A person's answer to a prompt, tokenised once."""
         return Answer(
             prompt=prompt,
-            text=text,
+            text=answer_text(self.tokenizer, text),
             prompt_ids=self.tokenizer.prompt_ids(prompt.messages, prompt.prefix),
             token_ids=self.tokenizer.answer_ids(text),
         )
@@ -221,7 +222,9 @@ class Run:
         self, prompt: Prompt, chosen: Answer, rejected: Answer, verdicts: tuple[Verdict, Verdict] | None = None
     ) -> Pair:
         """A preference between two answers to this prompt, whatever prompt each was written for."""
-        ids = self.tokenizer.prompt_ids(prompt.messages, prompt.prefix)
+        # The ids that an answer to this very prompt was drawn under are those it is trained under.
+        carried = (side.prompt_ids for side in (rejected, chosen) if side.prompt.id == prompt.id)
+        ids = next(carried, None) or self.tokenizer.prompt_ids(prompt.messages, prompt.prefix)
         return Pair(
             iteration=self.iteration,
             prompt=prompt,

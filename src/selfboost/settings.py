@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from datetime import date
 from typing import Annotated, Literal
 
 from pydantic import Field
 
 from selfboost.demo import EMBEDDED, EMBEDDED_MODEL
-from selfboost.setting_types import PathOrName
+from selfboost.setting_types import Day, PathOrName
 from selfboost.train import Training
 
 
@@ -24,10 +25,20 @@ class RunSettings:
     """Random seed for data order, sampling, splits and resampling."""
     threads: Annotated[int, Field(ge=0)] = 0
     """PyTorch's CPU threads (0 = PyTorch's default)."""
+    date: Day = ""
+    """The day that chat templates show if they ask for one, as 2026-01-31 (empty = the day the run started, UTC)."""
     beside: tuple[str, ...] = ()
     """Models to measure besides the policy: `seed_sft`, or a folder or hub name."""
     agreement: Annotated[float, Field(gt=0)] = 0.05
     """Largest allowed mean difference between the sampler's and the trainer's log-probabilities, in nats per token."""
+
+    def __post_init__(self) -> None:
+        try:
+            day = date.fromisoformat(self.date) if self.date else None
+        except ValueError:
+            day = None
+        if self.date and (day is None or day.isoformat() != self.date):
+            raise ValueError(f"date = {self.date!r}: must be a day such as '2026-01-31', or empty")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,8 +3,8 @@
 from pathlib import Path
 
 import torch
-from tokenizers import AddedToken, Tokenizer
-from tokenizers.models import WordLevel
+from tokenizers import AddedToken, Tokenizer, decoders, pre_tokenizers
+from tokenizers.models import BPE, WordLevel
 from tokenizers.pre_tokenizers import WhitespaceSplit
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
@@ -49,3 +49,17 @@ def save_llama(folder: Path, context: int = 96, **settings: object) -> LlamaForC
     model.save_pretrained(str(folder))
     save_words(folder)
     return model
+
+
+def save_bytes(folder: Path, template: str, added: tuple[str, ...] = ()) -> None:
+    """A tokenizer of single bytes with the tags of ChatML, and added tokens that are not special, as `<think>` is."""
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    tokenizer = Tokenizer(BPE({letter: number for number, letter in enumerate(alphabet)}, []))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    tokenizer.add_special_tokens([AddedToken(word, special=True) for word in ("<|start|>", "<|end|>", "<|header|>")])
+    tokenizer.add_tokens([AddedToken(word, special=False, normalized=False) for word in added])
+    PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, eos_token="<|end|>", chat_template=template, clean_up_tokenization_spaces=False
+    ).save_pretrained(str(folder))
+    LlamaConfig().save_pretrained(str(folder))

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from transformers import AutoTokenizer, LlamaConfig, PreTrainedTokenizerFast
 
 from real_data import real
-from selfboost.engines.chat import PLAIN, open_tokenizer
+from selfboost.engines.chat import open_tokenizer
+from selfboost.engines.chat_template import PLAIN
 from selfboost.records import Message
 
 HELLO = (Message(role="user", content="Hello you"),)

@@ -68,6 +68,16 @@ def test_rows_are_streamed_in_order_with_their_place(folder: Path) -> None:
 
 
 @needs_library
+def test_splits_that_are_not_read_are_named(folder: Path) -> None:
+    notes: list[str] = []
+    assert len(list(hub_rows(str(folder), notes))) == 5
+    assert notes == [f"only the split 'train' is read, not test; name another as {folder}:SPLIT"]
+    notes.clear()
+    assert len(list(hub_rows(f"{folder}:test", notes))) == 1
+    assert notes == []
+
+
+@needs_library
 def test_ultrafeedback_reads_as_conversations_and_a_row_without_an_answer_is_dropped(folder: Path) -> None:
     seeds, notes = gather_seeds(hub_rows(str(folder)), "o/n", need_response=True, drop_wrong=True)
     assert [(seed.messages[-1].content, seed.response) for seed in seeds] == [
@@ -76,7 +86,8 @@ def test_ultrafeedback_reads_as_conversations_and_a_row_without_an_answer_is_dro
     assert all(isinstance(seed, Seed) and len(seed.messages) == 1 for seed in seeds)
     assert notes == [
         f"o/n: 1 rows dropped: invalid (first: {folder} row 3 message 2: content is empty)",
-        "o/n: ignored columns: chosen, prompt, prompt_id, rejected, score_chosen, score_rejected",
+        "o/n: left out: 'chosen' in 4 of 4 rows, 'prompt_id' in 4 of 4 rows, 'rejected' in 4 of 4 rows, "
+        "'score_chosen' in 4 of 4 rows, 'score_rejected' in 4 of 4 rows",
     ]
 
 

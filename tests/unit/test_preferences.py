@@ -26,8 +26,10 @@ def test_texts_and_conversations_read_the_same(tmp_path: Path) -> None:
     plain = {"prompt": "Why?", "chosen": "So.", "rejected": "No.", "score": 3}
     long = {"prompt": "x", "chosen": turns("Why?", "So."), "rejected": turns("Why?", "No.")}
     split = {"instruction": "Why?", "input": "", "chosen": "So.", "rejected": "No.", "output": "x"}
-    (first, second, third), wrong = read_preferences(written(tmp_path, plain, long, split))
+    path = written(tmp_path, plain, long, split)
+    (first, second, third), wrong, notes = read_preferences(path)
     assert wrong == 0
+    assert notes == [f"{path}: left out: 'output' in 1 of 3 rows, 'prompt' in 1 of 3 rows, 'score' in 1 of 3 rows"]
     assert first == second == third
     assert first.messages == (Message(role="user", content="Why?"),)
     assert (first.chosen, first.rejected) == ("So.", "No.")

@@ -114,7 +114,7 @@ def test_a_prompt_is_kept_once_and_what_is_dropped_or_ignored_is_said(tmp_path: 
     assert notes == [
         f"{path}: 2 of 5 seeds dropped: exact duplicates",
         f"{path}: 1 of 5 seeds dropped: same prompt as an earlier seed, different answer",
-        f"{path}: ignored columns: id, tag",
+        f"{path}: left out: 'id' in 5 of 5 rows",
     ]
 
 

@@ -27,14 +27,18 @@ def is_hub_name(text: str) -> bool:
     return not Path(text).exists() and not Path(text.partition(":")[0]).exists()
 
 
-def hub_rows(name: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
+def hub_rows(name: str, notes: list[str] | None = None) -> Iterator[tuple[str, Mapping[str, Any]]]:
     """Stream (location, row) of a data set's split; a row is column → value.
+
+    If the name leaves the split open, `notes` gets a sentence on the splits that are not read.
 
     Raises:
         ValueError: the library is missing, or the hub does not provide the data set, the split or a row.
     """
     dataset, _, split = name.partition(":")
     rows = _opened(dataset, split or DEFAULT_SPLIT)
+    if notes is not None and not split:
+        notes += _other_splits(dataset)
     number = 0
     try:
         for number, row in enumerate(rows, start=1):
@@ -58,6 +62,17 @@ def _opened(dataset: str, split: str) -> Iterable[Mapping[str, Any]]:
             f"{dataset}, split {split!r}, is neither a local file or folder nor a data set on the hub: "
             f"{_first_line(error)}"
         ) from error
+
+
+def _other_splits(dataset: str) -> list[str]:
+    """A sentence on the splits besides the default one, or on their being unknown."""
+    read = f"only the split {DEFAULT_SPLIT!r} is read"
+    try:
+        names = cast("list[str]", cast(Any, importlib.import_module("datasets")).get_dataset_split_names(dataset))
+    except Exception as error:  # as when opening
+        return [f"{read}; others are not known here ({_first_line(error)})"]
+    others = [name for name in names if name != DEFAULT_SPLIT]
+    return [f"{read}, not {', '.join(others)}; name another as {dataset}:SPLIT"] if others else []
 
 
 def _first_line(error: Exception) -> str:

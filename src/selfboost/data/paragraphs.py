@@ -15,6 +15,8 @@ from itertools import chain, groupby, islice
 from pathlib import Path
 from typing import Any, cast
 
+from selfboost.data.folders import refuse_saved
+
 ENDINGS = (".txt", ".txt.gz", ".jsonl", ".jsonl.gz", ".json", ".json.gz", ".parquet")
 BATCH = 1024
 """Rows of a Parquet file decoded at a time."""
@@ -71,6 +73,7 @@ def _files(path: Path) -> list[Path]:
         if not path.name.endswith(ENDINGS):
             raise ValueError(f"{path}: is not a file of paragraphs; {allowed}")
         return [path]
+    refuse_saved(path)
     below = (file for file in path.rglob("*") if file.name.endswith(ENDINGS) and file.is_file())
     files = sorted(file for file in below if not any(part[0] == "." for part in file.relative_to(path).parts))
     if not files:

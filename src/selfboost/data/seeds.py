@@ -1,8 +1,9 @@
 """Reads a seed: prompts with good answers, from JSONL, a JSON array (gzip too), Parquet, a folder of them, or the hub.
 
-Columns: prompt/response, instruction/input/output, or messages. Repeated prompts are dropped and counted, other columns
-are ignored and reported. Anything else that is invalid raises one sentence with its file and line; in a hub data set,
-which the user cannot fix, an invalid row after a valid one is dropped and counted too.
+Columns: prompt/response, instruction/input/output, or messages, each with an optional system column. Repeated prompts
+are dropped and counted, other columns left out and counted. Anything else that is invalid raises one sentence with
+its file and line; in a hub data set, which the user cannot fix, an invalid row after a valid one is dropped and
+counted too.
 """
 
 from __future__ import annotations
@@ -16,10 +17,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, cast
 
+from selfboost.data.conversations import (
+    FORMS,
+    LeftOut,
+    NotTrained,
+    asked,
+    conversation,
+    text_of,
+    unused,
+    with_system,
+)
+from selfboost.data.folders import files_to_read, rows_by_file
 from selfboost.data.hub_data import hub_rows, is_hub_name
-from selfboost.records import Message, content_hash
+from selfboost.records import Message, content_hash, dialogue, spoken
 
-FORMS = "prompt/response, instruction/input/output, or messages"
 SUFFIXES = (".jsonl", ".json", ".jsonl.gz", ".json.gz", ".parquet")
 COLUMNS: Mapping[str, tuple[str, ...]] = {
     "messages": ("messages",),
@@ -29,7 +40,6 @@ COLUMNS: Mapping[str, tuple[str, ...]] = {
 """The column that identifies a form → all columns of the form."""
 ASKED = ("question", "query", "turns", "ctx")
 """Columns where benchmarks keep their questions, as a text or a list of texts, besides the forms of seeds."""
-ROLES = ("system", "user", "assistant")
 Turns = Literal["last", "first"]
 """Which of the assistant's answers in a conversation the seed uses."""
 
@@ -43,8 +53,13 @@ class Seed:
 
 
 def question_texts(seeds: Sequence[Seed]) -> list[str]:
-    """The last question of each seed."""
-    return [seed.messages[-1].content for seed in seeds]
+    """What is said in each seed up to its answer: its one question, or the turns of a conversation."""
+    return [dialogue(seed.messages) for seed in seeds]
+
+
+def spoken_texts(seeds: Sequence[Seed]) -> list[str]:
+    """The words of each seed up to its answer, which keywords are drawn from."""
+    return [spoken(seed.messages) for seed in seeds]
 
 
 def read_seeds(
@@ -58,18 +73,20 @@ def read_seeds(
         ValueError: says which file, line and field is wrong and what is allowed.
     """
     hub = isinstance(source, str) and is_hub_name(source)
-    rows = ((where, _to_first_answer(row) if turns == "first" else row) for where, row in rows_of(source))
-    return gather_seeds(rows, source, need_response=need_response, drop_wrong=hub)
+    notes: list[str] = []
+    rows = ((where, _to_first_answer(row) if turns == "first" else row) for where, row in rows_of(source, notes))
+    seeds, more = gather_seeds(rows, source, need_response=need_response, drop_wrong=hub)
+    return seeds, [*notes, *more]
 
 
 def read_prompts(source: str | Path) -> list[str]:
-    """The questions of every row of a file, a folder or a hub data set: seeds, or a benchmark without answers.
+    """The questions of every row of a file, a whole folder or a hub data set: seeds, or a benchmark without answers.
 
     Raises:
         ValueError: says which file and row is wrong and what is allowed.
     """
     found: list[str] = []
-    for where, row in rows_of(source):
+    for where, row in rows_of(source, every_split=True):
         column = next((name for name in ASKED if isinstance(row.get(name), str | list)), None)
         if column is None:
             found += question_texts([_seed(row, where, need_response=False)[0]])
@@ -91,10 +108,14 @@ def gather_seeds(
     """
     seeds: dict[tuple[Message, ...], Seed] = {}
     counts = Counter[str]()
+    left_out = LeftOut()
     fault = ""
     for where, row in rows:
         try:
-            seed, ignored = _seed(row, where, need_response)
+            seed, columns, keys = _seed(row, where, need_response)
+        except NotTrained:
+            left_out.not_trained += 1
+            continue
         except ValueError as error:
             if not (drop_wrong and seeds):
                 raise
@@ -105,10 +126,11 @@ def gather_seeds(
         counts["seeds"] += 1
         counts["again"] += first is not seed and first == seed
         counts["another"] += first != seed
-        counts.update(f"column {column}" for column in ignored)
+        left_out.add(columns, keys)
     if not seeds:
         raise ValueError(f"{source}: contains no seeds")
-    return list(seeds.values()), _notes(source, counts, fault)
+    sentences = [*_notes(counts, fault), *left_out.sentences()]
+    return list(seeds.values()), [f"{source}: {sentence}" for sentence in sentences]
 
 
 def _to_first_answer(row: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -121,17 +143,15 @@ def _to_first_answer(row: Mapping[str, Any]) -> Mapping[str, Any]:
     return {**row, "messages": turns[: speakers.index("assistant") + 1] if "assistant" in speakers else turns}
 
 
-def _notes(source: str | Path, counts: Mapping[str, int], fault: str) -> list[str]:
-    columns = sorted(name.removeprefix("column ") for name in counts if name.startswith("column "))
+def _notes(counts: Mapping[str, int], fault: str) -> list[str]:
     found = {
         f"{counts['again']} of {counts['seeds']} seeds dropped: exact duplicates": counts["again"],
         f"{counts['another']} of {counts['seeds']} seeds dropped: same prompt as an earlier seed, different answer": (
             counts["another"]
         ),
         f"{counts['wrong']} rows dropped: invalid (first: {fault})": counts["wrong"],
-        f"ignored columns: {', '.join(columns)}": len(columns),
     }
-    return [f"{source}: {sentence}" for sentence, count in found.items() if count]
+    return [sentence for sentence, count in found.items() if count]
 
 
 def split(
@@ -159,29 +179,42 @@ def shuffled(seeds: Sequence[Seed], seed: int) -> list[Seed]:
     return sorted(seeds, key=lambda s: content_hash([seed, s.messages]))
 
 
-def rows_of(source: str | Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """(location, row) of every file, or of a hub data set.
+def rows_of(
+    source: str | Path, notes: list[str] | None = None, *, every_split: bool = False
+) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """(location, row) of a file, of the files of a folder, or of a hub data set.
+
+    Once all are read, `notes` has sentences on the files or splits that were read and left out. Of several splits only
+    `train` is read, unless all files are wanted.
 
     Raises:
         ValueError: says which file or line cannot be read.
     """
+    said: list[str] = []
     if isinstance(source, str) and is_hub_name(source):
-        yield from hub_rows(source)
-        return
-    path = Path(source).expanduser()
-    files = sorted(p for p in path.iterdir() if p.name.endswith(SUFFIXES) and p.is_file()) if path.is_dir() else [path]
-    if not files:
-        raise ValueError(f"{path}: contains no seed file; allowed endings: {', '.join(SUFFIXES)}")
+        yield from hub_rows(source, said)
+    else:
+        yield from _rows_here(Path(source).expanduser(), said, every_split)
+    if notes is not None:
+        notes += [f"{source}: {sentence}" for sentence in said]
+
+
+def _rows_here(path: Path, said: list[str], every_split: bool) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    files, left = files_to_read(path, SUFFIXES, every_split=every_split) if path.is_dir() else ([path], [])
+    counts = Counter[str]()
     for file in files:
         if not file.exists():
             raise ValueError(f"{file}: no such file or folder")
         if not file.name.endswith(SUFFIXES):
             raise ValueError(f"{file}: allowed endings of a seed file are {', '.join(SUFFIXES)}")
         reader = _parquet_rows if file.suffix == ".parquet" else _json_rows
+        counts[file.name] = 0
         for where, row in reader(file):
             if not isinstance(row, Mapping):
                 raise ValueError(f"{where}: must be an object with {FORMS}")
+            counts[file.name] += 1
             yield where, cast(Mapping[str, Any], row)
+    said += [*rows_by_file(counts), *left]
 
 
 def _json_rows(file: Path) -> Iterator[tuple[str, Any]]:
@@ -225,74 +258,18 @@ def _parquet_rows(file: Path) -> Iterator[tuple[str, Any]]:
     yield from ((f"{file} row {number}", row) for number, row in enumerate(rows, start=1))
 
 
-def _seed(row: Mapping[str, Any], where: str, need_response: bool) -> tuple[Seed, list[str]]:
-    """The seed of a row, and the columns that were not used."""
+def _seed(row: Mapping[str, Any], where: str, need_response: bool) -> tuple[Seed, set[str], frozenset[str]]:
+    """The seed of a row, and the columns and the keys of messages that were not used."""
     form = next((form for first, form in COLUMNS.items() if row.get(first) is not None), None)
     if form is None:
         raise ValueError(f"{where}: has the columns {', '.join(map(str, row)) or 'none'}; allowed: {FORMS}")
-    ignored = [str(column) for column in row if column not in form]
     if form[0] == "messages":
-        return conversation(row["messages"], where, need_response), ignored
-    response = text_of(row, form[-1], where, required=need_response)
-    return Seed(messages=(Message(role="user", content=prompt_of(row, form[0], where)),), response=response), ignored
-
-
-def prompt_of(row: Mapping[str, Any], column: str, where: str) -> str:
-    """The prompt of a row: the text of its column `prompt`, or of `instruction` and `input`.
-
-    Raises:
-        ValueError: it is missing, empty or not text; says where.
-    """
-    prompt = text_of(row, column, where)
-    extra = text_of(row, "input", where, required=False) if column == "instruction" else ""
-    return f"{prompt}\n\n{extra}" if extra.strip() else prompt
-
-
-def text_of(row: Mapping[str, Any], key: str, where: str, *, required: bool = True) -> str:
-    """The text of a column.
-
-    Raises:
-        ValueError: it is missing, empty or not text; says where.
-    """
-    value = row.get(key)
-    if value is None and not required:
-        return ""
-    if value is None:
-        raise ValueError(f"{where}: {key} is missing; the columns are {', '.join(map(str, row))}; allowed: {FORMS}")
-    if not isinstance(value, str):
-        raise ValueError(f"{where}: {key} is {type(value).__name__}, must be text")
-    if required and not value.strip():
-        raise ValueError(f"{where}: {key} is empty")
-    try:
-        value.encode()
-    except UnicodeEncodeError as error:
-        raise ValueError(f"{where}: {key} contains an unpaired surrogate, which is not a valid character") from error
-    return value
-
-
-def conversation(turns: Any, where: str, need_response: bool) -> Seed:
-    """A list of {role, content} as the conversation up to the assistant's last answer, and that answer.
-
-    Raises:
-        ValueError: a turn is invalid or out of place; says where.
-    """
-    if not isinstance(turns, list) or not turns:
-        raise ValueError(f"{where}: messages must be a list of {{role, content}}")
-    messages: list[Message] = []
-    for number, turn in enumerate(cast("list[Any]", turns), start=1):
-        place = f"{where} message {number}"
-        if not isinstance(turn, Mapping):
-            raise ValueError(f"{place}: must be {{role, content}}")
-        turn = cast(Mapping[str, Any], turn)
-        role = text_of(turn, "role", place)
-        if role not in ROLES:
-            raise ValueError(f"{place}: role {role!r}; allowed: {', '.join(ROLES)}")
-        if role == "system" and messages:
-            raise ValueError(f"{place}: the system message must be the first")
-        messages.append(Message(role=role, content=text_of(turn, "content", place)))
-    response = messages.pop().content if messages[-1].role == "assistant" else ""
-    if need_response and not response:
-        raise ValueError(f"{where}: the last message must be the assistant's")
-    if not messages or messages[-1].role != "user":
-        raise ValueError(f"{where}: the message before the answer must be the user's")
-    return Seed(messages=tuple(messages), response=response)
+        turns, system = with_system(row, row["messages"], where)
+    else:
+        turns, system = with_system(row, asked(row, form[0], where), where)
+        response = text_of(row, form[-1], where, required=need_response)
+        turns = [*turns, {"role": "assistant", "content": response}] if response.strip() else turns
+    found = conversation(turns, where, need_response=need_response)
+    seed = Seed(messages=found.messages, response=found.response)
+    repeated = [name for name, value in row.items() if any(value == message.content for message in found.messages)]
+    return seed, unused(row, (*form, *system, *repeated)), found.left_out

@@ -67,6 +67,24 @@ class Tokenizer(Protocol):
         ...
 
 
+@runtime_checkable
+class Tidying(Protocol):
+    """A tokenizer that writes a given answer a little differently from how it was given."""
+
+    def answer_text(self, text: str) -> str:
+        """The answer as it is encoded; raises ValueError where it cannot be."""
+        ...
+
+
+def answer_text(tokenizer: Tokenizer, text: str) -> str:
+    """A given answer as a tokenizer encodes it.
+
+    Raises:
+        ValueError: it cannot be encoded as an answer.
+    """
+    return tokenizer.answer_text(text) if isinstance(tokenizer, Tidying) else text
+
+
 class Sampler(Protocol):
     """An opened model."""
 

@@ -7,36 +7,37 @@ tools, images and reasoning fields of templates.
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
+from selfboost.engines.chat_template import choose_template, closes_thought, uses_clock, with_empty_system
 from selfboost.engines.checkpoint import resolve
-from selfboost.engines.control_text import encode_marked, marked
+from selfboost.engines.control_text import encode_marked, is_control, marked
+from selfboost.engines.rendering import ANSWERED, PROBE, QUESTION, Rendering
+from selfboost.engines.run_day import run_day
 from selfboost.records import Message, content_hash
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-PLAIN = (
-    "{% for message in messages %}"
-    "{{ message['role'] | capitalize + ':\\n' + message['content'] }}"
-    "{% if message['role'] == 'assistant' %}{{ eos_token }}{% endif %}"
-    "{{ '\\n\\n' }}"
-    "{% endfor %}"
-    "{% if add_generation_prompt %}{{ 'Assistant:\\n' }}{% endif %}"
-)
-TEMPLATES: Mapping[str, str] = {"plain": PLAIN, "plain-bos": "{{ bos_token }}" + PLAIN}
-"""Named templates: `plain` suits any base model; `plain-bos` those whose tokenizer begins a text with its BOS token."""
-
-_QUESTION = Message(role="user", content="What is 3 and 4 ?")
-_PROBE = "The answer is 7 ."
+GIVEN = "given answers"
 
 
-def open_tokenizer(path: str, chat_template: str = "", trust_remote_code: bool = False) -> ChatTokenizer:
+def open_tokenizer(
+    path: str,
+    chat_template: str = "",
+    trust_remote_code: bool = False,
+    *,
+    empty_system: bool = False,
+    thinking: bool = False,
+) -> ChatTokenizer:
     """The tokenizer of a checkpoint; `chat_template` is empty for its own, a name of `TEMPLATES`, or a file.
+
+    `empty_system`: a conversation without a system turn gets an empty one; `thinking`: a model may think first.
 
     Raises:
         ValueError: no such checkpoint, tokenizer or template.
@@ -51,8 +52,9 @@ def open_tokenizer(path: str, chat_template: str = "", trust_remote_code: bool =
     except Exception as error:  # a missing, damaged or unknown tokenizer each raise their own type
         raise ValueError(f"the tokenizer of {path!r} cannot be loaded: {error}") from error
     raw = cast("PreTrainedTokenizerBase", loaded)
-    template, notes = _choose_template(raw, chat_template)
-    return ChatTokenizer(raw, template, generation_stop_ids(folder), notes)
+    template, notes = choose_template(raw, chat_template)
+    template = with_empty_system(template) if empty_system else template
+    return ChatTokenizer(raw, template, generation_stop_ids(folder), notes, thinking=thinking)
 
 
 def generation_stop_ids(folder: Path) -> frozenset[int]:
@@ -65,30 +67,25 @@ def generation_stop_ids(folder: Path) -> frozenset[int]:
     return frozenset()
 
 
-def _choose_template(raw: PreTrainedTokenizerBase, wanted: str) -> tuple[str, tuple[str, ...]]:
-    """The template's text, and what must be said of the choice."""
-    if not wanted and raw.chat_template is not None:
-        return cast(Any, raw).get_chat_template(), ()
-    if not wanted:
-        begins = cast("list[int]", raw("a")["input_ids"])[:1] == [cast(Any, raw).bos_token_id]
-        name = "plain-bos" if begins else "plain"
-        return TEMPLATES[name], (f"the tokenizer has no chat template: the default template {name!r} is used",)
-    if wanted in TEMPLATES:
-        return TEMPLATES[wanted], ()
-    if not Path(wanted).is_file():
-        raise ValueError(f"chat_template = {wanted!r}: allowed are {', '.join(TEMPLATES)}, a template file, or ''")
-    return Path(wanted).read_text(encoding="utf-8"), ()
-
-
 class ChatTokenizer:
     """The `Tokenizer` of a transformers checkpoint."""
 
     def __init__(
-        self, raw: PreTrainedTokenizerBase, template: str, stop_ids: frozenset[int], notes: tuple[str, ...]
+        self,
+        raw: PreTrainedTokenizerBase,
+        template: str,
+        stop_ids: frozenset[int],
+        notes: tuple[str, ...] = (),
+        *,
+        thinking: bool = False,
     ) -> None:
         self.raw = raw
-        self.template = template
+        self._rendering = Rendering(raw, template, run_day())
         self._notes = list(notes)
+        self._thinking = thinking
+        self._answers = Counter[str]()
+        self._refusal = ""
+        """Why answers cannot be given in this template."""
         # Where an answer is a piece of the whole conversation (sentencepiece marks beginnings of words), it is
         # encoded and decoded behind the text that comes before it, the generation prompt; elsewhere alone.
         self._before = ""
@@ -97,15 +94,24 @@ class ChatTokenizer:
         self.stop_ids = stop_ids | {identity for identity in (self.end_of_turn, eos) if identity is not None}
         """An answer ends with any of these."""
         self._agree_with_template()
+        if uses_clock(self.template):
+            day = self._rendering.day
+            self._notes.append(f"the chat template can show the date: it is {day} in all stages of the run (run.date)")
+
+    @property
+    def template(self) -> str:
+        """The chat template in use."""
+        return self._rendering.template
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What the user must know, in sentences."""
-        return tuple(self._notes)
+        """What the user must know, in sentences; of the answers given so far too."""
+        odd = {what: count for what, count in self._answers.items() if count and what != GIVEN}
+        return (*self._notes, *(f"{count:,} of {self._answers[GIVEN]:,} {GIVEN} {what}" for what, count in odd.items()))
 
     @property
     def fingerprint(self) -> str:
-        """Hash of vocabulary, template and special tokens."""
+        """Hash of vocabulary, template and special tokens, and of the day if the template can show it."""
         return self._fingerprint
 
     @cached_property
@@ -115,7 +121,8 @@ class ChatTokenizer:
         if backend is not None:
             vocabulary = json.loads(backend.to_str())
             vocabulary.update(truncation=None, padding=None)  # state of the last call, not of the tokenizer
-        return content_hash([vocabulary, self.template, dict(cast(Any, self.raw).special_tokens_map)])
+        day = [self._rendering.day.isoformat()] if uses_clock(self.template) else []
+        return content_hash([vocabulary, self.template, dict(cast(Any, self.raw).special_tokens_map), *day])
 
     def prompt_ids(self, messages: Sequence[Message], prefix: str = "") -> tuple[int, ...]:
         """Ids of the conversation, rendered up to where the assistant begins to speak, then the answer's prefix."""
@@ -123,11 +130,35 @@ class ChatTokenizer:
         return (*rendered, *self._continuation_ids(prefix))
 
     def answer_ids(self, text: str) -> tuple[int, ...]:
-        """Ids of an assistant's answer given as text, its end-of-turn token included, once."""
-        body = list(self._continuation_ids(text))
+        """Ids of an assistant's answer given as text, its end-of-turn token included, once.
+
+        Answers that are not as given are counted for `notes`.
+
+        Raises:
+            ValueError: as `answer_text`.
+        """
+        written = self.answer_text(text)
+        self._answers[GIVEN] += 1
+        self._answers["ended with the text of an end token, which was taken off"] += self._without_end(text) != text
+        self._answers["contain the text of a control token, which is trained as text"] += any(
+            token in written for token in self._specials
+        )
+        body = list(self._continuation_ids(written))
         while body and body[-1] == self.end_of_turn:  # a word-level vocabulary knows it as a word of the text
             body.pop()
         return tuple(body) if self.end_of_turn is None else (*body, self.end_of_turn)
+
+    def answer_text(self, text: str) -> str:
+        """A given answer as the template writes it: white space as there, and no end token written out behind it.
+
+        Raises:
+            ValueError: the template does not write answers as they are, or it has no place for this one's thought,
+                or it would take all of it for a thought.
+        """
+        found = self._without_end(text)
+        if objection := self._refusal or self._rendering.objection(found):
+            raise ValueError(objection)
+        return found if found == found.strip() else self._rendering.trimmed(found)
 
     def text(self, token_ids: Sequence[int]) -> str:
         """The answer's text, without the tokens that end it; special tokens before the end stay visible."""
@@ -170,45 +201,54 @@ class ChatTokenizer:
             return whole[len(lead) :]
         return self._encode(text, control=False)
 
+    def _without_end(self, text: str) -> str:
+        """A text without the end tokens that someone wrote behind it by hand."""
+        found = text.rstrip()
+        if not self._end_texts or not found.endswith(self._end_texts):
+            return text
+        while end := next((end for end in self._end_texts if found.endswith(end)), ""):
+            found = found.removesuffix(end).rstrip()
+        return found
+
     @cached_property
-    def _keeps_text_apart(self) -> bool:
-        """Whether the text of a special token can be encoded as ordinary text; in a vocabulary of words it cannot."""
-        added = cast("Mapping[int, Any]", cast(Any, self.raw).added_tokens_decoder)
-        return not any(identity in self._encode(str(token.content), control=False) for identity, token in added.items())
+    def _end_texts(self) -> tuple[str, ...]:
+        """Texts of the special tokens that end an answer."""
+        return tuple(text for identity in sorted(self.stop_ids) if (text := self._decode([identity])) in self._specials)
 
     def _special_in(self, text: str) -> bool:
-        return any(token in text for token in self._controls)
+        return any(token in text for token in self._specials)
+
+    @cached_property
+    def _specials(self) -> frozenset[str]:
+        """Texts of the special tokens."""
+        return frozenset(str(token.content) for token in self._added.values() if token.special)
 
     @cached_property
     def _controls(self) -> frozenset[str]:
-        """Texts of the added tokens."""
-        added = cast("Mapping[int, Any]", cast(Any, self.raw).added_tokens_decoder)
-        return frozenset(str(token.content) for token in added.values() if str(token.content).strip())
+        """Texts that nobody but the template may turn into tokens: special ones, its own, and those that look so."""
+        others = (str(token.content) for token in self._added.values() if not token.special)
+        return self._specials | {text for text in others if text.strip() and is_control(text, self.template)}
+
+    @cached_property
+    def _added(self) -> Mapping[int, Any]:
+        return cast("Mapping[int, Any]", cast(Any, self.raw).added_tokens_decoder)
 
     def conversation_ids(self, messages: Sequence[Message], **settings: Any) -> list[int]:
         """Ids of a whole conversation in the template, which itself writes every control token, BOS included."""
-        if self._keeps_text_apart and any(self._special_in(message.content) for message in messages):
-            turns = [replace(turn, content=marked(turn.content, self._controls)) for turn in messages]
-            rendered: str = self._apply(turns, tokenize=False, **settings)
+        kept = [self._specials if message.role == "assistant" else self._controls for message in messages]
+        if any(token in turn.content for turn, tokens in zip(messages, kept, strict=True) for token in tokens):
+            turns = [
+                replace(turn, content=marked(turn.content, tokens)) for turn, tokens in zip(messages, kept, strict=True)
+            ]
+            rendered: str = self._rendering.apply(turns, tokenize=False, **settings)
             return encode_marked(rendered, self._controls, self._encode)
-        found: Any = self._apply(messages, tokenize=True, return_dict=False, **settings)
+        found: Any = self._rendering.apply(messages, tokenize=True, return_dict=False, **settings)
         return list(found)
-
-    def _apply(self, messages: Sequence[Message], **settings: Any) -> Any:
-        turns = [{"role": message.role, "content": message.content} for message in messages]
-        try:
-            return cast(Any, self.raw).apply_chat_template(turns, chat_template=self.template, **settings)
-        except Exception as error:  # templates raise what they like
-            roles = ", ".join(message.role for message in messages)
-            raise ValueError(f"the chat template cannot render a conversation of roles ({roles}): {error}") from error
 
     def _find_end_of_turn(self) -> int | None:
         """The token that the template writes behind an answer; the EOS token where it writes none."""
-        probe = Message(role="assistant", content=_PROBE)
-        rendered: str = self._apply([_QUESTION, probe], tokenize=False)
-        added = cast("Mapping[int, Any]", cast(Any, self.raw).added_tokens_decoder)
-        for identity in self._encode(rendered.rpartition(_PROBE)[2]):
-            if identity in added:
+        for identity in self._encode(self._rendering.around()[1]):
+            if identity in self._added:
                 return identity
             if self._decode([identity]).strip():
                 break
@@ -220,22 +260,33 @@ class ChatTokenizer:
         return eos
 
     def _agree_with_template(self) -> None:
-        """Choose how answers are encoded so that prompt and answer are the template's own whole conversation."""
-        probe = Message(role="assistant", content=_PROBE)
-        whole = self.conversation_ids([_QUESTION, probe])
-        for before in ("", self._generation_prompt()):
-            self._before = before
-            expected = [*self.prompt_ids([_QUESTION]), *self.answer_ids(_PROBE)]
-            if whole[: len(expected)] == expected:
+        """Make prompt and answer the template's own whole conversation, by additions to it where it is not so."""
+        own = self._rendering
+        self._refusal = own.fault()
+        if self._refusal or self._agrees(own):
+            return
+        for other, sentence in own.additions(thinking=self._thinking):
+            if self._agrees(other):
+                self._notes.append(sentence)
                 return
-        self._before = ""
-        self._notes.append(
-            "the chat template renders a whole conversation to other tokens than its prompt followed by the answer; "
-            "training and sampling use prompt and answer"
-        )
+        self._rendering, self._before = own, ""
+        if not self._thinking and (closed := own.with_thought_closed()):
+            self._rendering, sentence = closed
+            self._notes.append(sentence)
+        elif self._thinking or not closes_thought(own.opening):
+            self._notes.append(
+                "the chat template renders a whole conversation to other tokens than its prompt followed by the "
+                "answer; training and sampling use prompt and answer"
+            )
 
-    def _generation_prompt(self) -> str:
-        """What the template writes to make the assistant speak."""
-        silent: str = self._apply([_QUESTION], tokenize=False, add_generation_prompt=False)
-        spoken: str = self._apply([_QUESTION], tokenize=False, add_generation_prompt=True)
-        return spoken[len(silent) :] if spoken.startswith(silent) else ""
+    def _agrees(self, rendering: Rendering) -> bool:
+        """Whether prompt and answer are the template's own conversation, encoded in one of two ways, which is kept."""
+        self._rendering = rendering
+        whole = self.conversation_ids(ANSWERED)
+        for before in ("", rendering.opening):
+            self._before = before
+            end = [] if self.end_of_turn is None else [self.end_of_turn]
+            expected = [*self.prompt_ids([QUESTION]), *self._continuation_ids(PROBE), *end]
+            if whole[: len(expected)] == expected:
+                return True
+        return False

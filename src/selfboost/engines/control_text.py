@@ -19,6 +19,11 @@ class Encode(Protocol):
     def __call__(self, text: str, *, control: bool = True) -> list[int]: ...
 
 
+def is_control(token: str, template: str) -> bool:
+    """Whether an added token that is not special controls a conversation: the template writes it, or it looks so."""
+    return token in template or re.fullmatch(r"<[|\uff5c].*[|\uff5c]>|\[/?[A-Z_]+\]", token) is not None
+
+
 def marked(text: str, tokens: Collection[str]) -> str:
     """The message with marks around each control token's text."""
     return re.sub(_any_of(tokens), f"{START}\\g<0>{END}", re.sub(f"[{START}{END}]", "", text))
@@ -33,8 +38,19 @@ def encode_marked(rendered: str, tokens: Collection[str], encode: Encode) -> lis
     ids = encode(pieces[0])
     for place, piece in enumerate(pieces[1:], start=1):
         if piece:
-            ids += _encode_inside(piece, place % 2 == 0, encode)
+            ids += _encode_inside(piece, True, encode) if place % 2 == 0 else _encode_as_text(piece, encode)
     return ids
+
+
+def _encode_as_text(token: str, encode: Encode) -> list[int]:
+    """Ids of a control token's text, none of them the token's own.
+
+    A tokenizer keeps only special tokens apart from text; any other added token is taken apart here.
+    """
+    ids = _encode_inside(token, False, encode)
+    if len(ids) > 1 or len(token) == 1:
+        return ids
+    return [*_encode_inside(token[0], False, encode), *_encode_inside(token[1:], False, encode)]
 
 
 def _encode_inside(piece: str, control: bool, encode: Encode) -> list[int]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
 from pydantic import Field
@@ -17,7 +17,7 @@ from selfboost.engines import Footprint, Generation, Request
 from selfboost.engines.chat import ChatTokenizer, open_tokenizer
 from selfboost.engines.checkpoint import DeviceName, DTypeName, bytes_of, fingerprint, load_causal_model
 from selfboost.records import Model
-from selfboost.setting_types import RemoteCode
+from selfboost.setting_types import NEW, RemoteCode
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -40,12 +40,22 @@ class Local:
     """Rows decoded at a time."""
     chat_template: str = ""
     """Chat template: empty for the tokenizer's own, a named one (`plain`, `plain-bos`), or a Jinja file."""
+    empty_system: bool = field(default=False, metadata=NEW)
+    """Put an empty system turn before a conversation that has none, as alignment-handbook's pipelines do."""
+    thinking: bool = field(default=False, metadata=NEW)
+    """Let a model whose template allows it think before it answers; given answers then need thoughts of their own."""
     trust_remote_code: RemoteCode = False
     """Whether Python files of a checkpoint may run; needs `--trust remote-code` too."""
 
     def tokenizer(self, model: Model) -> ChatTokenizer:
         """The model's tokenizer alone, without loading weights."""
-        return open_tokenizer(model.path, self.chat_template, self.trust_remote_code)
+        return open_tokenizer(
+            model.path,
+            self.chat_template,
+            self.trust_remote_code,
+            empty_system=self.empty_system,
+            thinking=self.thinking,
+        )
 
     @contextmanager
     def open(self, model: Model) -> Generator[LocalSampler]:

@@ -13,7 +13,7 @@ from selfboost.data.seeds import Seed
 from selfboost.method import Rehearsal
 from selfboost.methods.parts.pairing import objection, pick
 from selfboost.methods.parts.policy_training import PolicyTraining
-from selfboost.notes import Counts
+from selfboost.notes import Counts, Note
 from selfboost.prompts.novelty import NoveltyRule, novelty_of
 from selfboost.records import Model, Origin, Pair, Prompt
 from selfboost.setting_types import PathOrName
@@ -23,6 +23,13 @@ from selfboost.verbs import Settings, Verbs
 @dataclass(frozen=True, kw_only=True)
 class ManualPairs(Counts, kept_as="pairs", decided_by="method.data"):
     """What became of the rows."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ManualNotes(Note, kept_as="data"):
+    """Which files, columns and keys of messages were left out, and how often."""
+
+    sentences: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,12 +75,16 @@ class ManualData(PolicyTraining):
         novelty = novelty_of(run, self.novelty)
         counts = Counter[str]()
         pairs: list[Pair] = []
-        rows, wrong = read_preferences(self.data)
+        rows, wrong, notes = read_preferences(self.data)
+        for sentence in notes:
+            run.say(sentence)
+        if notes:
+            run.note(ManualNotes(sentences="; ".join(notes)))
         counts["wrong rows"] = wrong
         for row in rows:
             prompt = Prompt(messages=row.messages, origin=Origin(source="manual"))
             chosen, rejected = run.given(prompt, row.chosen), run.given(prompt, row.rejected)
-            seen = novelty.objection(prompt.text)
+            seen = novelty.objection(prompt.dialogue)
             reason = objection(chosen, rejected) or ("" if seen == "equals a seed prompt" else seen)
             counts[reason or "kept"] += 1
             if not reason:

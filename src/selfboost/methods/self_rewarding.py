@@ -97,7 +97,7 @@ class SelfRewarding(Ranking):
 
     def _request(self, answer: Answer) -> Prompt:
         origin = Origin(source="judgement", iteration=answer.prompt.origin.iteration, parent=answer.id)
-        text = self.template.format(prompt=answer.prompt.text, answer=answer.text, highest=self.highest)
+        text = self.template.format(prompt=answer.prompt.conversation, answer=answer.text, highest=self.highest)
         return user_prompt(text, origin)
 
     def _points(self, reply: Answer) -> float | None:

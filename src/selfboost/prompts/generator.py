@@ -31,7 +31,7 @@ from selfboost.prompts.keywords import (
     training_list,
 )
 from selfboost.prompts.novelty import NoveltyRule, copied, novelty_of
-from selfboost.records import Answer, Example, Model, Origin, Prompt, Sampling, user_prompt
+from selfboost.records import Answer, Example, Model, Origin, Prompt, Sampling, from_transcript, spoken, user_prompt
 from selfboost.setting_types import PathOrName
 from selfboost.templates import check_pattern, check_template
 from selfboost.train import Training
@@ -115,7 +115,7 @@ class PromptGenerator:
 
     def train(self, run: Verbs) -> Model:
         """Fine-tune the initial model on keywords → (question, solution) of the seed."""
-        words = list(keywords_of_each((seed.prompt.text for seed in run.seeds), self.keywords))
+        words = list(keywords_of_each((spoken(seed.prompt.messages) for seed in run.seeds), self.keywords))
         shuffle = random.Random(run.recipe.run.seed)
         examples = [
             self._example(
@@ -133,11 +133,12 @@ class PromptGenerator:
 
         Lists are drawn in one order for the whole run, `of` in total, so that none is used twice.
         """
-        pool = self.pool([seed.prompt.text for seed in run.seeds], run.cache)
+        pool = self.pool([spoken(seed.prompt.messages) for seed in run.seeds], run.cache)
         lists = pool.draw(of, seed=run.recipe.run.seed)[first : first + count]
         requests = [self._request(list(words), run.iteration) for words in lists]
         outputs = run.sample("prompts", self.train(run), requests, self.sampling)
         novelty = novelty_of(run, self.novelty)
+        in_turns = any(seed.prompt.dialogue != seed.prompt.text for seed in run.seeds)
         kept: list[Prompt] = []
         counts = Counter[str]()
         for output in outputs:
@@ -146,10 +147,7 @@ class PromptGenerator:
             counts[reason or "kept"] += 1
             if not reason:
                 novelty.remember(text)
-                origin = Origin(
-                    source="prompts", iteration=run.iteration, keywords=output.prompt.origin.keywords, parent=output.id
-                )
-                kept.append(user_prompt(text, origin))
+                kept.append(_new_prompt(output, text, run.iteration, in_turns=in_turns))
         run.count(WrittenPrompts, {"keyword lists": len(lists), **counts})
         return kept
 
@@ -230,5 +228,12 @@ class PromptGenerator:
 
     def _example(self, run: Verbs, seed: Example, keywords: list[str]) -> Example:
         prompt = self._request(keywords, 0)
-        target = self.target.format(question=seed.prompt.text, solution=seed.answer.text)
+        target = self.target.format(question=seed.prompt.dialogue, solution=seed.answer.text)
         return run.example(prompt, run.given(prompt, target))
+
+
+def _new_prompt(output: Answer, text: str, iteration: int, *, in_turns: bool) -> Prompt:
+    """The prompt of a question; a conversation where the seeds have them and the question is written as one."""
+    origin = Origin(source="prompts", iteration=iteration, keywords=output.prompt.origin.keywords, parent=output.id)
+    prompt = user_prompt(text, origin)
+    return replace(prompt, messages=from_transcript(text)) if in_turns else prompt

@@ -99,9 +99,9 @@ class Novelty:
 def novelty_of(run: Verbs, rule: NoveltyRule) -> Novelty:
     """The novelty check against seed, measured and remembered prompts; one per run and rule."""
     if rule not in run.memory:
-        measured = {e.prompt.text: e.prompt.origin.source for e in (*run.validation, *run.held_out)}
+        measured = {e.prompt.dialogue: e.prompt.origin.source for e in (*run.validation, *run.held_out)}
         away = {text: "kept-away" for source in rule.keep_away for text in read_prompts(source)}
-        texts = [seed.prompt.text for seed in run.seeds]
+        texts = [seed.prompt.dialogue for seed in run.seeds]
         found = Novelty(rule, ((text, "equals a seed prompt") for text in texts), away | measured)
         if near := sum(bool(found.nearness(text)) for text in texts):
             sentence = "seeds share words with measured or kept-away prompts; they are kept"

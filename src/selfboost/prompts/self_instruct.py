@@ -74,7 +74,7 @@ class SelfInstruct:
 
     def requests(self, run: Verbs) -> list[Prompt]:
         """The requests, each with different seed prompts in random order."""
-        texts = [seed.prompt.text for seed in run.seeds]
+        texts = [seed.prompt.dialogue for seed in run.seeds]
         shuffle = random.Random(f"{SOURCE} {run.recipe.run.seed}")
         shown = min(self.shown, len(texts))
         return [self._request(shuffle.sample(texts, shown)) for _ in range(self.prompts)]
@@ -100,7 +100,7 @@ class SelfInstruct:
 
 def known_prompts(prompts: Iterable[Prompt]) -> dict[str, str]:
     """Texts that a new prompt must not repeat → why."""
-    return {prompt.text: f"equals a {prompt.origin.source} prompt" for prompt in prompts}
+    return {prompt.dialogue: f"equals a {prompt.origin.source} prompt" for prompt in prompts}
 
 
 def read_prompts(answers: Iterable[Answer], known: Mapping[str, str]) -> tuple[list[Prompt], dict[str, int]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from datetime import date
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal, cast
@@ -135,6 +136,15 @@ def recipe_table(root: Path) -> Mapping[str, Any]:
         return tomllib.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ValueError(f"{path}: is damaged ({error})") from error
+
+
+def recorded_date(root: Path) -> str:
+    """The day that a run in this folder has shown to its templates, as its recipe holds it; empty if there is none."""
+    try:
+        found: object = recipe_table(root).get("run", {}).get("date", "")
+        return date.fromisoformat(str(found)).isoformat()
+    except (ValueError, AttributeError, OSError):  # the run writes a damaged or old recipe anew
+        return ""
 
 
 @cache

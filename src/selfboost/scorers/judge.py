@@ -151,7 +151,7 @@ class Judge:
     def _requests(self, tokenizer: Tokenizer, answer: Answer) -> list[Request]:
         """One request per sample, with seeds that depend on this answer alone."""
         wish = self.template.format(
-            prompt=_as_text(answer.prompt.messages),
+            prompt=answer.prompt.conversation,
             answer=answer.prompt.prefix + answer.text,
             lowest=f"{self.lowest:g}",
             highest=f"{self.highest:g}",
@@ -192,10 +192,3 @@ def _mean(readings: Sequence[float | str]) -> float | str:
         return summed(values) / len(values)
     share = f"{len(reasons)} of {len(readings)} replies: " if len(readings) > 1 else ""
     return share + reasons[0]
-
-
-def _as_text(messages: Sequence[Message]) -> str:
-    """The prompt as text: a single message as it is, a conversation with each turn after its role."""
-    if len(messages) == 1:
-        return messages[0].content
-    return "\n\n".join(f"{message.role.capitalize()}: {message.content}" for message in messages)

@@ -76,14 +76,14 @@ class ResponseImprover:
         return run.finetune("improver", examples, self.training, start=run.initial)
 
     def request(self, prompt: Prompt, draft: Answer) -> Prompt:
-        """The request to rewrite a draft."""
+        """The request to rewrite a draft, which shows the whole conversation that it answers."""
         origin = Origin(
             source="rewrite",
             iteration=prompt.origin.iteration,
             keywords=prompt.origin.keywords,
             parent=draft.id,
         )
-        return user_prompt(self.template.format(prompt=prompt.text, answer=draft.text), origin)
+        return user_prompt(self.template.format(prompt=prompt.conversation, answer=draft.text), origin)
 
     def _where_gold_wins(self, run: Verbs, own: Sequence[Answer]) -> list[tuple[Example, Answer]]:
         usable = [(seed, answer) for seed, answer in zip(run.seeds, own, strict=True) if not answer_fault(answer)]

@@ -16,7 +16,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from selfboost.data.hub_data import is_hub_name
-from selfboost.data.seeds import Seed, question_texts, read_seeds
+from selfboost.data.seeds import Seed, read_seeds, spoken_texts
 from selfboost.demo import EMBEDDED
 from selfboost.methods.parts.pairing import Filtered, PairFilter, pick
 from selfboost.methods.parts.policy_training import OwnAnswers
@@ -69,7 +69,7 @@ class SyntheticPreferences(OwnAnswers):
         """Check that the keyword pool has enough lists, and that the loss has what the search needs."""
         super().check(recipe, seeds)
         if self._writes_prompts:
-            self.generator.check(question_texts(seeds), self._lists(recipe))
+            self.generator.check(spoken_texts(seeds), self._lists(recipe))
 
     @property
     def _writes_prompts(self) -> bool:
@@ -92,7 +92,7 @@ class SyntheticPreferences(OwnAnswers):
         if seed == EMBEDDED:
             return {"generator": {"paragraphs": EMBEDDED}, "prompts": 10_000, "pairs": 2_000}
         seeds, _ = read_seeds(Path(seed))
-        lists = keyword_pool(question_texts(seeds)).capacity // 4  # well below the capacity, since prompts share words
+        lists = keyword_pool(spoken_texts(seeds)).capacity // 4  # well below the capacity, since prompts share words
         prompts = min(self.prompts, max(1, int(lists / recipe.run.iterations / (1 + self.more_prompts))))
         return {"prompts": prompts, "pairs": max(1, prompts // 5)}
 
