@@ -8,6 +8,7 @@ import importlib
 import json
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -170,6 +171,7 @@ def test_the_readmes_commands_run_on_stand_ins(workplace: Path, capsys: pytest.C
     seeds, _ = read_seeds(EMBEDDED_FILES / "seed.jsonl")
     rows = [{"prompt": seed.messages[-1].content, "response": seed.response} for seed in seeds]
     (workplace / "my-seed.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (workplace / "judgments.jsonl").write_text('{"generator_2": "mine", "preference": 2}\n')
     (listed,) = [block.text for block in blocks(README) if "selfboost init" in block.text]
     pairs = workplace / "my-run/out/stages/iteration-1/policy/records.jsonl"
     for program, name, *arguments in commands(listed):
@@ -177,6 +179,8 @@ def test_the_readmes_commands_run_on_stand_ins(workplace: Path, capsys: pytest.C
         if "ID" in arguments:
             first = TypeAdapter(Pair).validate_json(pairs.read_text().splitlines()[0])
             arguments[arguments.index("ID")] = first.id
+        if name == "compare":
+            shutil.copytree(workplace / "my-run", workplace / "other-run")
         changes = [f"--set={key}={value}" for key, value in STAND_INS.items()] if name == "run" else []
         selfboost([name, *arguments, *changes], capsys)
     assert (workplace / "my-run" / "out" / "report.html").exists()

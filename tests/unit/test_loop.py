@@ -255,7 +255,7 @@ def test_a_run_that_breaks_off_says_why_in_its_folder(tmp_path: Path) -> None:
 def test_what_a_training_lacks_is_said_before_any_work(tmp_path: Path) -> None:
     clash = {"kind": "local", "sharding": True}
     path = write_recipe(tmp_path, "spin", trainer=clash, training={"lora_rank": 4})
-    with pytest.raises(ValueError, match=r"trainer.sharding = true spreads full fine-tuning"):
+    with pytest.raises(ValueError, match=r"trainer.sharding = true shards full fine-tuning"):
         run(path, tmp_path / "run")
     assert not (tmp_path / "run" / "stages").exists()
 

@@ -24,7 +24,7 @@ from selfboost.scorers.published_weights import open_published
 
 
 @dataclass(frozen=True)
-class Conversation:
+class Tokenised:
     """A whole conversation as token ids, and the position that the gate reads."""
 
     ids: tuple[int, ...]
@@ -91,12 +91,12 @@ def open_armorm(path: str, dtype: DTypeName, device: DeviceName) -> LlamaForRewa
 
 
 def scores_in_order(
-    model: LlamaForRewardModelWithGating, blocks: Iterable[Sequence[Conversation]], tokens: int
+    model: LlamaForRewardModelWithGating, blocks: Iterable[Sequence[Tokenised]], tokens: int
 ) -> Iterator[float]:
     """Score of each conversation of each block, computed in batches of bounded tokens."""
 
     @torch.no_grad()
-    def compute(batch: list[Conversation]) -> list[float]:
+    def compute(batch: list[Tokenised]) -> list[float]:
         device = model.device
         ids_RL, _ = right_padded([row.ids for row in batch], 0, device)
         last_R = torch.tensor([len(row) - 1 for row in batch], device=device)

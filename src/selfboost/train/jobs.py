@@ -20,7 +20,7 @@ from selfboost.losses import Loss, NoisyLoss, noisy
 from selfboost.records import Example, Model, Pair, content_hash
 from selfboost.train import Sequenced, Training, TrainingResult
 from selfboost.train.devices.launched import launched
-from selfboost.train.devices.parallel import ALONE, World, conduct
+from selfboost.train.devices.parallel import ALONE, START_SECONDS, World, conduct
 from selfboost.train.devices.sharding import shard, whole_weights
 from selfboost.train.devices.shared_folder import require_shared
 from selfboost.train.local_settings import LocalSettings
@@ -102,6 +102,8 @@ class Job:
         companion = objective if isinstance(objective, NoisyPreference) else None
         loop = TrainingLoop(model, objective, items, training, _pace(local), states, self.seed, processes, companion)
         loop.resume(state)
+        self.world.gather(None)  # all are ready
+        self.world.wait_at_most(local.timeout_seconds)
         names = local.trackers if self.world.conducts else ()
         with tracking(names, self._tracked(states, loop.done)) as trackers:
             result = loop.run(self.progress, trackers, extra_state or {})
@@ -165,7 +167,7 @@ def _anywhere(model: Model) -> Model:
 
 def _part(world: World, job: Job, work: Callable[..., TrainingResult], given: Sequence[Any]) -> TrainingResult:
     """One process's part."""
-    world.wait_at_most(job.local.timeout_seconds)
+    world.wait_at_most(max(START_SECONDS, job.local.timeout_seconds))  # imports and disks differ in speed
     return work(replace(job, world=world), *given)
 
 

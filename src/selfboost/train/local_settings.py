@@ -33,7 +33,7 @@ class LocalSettings:
     """Devices of this machine to train on, one process each; 0: all GPUs. Under `torchrun`, all its processes take part
     (on several machines, the run's folder must be on a shared disk)."""
     timeout_seconds: Annotated[float, Field(ge=1, le=30 * 86400)] = field(default=1800.0, metadata=SPEED_ONLY)
-    """How long a process of several waits for the others in a step, a saved state or an export before it gives up."""
+    """How long a process of several waits for the others before it gives up; for opening a model, 300 at least."""
     sharding: bool = field(default=False, metadata=SPEED_ONLY)
     """Spread weights, gradients and optimiser over several devices (FSDP2); false: each holds a copy of the model."""
     packing: bool = field(default=True, metadata=SPEED_ONLY)
