@@ -182,6 +182,7 @@ class Loop:
 
     def save(self, status: str, error: str = "") -> None:
         """Write the summary; `error` says why the run failed."""
+        self.run.tell()
         now = time.monotonic()
         self._seconds, self._clock = self._seconds + now - self._clock, now
         self._peak = max(self._peak, peak_memory())

@@ -54,10 +54,9 @@ class Run:
         if isinstance(self.trainer, Demanding):
             self.trainer.require(recipe.training)
         self.seeds, self.validation, self.held_out = self._examples(data)
-        self.said = [*self.tokenizer.notes, *data.notes]
-        """Sentences about the model and the seed that the user must know."""
-        for sentence in self.said:
-            listener.say(sentence)
+        self._data_notes = list(data.notes)
+        self._told = set[str]()
+        self.tell()
         self._pairs: dict[int, list[Pair]] = {}
         self._made: dict[str, Model] = {}
         self._recent: dict[str, list[Answer]] = {}
@@ -83,6 +82,18 @@ class Run:
     def say(self, sentence: str) -> None:
         """Pass the listener a message that the user must see."""
         self.listener.say(sentence)
+
+    @property
+    def said(self) -> list[str]:
+        """Sentences about the model and the seed that the user must know; of all answers given so far."""
+        return [*self.tokenizer.notes, *self._data_notes]
+
+    def tell(self) -> None:
+        """Say what of `said` was not said yet: answers that came later are counted too."""
+        for sentence in self.said:
+            if sentence not in self._told:
+                self._told.add(sentence)
+                self.say(sentence)
 
     def note(self, note: Note) -> None:
         """Record a note on this iteration; the last note of each kind is kept."""

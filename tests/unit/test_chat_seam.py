@@ -97,6 +97,7 @@ def test_a_model_may_think_where_given_answers_do(tmp_path: Path) -> None:
     assert trained(thinking, thought).endswith(f"{START}<think>\nHm.\n</think>\n\nGo on.<|end|>")
     with pytest.raises(ValueError, match=r"open thought, so the given answer 'Go on.' would be trained as one; set"):
         thinking.answer_ids("Go on.")
+    assert len(thinking.answer_ids("")) == 1, "a measured prompt needs no answer"
     with pytest.raises(ValueError, match=r"holds a thought, but prompts end with an empty one; take thoughts out of"):
         opened(tmp_path / "b", ALWAYS).answer_ids(thought)
     hybrid = opened(tmp_path / "c", SWITCHED, thinking=True)

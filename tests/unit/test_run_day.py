@@ -1,4 +1,4 @@
-"""One day for a run: what a template reads off the clock is the same in all stages, however long the run takes."""
+"""One day for a run, the same in all its stages however long it takes; given answers that a run changes are said."""
 
 import json
 import shutil
@@ -131,3 +131,16 @@ def test_every_code_of_strftime_is_that_days() -> None:
     found = codes(FIRST)
     assert (found["%d"], found["%-d"], found["%B"], found["%Y"], found["%H:%M"[:2]]) == ("05", "5", "May", "2031", "12")
     assert list(found)[-1] == "%%"
+
+
+def test_a_run_says_and_keeps_what_it_changed_in_given_answers(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows_of_seed = [json.loads(line) for line in (folder / "seed.jsonl").read_text().splitlines()]
+    marked = [{**row, "response": row["response"] + " <end>"} for row in rows_of_seed[:3]]
+    (folder / "seed.jsonl").write_text("\n".join(map(json.dumps, [*marked, *rows_of_seed[3:]])))
+    heard = run_on(FIRST, folder, monkeypatch)
+    told = "3 of 12 given answers ended with the text of an end token, which was taken off"
+    assert told in heard.said
+    assert told in store.read_json(folder / "run" / "run.json")["said"]
+    for pair in rows(folder, "iteration-1/policy", Pair):
+        assert "<end>" not in pair.chosen.text
+        assert pair.chosen.token_ids.count(2) == 1

@@ -98,7 +98,9 @@ class Rendering:
         return ""
 
     def objection(self, answer: str) -> str:
-        """Why a given answer would stand where a model's own would not; empty if it would not."""
+        """Why a given answer would stand where a model's own would not; empty if it would not, or if there is none."""
+        if not answer.strip():
+            return ""
         quoted = f"{answer[:40]!r}{'…' if len(answer) > 40 else ''}"
         if closes_thought(self.opening) and has_thought(answer):
             return (
