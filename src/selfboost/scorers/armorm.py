@@ -22,7 +22,7 @@ from selfboost.train import SPEED_ONLY, Trainer
 
 if TYPE_CHECKING:
     from selfboost.engines.chat import ChatTokenizer
-    from selfboost.scorers.armorm_model import Conversation
+    from selfboost.scorers.armorm_model import Tokenised
 
 GATE = "<|eot_id|><|start_header_id|>assistant<|end_header_id|>\n\n"
 """What Llama 3's template writes between a prompt and its answer; the gate reads the first token of the last one."""
@@ -99,9 +99,9 @@ class Reader:
             )
         return cls(tokenizer, gate_ids, longest)
 
-    def read(self, answer: Answer) -> Conversation | str:
+    def read(self, answer: Answer) -> Tokenised | str:
         """The whole conversation, or why the model cannot read it."""
-        from selfboost.scorers.armorm_model import Conversation
+        from selfboost.scorers.armorm_model import Tokenised
 
         reply = Message(role="assistant", content=answer.prompt.prefix + answer.text)
         ids = self.tokenizer.conversation_ids([*answer.prompt.messages, reply])
@@ -110,7 +110,7 @@ class Reader:
         place = last_place(ids, self.gate_ids)
         if place is None:
             return "the answer's first characters hide the end of its header from the gate"
-        return Conversation(tuple(ids), place)
+        return Tokenised(tuple(ids), place)
 
 
 def last_place(ids: Sequence[int], pattern: Sequence[int]) -> int | None:
