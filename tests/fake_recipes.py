@@ -105,12 +105,12 @@ def summary(root: Path) -> dict[str, Any]:
 
 
 def results(root: Path) -> dict[str, Any]:
-    """All that a run came to: the bytes of its stages' files, their cards but for the seconds, its summary."""
+    """All that a run came to: the bytes of its stages' files, their cards but for the seconds (and the hash over them), its summary."""
     found: dict[str, Any] = {"run.json": summary(root)}
     for path in sorted((root / "stages").rglob("*")):
         if path.is_file():
             name = str(path.relative_to(root))
             found[name] = path.read_bytes()
             if path.name == store.CARD:
-                found[name] = {k: v for k, v in json.loads(found[name]).items() if k != "seconds"}
+                found[name] = {k: v for k, v in json.loads(found[name]).items() if k not in ("seconds", "seal")}
     return found

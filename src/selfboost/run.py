@@ -126,16 +126,17 @@ class Run:
         parts["scorer"].pop("threshold", None)  # used by the filter: a new threshold needs no new scores
         with self.stages.open(self._place(name), "score", parts, len(answers)) as stage:
             if stage.card is None:
-                done = len(stage.rows_so_far(Verdict))
+                earlier = stage.resumed(Verdict, lambda i, verdict: verdict.answer == answers[i].id)
+                done, failed = len(earlier), sum(verdict.value is None for verdict in earlier)
                 first = _prompt_start(answers, done) if pairwise(scorer) else done
                 block: list[Verdict] = []
                 for i, verdict in enumerate(scorer.score(answers[first:], models, self.trainer), start=first):
                     block += [verdict] if i >= done else []
+                    failed += i >= done and verdict.value is None
                     if len(block) >= SCORE_BLOCK:
                         stage.append(block)
                         block = []
                 stage.append(block)
-                failed = sum(v.value is None for v in stage.rows_so_far(Verdict))
                 stage.finish(tokens=sum(len(a.token_ids) for a in answers), notes={"without a value": failed})
             return stage.rows(Verdict)
 
@@ -179,7 +180,7 @@ class Run:
         rated = self.recipe.benchmark.rate(self, model, examples, split)
         check_rated(self.recipe.benchmark, rated)
         parts["rated"] = store.hash_records(rated)
-        with self.stages.open(self._place(f"measure-{split}"), "measure", parts, len(examples)) as stage:
+        with self.stages.open(self._place(f"measure-{split}"), "measure", parts, len(rated)) as stage:
             if stage.card is None:
                 stage.replace_rows(rated)
                 stage.finish()
