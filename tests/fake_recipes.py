@@ -105,7 +105,7 @@ def summary(root: Path) -> dict[str, Any]:
 
 
 def results(root: Path) -> dict[str, Any]:
-    """All that a run came to: the bytes of its stages' files, their cards but for the seconds (and the hash over them), its summary."""
+    """All that a run came to: the bytes of its stages' files, their cards but for the seconds, its summary."""
     found: dict[str, Any] = {"run.json": summary(root)}
     for path in sorted((root / "stages").rglob("*")):
         if path.is_file():

@@ -240,9 +240,9 @@ class Stage:
 
 
 def sealed(card: StageCard) -> StageCard:
-    """The card with the hash of all the rest of it, as JSON has that."""
-    bare = asdict(replace(card, seal=""))
-    return replace(card, seal=content_hash(json.loads(json.dumps(bare))))
+    """The card with the hash of all the rest of it, as it is when it is read again."""
+    read = _adapter(StageCard).validate_python(json.loads(json.dumps(asdict(replace(card, seal="")))))
+    return replace(card, seal=content_hash(read))
 
 
 def read_card(folder: Path) -> StageCard | None:
