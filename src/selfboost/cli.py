@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from selfboost import plugins
+from selfboost.views.streams import guarded
 
 if TYPE_CHECKING:
     from selfboost.recipe import Recipe
@@ -29,6 +30,11 @@ Add = Callable[[str, Handler, str], argparse.ArgumentParser]
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run one command and exit: 0 success, 2 an error the user can fix, 1 a failure, 130 interrupted."""
+    with guarded():
+        _main(arguments)
+
+
+def _main(arguments: Sequence[str] | None) -> NoReturn:
     # Silence the libraries: selfboost itself reports, once, what a user must know.
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
@@ -37,19 +43,12 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     signal.signal(signal.SIGTERM, _interrupt)
     # The user's own components, `kind = "mine:Mine"`: in the working directory, or beside the recipe.
     sys.path += [os.getcwd(), str(Path(getattr(parsed, "recipe", "")).resolve().parent)]
-    from selfboost.train.devices.launched import launched  # imported here: `--help` does not need it
-
-    if launched():
-        from selfboost.train.devices.parallel import join_launched
-
-        if not join_launched():
-            sys.exit(0)
     try:
-        parsed.command(parsed)
+        if _conducts():
+            parsed.command(parsed)
+        sys.stdout.flush()
     except KeyboardInterrupt:
         _stop(130, "interrupted; rerun the same command to resume")
-    except BrokenPipeError:
-        os._exit(0)
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             _stop(
@@ -59,6 +58,17 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     except (ValueError, FloatingPointError) as error:
         _stop(2, str(error))
     sys.exit(0)
+
+
+def _conducts() -> bool:
+    """Whether this process is to run the command; one that a launcher started to follow is told what to do instead."""
+    from selfboost.train.devices.launched import launched  # imported here: `--help` does not need it
+
+    if not launched():
+        return True
+    from selfboost.train.devices.parallel import join_launched
+
+    return join_launched()
 
 
 def _stop(code: int, sentence: str) -> NoReturn:
@@ -101,17 +111,17 @@ def parser() -> argparse.ArgumentParser:
 def _add_recipe_commands(add: Add) -> None:
     """Commands that write, check and run a recipe."""
     init = add("init", _init, "write a complete, commented recipe for your own model and seed")
-    init.add_argument("folder", type=Path, metavar="DIR", help="folder to write recipe.toml to")
+    init.add_argument("folder", type=_folder, metavar="DIR", help="folder to write recipe.toml to")
     init.add_argument("--model", required=True, help="a transformers folder or hub name, or 'embedded'")
     init.add_argument("--seed", required=True, help="JSONL or Parquet of prompts with answers, or 'embedded'")
     init.add_argument("--method", default="synpo", metavar="NAME", help="see 'selfboost list'; default: synpo")
     new = add("new", _new, "write a starter for a component of your own, and a recipe that runs it")
     new.add_argument("kind", choices=tuple(plugins.FOLDERS), metavar="KIND", help=", ".join(plugins.FOLDERS))
     new.add_argument("name", metavar="NAME", help="its name: writes NAME.py and NAME.toml")
-    new.add_argument("--to", type=Path, default=Path(), metavar="DIR", help="folder to write to; default: this one")
+    new.add_argument("--to", type=_folder, default=Path(), metavar="DIR", help="folder to write to; default: this one")
     check = add("check", _check, "check a recipe without running it, and print its plan")
     run = add("run", _run, "run a recipe, or resume a stopped run")
-    run.add_argument("--into", type=Path, required=True, metavar="DIR", help="the run's folder")
+    run.add_argument("--into", type=_folder, required=True, metavar="DIR", help="the run's folder")
     for each in (check, run):
         each.add_argument("recipe", metavar="RECIPE", help="a .toml file or the name of a shipped recipe")
         words = """change one setting, such as training.epochs=2; may be repeated. VALUE is read as TOML (a quoted
@@ -125,10 +135,17 @@ def _add_folder_commands(add: Add) -> None:
     report = add("report", _report, "write DIR/report.html, one self-contained page")
     inspect = add("inspect", _inspect, "show one preference pair: its origin, scores and tokens")
     for each in (show, report, inspect):
-        each.add_argument("folder", type=Path, metavar="DIR", help="the run's folder")
+        each.add_argument("folder", type=_folder, metavar="DIR", help="the run's folder")
     show.add_argument("--json", action="store_true", help="one JSON object for programs")
     inspect.add_argument("what", choices=["pair"], help="what to show")
     inspect.add_argument("id", metavar="ID", help="the pair's id, or its beginning")
+
+
+def _folder(text: str) -> Path:
+    """A folder's path; an empty one, often an unset variable of a shell, would be this folder."""
+    if not text.strip():
+        raise argparse.ArgumentTypeError("is empty; give a folder's path (this folder is '.')")
+    return Path(text)
 
 
 def _help(_arguments: Arguments) -> None:
@@ -150,8 +167,9 @@ def _run(arguments: Arguments) -> None:
     chosen = _read(arguments)
     with Terminal() as terminal:
         boost(chosen, arguments.into, terminal)
+    report = write_report(arguments.into)
     print_summary(arguments.into)
-    print(f"Report: {write_report(arguments.into)}")
+    print(f"Report: {report}")
 
 
 def _check(arguments: Arguments) -> None:
@@ -184,7 +202,7 @@ def _show(arguments: Arguments) -> None:
     from selfboost.views.table import print_summary
 
     if arguments.json:
-        print(json.dumps(as_json(summary(arguments.folder)), indent=1, ensure_ascii=False))
+        print(json.dumps(as_json(summary(arguments.folder)), indent=1))
     else:
         print_summary(arguments.folder)
 

@@ -61,9 +61,7 @@ def test_a_full_disk_is_one_sentence(spin: Path, tmp_path: Path, name: str) -> N
     go_on(spin, root, tmp_path / "whole")
 
 
-@pytest.mark.parametrize(
-    "name", ["run.json.new", "run.json", "stages", "stages/iteration-0", "cache", "report.html"]
-)
+@pytest.mark.parametrize("name", ["run.json.new", "run.json", "stages", "stages/iteration-0", "cache", "report.html"])
 def test_a_run_writes_through_no_link(spin: Path, tmp_path: Path, name: str) -> None:
     root, mine = tmp_path / "run", tmp_path / "mine"
     (root / name).parent.mkdir(parents=True)

@@ -168,6 +168,8 @@ def rows_of(source: str | Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
     if isinstance(source, str) and is_hub_name(source):
         yield from hub_rows(source)
         return
+    if isinstance(source, str) and not source.strip():  # it would be the working directory, with every file in it
+        raise ValueError("the seed's path is empty; give a file, a folder ('.' for this one) or a hub data set")
     path = Path(source).expanduser()
     files = sorted(p for p in path.iterdir() if p.name.endswith(SUFFIXES) and p.is_file()) if path.is_dir() else [path]
     if not files:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from rich.columns import Columns
-from rich.console import Console, Group, RenderableType
+from rich.console import Group, RenderableType
 from rich.rule import Rule
 from rich.table import Table
 from rich.text import Text
@@ -20,6 +20,7 @@ from rich.text import Text
 from selfboost import store
 from selfboost.records import Answer, Origin, Pair, Prompt, Sampling
 from selfboost.train.packs.rows import Row, pair_items
+from selfboost.views.streams import console
 from selfboost.views.visible import visible
 
 Decode = Callable[[Sequence[int]], str]
@@ -31,7 +32,7 @@ Found = tuple[Pair, list[store.StageCard]]
 def print_pair(root: Path, pair_id: str) -> None:
     """Print a pair, with its tokens as text too if the run's tokenizer can be opened."""
     found = find_pair(root, pair_id)
-    Console(highlight=False, emoji=False).print(_view(found, _decoder(root)))
+    console().print(_view(found, _decoder(root)))
 
 
 def pair_view(root: Path, pair_id: str, decode: Decode | None = None) -> RenderableType:
