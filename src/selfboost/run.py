@@ -281,7 +281,7 @@ class Run:
                 result = train(into=into, seed=seed, progress=stage.progress)
                 self.tokenizer.save(into)  # with the chat template that the run uses
                 stage.finish(tokens=result.tokens, notes=result.notes, result=WEIGHTS)
-            for sentence in stage.notes.get("warnings", ()):
+            for sentence in stage.warnings:
                 self.listener.say(f"{self._place(name)}: {sentence}")
             return stage.model(model_name)
 

@@ -49,7 +49,7 @@ class OpenStage:
     def rows(self, kind: type[Record]) -> list[Record]:
         """The records of the finished stage."""
         assert self.card is not None, f"{self._stage.name} is not finished"
-        return store.parse_rows(self._stage.folder / store.ROWS, kind)
+        return list(store.parse_rows(self._stage.folder / store.ROWS, kind))
 
     def resumed(self, kind: type[Record], fits: Callable[[int, Record], bool]) -> list[Record]:
         """Records that an earlier try left; `fits` says whether one can be the i-th of this stage.
@@ -73,10 +73,10 @@ class OpenStage:
             self._listener.say(self._stage.broken.pop(0))
 
     @property
-    def notes(self) -> Mapping[str, Any]:
-        """What the finished stage says of itself."""
+    def warnings(self) -> list[str]:
+        """Sentences that the finished stage has for the user."""
         assert self.card is not None, f"{self._stage.name} is not finished"
-        return self.card.notes
+        return self.card.warnings
 
     def append(self, records: Iterable[object]) -> None:
         """Add records; they survive a kill."""

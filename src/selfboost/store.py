@@ -11,6 +11,7 @@ import hashlib
 import json
 import os
 import shutil
+import sys
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from functools import cache
@@ -53,6 +54,31 @@ class StageCard:
     """Every file of the stage: size in bytes and SHA-256 (empty for large files)."""
     seal: str = ""
     """Hash of all the rest; empty in a card that version 0.1.0 wrote."""
+
+    @property
+    def warnings(self) -> list[str]:
+        """The note of this name: sentences."""
+        found = self.notes.get("warnings")
+        return [each for each in cast("list[Any]", found) if isinstance(each, str)] if isinstance(found, list) else []
+
+    @property
+    def history(self) -> list[Mapping[str, float]]:
+        """The note of this name: the numbers of each reported step of a training, its `step` among them."""
+        found = self.notes.get("history")
+        rows = map(_numbers, cast("list[Any]", found) if isinstance(found, list) else [])
+        return [row for row in rows if "step" in row]
+
+    @property
+    def facts(self) -> Mapping[str, float]:
+        """The note of this name: numbers about a whole training."""
+        return _numbers(self.notes.get("facts"))
+
+
+def _numbers(found: Any) -> Mapping[str, float]:
+    """The finite numbers of a JSON object."""
+    items = cast(Mapping[str, Any], found).items() if isinstance(found, Mapping) else ()
+    # An integer that no float can hold is not a measurement.
+    return {name: x for name, x in items if isinstance(x, int | float) and abs(x) <= sys.float_info.max}
 
 
 @cache
@@ -272,17 +298,17 @@ def read_rows(root: Path, card: StageCard, kind: type[Record]) -> list[Record]:
     """
     folder = root / STAGES / card.name
     verify(folder, card)
-    return parse_rows(folder / ROWS, kind)
+    return list(parse_rows(folder / ROWS, kind))
 
 
-def parse_rows(path: Path, kind: type[Record]) -> list[Record]:
-    """The records of a file, one a line.
+def parse_rows(path: Path, kind: type[Record]) -> Iterator[Record]:
+    """The records of a file, one a line, each read when it is asked for.
 
     Raises:
         ValueError: a line is no such record.
     """
     with files.open_to_read(path) as file:
-        return list(_parse(file, kind, path))
+        yield from _parse(file, kind, path)
 
 
 def verify(folder: Path, card: StageCard) -> None:

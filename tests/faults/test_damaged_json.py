@@ -20,7 +20,7 @@ SMALL: dict[str, dict[str, Any]] = {
 }
 VALUES = (None, 0, -1, 1e400, 10**400, "", "x", [], [None], {}, {"x": None}, True)
 """What a field is replaced by."""
-FAST = 150
+FAST = 60
 """Damages of each kind of file that are tried by every run of the tests."""
 
 
@@ -97,7 +97,7 @@ def test_a_damaged_summary_is_shown_or_named(whole: tuple[Path, Path], tmp_path:
 CARDS = ["iteration-1/policy", "iteration-0/held_out-sampled", "prepare/seed_sft", "iteration-1/measure-held_out"]
 
 
-@pytest.mark.parametrize("limit", [FAST // 3, pytest.param(10**6, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("limit", [FAST // 4, pytest.param(10**6, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("sealed", [True, False])
 @pytest.mark.parametrize("stage", CARDS)
 def test_a_damaged_card_is_shown_or_named(

@@ -6,7 +6,8 @@ The tokens are those that were trained on, truncated as in training. Leaves out 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Iterator, Sequence
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, cast
@@ -109,8 +110,9 @@ def _view(found: Found, decode: Decode | None) -> RenderableType:
 
 
 def _max_length(cards: Sequence[store.StageCard]) -> int:
-    training = cast(dict[str, Any], cards[-1].parts.get("training", {}))
-    return int(training.get("max_length", 10**9))
+    training = cards[-1].parts.get("training")
+    length = cast(Mapping[str, Any], training).get("max_length") if isinstance(training, Mapping) else None
+    return length if isinstance(length, int) and length > 0 else sys.maxsize
 
 
 def _pair_facts(pair: Pair, cards: Sequence[store.StageCard]) -> list[tuple[str, str]]:
