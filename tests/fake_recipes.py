@@ -113,5 +113,5 @@ def results(root: Path) -> dict[str, Any]:
             name = str(path.relative_to(root))
             found[name] = path.read_bytes()
             if path.name == store.CARD:
-                found[name] = {k: v for k, v in json.loads(found[name]).items() if k != "seconds"}
+                found[name] = {k: v for k, v in json.loads(found[name]).items() if k not in ("seconds", "seal")}
     return found

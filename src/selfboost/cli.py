@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from selfboost import plugins
 from selfboost.trust import REMOTE_CODE
+from selfboost.views.streams import guarded
 
 if TYPE_CHECKING:
     from selfboost.recipe import Recipe
@@ -33,6 +34,11 @@ Add = Callable[[str, Handler, str], argparse.ArgumentParser]
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run one command and exit: 0 success, 2 an error the user can fix, 1 a failure, 130 interrupted."""
+    with guarded():
+        _main(arguments)
+
+
+def _main(arguments: Sequence[str] | None) -> NoReturn:
     # Silence the libraries: selfboost itself reports, once, what a user must know.
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
@@ -45,10 +51,9 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     try:
         if _conducts():
             parsed.command(parsed)
+        sys.stdout.flush()
     except KeyboardInterrupt:
         _stop(130, "interrupted; rerun the same command to resume")
-    except BrokenPipeError:
-        os._exit(0)
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             _stop(
@@ -119,17 +124,17 @@ def parser() -> argparse.ArgumentParser:
 def _add_recipe_commands(add: Add) -> None:
     """Commands that write, check and run a recipe."""
     init = add("init", _init, "write a complete, commented recipe for your own model and seed")
-    init.add_argument("folder", type=Path, metavar="DIR", help="folder to write recipe.toml to")
+    init.add_argument("folder", type=_folder, metavar="DIR", help="folder to write recipe.toml to")
     init.add_argument("--model", required=True, help="a transformers folder or hub name, or 'embedded'")
     init.add_argument("--seed", required=True, help="JSONL or Parquet of prompts with answers, or 'embedded'")
     init.add_argument("--method", default="synpo", metavar="NAME", help="see 'selfboost list'; default: synpo")
     new = add("new", _new, "write a starter for a component of your own, and a recipe that runs it")
     new.add_argument("kind", choices=tuple(plugins.FOLDERS), metavar="KIND", help=", ".join(plugins.FOLDERS))
     new.add_argument("name", metavar="NAME", help="its name: writes NAME.py and NAME.toml")
-    new.add_argument("--to", type=Path, default=Path(), metavar="DIR", help="folder to write to; default: this one")
+    new.add_argument("--to", type=_folder, default=Path(), metavar="DIR", help="folder to write to; default: this one")
     check = add("check", _check, "check a recipe without running it, and print its plan")
     run = add("run", _run, "run a recipe, or resume a stopped run")
-    run.add_argument("--into", type=Path, required=True, metavar="DIR", help="the run's folder")
+    run.add_argument("--into", type=_folder, required=True, metavar="DIR", help="the run's folder")
     words = "run the recipe once with each of these random seeds, in DIR/seed-N"
     run.add_argument("--seeds", type=_seed, nargs="+", default=[], metavar="N", help=words)
     for each in (check, run):
@@ -154,15 +159,22 @@ def _add_folder_commands(add: Add) -> None:
     report = add("report", _report, "write DIR/report.html, one self-contained page")
     inspect = add("inspect", _inspect, "show one preference pair: its origin, scores and tokens")
     for each in (show, report, inspect):
-        each.add_argument("folder", type=Path, metavar="DIR", help="the run's folder")
-    compare.add_argument("first", type=Path, metavar="DIR", help="a run's folder")
+        each.add_argument("folder", type=_folder, metavar="DIR", help="the run's folder")
+    compare.add_argument("first", type=_folder, metavar="DIR", help="a run's folder")
     compare.add_argument(
-        "second", type=Path, metavar="DIR", help="another's; differences are its values minus the first's"
+        "second", type=_folder, metavar="DIR", help="another's; differences are its values minus the first's"
     )
     for each in (show, measure, compare):
         each.add_argument("--json", action="store_true", help="one JSON object for programs")
     inspect.add_argument("what", choices=["pair"], help="what to show")
     inspect.add_argument("id", metavar="ID", help="the pair's id, or its beginning")
+
+
+def _folder(text: str) -> Path:
+    """A folder's path; an empty one, often an unset variable of a shell, would be this folder."""
+    if not text.strip():
+        raise argparse.ArgumentTypeError("is empty; give a folder's path (this folder is '.')")
+    return Path(text)
 
 
 def _help(_arguments: Arguments) -> None:
@@ -188,8 +200,9 @@ def _run(arguments: Arguments) -> None:
     for into, recipe in runs.items():
         with Terminal() as terminal:
             boost(recipe, into, terminal)
+        report = write_report(into)
         print_summary(into)
-        print(f"Report: {write_report(into)}")
+        print(f"Report: {report}")
     if len(runs) > 1:
         print_repeats(dict(zip(arguments.seeds, runs, strict=True)))
 
@@ -247,11 +260,11 @@ def _show(arguments: Arguments) -> None:
 
     if seeds := repeats.repeats(arguments.folder):
         if arguments.json:
-            print(json.dumps(repeats.as_json(seeds), indent=1, ensure_ascii=False))
+            print(json.dumps(repeats.as_json(seeds), indent=1))
         else:
             repeats.print_repeats(seeds)
     elif arguments.json:
-        print(json.dumps(as_json(summary(arguments.folder)), indent=1, ensure_ascii=False))
+        print(json.dumps(as_json(summary(arguments.folder)), indent=1))
     else:
         print_summary(arguments.folder)
 

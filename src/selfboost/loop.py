@@ -6,6 +6,7 @@ Decisions are made on the validation prompts, results reported on the held-out o
 from __future__ import annotations
 
 import os
+import re
 import resource
 import sys
 import time
@@ -15,6 +16,9 @@ from datetime import date
 from pathlib import Path
 
 from selfboost import results, store
+from selfboost.disk import files
+from selfboost.disk.locks import NAME as LOCK
+from selfboost.disk.locks import LockLost, check_held, lock
 from selfboost.engines.run_day import on_day, today
 from selfboost.measures import Estimated, Measure, Measures, gain_of, measures_of, with_win_rate
 from selfboost.recipe import Recipe
@@ -29,6 +33,9 @@ from selfboost.train.devices.launched import launched
 
 TITLE = "The complete recipe of this run."
 """First line of a recipe that a run wrote."""
+FOLDERS = (store.STAGES, store.SUPERSEDED, "cache")
+NAMED = 5
+"""Most foreign files that are named."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,13 +54,14 @@ def boost(recipe: Recipe, root: Path, listener: Listener) -> None:
         ValueError: an error that the user can fix, in one sentence.
     """
     _spare_own_recipe(root)
-    with store.lock(root):
+    with lock(root):
         started = time.monotonic()
         _limit_threads(recipe.run.threads)
         if launched():
             from selfboost.train.devices.shared_folder import require_shared
 
             require_shared(root)
+        _look_around(root, listener)
         day = _day_of(recipe, root)
         with on_day(day):
             _go(replace(recipe, run=replace(recipe.run, date=day.isoformat())), root, listener, started)
@@ -61,9 +69,12 @@ def boost(recipe: Recipe, root: Path, listener: Listener) -> None:
 
 def _go(recipe: Recipe, root: Path, listener: Listener, started: float) -> None:
     loop = Loop(Run(recipe, root, listener), started)
-    store.write_atomically(root / results.RECIPE, recipe_text(recipe, TITLE).encode())
+    check_held(root)
+    files.write_atomically(root / results.RECIPE, recipe_text(recipe, TITLE).encode())
     try:
         loop.go()
+    except LockLost:
+        raise  # whatever is in the folder may be another run's
     except (ValueError, FloatingPointError) as error:
         if loop.iterations:
             loop.save("failed", str(error))  # the folder records failures too
@@ -87,6 +98,20 @@ def _spare_own_recipe(root: Path) -> None:
         )
 
 
+def _look_around(root: Path, listener: Listener) -> None:
+    """Refuse symbolic links where this run writes, and say what in the folder is not a run's."""
+    own = (results.SUMMARY, results.RECIPE, LOCK)
+    for name in (*own, results.REPORT):
+        files.refuse_link(root / name)
+    for name in FOLDERS:
+        files.refuse_links_inside(root / name, spare=store.CARD)
+    written = re.compile(f"({'|'.join(map(re.escape, own))}|{re.escape(results.REPORT)})(\\.new|\\.broken-\\d+)?")
+    foreign = sorted(p.name for p in root.iterdir() if not (p.name in FOLDERS or written.fullmatch(p.name)))
+    if foreign:
+        more = f" and {len(foreign) - NAMED} more" if len(foreign) > NAMED else ""
+        listener.say(f"{root}: holds what no run wrote, which is left as it is: {', '.join(foreign[:NAMED])}{more}")
+
+
 class Loop:
     """The state of a loop: the incumbent and the results of every iteration."""
 
@@ -95,7 +120,7 @@ class Loop:
         self.iterations: list[Iteration] = []
         self.beside: list[Beside] = []
         self._clock = started
-        earlier = _earlier(run.root)
+        earlier = _earlier(run)
         self._seconds, self._peak = earlier.seconds, earlier.peak_memory_bytes
 
     def go(self) -> None:
@@ -184,7 +209,7 @@ class Loop:
         """Write the summary; `error` says why the run failed."""
         self.run.tell()
         now = time.monotonic()
-        self._seconds, self._clock = self._seconds + now - self._clock, now
+        self._seconds, self._clock = self._seconds + max(now - self._clock, 0.0), now
         self._peak = max(self._peak, peak_memory())
         found = Results(
             status=status,
@@ -202,14 +227,16 @@ class Loop:
         results.write(self.run.root, found)
 
 
-def _earlier(root: Path) -> Results:
-    """The run's results from before it was resumed."""
-    if not (root / results.SUMMARY).exists():
+def _earlier(run: Run) -> Results:
+    """The run's results from before it was resumed; a damaged file is set aside, since the stages hold them too."""
+    path = run.root / results.SUMMARY
+    if not path.exists():
         return Results()
     try:
-        return results.read(root)
+        return results.read(run.root)
     except ValueError as error:
-        raise ValueError(f"{error}; move it away; the stages are kept") from error
+        run.say(f"{error}; kept as {files.set_aside(path)}, and made again from the stages")
+        return Results()
 
 
 def relative(model: Model, root: Path) -> str:

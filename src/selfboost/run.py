@@ -137,24 +137,30 @@ class Run:
         parts["scorer"].pop("threshold", None)  # used by the filter: a new threshold needs no new scores
         with self.stages.open(self._place(name), "score", parts, len(answers)) as stage:
             if stage.card is None:
-                self._score_rest(stage, answers, scorer, models)
-                failed = sum(v.value is None for v in stage.rows_so_far(Verdict))
+                failed = self._score_rest(stage, answers, scorer, models)
                 stage.finish(tokens=sum(len(a.token_ids) for a in answers), notes={"without a value": failed})
             return stage.rows(Verdict)
 
     def _score_rest(
         self, stage: OpenStage, answers: Sequence[Answer], scorer: Scorer, models: Mapping[str, Model]
-    ) -> None:
-        """Score from the last block's start on; what an earlier try stored beyond it is computed again and kept."""
-        done = len(stage.rows_so_far(Verdict))
+    ) -> int:
+        """Score from the start of the last stored block on; returns how many verdicts have no value.
+
+        Verdicts that an earlier attempt stored beyond that block are computed again, and kept as they were.
+        """
+        earlier = stage.resumed(Verdict, lambda i, verdict: verdict.answer == answers[i].id)
+        done, failed = len(earlier), sum(verdict.value is None for verdict in earlier)
         ends = block_ends(answers, whole_prompts=pairwise(scorer))
         first = max((end for end in ends if end <= done), default=0)
         block: list[Verdict] = []
         for end, verdict in enumerate(scorer.score(answers[first:], models, self.trainer), start=first + 1):
-            block += [verdict] if end > done else []
+            if end > done:
+                block.append(verdict)
+                failed += verdict.value is None
             if end in ends:
                 stage.append(block)
                 block = []
+        return failed
 
     def finetune(
         self, name: str, examples: Sequence[Example], training: Training, *, start: Model, model_name: str = ""
@@ -196,7 +202,7 @@ class Run:
         rated = self.recipe.benchmark.rate(self, model, examples, split)
         check_rated(self.recipe.benchmark, rated)
         parts["rated"] = store.hash_records(rated)
-        with self.stages.open(self._place(f"measure-{split}"), "measure", parts, len(examples)) as stage:
+        with self.stages.open(self._place(f"measure-{split}"), "measure", parts, len(rated)) as stage:
             if stage.card is None:
                 stage.replace_rows(rated)
                 stage.finish()
@@ -299,6 +305,6 @@ class Run:
                 result = train(into=into, seed=seed, progress=stage.progress)
                 self.tokenizer.save(into)  # with the chat template that the run uses
                 stage.finish(tokens=result.tokens, notes=result.notes, result=WEIGHTS)
-            for sentence in stage.notes.get("warnings", ()):
+            for sentence in stage.warnings:
                 self.listener.say(f"{self._place(name)}: {sentence}")
             return stage.model(model_name)

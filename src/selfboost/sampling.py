@@ -6,7 +6,8 @@ Every draw has its own seed, from the run's seed, the stage and the prompt: it d
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import islice
 
 from selfboost.engines import Engine, Generation, Request, Sampler, Tokenizer
 from selfboost.records import Answer, Model, Prompt, Sampling, content_hash
@@ -19,29 +20,46 @@ Wanted = tuple[Prompt, int, Request]
 def draw_answers(
     stage: OpenStage, name: str, engine: Engine, model: Model, prompts: Sequence[Prompt], sampling: Sampling, seed: int
 ) -> None:
-    """Sample every prompt `sampling.samples` times into the stage and seal it."""
-    done = len(stage.rows_so_far(Answer))
-    tokens = 0
+    """Sample every prompt `sampling.samples` times into the stage and seal it.
+
+    Requests are made, and answers held, one chunk at a time.
+    """
+
+    def fits(i: int, answer: Answer) -> bool:
+        number, index = divmod(i, sampling.samples)
+        return (answer.prompt.id, answer.index) == (prompts[number].id, index)
+
+    made, total = _Tally(), len(prompts) * sampling.samples
+    for answer in stage.resumed(Answer, fits):
+        made.add(answer)
+    done, tokens = made.answers, 0
     with engine.open(model) as sampler:
-        wanted = _requests(sampler.tokenizer, prompts, sampling, f"{seed}/{name}")
         # A resumed stage starts at the beginning of a chunk, so that the same batches give the same bits.
-        for start in range(done // sampler.chunk * sampler.chunk, len(wanted), sampler.chunk):
-            answers = _chunk(sampler, model, wanted[start : start + sampler.chunk])
+        start = done // sampler.chunk * sampler.chunk
+        requests = _requests(sampler.tokenizer, prompts, sampling, f"{seed}/{name}", start)
+        while wanted := list(islice(requests, sampler.chunk)):
+            answers = _chunk(sampler, model, wanted)
             tokens += sum(len(answer.token_ids) for answer in answers)
-            stage.append(answers[max(0, done - start) :])
-            stage.progress(min(start + sampler.chunk, len(wanted)), len(wanted), tokens)
-    answers = stage.rows_so_far(Answer)
-    stage.finish(tokens=sum(len(answer.token_ids) for answer in answers), notes=faults(answers))
+            fresh = answers[max(0, done - start) :]
+            stage.append(fresh)
+            for answer in fresh:
+                made.add(answer)
+            start += len(wanted)
+            stage.progress(start, total, tokens)
+    stage.finish(tokens=made.tokens, notes={name: count for name, count in made.faults.items() if count})
 
 
-def _requests(tokenizer: Tokenizer, prompts: Sequence[Prompt], sampling: Sampling, salt: str) -> list[Wanted]:
-    wanted: list[Wanted] = []
-    for prompt in prompts:
+def _requests(
+    tokenizer: Tokenizer, prompts: Sequence[Prompt], sampling: Sampling, salt: str, start: int
+) -> Iterator[Wanted]:
+    """The requests from the `start`-th on, each made when it is asked for."""
+    first, skipped = divmod(start, sampling.samples)
+    for prompt in islice(prompts, first, None):
         ids = tokenizer.prompt_ids(prompt.messages, prompt.prefix)
-        for index in range(sampling.samples):
+        for index in range(skipped, sampling.samples):
             seed = int(content_hash([salt, prompt.id, index])[:15], 16)
-            wanted.append((prompt, index, Request(prompt_ids=ids, sampling=sampling, seed=seed)))
-    return wanted
+            yield prompt, index, Request(prompt_ids=ids, sampling=sampling, seed=seed)
+        skipped = 0
 
 
 def _chunk(sampler: Sampler, model: Model, wanted: Sequence[Wanted]) -> list[Answer]:
@@ -75,14 +93,20 @@ def _answer(
     )
 
 
-def faults(answers: Sequence[Answer]) -> dict[str, int]:
-    """Counts of everything that went wrong in sampled answers: nothing is silent."""
-    counts = Counter[str]()
-    for answer in answers:
-        ids, prompt_ids = answer.token_ids, answer.prompt_ids
+class _Tally:
+    """Counts of a stage's answers and of everything that went wrong in them: nothing is silent."""
+
+    def __init__(self) -> None:
+        self.answers, self.tokens = 0, 0
+        self.faults = Counter[str]()
+
+    def add(self, answer: Answer) -> None:
+        """Count an answer."""
+        ids, prompt_ids, counts = answer.token_ids, answer.prompt_ids, self.faults
+        self.answers += 1
+        self.tokens += len(ids)
         counts["failed"] += answer.finish == "failed"
         counts["cut at the token limit"] += answer.finish == "length"
         counts["empty"] += answer.finish != "failed" and not answer.text.strip()
         counts["doubled begin token"] += len(prompt_ids) > 1 and prompt_ids[0] == prompt_ids[1]
         counts["doubled end token"] += answer.finish == "stop" and len(ids) > 1 and ids[-1] == ids[-2]
-    return {name: count for name, count in counts.items() if count}

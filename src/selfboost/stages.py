@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Generator, Iterable, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from selfboost import store
+from selfboost.disk import files
 from selfboost.records import Model, content_hash
 
 Record = TypeVar("Record")
@@ -40,6 +41,7 @@ class OpenStage:
     def __init__(self, stage: store.Stage, listener: Listener, total: int) -> None:
         self._stage, self._listener, self.total = stage, listener, total
         self.card = stage.card()
+        self._say_broken()
         self._start = time.monotonic()
         self.inner_seconds = 0.0
         """Seconds spent in stages opened inside this one, which count for those."""
@@ -47,17 +49,34 @@ class OpenStage:
     def rows(self, kind: type[Record]) -> list[Record]:
         """The records of the finished stage."""
         assert self.card is not None, f"{self._stage.name} is not finished"
-        return store.read_rows(self._stage.root, self.card, kind)
+        return list(store.parse_rows(self._stage.folder / store.ROWS, kind))
 
-    def rows_so_far(self, kind: type[Record]) -> list[Record]:
-        """Records written so far, by an earlier attempt or this one."""
-        return self._stage.rows_so_far(kind)
+    def resumed(self, kind: type[Record], fits: Callable[[int, Record], bool]) -> list[Record]:
+        """Records that an earlier try left; `fits` says whether one can be the i-th of this stage.
+
+        A try that is damaged, or of which one does not fit, is set aside, and said to be.
+        """
+        try:
+            found = self._stage.rows_so_far(kind)
+            wrong = next((i for i, record in enumerate(found) if i >= self.total or not fits(i, record)), None)
+            if wrong is None:
+                return found
+            why = f"{self._stage.partial / store.ROWS} line {wrong + 1}: does not belong there"
+        except (ValueError, OSError) as error:
+            why = str(error)
+        self._stage.begin_again(why)
+        self._say_broken()
+        return []
+
+    def _say_broken(self) -> None:
+        while self._stage.broken:
+            self._listener.say(self._stage.broken.pop(0))
 
     @property
-    def notes(self) -> Mapping[str, Any]:
-        """The finished stage's notes."""
+    def warnings(self) -> list[str]:
+        """Sentences that the finished stage has for the user."""
         assert self.card is not None, f"{self._stage.name} is not finished"
-        return self.card.notes
+        return self.card.warnings
 
     def append(self, records: Iterable[object]) -> None:
         """Add records; they survive a kill."""
@@ -65,12 +84,15 @@ class OpenStage:
 
     def replace_rows(self, records: Sequence[object]) -> None:
         """Write all records at once."""
-        (self._stage.begin() / store.ROWS).unlink(missing_ok=True)
+        path = self._stage.begin() / store.ROWS
+        files.refuse_link(path)
+        path.unlink(missing_ok=True)
         self._stage.append(records)
 
     def result_folder(self) -> Path:
         """Folder for a training's model; may hold the state of a killed attempt."""
         folder = self._stage.begin() / WEIGHTS
+        files.refuse_links_inside(folder)
         folder.mkdir(exist_ok=True)
         return folder
 
@@ -91,7 +113,6 @@ class OpenStage:
     def model(self, name: str) -> Model:
         """The model a finished training stage made."""
         assert self.card is not None, f"{self._stage.name} is not finished"
-        store.verify(self._stage.root, self.card)
         fingerprint = content_hash([self.card.fingerprint, {k: list(v) for k, v in self.card.files.items()}])
         return Model(name=name, path=str(self._stage.folder / WEIGHTS), fingerprint=fingerprint)
 

@@ -57,7 +57,7 @@ def edit_training(root: Path, iteration: int, noise: float | None = None, **note
     history = [{k: v for k, v in row.items() if "noise" not in k} for row in card["notes"]["history"]]
     columns = {} if noise is None else dict.fromkeys(NOISE, noise)
     card["notes"] |= {"history": [row | columns for row in history], "facts": {}} | notes
-    path.write_text(json.dumps(card))
+    path.write_text(json.dumps(card | {"seal": ""}))
 
 
 def edit_notes(root: Path, change: Any) -> None:
@@ -188,7 +188,8 @@ def test_the_first_and_the_last_of_many_iterations_are_drawn(copy: Path) -> None
     for number in range(4, 8):
         shutil.copytree(copy / "stages" / "iteration-3", copy / "stages" / f"iteration-{number}")
         for path in (copy / "stages" / f"iteration-{number}").rglob(store.CARD):
-            path.write_text(path.read_text().replace("iteration-3/", f"iteration-{number}/"))
+            card = json.loads(path.read_text().replace("iteration-3/", f"iteration-{number}/"))
+            path.write_text(json.dumps(card | {"seal": ""}))
     told = store.read_json(copy / "run.json")
     told["iterations"] += [told["iterations"][3] | {"iteration": number} for number in range(4, 8)]
     store.write_json(copy / "run.json", told)

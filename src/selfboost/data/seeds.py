@@ -191,6 +191,8 @@ def rows_of(
         ValueError: says which file or line cannot be read.
     """
     said: list[str] = []
+    if isinstance(source, str) and not source.strip():  # it would be the working directory, with every file in it
+        raise ValueError("the seed's path is empty; give a file, a folder ('.' for this one) or a hub data set")
     if isinstance(source, str) and is_hub_name(source):
         yield from hub_rows(source, said)
     else:

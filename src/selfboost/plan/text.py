@@ -7,14 +7,15 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from textwrap import fill
 
-from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from selfboost.plan import Plan, PlannedStage
 from selfboost.plan.cost import GPU, PEAK, SHARES, WORK, Cost
 from selfboost.plan.memory import size_text
 from selfboost.plan.rows import Bound
+from selfboost.views.streams import console
+from selfboost.views.visible import visible
 
 SIGNS: Mapping[Bound, str] = {"exact": "", "at most": "≤", "about": "~"}
 """Prefix of a number of rows."""
@@ -24,13 +25,13 @@ DOMINANT = 3
 
 def show_plan(found: Plan) -> None:
     """Print a plan."""
-    console = Console(highlight=False)
-    console.print(_stages(found.stages))
-    console.print()
-    console.print(_totals(found.stages))
+    out = console()
+    out.print(_stages(found.stages))
+    out.print()
+    out.print(_totals(found.stages))
     for line in _explained(found):
-        console.print(escape(fill(line, console.width - 1, subsequent_indent="  ", break_on_hyphens=False)))
-    console.print("The recipe is valid.")
+        out.print(fill(visible(line), out.width - 1, subsequent_indent="  ", break_on_hyphens=False))
+    out.print("The recipe is valid.")
 
 
 def _stages(stages: Iterable[PlannedStage]) -> Table:
@@ -40,7 +41,7 @@ def _stages(stages: Iterable[PlannedStage]) -> Table:
         total = sum(stage.mean.tokens for stage in some)
         hours = _hours(stage.mean for stage in some) if some[0].verb in WORK else ""
         rows = f"{f'{len(some)} x ' if len(some) > 1 else ''}{SIGNS[some[0].bound]}{some[0].rows:,}"
-        table.add_row(escape(name), some[0].verb, rows, _short(total) if total else "", hours)
+        table.add_row(Text(visible(name)), some[0].verb, rows, _short(total) if total else "", hours)
     return table
 
 

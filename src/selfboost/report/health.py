@@ -85,7 +85,7 @@ def _drift(story: Story) -> Html:
     ends: dict[str, list[tuple[float, float]]] = {"chosen": [], "rejected": []}
     for r in story.rounds:
         for card in r.policy_trainings:
-            history = card.notes.get("history")
+            history = card.history
             for side, points in ends.items():
                 if history and f"{side}_logp" in history[-1]:
                     points.append((float(r.number), float(history[-1][f"{side}_logp"])))

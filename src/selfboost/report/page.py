@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from selfboost import store
+from selfboost.disk.files import write_atomically
 from selfboost.report import answers, health, overview, rounds
 from selfboost.report.diversity import diversity_section
 from selfboost.report.markup import Html, folded, join, table, tag
 from selfboost.report.material import Story, read_story
 from selfboost.report.self_play import self_play_section
+from selfboost.results import REPORT
 from selfboost.views.sentences import duration
 
-NAME = "report.html"
 STYLE = Path(__file__).with_name("page.css")
 
 
@@ -23,8 +23,8 @@ def write_report(root: Path) -> Path:
     Raises:
         ValueError: the folder is not a run's, or its summary is damaged.
     """
-    path = root / NAME
-    store.write_atomically(path, page(read_story(root)).encode())
+    path = root / REPORT
+    write_atomically(path, page(read_story(root)).encode())
     return path
 
 

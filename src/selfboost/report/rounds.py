@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import cast
 
 from selfboost.measures import WIN_RATE
 from selfboost.methods.parts.synthetic_preferences import PairYield
@@ -106,9 +105,8 @@ def _shares(values: Sequence[float], others: Iterable[Sequence[float]]) -> Seque
 def _training(cards: Sequence[StageCard]) -> list[Html]:
     charts: list[Html] = []
     for card in cards:
-        history = cast(Sequence[Mapping[str, float]], card.notes.get("history", ()))
-        if history:
-            charts += _history(card.name.partition("/")[2] or card.name, history)
+        if card.history:
+            charts += _history(card.name.partition("/")[2] or card.name, card.history)
     return charts
 
 

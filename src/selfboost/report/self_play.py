@@ -164,7 +164,7 @@ def _rewards(moves: Mapping[str, Moves]) -> list[Html]:
 
 
 def _history(r: Round) -> list[Mapping[str, float]]:
-    return [row for card in r.policy_trainings for row in card.notes.get("history", ())]
+    return [row for card in r.policy_trainings for row in card.history]
 
 
 def _losses(played: Sequence[Round]) -> list[Html]:
@@ -198,7 +198,7 @@ def _facts(played: Sequence[Round]) -> Html:
     facts: dict[str, dict[str, float]] = {r.name: {} for r in played}
     for r in played:
         for card in r.policy_trainings:
-            facts[r.name] |= card.notes.get("facts", {})
+            facts[r.name] |= card.facts
     names = [name for name in FACTS if any(name in each for each in facts.values())]
     cells = [[text, *(_cell(each.get(name)) for name in names)] for text, each in facts.items() if each]
     headings = ["training", *(FACTS[name] for name in names)]

@@ -13,11 +13,13 @@ from typing import Any, Literal, cast
 from pydantic import TypeAdapter, ValidationError
 
 from selfboost import store
+from selfboost.disk.files import read_bytes
+from selfboost.disk.locks import check_held
 from selfboost.measures import Declared, Estimated, Measure, Measures
 from selfboost.notes import Kept, SomeNote, read_note
 from selfboost.results.first_format import is_first_format, modernised
 
-SUMMARY, RECIPE = "run.json", "recipe.toml"
+SUMMARY, RECIPE, REPORT = "run.json", "recipe.toml", "report.html"
 Decision = Literal["initial", "promoted", "kept", "stopped"]
 
 
@@ -93,6 +95,7 @@ def beside_place(name: str) -> str:
 
 def write(root: Path, results: Results) -> None:
     """Write `run.json`, with `error` only if there is one."""
+    check_held(root)
     kept = asdict(results)
     if not results.error:
         del kept["error"]
@@ -133,8 +136,8 @@ def recipe_table(root: Path) -> Mapping[str, Any]:
     """
     path = root / RECIPE
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        return tomllib.loads(read_bytes(path).decode()) if path.exists() else {}
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{path}: is damaged ({error})") from error
 
 

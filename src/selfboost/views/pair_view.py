@@ -6,13 +6,14 @@ The tokens are those that were trained on, truncated as in training. Leaves out 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Iterator, Sequence
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, cast
 
 from rich.columns import Columns
-from rich.console import Console, Group, RenderableType
+from rich.console import Group, RenderableType
 from rich.rule import Rule
 from rich.table import Table
 from rich.text import Text
@@ -20,6 +21,7 @@ from rich.text import Text
 from selfboost import store
 from selfboost.records import Answer, Origin, Pair, Prompt, Sampling
 from selfboost.train.packs.rows import Row, pair_items
+from selfboost.views.streams import console
 from selfboost.views.visible import visible
 
 Decode = Callable[[Sequence[int]], str]
@@ -31,7 +33,7 @@ Found = tuple[Pair, list[store.StageCard]]
 def print_pair(root: Path, pair_id: str) -> None:
     """Print a pair, with its tokens as text too if the run's tokenizer can be opened."""
     found = find_pair(root, pair_id)
-    Console(highlight=False, emoji=False).print(_view(found, _decoder(root)))
+    console().print(_view(found, _decoder(root)))
 
 
 def pair_view(root: Path, pair_id: str, decode: Decode | None = None) -> RenderableType:
@@ -110,8 +112,9 @@ def _view(found: Found, decode: Decode | None) -> RenderableType:
 
 
 def _max_length(cards: Sequence[store.StageCard]) -> int:
-    training = cast(dict[str, Any], cards[-1].parts.get("training", {}))
-    return int(training.get("max_length", 10**9))
+    training = cards[-1].parts.get("training")
+    length = cast(Mapping[str, Any], training).get("max_length") if isinstance(training, Mapping) else None
+    return length if isinstance(length, int) and length > 0 else sys.maxsize
 
 
 def _pair_facts(pair: Pair, cards: Sequence[store.StageCard]) -> list[tuple[str, str]]:

@@ -61,6 +61,7 @@ def verdict(gain: Estimated, measure: Measure) -> Verdict:
 
 def duration(seconds: float) -> str:
     """A duration for people."""
+    seconds = max(seconds, 0.0)  # an old folder's, of a clock that ran backwards
     whole = round(seconds)
     if whole < 120:
         return f"{seconds:.1f} s" if seconds < 10 else f"{whole} s"

@@ -119,7 +119,7 @@ def summary(root: Path) -> RunSummary:
         declared=found.declared,
         seeds=found.seeds,
         said=found.said,
-        warnings=tuple(f"{card.name}: {warning}" for card in cards for warning in card.notes.get("warnings", ())),
+        warnings=tuple(f"{card.name}: {warning}" for card in cards for warning in card.warnings),
         iterations=tuple(iterations),
         beside=tuple(beside),
         further=tuple(stage for name in further for stage in places[name]),

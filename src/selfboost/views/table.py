@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
@@ -23,6 +22,7 @@ from selfboost.views.sentences import (
     title_of,
     verdict,
 )
+from selfboost.views.streams import console
 from selfboost.views.summary import BesideSummary, IterationSummary, RunSummary, summary
 from selfboost.views.visible import visible
 
@@ -111,21 +111,21 @@ def _widths(columns: Sequence[Sequence[str]], room: int) -> list[int]:
 def print_summary(root: Path) -> None:
     """Print the state, the table and the reasons for the decisions."""
     run = summary(root)
-    console = Console(highlight=False, markup=False, emoji=False)
+    out = console()
     memory = f"{run.peak_memory_bytes / 2**20:,.0f} MB at most"
     facts = [run.method, run.status, duration(run.seconds), memory]
-    console.print(Text("  ·  ".join(fact for fact in facts if fact), style="bold"))
+    out.print(Text(visible("  ·  ".join(fact for fact in facts if fact)), style="bold"))
     for sentence in filter(None, [broke_off(run), *run.warnings, *run.said]):
-        console.print(visible(sentence))
+        out.print(visible(sentence))
     if not run.iterations:
         count = len(run.prepare) + len(run.further)
-        console.print(f"Nothing has been measured yet; {count} stages are finished.")
+        out.print(f"Nothing has been measured yet; {count} stages are finished.")
         return
-    console.print()
-    console.print(summary_table(run, console.width))
-    console.print()
+    out.print()
+    out.print(summary_table(run, out.width))
+    out.print()
     for entry in run.iterations[1:]:
-        console.print(visible(f"{entry.iteration} {entry.decision}: {entry.why}"))
+        out.print(visible(f"{entry.iteration} {entry.decision}: {entry.why}"))
     for sentence in [*choices(run.iterations), *(against_beside(run, entry) for entry in run.beside)]:
-        console.print(visible(sentence))
-    console.print("Brackets are 95 % intervals over prompts; one run with one seed.", style="dim")
+        out.print(visible(sentence))
+    out.print("Brackets are 95 % intervals over prompts; one run with one seed.", style="dim")

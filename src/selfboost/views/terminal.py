@@ -5,6 +5,7 @@ Goes to stderr, so that stdout has only results. Reused stages are counted, not 
 
 from __future__ import annotations
 
+import sys
 import time
 from dataclasses import dataclass, field
 from types import TracebackType
@@ -16,6 +17,7 @@ from rich.table import Table
 from rich.text import Text
 
 from selfboost.store import StageCard
+from selfboost.views import streams
 from selfboost.views.visible import visible
 
 QUIET_SECONDS = 10.0
@@ -61,7 +63,7 @@ class Terminal:
     """A listener that shows progress; used as `with Terminal() as terminal`."""
 
     def __init__(self, console: Console | None = None) -> None:
-        self.console = console or Console(stderr=True, highlight=False, emoji=False)
+        self.console = console or streams.console(error=True)
         self._works: list[StageProgress] = []
         self._reused = 0
         self._live: Live | None = None
@@ -77,6 +79,7 @@ class Terminal:
     def __enter__(self) -> Terminal:
         if self._live is not None:
             self._live.start()
+            sys.stderr = streams.Guarded(sys.stderr)  # the live display takes it, with all that libraries say
         return self
 
     def __exit__(
@@ -146,6 +149,6 @@ def _pace(work: StageProgress, now: float) -> list[str]:
 
 
 def _clock(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
+    minutes, rest = divmod(max(round(seconds), 0), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
