@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from selfboost.demo import EMBEDDED, EMBEDDED_MODEL
-from selfboost.setting_types import PathOrName
+from selfboost.setting_types import Name, NotNegative, PathOrName, Positive, Several
 from selfboost.train import Training
 
 
@@ -16,17 +16,17 @@ from selfboost.train import Training
 class RunSettings:
     """The loop."""
 
-    iterations: Annotated[int, Field(ge=1)] = 4
+    iterations: Annotated[int, Field(ge=1, le=1000)] = 4
     """Rounds of self-improvement."""
-    patience: Annotated[int, Field(ge=1)] = 1000
+    patience: Several = 1000
     """Stop after this many iterations in a row without a promotion."""
-    seed: Annotated[int, Field(ge=0)] = 0
+    seed: Annotated[int, Field(ge=0, le=2**63 - 1)] = 0
     """Random seed for data order, sampling, splits and resampling."""
-    threads: Annotated[int, Field(ge=0)] = 0
+    threads: Annotated[int, Field(ge=0, le=1024)] = 0
     """PyTorch's CPU threads (0 = PyTorch's default)."""
-    beside: tuple[str, ...] = ()
+    beside: tuple[Name, ...] = ()
     """Models to measure besides the policy: `seed_sft`, or a folder or hub name."""
-    agreement: Annotated[float, Field(gt=0)] = 0.05
+    agreement: Positive = 0.05
     """Largest allowed mean difference between the sampler's and the trainer's log-probabilities, in nats per token."""
 
 
@@ -59,7 +59,7 @@ class Gate:
 
     rule: Literal["always", "not_worse", "better"] = "always"
     """Promote always (the papers), unless the gain's interval is below the margin, or only if it is above 0."""
-    measure: str = "sampled"
+    measure: Name = "sampled"
     """The measure that decides."""
-    margin: Annotated[float, Field(ge=0)] = 0.01
+    margin: NotNegative = 0.01
     """`not_worse` promotes while the upper end of the gain's interval is above minus this."""

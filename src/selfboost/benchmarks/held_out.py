@@ -8,13 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated
-
-from pydantic import Field
 
 from selfboost.measures import SHARE, Declared, Measure
 from selfboost.records import Answer, Example, Model, Rated, Sampling
 from selfboost.scorers import Scorer, pairwise, unit_of
+from selfboost.setting_types import Several, Tokens, Warmth
 from selfboost.verbs import Verbs
 
 
@@ -26,11 +24,11 @@ class HeldOut:
     """What judges the answers."""
     greedy: bool = True
     """Also measure one greedy answer per prompt."""
-    samples: Annotated[int, Field(ge=1)] = 4
+    samples: Several = 4
     """Sampled answers per prompt."""
-    temperature: Annotated[float, Field(gt=0)] = 0.7
+    temperature: Warmth = 0.7
     """Temperature of the samples."""
-    max_tokens: Annotated[int, Field(ge=1)] = 2048
+    max_tokens: Tokens = 2048
     """Longest answer, in tokens."""
 
     def __post_init__(self) -> None:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, cast
 from selfboost.engines.checkpoint import resolve
 from selfboost.engines.control_text import encode_marked, marked
 from selfboost.records import Message, content_hash
+from selfboost.time_limit import time_limit
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -30,6 +31,9 @@ PLAIN = (
 )
 TEMPLATES: Mapping[str, str] = {"plain": PLAIN, "plain-bos": "{{ bos_token }}" + PLAIN}
 """Named templates: `plain` suits any base model; `plain-bos` those whose tokenizer begins a text with its BOS token."""
+
+TEMPLATE_SECONDS = 20.0
+"""Longest time that a template may take on one conversation: a template of a stranger's may loop."""
 
 _QUESTION = Message(role="user", content="What is 3 and 4 ?")
 _PROBE = "The answer is 7 ."
@@ -197,7 +201,8 @@ class ChatTokenizer:
     def _apply(self, messages: Sequence[Message], **settings: Any) -> Any:
         turns = [{"role": message.role, "content": message.content} for message in messages]
         try:
-            return cast(Any, self.raw).apply_chat_template(turns, chat_template=self.template, **settings)
+            with time_limit(TEMPLATE_SECONDS, f"it took more than {TEMPLATE_SECONDS:g} s; does it loop?"):
+                return cast(Any, self.raw).apply_chat_template(turns, chat_template=self.template, **settings)
         except Exception as error:  # templates raise what they like
             roles = ", ".join(message.role for message in messages)
             raise ValueError(f"the chat template cannot render a conversation of roles ({roles}): {error}") from error

@@ -20,6 +20,7 @@ from pydantic import Field
 
 from selfboost.engines import Generation, Request
 from selfboost.records import Message, Model, Sampling, content_hash
+from selfboost.setting_types import Tokens
 
 FILE = "fake.json"
 """What makes a folder a fake checkpoint."""
@@ -119,11 +120,11 @@ class FakeTokenizer:
 class Fake:
     """Deterministic answers without a language model, for tests."""
 
-    context_length: Annotated[int, Field(ge=1)] = 8192
+    context_length: Tokens = 8192
     """Most tokens (bytes) of prompt and answer together."""
     limits: bool = True
     """Keep to `max_tokens`; false where its tokens, which are bytes, are too short for a recipe's limits."""
-    seconds_per_answer: Annotated[float, Field(ge=0)] = 0.0
+    seconds_per_answer: Annotated[float, Field(ge=0, le=60)] = 0.0
     """How long each answer takes: lets a test interrupt a stage."""
 
     def tokenizer(self, model: Model) -> FakeTokenizer:

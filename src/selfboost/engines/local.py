@@ -9,14 +9,13 @@ from __future__ import annotations
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any, cast
-
-from pydantic import Field
+from typing import TYPE_CHECKING, Any, cast
 
 from selfboost.engines import Footprint, Generation, Request
 from selfboost.engines.chat import ChatTokenizer, open_tokenizer
 from selfboost.engines.checkpoint import DeviceName, DTypeName, bytes_of, fingerprint, load_causal_model
 from selfboost.records import Model
+from selfboost.setting_types import Several, Text
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -35,9 +34,9 @@ class Local:
     """Number type of the weights while sampling; `auto`: bfloat16 on a GPU, float32 on a CPU."""
     device: DeviceName = "auto"
     """Where the model runs; `auto`: the GPU if there is one."""
-    batch_size: Annotated[int, Field(ge=1)] = 64
+    batch_size: Several = 64
     """Rows decoded at a time."""
-    chat_template: str = ""
+    chat_template: Text = ""
     """Empty: the tokenizer's own. Else a named template (`plain`, `plain-bos`) or a Jinja file."""
     trust_remote_code: bool = False
     """Whether a checkpoint may bring code of its own that is run here."""

@@ -9,6 +9,7 @@ from typing import ClassVar, cast
 
 from selfboost.measures import SHARE
 from selfboost.records import Answer, Model, Verdict
+from selfboost.setting_types import Name, Score
 from selfboost.train import Trainer
 
 Check = Callable[[str, str], bool | None]
@@ -20,9 +21,9 @@ class Checks:
 
     unit: ClassVar[str] = SHARE
 
-    function: str
+    function: Name
     """`package.module:name` of a function (prompt, answer) → True, False, or None where it cannot tell."""
-    threshold: float = 0.5
+    threshold: Score = 0.5
     """Smallest score gap of a kept pair: right over wrong."""
 
     def __post_init__(self) -> None:

@@ -12,6 +12,7 @@ from pydantic import Field
 from selfboost.engines import Progress
 from selfboost.losses import Loss
 from selfboost.records import Example, Model, Pair
+from selfboost.setting_types import MOST_TOKENS, Name, NotNegative, Passes, PassesOrNone, Positive, SeveralOrNone
 
 SPEED_ONLY = {"speed_only": True}
 """Marks settings that change no result beyond rounding: those of speed and memory, and what is merely watched."""
@@ -21,11 +22,11 @@ SPEED_ONLY = {"speed_only": True}
 class Training:
     """Settings of one optimisation. Defaults: SimPO's recipe (arXiv 2405.14734), which SynPO leaves unstated."""
 
-    learning_rate: Annotated[float, Field(gt=0)] = 6e-7
+    learning_rate: Positive = 6e-7
     """Peak learning rate."""
-    batch_size: Annotated[int, Field(ge=1)] = 128
+    batch_size: Annotated[int, Field(ge=1, le=1_000_000)] = 128
     """Examples or pairs per optimiser step."""
-    epochs: Annotated[float, Field(gt=0)] = 1.0
+    epochs: Passes = 1.0
     """Passes over the data; a fraction is allowed."""
     optimizer: Literal["adamw", "adamw_8bit", "rmsprop"] = "adamw"
     """AdamW (betas 0.9, 0.999), the same with moments in 8 bits (bitsandbytes), or RMSprop (SPIN's and DNPO's)."""
@@ -33,28 +34,28 @@ class Training:
     """How the learning rate falls after the warm-up, to 0 (or stays)."""
     warmup: Annotated[float, Field(ge=0, lt=1)] = 0.1
     """Share of the steps in which the learning rate rises linearly from 0."""
-    weight_decay: Annotated[float, Field(ge=0)] = 0.0
+    weight_decay: NotNegative = 0.0
     """Decoupled weight decay (AdamW, in 8 bits too)."""
-    max_gradient_norm: Annotated[float, Field(gt=0)] = 1.0
+    max_gradient_norm: Positive = 1.0
     """Gradients are scaled down to this norm."""
-    max_length: Annotated[int, Field(ge=2)] = 2048
+    max_length: Annotated[int, Field(ge=2, le=MOST_TOKENS)] = 2048
     """Most tokens of prompt and completion; beyond it the prompt's end and the completion's start are kept."""
-    max_prompt_length: Annotated[int, Field(ge=0)] = 0
+    max_prompt_length: Annotated[int, Field(ge=0, le=MOST_TOKENS)] = 0
     """Most tokens of the prompt, of which the end is kept (0 = as many as `max_length` leaves room for)."""
     ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """The model becomes a moving average of the weights that keeps this share at each step (0 = the last weights)."""
-    lora_rank: Annotated[int, Field(ge=0)] = 0
+    lora_rank: SeveralOrNone = 0
     """Train an adapter of this rank (LoRA, by peft) and merge it at the end; 0 = all weights are trained."""
-    lora_alpha: Annotated[float, Field(gt=0)] = 16.0
+    lora_alpha: Positive = 16.0
     """The adapter's product is scaled by lora_alpha / lora_rank."""
-    lora_targets: str | tuple[str, ...] = "all-linear"
+    lora_targets: Name | tuple[Name, ...] = "all-linear"
     """Layers with an adapter: all linear ones below the head, or a list of names such as "q_proj"."""
 
-    stop_after: Annotated[float, Field(ge=0)] = 0.0
+    stop_after: PassesOrNone = 0.0
     """End after this many passes of a schedule made for `epochs` (0 = go through all of it)."""
     collapse: Literal["warn", "stop", "ignore"] = field(default="warn", metadata=SPEED_ONLY)
     """What to do when the policy loses the chosen answers: say so, end the training with an error, or nothing."""
-    collapse_bound: Annotated[float, Field(gt=0)] = field(default=1.0, metadata=SPEED_ONLY)
+    collapse_bound: Positive = field(default=1.0, metadata=SPEED_ONLY)
     """By how much the chosen answers' log-probability may fall below its start, in nats per token (preferences)."""
 
     def __post_init__(self) -> None:

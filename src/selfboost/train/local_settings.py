@@ -11,6 +11,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from selfboost.engines.checkpoint import DeviceName, DTypeName, bytes_of
+from selfboost.setting_types import Name, NotNegative, Several, SeveralOrNone, Tokens
 from selfboost.train import SPEED_ONLY, Footprint
 
 AttentionName = Literal["auto", "blocks", "rows", "flex"]
@@ -28,7 +29,7 @@ class LocalSettings:
     """Number type of the weights (bfloat16 is trained on float32 masters); `auto`: bfloat16 on a GPU, else float32."""
     device: DeviceName = "auto"
     """Where the model runs; `auto`: the GPU if there is one."""
-    devices: Annotated[int, Field(ge=0)] = field(default=1, metadata=SPEED_ONLY)
+    devices: SeveralOrNone = field(default=1, metadata=SPEED_ONLY)
     """Devices of this machine that train together, one process each; 0: all its GPUs. Under `torchrun`, all it started
     (on several machines the run's folder must lie on a shared disk)."""
     sharding: bool = field(default=False, metadata=SPEED_ONLY)
@@ -37,23 +38,23 @@ class LocalSettings:
     """Whether sequences are laid end to end and prompts shared; false: padded rows under the model's own attention."""
     attention: AttentionName = field(default="auto", metadata=SPEED_ONLY)
     """How attention keeps to the boundaries of a pack."""
-    micro_batch_tokens: Annotated[int, Field(ge=1)] = field(default=4096, metadata=SPEED_ONLY)
+    micro_batch_tokens: Tokens = field(default=4096, metadata=SPEED_ONLY)
     """Most tokens held at once, shared prompts counted once; one example or pair is always taken."""
     gradient_checkpointing: bool = field(default=False, metadata=SPEED_ONLY)
     """Recompute activations in the backward pass: a third slower, far less memory."""
-    checkpoint_seconds: Annotated[float, Field(ge=0)] = field(default=300.0, metadata=SPEED_ONLY)
+    checkpoint_seconds: NotNegative = field(default=300.0, metadata=SPEED_ONLY)
     """Seconds between two saved states from which a killed training goes on; 0 = none by time."""
-    checkpoint_steps: Annotated[int, Field(ge=0)] = field(default=0, metadata=SPEED_ONLY)
+    checkpoint_steps: Annotated[int, Field(ge=0, le=1_000_000)] = field(default=0, metadata=SPEED_ONLY)
     """Steps between two saved states, beside those by time; 0 = none by steps."""
-    keep_states: Annotated[int, Field(ge=1)] = field(default=1, metadata=SPEED_ONLY)
+    keep_states: Several = field(default=1, metadata=SPEED_ONLY)
     """How many of the last states are kept until the training ends."""
-    log_every: Annotated[int, Field(ge=1)] = field(default=1, metadata=SPEED_ONLY)
+    log_every: Several = field(default=1, metadata=SPEED_ONLY)
     """Steps between two rows of the training's history."""
     trackers: tuple[TrackerName, ...] = field(default=(), metadata=SPEED_ONLY)
     """Who is sent the history too, row by row: "tensorboard", "wandb", "trackio"."""
-    tracking_project: str = field(default="selfboost", metadata=SPEED_ONLY)
+    tracking_project: Name = field(default="selfboost", metadata=SPEED_ONLY)
     """The project that trackers file their runs under."""
-    tracking_folder: str = field(default="tracking", metadata=SPEED_ONLY)
+    tracking_folder: Name = field(default="tracking", metadata=SPEED_ONLY)
     """Where TensorBoard and wandb write; relative to the current directory."""
     trust_remote_code: bool = False
     """Whether a checkpoint may bring code of its own that is run here."""

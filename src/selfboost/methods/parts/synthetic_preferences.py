@@ -51,7 +51,7 @@ class SyntheticPreferences(OwnAnswers):
     """Write new prompts, or answer the seed's."""
     prompts: Count = 50_000
     """Keyword lists, and so prompts, per iteration."""
-    more_prompts: Annotated[float, Field(ge=0)] = 1.0
+    more_prompts: Annotated[float, Field(ge=0, le=100)] = 1.0
     """If the filter leaves fewer pairs than wanted, write up to this multiple of `prompts` more."""
     generator: PromptGenerator = field(default_factory=PromptGenerator)
     """Writes new prompts from keywords."""
