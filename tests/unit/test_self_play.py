@@ -166,7 +166,11 @@ def test_without_schedules_loss_and_training_are_the_recipes(tmp_path: Path) -> 
             r"method.stop_after = \[1.*, 3.*\]: each must be at most training.epochs = 2",
         ),
         ("spin", {"method__sampling": {"samples": 2}}, r"method: sampling.samples = 2: must be 1"),
-        ("spin", {"method": {"betas": [0.0]}}, r"method.betas = \[0.0\]: must be a list; each item must be a number from 1e-12 to 1,000,000"),
+        (
+            "spin",
+            {"method": {"betas": [0.0]}},
+            r"method.betas = \[0.0\]: must be a list; each item must be a number from 1e-12 to 1,000,000",
+        ),
         ("dnpo", {"method": {"plain_iterations": -1}}, r"method.plain_iterations = -1"),
     ],
 )

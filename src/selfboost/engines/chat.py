@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, cast
 from selfboost.engines.checkpoint import resolve
 from selfboost.engines.control_text import encode_marked, marked
 from selfboost.records import Message, content_hash
-from selfboost.time_limit import time_limit
+from selfboost.templates import time_limit
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

@@ -182,17 +182,21 @@ class KeywordPool:
             ValueError: there are not that many different lists.
         """
         drawn: dict[str, tuple[str, ...]] = {}
+        if count > self.capacity:
+            raise ValueError(self._too_few(self.capacity, count))
         for words in self._lists(random.Random(seed), drawn):
             if len(drawn) >= count:
                 break
             drawn.setdefault(" ".join(sorted(words)), words)
         if len(drawn) < count:
-            raise ValueError(
-                f"{len(self.paragraphs)} paragraphs give only {len(drawn)} different lists of {self.words} keywords, "
-                f"{count} are needed; give more text (method.generator.paragraphs), or lower method.prompts or "
-                "method.more_prompts"
-            )
+            raise ValueError(self._too_few(len(drawn), count))
         return list(drawn.values())
+
+    def _too_few(self, most: int, count: int) -> str:
+        return (
+            f"{len(self.paragraphs)} paragraphs give only {most} different lists of {self.words} keywords, {count} are "
+            "needed; give more text (method.generator.paragraphs), or lower method.prompts or method.more_prompts"
+        )
 
     def _lists(self, shuffled: random.Random, drawn: Sized) -> Iterator[tuple[str, ...]]:
         """Random lists until rounds add nothing new to `drawn`, then every remaining list."""

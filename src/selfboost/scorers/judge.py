@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Self, cast
 
+from selfboost.data.files import check_regular
 from selfboost.engines import Engine, Generation, Request, Tokenizer, footprint_of
 from selfboost.engines.local import Local
 from selfboost.records import Answer, Message, Model, Sampling, Verdict, content_hash
@@ -171,6 +172,7 @@ class Judge:
 
 
 def _read_template(file: str) -> str:
+    check_regular(Path(file).expanduser())
     try:
         return Path(file).expanduser().read_text(encoding="utf-8").rstrip("\n")
     except (OSError, UnicodeDecodeError) as error:

@@ -25,7 +25,7 @@ from selfboost.prompts.generator import PromptGenerator
 from selfboost.prompts.keywords import keyword_pool
 from selfboost.prompts.self_instruct import SelfInstruct
 from selfboost.records import Model, Pair, Prompt
-from selfboost.setting_types import Count
+from selfboost.setting_types import MOST_ROWS, Count
 from selfboost.verbs import Settings, Verbs, Window
 
 MARGIN = 1.2
@@ -69,6 +69,9 @@ class SyntheticPreferences(OwnAnswers):
         """Check that the keyword pool has enough lists, and that the loss has what the search needs."""
         super().check(recipe, seeds)
         if self._writes_prompts:
+            if (lists := self._lists(recipe)) > MOST_ROWS:
+                why = f"with method.more_prompts and run.iterations this makes {lists:,} keyword lists"
+                raise ValueError(f"method.prompts = {self.prompts}: {why}, at most {MOST_ROWS:,} are allowed")
             self.generator.check(question_texts(seeds), self._lists(recipe))
 
     @property
