@@ -14,7 +14,7 @@ from dataclasses import is_dataclass
 from functools import cache
 from pathlib import Path
 
-from selfboost.suggestions import did_you_mean
+from selfboost.suggestions import did_you_mean, shown
 
 PACKAGE = "selfboost"
 FOLDERS: Mapping[str, str] = {
@@ -57,7 +57,7 @@ def load(role: str, kind: str, where: str = "") -> type:
         return _load_dotted(role, kind)
     allowed = kinds(role)
     if kind not in allowed:
-        named = f"{where or role}.kind = {kind!r}: no such {role}{did_you_mean(kind, allowed)}"
+        named = f"{where or role}.kind = {shown(kind)}: no such {role}{did_you_mean(kind, allowed)}"
         raise ValueError(f"{named}; allowed: {', '.join(allowed)}, or 'package.module:Class'")
     module = importlib.import_module(f"{PACKAGE}.{FOLDERS[role]}.{kind}")
     own = (value for value in vars(module).values() if isinstance(value, type) and value.__module__ == module.__name__)
@@ -78,11 +78,13 @@ def _load_dotted(role: str, kind: str) -> type:
     try:
         found = getattr(importlib.import_module(module_name), class_name)
     except Exception as error:  # importing a user's module can fail in any way
-        raise ValueError(f"{role}.kind = {kind!r}: cannot be loaded ({error}); write 'package.module:Class'") from error
+        raise ValueError(
+            f"{role}.kind = {shown(kind)}: cannot be loaded ({error}); write 'package.module:Class'"
+        ) from error
     if not isinstance(found, type) or not is_dataclass(found):
-        raise ValueError(f"{role}.kind = {kind!r}: is not a dataclass; every component must be one")
+        raise ValueError(f"{role}.kind = {shown(kind)}: is not a dataclass; every component must be one")
     if not _does(found, role):
-        raise ValueError(f"{role}.kind = {kind!r}: is not a {role}; it must define {DOES[role]}()")
+        raise ValueError(f"{role}.kind = {shown(kind)}: is not a {role}; it must define {DOES[role]}()")
     return found
 
 

@@ -12,6 +12,7 @@ import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, dataclass, field, fields, is_dataclass, replace
 from dataclasses import Field as Setting
+from functools import cache
 from importlib.resources import files
 from inspect import get_annotations
 from pathlib import Path
@@ -27,9 +28,9 @@ from selfboost.losses import Loss
 from selfboost.measures import WIN_RATE, Declared, check_decides
 from selfboost.method import Method
 from selfboost.scorers import Scorer
-from selfboost.setting_types import BESIDE_RECIPE, PathOrName, allowed, shown
+from selfboost.setting_types import BESIDE_RECIPE, PathOrName, allowed
 from selfboost.settings import Gate, ModelSource, RunSettings, SeedModels
-from selfboost.suggestions import did_you_mean
+from selfboost.suggestions import did_you_mean, shown
 from selfboost.train import Trainer, Training
 
 ROLES: Mapping[type, str] = {
@@ -159,12 +160,12 @@ def build(kind: type, table: Mapping[str, Any], where: str = "", folder: Path | 
     Raises:
         ValueError: an unknown, missing or wrong setting; says where and what is allowed.
     """
-    hints = get_type_hints(kind, include_extras=True)
+    hints = _hints(kind)
     known = {f.name: f for f in fields(kind) if f.init}
     for key in table:
         if key not in known:
             hint = did_you_mean(key, known)
-            raise ValueError(f"{where}{key}: no such setting{hint}; allowed: {', '.join(known) or 'none'}")
+            raise ValueError(f"{where}{key:.200}: no such setting{hint}; allowed: {', '.join(known) or 'none'}")
     values = {
         key: _value(hints[key], value, f"{where}{key}", folder, _default(known[key], base))
         for key, value in table.items()
@@ -178,6 +179,16 @@ def build(kind: type, table: Mapping[str, Any], where: str = "", folder: Path | 
         return kind.from_recipe(**values) if issubclass(kind, FromRecipe) else kind(**values)
     except ValueError as error:
         raise ValueError(f"{where.rstrip('.')}: {error}" if where else str(error)) from error
+
+
+@cache
+def _hints(kind: type) -> Mapping[str, Any]:
+    return get_type_hints(kind, include_extras=True)
+
+
+@cache
+def _adapter(hint: Any) -> TypeAdapter[Any]:
+    return TypeAdapter(hint)
 
 
 def _default(f: Setting[Any], base: Any) -> Any:
@@ -204,7 +215,7 @@ def _value(hint: Any, value: Any, where: str, folder: Path | None, default: Any)
     if folder is not None and hint == tuple[PathOrName, ...] and isinstance(value, tuple):
         value = tuple(_beside(item, folder, where) for item in cast("tuple[Any, ...]", value))
     try:
-        return TypeAdapter(hint).validate_python(value, strict=True)
+        return _adapter(hint).validate_python(value, strict=True)
     except ValidationError as error:
         raise ValueError(f"{where} = {shown(value)}: must be {allowed(hint)}") from error
 
@@ -245,7 +256,7 @@ def _parsed(setting: str, table: Mapping[str, Any]) -> tuple[list[str], Any]:
     names = [part.strip() for part in name.split(".")]
     if not equals or not all(names):
         raise ValueError(f"--set {setting}: write section.key=value")
-    if len(names) == 1 and names[0] not in get_type_hints(Recipe):
+    if len(names) == 1 and names[0] not in _hints(Recipe):
         raise ValueError(f"--set {setting}: write section.key=value{_place_of(names[0], table)}")
     try:
         return names, tomllib.loads(f"value = {text}")["value"]
@@ -284,7 +295,7 @@ def _override(table: dict[str, Any], names: Sequence[str], value: Any) -> str:
 
 def _class_of(outer: type | None, section: str, table: Any) -> tuple[str, type | None]:
     """(the role of the section's component, if it is one; the class of its settings, if known)."""
-    hint = get_type_hints(outer, include_extras=True).get(section) if outer else None
+    hint = _hints(outer).get(section) if outer else None
     role = ROLES.get(cast(type, hint), "")
     kind = cast("Mapping[str, Any]", table).get("kind") if isinstance(table, Mapping) else None
     cls = _component(role, kind) if role else hint

@@ -7,11 +7,10 @@ that may be beside the recipe, carry a mark.
 from __future__ import annotations
 
 import math
-import reprlib
 from collections.abc import Mapping
 from dataclasses import fields
 from types import UnionType
-from typing import Annotated, Any, Literal, Union, cast, get_args, get_origin
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from pydantic import Field
 
@@ -23,8 +22,6 @@ LARGEST, SMALLEST = 1e6, 1e-12
 """The largest rate, weight or factor, and the smallest above 0: neither overflows in float32 when squared."""
 LARGEST_SCORE = 1e9
 """Scores and their thresholds lie between minus this and this."""
-LONGEST_WRITTEN = 10_000
-"""Bits of the longest whole number that Python writes as decimal digits, and a little fewer."""
 
 COUNT = "count"
 """Marks a number of prompts or pairs: `selfboost check` makes these small to rehearse a run."""
@@ -75,15 +72,6 @@ PathOrCount = Annotated[
 """The same, or a number of rows."""
 
 WORDS: Mapping[Any, str] = {bool: "true or false", int: "a whole number", float: "a number", str: "text"}
-
-
-def shown(value: Any) -> str:
-    """A value as an error quotes it: as Python writes it, a list in brackets, cut where it is long or deep."""
-    short = reprlib.Repr()
-    short.maxlevel, short.maxstring, short.maxlong = 3, 80, 40
-    if isinstance(value, int) and value.bit_length() > LONGEST_WRITTEN:
-        return "a number of thousands of digits"
-    return short.repr(list(cast("tuple[Any, ...]", value)) if isinstance(value, tuple) else value)
 
 
 def is_count(hint: Any) -> bool:

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from string import Formatter
 from typing import NoReturn
 
-from selfboost.setting_types import shown
+from selfboost.suggestions import shown
 
 PATTERN_SECONDS = 10.0
 """Longest time that a pattern may take on one text."""
