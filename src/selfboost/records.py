@@ -75,7 +75,7 @@ SAMPLING_LIMITS: Mapping[str, tuple[float, float]] = {
     "min_p": (0, 1),
     "top_k": (0, 10_000_000),
     "max_tokens": (1, 10_000_000),
-    "samples": (1, 10_000),
+    "samples": (1, 1000),
 }
 """Setting of `Sampling` → its least and greatest value; the temperature may be 0 as well."""
 

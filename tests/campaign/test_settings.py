@@ -1,16 +1,17 @@
 """Bad values for every setting: an error in one sentence that names it, or a run as told; nothing infinite gets in."""
 
 import os
+import shutil
 from pathlib import Path
 
 import pytest
 from bad_values import Case, cases, components
-from trial import fault_of, not_finite, told
+from trial import fault_of, not_finite, run_command, told
 
 from selfboost import plugins
 
 SEED = int(os.environ.get("CAMPAIGN_SEED", "0"))
-READ, CHECKED, RUN = 5_000, 60, 25
+READ, CHECKED, RUN = 5_000, 30, 15
 SECONDS = 5.0
 """For reading a recipe; a command has `COMMAND_SECONDS`."""
 COMMAND_SECONDS = 60.0
@@ -52,4 +53,57 @@ def test_bad_values_are_refused_when_the_recipe_is_read(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_all_bad_values_are_refused_when_the_recipe_is_read(tmp_path: Path) -> None:
     faults = tried(cases(tmp_path, SEED)[READ:])
+    assert not faults, told(faults)
+
+
+
+def accepted(folder: Path, count: int, *, seed: int, small: bool = False) -> list[Case]:
+    """Cases that are read without an error; `small`: those that a run on fake models is soon done with."""
+    kept: list[Case] = []
+    for case in cases(folder, seed):
+        if len(kept) == count:
+            break
+        if small and (case.base.changes or is_large(case.value)):
+            continue
+        wrong, outcome = fault_of(case.read, SECONDS)
+        if not wrong and not isinstance(outcome, ValueError):
+            kept.append(case)
+    return kept
+
+
+def is_large(value: str) -> bool:
+    try:
+        return abs(float(value.strip("[]"))) > LONG_WORK
+    except ValueError:
+        return False
+
+
+def checked(folder: Path, count: int, seed: int) -> list[tuple[str, list[str]]]:
+    found = [case.command() for case in accepted(folder, count, seed=seed)]
+    return [(wrong, command) for command in found if (wrong := run_command(command, COMMAND_SECONDS))]
+
+
+def really_run(folder: Path, count: int, seed: int) -> list[tuple[str, list[str]]]:
+    faults: list[tuple[str, list[str]]] = []
+    for number, case in enumerate(accepted(folder / "recipes", count, seed=seed, small=True)):
+        command = [*case.command("run"), "--into", str(folder / f"run-{number}")]
+        if wrong := run_command(command, COMMAND_SECONDS):
+            faults.append((wrong, command))
+        shutil.rmtree(folder / f"run-{number}", ignore_errors=True)
+    return faults
+
+
+def test_what_is_accepted_can_be_checked(tmp_path: Path) -> None:
+    faults = checked(tmp_path, CHECKED, SEED)
+    assert not faults, told(faults)
+
+
+def test_what_is_accepted_can_be_run_or_is_refused_in_a_sentence(tmp_path: Path) -> None:
+    faults = really_run(tmp_path, RUN, SEED)
+    assert not faults, told(faults)
+
+
+@pytest.mark.slow
+def test_much_of_what_is_accepted_can_be_checked_and_run(tmp_path: Path) -> None:
+    faults = checked(tmp_path / "check", 10 * CHECKED, SEED + 1) + really_run(tmp_path, 10 * RUN, SEED + 1)
     assert not faults, told(faults)

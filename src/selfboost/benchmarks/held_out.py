@@ -8,11 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Annotated
+
+from pydantic import Field
 
 from selfboost.measures import SHARE, Declared, Measure
 from selfboost.records import Answer, Example, Model, Rated, Sampling
 from selfboost.scorers import Scorer, pairwise, unit_of
-from selfboost.setting_types import Several, Tokens, Warmth
+from selfboost.setting_types import Tokens, Warmth
 from selfboost.verbs import Verbs
 
 
@@ -24,7 +27,7 @@ class HeldOut:
     """What judges the answers."""
     greedy: bool = True
     """Also measure one greedy answer per prompt."""
-    samples: Several = 4
+    samples: Annotated[int, Field(ge=1, le=1000)] = 4
     """Sampled answers per prompt."""
     temperature: Warmth = 0.7
     """Temperature of the samples."""
