@@ -148,6 +148,7 @@ def _run(arguments: Arguments) -> None:
     from selfboost.views.terminal import Terminal
 
     chosen = _read(arguments)
+    _check_folder(arguments.into)
     with Terminal() as terminal:
         boost(chosen, arguments.into, terminal)
     print_summary(arguments.into)
@@ -179,10 +180,18 @@ def _new(arguments: Arguments) -> None:
     print(f"  selfboost run {shlex.quote(str(recipe))} --into {shlex.quote(str(Path('runs') / arguments.name))}")
 
 
+def _check_folder(folder: Path) -> None:
+    """A run's folder may come from a stranger: nothing in it may block when it is read."""
+    from selfboost.data.files import check_folder
+
+    check_folder(folder)
+
+
 def _show(arguments: Arguments) -> None:
     from selfboost.views.summary import as_json, summary
     from selfboost.views.table import print_summary
 
+    _check_folder(arguments.folder)
     if arguments.json:
         print(json.dumps(as_json(summary(arguments.folder)), indent=1, ensure_ascii=False))
     else:
@@ -192,6 +201,7 @@ def _show(arguments: Arguments) -> None:
 def _report(arguments: Arguments) -> None:
     from selfboost.report import write_report
 
+    _check_folder(arguments.folder)
     print(write_report(arguments.folder))
 
 
@@ -227,6 +237,7 @@ def _listed(name: str, words: str) -> str:
 def _inspect(arguments: Arguments) -> None:
     from selfboost.views.pair_view import print_pair
 
+    _check_folder(arguments.folder)
     print_pair(arguments.folder, arguments.id)
 
 

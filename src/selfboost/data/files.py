@@ -13,7 +13,7 @@ from typing import Any, BinaryIO, cast
 CHUNK = 1 << 20
 LONGEST_LINE = 1 << 26
 """Most bytes of a line that is read on its own."""
-UNSUSPICIOUS = 100_000_000
+UNSUSPICIOUS = 10_000_000
 """Up to this many bytes, a gzip file may expand as it likes ..."""
 MOST_EXPANSION = 500
 """... beyond, to this many times its size: texts reach 30, zeros 1,000."""
@@ -40,6 +40,17 @@ def check_regular(file: Path) -> None:
     if not stat.S_ISREG(mode):
         kind = next((name for is_kind, name in KINDS if is_kind(mode)), "no file")
         raise ValueError(f"{file}: is {kind}; give a regular file")
+
+
+def check_folder(folder: Path) -> None:
+    """Refuse a folder that holds a pipe, a socket or a device, at any depth: reading one may block for ever.
+
+    Raises:
+        ValueError: it does; names the first.
+    """
+    for path in sorted(folder.rglob("*")):
+        if path.exists() and not path.is_dir():
+            check_regular(path)
 
 
 def content_of(file: Path) -> bytes:

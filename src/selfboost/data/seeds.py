@@ -219,9 +219,9 @@ def _parquet_rows(file: Path) -> Iterator[tuple[str, Any]]:
     check_regular(file)
     try:
         table = cast(Any, pq).read_table(file)
+        names = cast("list[str]", table.column_names)
     except (ValueError, OSError, MemoryError) as error:  # pyarrow.ArrowInvalid is a ValueError
         raise ValueError(f"{file}: is not a Parquet file ({error})") from error
-    names = cast("list[str]", table.column_names)
     if twice := [name for name in names if names.count(name) > 1]:
         raise ValueError(f"{file}: has the column {twice[0]} twice")
     columns = [_column(table.column(name), table.num_rows) for name in names]
