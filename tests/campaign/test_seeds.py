@@ -1,4 +1,4 @@
-"""Files of strangers as seeds, preferences and paragraphs: what they hold, or one sentence; never a wait without end."""
+"""Files of strangers as seeds, preferences and paragraphs: what they hold, or one sentence; never an endless wait."""
 
 import gzip
 import json
@@ -109,7 +109,7 @@ def test_a_column_that_is_not_used_may_hold_anything(tmp_path: Path) -> None:
     assert [(seed.messages[0].content, seed.response) for seed in seeds] == [("a", "c"), ("b", "d")]
     assert notes == [f"{tmp_path / 's.parquet'}: ignored columns: {', '.join(sorted(odd))}"]
     pq.write_table(pa.table({"prompt": odd["when"], "response": ["c", "d"]}), tmp_path / "used.parquet")
-    with pytest.raises(ValueError, match="row 1: prompt is .*, must be text"):
+    with pytest.raises(ValueError, match=r"row 1: prompt is .*, must be text"):
         read_seeds(tmp_path / "used.parquet")
 
 

@@ -13,7 +13,7 @@ from typing import Any, BinaryIO, cast
 CHUNK = 1 << 20
 LONGEST_LINE = 1 << 26
 """Most bytes of a line that is read on its own."""
-UNSUSPICIOUS = 10_000_000
+UNSUSPICIOUS = 2_000_000
 """Up to this many bytes, a gzip file may expand as it likes ..."""
 MOST_EXPANSION = 500
 """... beyond, to this many times its size: texts reach 30, zeros 1,000."""
