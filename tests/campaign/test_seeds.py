@@ -71,7 +71,7 @@ def test_only_regular_files_are_opened(tmp_path: Path, reader: str, make, kind: 
         ("s.jsonl", ROW + b'{"n": ' + b"9" * 5000 + b"}", "line 2"),
         ("s.jsonl", ROW + b'{"prompt": "\0"}', "line 2"),
         ("s.json.gz", gzip.compress(b"\0" * 60_000_000), "expands to more than 500 times its size"),
-        ("s.jsonl.gz", gzip.compress(b"\n" * 60_000_000), "expands to more than 500 times its size"),
+        ("s.jsonl.gz", gzip.compress(b"\n" * 5_000_000), "expands to more than 500 times its size"),
         ("s.jsonl", b"", ""),
         ("s.jsonl.gz", b"", ""),
         ("s.parquet", b"", "s.parquet"),
