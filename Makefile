@@ -24,6 +24,7 @@ demo: $(VENV)/installed
 test: $(VENV)/installed-$(EXTRA)
 	$(BIN)/python -m pytest tests -m "not slow" -n 2
 
+# SOAK_KILLS=1000 makes the soak longer; CAMPAIGN_SEED=1 tries other bad values, damages and moments.
 test-slow: $(VENV)/installed-$(EXTRA)
 	$(BIN)/python -m pytest tests -m slow
 

@@ -198,6 +198,7 @@ def _run(arguments: Arguments) -> None:
     chosen = _read(arguments)
     runs = {arguments.into: chosen} if not arguments.seeds else _repeats(chosen, arguments)
     for into, recipe in runs.items():
+        _check_folder(into)
         with Terminal() as terminal:
             boost(recipe, into, terminal)
         report = write_report(into)
@@ -253,11 +254,19 @@ def _new(arguments: Arguments) -> None:
     print(f"  selfboost run {shlex.quote(str(recipe))} --into {shlex.quote(str(into))} --trust {name}")
 
 
+def _check_folder(folder: Path) -> None:
+    """A run's folder may come from a stranger: nothing in it may block when it is read."""
+    from selfboost.data.files import check_folder
+
+    check_folder(folder)
+
+
 def _show(arguments: Arguments) -> None:
     from selfboost.views import repeats
     from selfboost.views.summary import as_json, summary
     from selfboost.views.table import print_summary
 
+    _check_folder(arguments.folder)
     if seeds := repeats.repeats(arguments.folder):
         if arguments.json:
             print(json.dumps(repeats.as_json(seeds), indent=1))
@@ -292,6 +301,7 @@ def _compare(arguments: Arguments) -> None:
 def _report(arguments: Arguments) -> None:
     from selfboost.report import write_report
 
+    _check_folder(arguments.folder)
     print(write_report(arguments.folder))
 
 
@@ -327,6 +337,7 @@ def _listed(name: str, words: str) -> str:
 def _inspect(arguments: Arguments) -> None:
     from selfboost.views.pair_view import print_pair
 
+    _check_folder(arguments.folder)
     print_pair(arguments.folder, arguments.id)
 
 

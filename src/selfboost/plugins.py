@@ -15,7 +15,7 @@ from functools import cache
 from pathlib import Path
 from typing import cast
 
-from selfboost.suggestions import did_you_mean
+from selfboost.suggestions import did_you_mean, shown
 from selfboost.trust import LISTED, PACKAGE, Trust, module_of
 
 FOLDERS: Mapping[str, str] = {
@@ -68,7 +68,7 @@ def load(role: str, kind: str, where: str = "", trust: Trust = LISTED) -> type:
         return _load_dotted(role, kind, where or role)
     allowed = kinds(role)
     if kind not in allowed:
-        named = f"{where or role}.kind = {kind!r}: no such {role}{did_you_mean(kind, allowed)}"
+        named = f"{where or role}.kind = {shown(kind)}: no such {role}{did_you_mean(kind, allowed)}"
         raise ValueError(f"{named}; allowed: {', '.join(allowed)}, or 'package.module:Class'")
     module = importlib.import_module(f"{PACKAGE}.{FOLDERS[role]}.{kind}")
     own = (value for value in vars(module).values() if isinstance(value, type) and value.__module__ == module.__name__)

@@ -7,10 +7,12 @@ are relative to the recipe. Leaf values are checked by pydantic against the anno
 from __future__ import annotations
 
 import math
+import re
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, dataclass, field, fields, is_dataclass, replace
 from dataclasses import Field as Setting
+from functools import cache
 from importlib.resources import files
 from inspect import get_annotations
 from pathlib import Path
@@ -26,9 +28,9 @@ from selfboost.losses import Loss
 from selfboost.measures import WIN_RATE, Declared, check_decides
 from selfboost.method import Method
 from selfboost.scorers import Scorer
-from selfboost.setting_types import BESIDE_RECIPE, NAMES_CODE, PathOrName
+from selfboost.setting_types import BESIDE_RECIPE, NAMES_CODE, PathOrName, allowed
 from selfboost.settings import Gate, ModelSource, RunSettings, SeedModels
-from selfboost.suggestions import did_you_mean
+from selfboost.suggestions import did_you_mean, shown
 from selfboost.train import Trainer, Training
 from selfboost.trust import LISTED, Trust, trusting
 
@@ -41,6 +43,12 @@ ROLES: Mapping[type, str] = {
     Benchmark: "benchmark",
 }
 """A field of one of these types is a component, chosen by `kind`."""
+LARGEST_FILE = 10_000_000
+"""Most bytes of a recipe."""
+LONGEST_LIST = 1000
+"""Most items of a list in a recipe."""
+UNWRITABLE = re.compile("[\0\ud800-\udfff]")
+"""Characters that no path or UTF-8 file can hold."""
 
 
 @runtime_checkable
@@ -140,10 +148,7 @@ def read(
     Raises:
         ValueError: names the setting, its value and what is allowed.
     """
-    try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path}: is not valid TOML ({error})") from error
+    table = _table(path)
     trusted = trusting(trust)
     changes = [_parsed(setting, table, trusted) for setting in settings]
     # Whole sections first, then the kinds of their components, then single settings.
@@ -163,6 +168,17 @@ def read_section(name: str, table: Mapping[str, Any], folder: Path) -> Any:
     return _value(get_type_hints(Recipe, include_extras=True)[name], table.get(name, {}), name, folder, None, LISTED)
 
 
+def _table(path: Path) -> dict[str, Any]:
+    if path.stat().st_size > LARGEST_FILE:
+        raise ValueError(f"{path}: is larger than {LARGEST_FILE:,} bytes, which no recipe is")
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8-sig"))  # some editors start a file with a byte order mark
+    except RecursionError as error:
+        raise ValueError(f"{path}: is nested too deep for a recipe") from error
+    except ValueError as error:  # not TOML, not UTF-8, or a number of thousands of digits
+        raise ValueError(f"{path}: is not valid TOML ({error})") from error
+
+
 def build(
     kind: type,
     table: Mapping[str, Any],
@@ -178,12 +194,12 @@ def build(
     Raises:
         ValueError: an unknown, missing or wrong setting, or untrusted code; says where and what is allowed.
     """
-    hints = get_type_hints(kind, include_extras=True)
+    hints = _hints(kind)
     known = {f.name: f for f in fields(kind) if f.init}
     for key in table:
         if key not in known:
             hint = did_you_mean(key, known)
-            raise ValueError(f"{where}{key}: no such setting{hint}; allowed: {', '.join(known) or 'none'}")
+            raise ValueError(f"{where}{key:.200}: no such setting{hint}; allowed: {', '.join(known) or 'none'}")
     values = {
         key: _value(hints[key], value, f"{where}{key}", folder, _default(known[key], base), trust)
         for key, value in table.items()
@@ -199,6 +215,16 @@ def build(
         raise ValueError(f"{where.rstrip('.')}: {error}" if where else str(error)) from error
 
 
+@cache
+def _hints(kind: type) -> Mapping[str, Any]:
+    return get_type_hints(kind, include_extras=True)
+
+
+@cache
+def _adapter(hint: Any) -> TypeAdapter[Any]:
+    return TypeAdapter(hint)
+
+
 def _default(f: Setting[Any], base: Any) -> Any:
     if base is not None:
         return getattr(base, f.name)
@@ -209,27 +235,23 @@ def _value(hint: Any, value: Any, where: str, folder: Path | None, default: Any,
     role = ROLES.get(hint)
     if role is not None or is_dataclass(hint):
         if not isinstance(value, Mapping):
-            raise ValueError(f"{where} = {value!r}: must be a table of settings")
+            raise ValueError(f"{where} = {shown(value)}: must be a table of settings")
         table = dict(cast(Mapping[str, Any], value))
         if role is None:
             return build(cast(type, hint), table, f"{where}.", folder, default, trust)
         if not isinstance(table.get("kind"), str):
-            allowed = ", ".join(plugins.kinds(role))
-            raise ValueError(f"{where}.kind: is missing; allowed: {allowed}, or 'package.module:Class'")
+            kinds = ", ".join(plugins.kinds(role))
+            raise ValueError(f"{where}.kind: is missing; allowed: {kinds}, or 'package.module:Class'")
         return build(plugins.load(role, table.pop("kind"), where, trust), table, f"{where}.", folder, trust=trust)
+    value = _plain(value, where)
     if folder is not None and BESIDE_RECIPE in getattr(hint, "__metadata__", ()):
-        value = _beside(value, folder)
-    if folder is not None and hint == tuple[PathOrName, ...] and isinstance(value, list):
-        value = [_beside(item, folder) for item in cast("list[Any]", value)]
-    if isinstance(value, float) and math.isnan(value):
-        raise ValueError(f"{where} = nan: must be a number")
+        value = _beside(value, folder, where)
+    if folder is not None and hint == tuple[PathOrName, ...] and isinstance(value, tuple):
+        value = tuple(_beside(item, folder, where) for item in cast("tuple[Any, ...]", value))
     try:
-        checked = TypeAdapter(hint).validate_python(
-            value, strict=isinstance(value, bool) or not isinstance(value, list | int)
-        )
+        checked = _adapter(hint).validate_python(value, strict=True)
     except ValidationError as error:
-        reasons = dict.fromkeys(each["msg"].lower().replace("valid tuple", "list") for each in error.errors())
-        raise ValueError(f"{where} = {value!r}: {' or '.join(reasons)}") from error
+        raise ValueError(f"{where} = {shown(value)}: must be {allowed(hint)}") from error
     if NAMES_CODE in getattr(hint, "__metadata__", ()):
         _require_trust(checked, where, trust)
     return checked
@@ -243,9 +265,34 @@ def _require_trust(value: Any, where: str, trust: Trust) -> None:
         trust.require(where, value)
 
 
-def _beside(value: Any, folder: Path) -> Any:
+def _plain(value: Any, where: str) -> Any:
+    """A value as settings hold it: lists as tuples, -0.0 as 0.0.
+
+    Raises:
+        ValueError: a list is too long, a number is none, or a text has characters that no file can hold.
+    """
+    if isinstance(value, list):
+        items = cast("list[Any]", value)
+        if len(items) > LONGEST_LIST:
+            raise ValueError(f"{where}: is a list of {len(items):,}, at most {LONGEST_LIST:,} are allowed")
+        return tuple(_plain(item, where) for item in items)
+    if isinstance(value, float):
+        if math.isnan(value):
+            raise ValueError(f"{where} = nan: must be a number")
+        return value + 0.0
+    if isinstance(value, int) and not -(2**63) <= value < 2**63:
+        raise ValueError(f"{where} = {shown(value)}: must be a whole number of at most 64 bits")
+    if isinstance(value, str) and UNWRITABLE.search(value):
+        raise ValueError(f"{where} = {shown(value)}: has a null character or half of a surrogate pair")
+    return value
+
+
+def _beside(value: Any, folder: Path, where: str) -> Any:
     """Make the path of a file beside the recipe absolute, so that the run's own copy of the recipe finds it too."""
-    return str(folder / value) if isinstance(value, str) and value and (folder / value).exists() else value
+    try:
+        return str(folder / value) if isinstance(value, str) and value and (folder / value).exists() else value
+    except OSError as error:
+        raise ValueError(f"{where} = {shown(value)}: cannot be a path ({error.strerror})") from error
 
 
 def _parsed(setting: str, table: Mapping[str, Any], trust: Trust) -> tuple[list[str], Any]:
@@ -254,12 +301,14 @@ def _parsed(setting: str, table: Mapping[str, Any], trust: Trust) -> tuple[list[
     names = [part.strip() for part in name.split(".")]
     if not equals or not all(names):
         raise ValueError(f"--set {setting}: write section.key=value")
-    if len(names) == 1 and names[0] not in get_type_hints(Recipe):
+    if len(names) == 1 and names[0] not in _hints(Recipe):
         raise ValueError(f"--set {setting}: write section.key=value{_place_of(names[0], table, trust)}")
     try:
         return names, tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:
         return names, text  # a bare word is a string
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"--set {name}: the value is nested too deep, or a number of too many digits") from error
 
 
 def _place_of(key: str, table: Mapping[str, Any], trust: Trust) -> str:
@@ -292,7 +341,7 @@ def _override(table: dict[str, Any], names: Sequence[str], value: Any, trust: Tr
 
 def _class_of(outer: type | None, section: str, table: Any, trust: Trust) -> tuple[str, type | None]:
     """(the role of the section's component, if it is one; the class of its settings, if known)."""
-    hint = get_type_hints(outer, include_extras=True).get(section) if outer else None
+    hint = _hints(outer).get(section) if outer else None
     role = ROLES.get(cast(type, hint), "")
     kind = cast("Mapping[str, Any]", table).get("kind") if isinstance(table, Mapping) else None
     cls = _component(role, kind, trust) if role else hint

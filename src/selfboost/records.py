@@ -110,6 +110,17 @@ def user_prompt(text: str, origin: Origin, *, prefix: str = "") -> Prompt:
     return Prompt(messages=(Message(role="user", content=text),), origin=origin, prefix=prefix)
 
 
+SAMPLING_LIMITS: Mapping[str, tuple[float, float]] = {
+    "temperature": (1e-3, 100),
+    "top_p": (1e-6, 1),
+    "min_p": (0, 1),
+    "top_k": (0, 10_000_000),
+    "max_tokens": (1, 10_000_000),
+    "samples": (1, 1000),
+}
+"""Setting of `Sampling` → its least and greatest value; the temperature may be 0 as well."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Sampling:
     """How an answer is sampled."""
@@ -130,16 +141,13 @@ class Sampling:
     """Answers per prompt."""
 
     def __post_init__(self) -> None:
-        for name, value, low, high in (
-            ("temperature", self.temperature, 0.0, float("inf")),
-            ("top_p", self.top_p, 0.0, 1.0),
-            ("min_p", self.min_p, 0.0, 1.0),
-            ("top_k", self.top_k, 0, float("inf")),
-            ("max_tokens", self.max_tokens, 1, float("inf")),
-            ("samples", self.samples, 1, float("inf")),
-        ):
-            if not low <= value <= high or (name == "top_p" and value == 0):
-                raise ValueError(f"{name} = {value}: allowed: {'above 0' if name == 'top_p' else low} to {high}")
+        for name, (low, high) in SAMPLING_LIMITS.items():
+            value = getattr(self, name)
+            if not (low <= value <= high or (name == "temperature" and value == 0)):
+                greedy = "0, or " if name == "temperature" else ""
+                raise ValueError(f"{name} = {value}: allowed: {greedy}{low:,} to {high:,}")
+        if "" in self.stop:
+            raise ValueError(f"stop = {list(self.stop)}: an empty text would end every answer; leave it out")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from selfboost.demo import EMBEDDED, EMBEDDED_MODEL
-from selfboost.setting_types import Day, PathOrName
+from selfboost.setting_types import Day, Name, NotNegative, PathOrName, Positive, Several
 from selfboost.train import Training
 
 
@@ -17,19 +17,19 @@ from selfboost.train import Training
 class RunSettings:
     """The loop."""
 
-    iterations: Annotated[int, Field(ge=1)] = 4
+    iterations: Annotated[int, Field(ge=1, le=1000)] = 4
     """Rounds of self-improvement."""
-    patience: Annotated[int, Field(ge=1)] = 1000
+    patience: Several = 1000
     """Stop after this many iterations in a row without a promotion."""
-    seed: Annotated[int, Field(ge=0)] = 0
+    seed: Annotated[int, Field(ge=0, le=2**63 - 1)] = 0
     """Random seed for data order, sampling, splits and resampling."""
-    threads: Annotated[int, Field(ge=0)] = 0
+    threads: Annotated[int, Field(ge=0, le=1024)] = 0
     """PyTorch's CPU threads (0 = PyTorch's default)."""
     date: Day = ""
     """The day that chat templates show if they ask for one, as 2026-01-31 (empty = the day the run started, UTC)."""
-    beside: tuple[str, ...] = ()
+    beside: tuple[Name, ...] = ()
     """Models to measure besides the policy: `seed_sft`, or a folder or hub name."""
-    agreement: Annotated[float, Field(gt=0)] = 0.05
+    agreement: Positive = 0.05
     """Largest allowed mean difference between the sampler's and the trainer's log-probabilities, in nats per token."""
 
     def __post_init__(self) -> None:
@@ -70,9 +70,9 @@ class Gate:
 
     rule: Literal["always", "not_worse", "better"] = "always"
     """Promote always (the papers), unless the gain's interval is below the margin, or only if it is above 0."""
-    measure: str = "sampled"
+    measure: Name = "sampled"
     """The measure that decides."""
-    margin: Annotated[float, Field(ge=0)] = 0.01
+    margin: NotNegative = 0.01
     """`not_worse` promotes while the upper end of the gain's interval is above minus this."""
     guards: tuple[str, ...] = ()
     """Measures that must not get worse: no promotion if the interval of one's gain lies wholly on the worse side."""

@@ -1,12 +1,27 @@
-"""Says what a mistyped name may have meant: the nearest allowed name, or one that it abbreviates."""
+"""What errors say of a wrong value: the value itself, cut where it is long, and what a mistyped name may have meant."""
 
 from __future__ import annotations
 
 import difflib
+import reprlib
 from collections.abc import Iterable
+from typing import Any, cast
 
 MOST = 3
 """Names offered at once."""
+LONGEST_TEXT = 200
+"""Characters of a text that is quoted."""
+LONGEST_NUMBER = 10_000
+"""Bits of a whole number that is quoted: Python refuses to write far longer ones."""
+
+
+def shown(value: Any) -> str:
+    """A value as an error quotes it: as Python writes it, a list in brackets, cut where it is long or deep."""
+    short = reprlib.Repr()
+    short.maxlevel, short.maxstring, short.maxlong = 3, LONGEST_TEXT, 40
+    if isinstance(value, int) and value.bit_length() > LONGEST_NUMBER:
+        return "a number of thousands of digits"
+    return short.repr(list(cast("tuple[Any, ...]", value)) if isinstance(value, tuple) else value)
 
 
 def did_you_mean(word: str, allowed: Iterable[str]) -> str:

@@ -99,7 +99,7 @@ def test_wrong_arguments_show_the_usage(capsys: pytest.CaptureFixture[str], argu
         (["check", "RECIPE", "--set", "model.path=/no/where"], "'/no/where' is not a fake model"),
         (["check", "RECIPE", "--set", "seed.path=none.jsonl"], "none.jsonl: no such file or folder"),
         (["check", "RECIPE", "--set", "seed.held_out=50"], "the seed has 18 prompts: too few"),
-        (["check", "RECIPE", "--set", "run.iterations=0"], "run.iterations = 0: input should be greater than"),
+        (["check", "RECIPE", "--set", "run.iterations=0"], "run.iterations = 0: must be a whole number from 1 to"),
         (["show", "DIR"], "DIR"),
         (["report", "DIR"], "DIR"),
         (["inspect", "DIR", "pair", "pair-0"], "DIR"),

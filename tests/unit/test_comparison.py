@@ -80,7 +80,7 @@ def test_runs_without_a_common_prompt_are_refused(folders: Path) -> None:
 
 
 def test_what_is_no_run_is_refused(folders: Path, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="is no run's folder"):
+    with pytest.raises(ValueError, match="is not a run's folder"):
         compare(folders / "synpo", tmp_path)
     (tmp_path / "recipe.toml").write_text("")
     with pytest.raises(ValueError, match="measured no model yet"):

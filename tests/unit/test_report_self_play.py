@@ -111,7 +111,7 @@ def test_values_left_of_the_axis_are_counted_and_told() -> None:
 
 def test_comparisons_are_those_of_the_measured_prompts() -> None:
     story = read_story(self_play())
-    assert [r.told.decision for r in story.rounds[1:]] == ["promoted"] * 3
+    assert [r.entry.decision for r in story.rounds[1:]] == ["promoted"] * 3
     games = re.findall(r">(\d) against (\d)</th><td[^>]*>([\d.]+) / ([\d.]+) / ([\d.]+)<", section(self_play()))
     assert [(new, old) for new, old, *_ in games] == [("1", "0"), ("2", "1"), ("2", "0"), ("3", "2"), ("3", "0")]
     for new, old, won, tied, lost in games:

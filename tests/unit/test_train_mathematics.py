@@ -218,7 +218,7 @@ def test_a_window_that_lies_in_a_model_s_mask_alone_is_refused_not_lost():
     sizes = {**WIDE, "num_experts": 2, "num_experts_per_tok": 1, "moe_intermediate_size": 16}
     window = {"use_sliding_window": True, "sliding_window": 4, "max_window_layers": 1}
     config = Qwen2MoeConfig(**sizes, shared_expert_intermediate_size=16, **window)
-    with pytest.raises(ValueError, match=r"Qwen2MoeForCausalLM cannot be trained on packs: .* look back a limited way"):
+    with pytest.raises(ValueError, match=r"Qwen2MoeForCausalLM cannot be trained on packs: .* use a sliding window"):
         language_model(Qwen2MoeForCausalLM(config).eval(), Local())
     free = Qwen2MoeConfig(**sizes, shared_expert_intermediate_size=16)
     assert language_model(Qwen2MoeForCausalLM(free).eval(), Local()).body.packed

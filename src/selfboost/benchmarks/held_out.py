@@ -15,6 +15,7 @@ from pydantic import Field
 from selfboost.measures import SHARE, Declared, Measure
 from selfboost.records import Answer, Example, Model, Rated, Sampling
 from selfboost.scorers import Scorer, pairwise, unit_of
+from selfboost.setting_types import Tokens, Warmth
 from selfboost.verbs import Verbs
 
 
@@ -26,11 +27,11 @@ class HeldOut:
     """What judges the answers."""
     greedy: bool = True
     """Also measure one greedy answer per prompt."""
-    samples: Annotated[int, Field(ge=1)] = 4
+    samples: Annotated[int, Field(ge=1, le=1000)] = 4
     """Sampled answers per prompt."""
-    temperature: Annotated[float, Field(gt=0)] = 0.7
+    temperature: Warmth = 0.7
     """Temperature of the samples."""
-    max_tokens: Annotated[int, Field(ge=1)] = 2048
+    max_tokens: Tokens = 2048
     """Longest answer, in tokens."""
 
     def __post_init__(self) -> None:

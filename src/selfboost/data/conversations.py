@@ -14,6 +14,8 @@ from selfboost.records import Message
 
 FORMS = "prompt/response, instruction/input/output, or messages"
 ROLES = ("system", "user", "assistant")
+LONGEST = 1_000_000
+"""Most characters of a prompt or an answer."""
 SYSTEM = ("system", "system_prompt")
 """Columns with the system message of a row."""
 WEIGHTS = ("weight", "weights")
@@ -78,6 +80,8 @@ def text_of(row: Mapping[str, Any], key: str, where: str, *, required: bool = Tr
         raise ValueError(f"{where}: {key} is missing; the columns are {', '.join(map(str, row))}; allowed: {FORMS}")
     if not isinstance(value, str):
         raise ValueError(f"{where}: {key} is {type(value).__name__}, must be text")
+    if len(value) > LONGEST:
+        raise ValueError(f"{where}: {key} has {len(value):,} characters, at most {LONGEST:,} are allowed; shorten it")
     if required and not value.strip():
         raise ValueError(f"{where}: {key} is empty")
     try:

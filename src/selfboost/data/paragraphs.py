@@ -6,15 +6,13 @@ subfolders included; hidden files and files with other endings are skipped. Left
 
 from __future__ import annotations
 
-import gzip
 import io
-import json
-import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import chain, groupby, islice
 from pathlib import Path
 from typing import Any, cast
 
+from selfboost.data.files import check_regular, check_utf8, lines_of, parsed
 from selfboost.data.folders import refuse_saved
 
 ENDINGS = (".txt", ".txt.gz", ".jsonl", ".jsonl.gz", ".json", ".json.gz", ".parquet")
@@ -85,22 +83,21 @@ def _lines(file: Path) -> Iterator[tuple[str, str]]:
     """(location, line) of a text file."""
     where = str(file)
     try:
-        with gzip.open(file) if file.suffix == ".gz" else file.open("rb") as lines:
-            for number, line in enumerate(lines, start=1):
-                where = f"{file} line {number}"
-                # Some editors put a byte order mark first.
-                yield where, line.decode("utf-8-sig" if number == 1 else "utf-8")
+        for number, line in enumerate(lines_of(file), start=1):
+            where = f"{file} line {number}"
+            if number == 1:
+                check_utf8(line, where)
+            # Some editors put a byte order mark first.
+            yield where, line.decode("utf-8-sig" if number == 1 else "utf-8")
     except UnicodeDecodeError as error:
         raise ValueError(f"{where}: is not UTF-8 text") from error
-    except (OSError, EOFError, zlib.error) as error:
-        raise ValueError(f"{file}: cannot be read ({error})") from error
 
 
 def _json_rows(file: Path) -> Iterator[tuple[str, Any]]:
     for where, line in _lines(file):
         if line.strip():
             try:
-                yield where, json.loads(line)
+                yield where, parsed(line)
             except (ValueError, RecursionError) as error:
                 raise ValueError(f"{where}: is not valid JSON ({error})") from error
 
@@ -113,6 +110,7 @@ def _parquet_rows(file: Path, column: str) -> Iterator[tuple[str, Mapping[str, A
 def _parquet_batches(file: Path, column: str) -> Iterator[list[Any]]:
     import pyarrow.parquet as pq
 
+    check_regular(file)
     try:
         with cast(Any, pq).ParquetFile(file) as table:
             columns = table.schema_arrow.names

@@ -16,7 +16,7 @@ from pydantic import Field
 from selfboost.data.hub_data import is_hub_name
 from selfboost.data.seeds import Seed, Turns, read_seeds, shuffled, split
 from selfboost.demo import EMBEDDED, EMBEDDED_FILES
-from selfboost.setting_types import BESIDE_RECIPE, PathOrName
+from selfboost.setting_types import MOST_ROWS, PathOrCount, PathOrName
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,11 +28,11 @@ class SeedSource:
     name (owner/name or owner/name:split); or `embedded`."""
     turns: Turns = "last"
     """For messages: use the conversation up to the assistant's last answer, or only its first request and answer."""
-    limit: Annotated[int, Field(ge=0)] = 0
+    limit: Annotated[int, Field(ge=0, le=MOST_ROWS)] = 0
     """Training seeds to use (0 = all): a random draw by the run's seed; of the embedded seed, the first ones."""
-    validation: Annotated[str | Annotated[int, Field(ge=1)], BESIDE_RECIPE] = 200
+    validation: PathOrCount = 200
     """Prompts on which choices are made: a file or data set, or how many to set aside from the seed."""
-    held_out: Annotated[str | Annotated[int, Field(ge=1)], BESIDE_RECIPE] = 200
+    held_out: PathOrCount = 200
     """Prompts on which results are reported, never used for a choice: a file or data set, or how many to set aside."""
 
 

@@ -8,9 +8,7 @@ counted too.
 
 from __future__ import annotations
 
-import gzip
 import json
-import zlib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -27,6 +25,7 @@ from selfboost.data.conversations import (
     unused,
     with_system,
 )
+from selfboost.data.files import check_regular, check_utf8, content_of, parsed
 from selfboost.data.folders import files_to_read, rows_by_file
 from selfboost.data.hub_data import hub_rows, is_hub_name
 from selfboost.records import Message, content_hash, dialogue, spoken
@@ -221,15 +220,12 @@ def _rows_here(path: Path, said: list[str], every_split: bool) -> Iterator[tuple
 
 def _json_rows(file: Path) -> Iterator[tuple[str, Any]]:
     try:
-        data = gzip.decompress(file.read_bytes()) if file.suffix == ".gz" else file.read_bytes()
+        data = content_of(file)
+        check_utf8(data, str(file))
         text = data.decode("utf-8-sig")  # some editors start a file with a byte order mark
     except UnicodeDecodeError as error:
         line = error.object[: error.start].count(b"\n") + 1
         raise ValueError(f"{file} line {line}: is not UTF-8 text (byte {error.start} of the file)") from error
-    except (gzip.BadGzipFile, zlib.error, EOFError) as error:
-        raise ValueError(f"{file}: is not a complete gzip file ({error})") from error
-    except OSError as error:
-        raise ValueError(f"{file}: cannot be read ({error.strerror})") from error
     if text.lstrip().startswith("["):
         rows = _parse(text, str(file))
         yield from ((f"{file} row {number}", row) for number, row in enumerate(rows, start=1))
@@ -242,7 +238,7 @@ def _json_rows(file: Path) -> Iterator[tuple[str, Any]]:
 
 def _parse(text: str, where: str) -> Any:
     try:
-        return json.loads(text)
+        return parsed(text)
     except json.JSONDecodeError as error:
         place = f"line {error.lineno}, " if "\n" in text else ""
         raise ValueError(f"{where}: is not valid JSON ({error.msg}, {place}column {error.colno})") from error
@@ -253,11 +249,30 @@ def _parse(text: str, where: str) -> Any:
 def _parquet_rows(file: Path) -> Iterator[tuple[str, Any]]:
     import pyarrow.parquet as pq
 
+    check_regular(file)
     try:
-        rows = cast("list[dict[str, Any]]", cast(Any, pq).read_table(file).to_pylist())
-    except (ValueError, OSError) as error:  # pyarrow.ArrowInvalid is a ValueError
+        table = cast(Any, pq).read_table(file)
+        names = cast("list[str]", table.column_names)
+    except (ValueError, OSError, MemoryError) as error:  # pyarrow.ArrowInvalid is a ValueError
         raise ValueError(f"{file}: is not a Parquet file ({error})") from error
-    yield from ((f"{file} row {number}", row) for number, row in enumerate(rows, start=1))
+    if twice := [name for name in names if names.count(name) > 1]:
+        raise ValueError(f"{file}: has the column {twice[0]} twice")
+    columns = [_column(table.column(name), table.num_rows) for name in names]
+    rows = zip(*columns, strict=True)
+    yield from (
+        (f"{file} row {number}", dict(zip(names, row, strict=True))) for number, row in enumerate(rows, start=1)
+    )
+
+
+class UnreadableColumn:
+    """The values of a column that Python cannot hold, such as a time in nanoseconds: fine where it is not used."""
+
+
+def _column(column: Any, rows: int) -> list[Any]:
+    try:
+        return cast("list[Any]", column.to_pylist())
+    except Exception:  # times and decimals each fail in their own way
+        return [UnreadableColumn()] * rows
 
 
 def _seed(row: Mapping[str, Any], where: str, need_response: bool) -> tuple[Seed, set[str], frozenset[str]]:

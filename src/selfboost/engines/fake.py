@@ -20,6 +20,7 @@ from pydantic import Field
 
 from selfboost.engines import Generation, Request
 from selfboost.records import Message, Model, Sampling, content_hash
+from selfboost.setting_types import Tokens
 from selfboost.trust.check_functions import check_function
 
 FILE = "fake.json"
@@ -123,11 +124,11 @@ class FakeTokenizer:
 class Fake:
     """Deterministic answers without a language model, for tests."""
 
-    context_length: Annotated[int, Field(ge=1)] = 8192
+    context_length: Tokens = 8192
     """Most tokens (bytes) of prompt and answer together."""
     limits: bool = True
     """Obey `max_tokens`; false if a recipe's limits are too short for its tokens, which are bytes."""
-    seconds_per_answer: Annotated[float, Field(ge=0)] = 0.0
+    seconds_per_answer: Annotated[float, Field(ge=0, le=60)] = 0.0
     """Seconds per answer, so that a test can interrupt a stage."""
 
     def tokenizer(self, model: Model) -> FakeTokenizer:

@@ -9,15 +9,13 @@ from __future__ import annotations
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Annotated, Any, cast
-
-from pydantic import Field
+from typing import TYPE_CHECKING, Any, cast
 
 from selfboost.engines import Footprint, Generation, Request
 from selfboost.engines.chat import ChatTokenizer, open_tokenizer
 from selfboost.engines.checkpoint import DeviceName, DTypeName, bytes_of, fingerprint, load_causal_model
 from selfboost.records import Model
-from selfboost.setting_types import NEW, RemoteCode
+from selfboost.setting_types import NEW, RemoteCode, Several, Text
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -36,9 +34,9 @@ class Local:
     """Number type of the weights while sampling; `auto`: bfloat16 on a GPU, float32 on a CPU."""
     device: DeviceName = "auto"
     """Where the model runs; `auto`: the GPU if there is one."""
-    batch_size: Annotated[int, Field(ge=1)] = 64
+    batch_size: Several = 64
     """Rows decoded at a time."""
-    chat_template: str = ""
+    chat_template: Text = ""
     """Chat template: empty for the tokenizer's own, a named one (`plain`, `plain-bos`), or a Jinja file."""
     empty_system: bool = field(default=False, metadata=NEW)
     """Put an empty system turn before a conversation that has none, as alignment-handbook's pipelines do."""

@@ -21,6 +21,7 @@ from selfboost.engines.chat_template import (
 )
 from selfboost.engines.run_day import codes, pinned
 from selfboost.records import Message
+from selfboost.templates import time_limit
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -29,6 +30,8 @@ QUESTION = Message(role="user", content="What is 3 and 4 ?")
 PROBE = "The answer is 7 ."
 ANSWERED = (QUESTION, Message(role="assistant", content=PROBE))
 """A conversation that shows what a template does."""
+TEMPLATE_SECONDS = 20.0
+"""Longest time that a template may take on one conversation: a stranger's template may loop."""
 _OFF = "(engine.thinking = false), since given answers hold no thoughts"
 _CURE = "set engine.chat_template to one that does (a Jinja file, or a name such as 'plain')"
 
@@ -50,7 +53,8 @@ class Rendering:
         """
         turns = [{"role": message.role, "content": message.content} for message in messages]
         try:
-            return cast(Any, self.raw).apply_chat_template(turns, **self._with_day, **settings)
+            with time_limit(TEMPLATE_SECONDS, f"it took more than {TEMPLATE_SECONDS:g} s; does it loop?"):
+                return cast(Any, self.raw).apply_chat_template(turns, **self._with_day, **settings)
         except Exception as error:  # templates raise what they like
             roles = ", ".join(message.role for message in messages)
             raise ValueError(f"the chat template cannot render a conversation of roles ({roles}): {error}") from error

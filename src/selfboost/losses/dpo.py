@@ -14,6 +14,7 @@ from pydantic import Field
 
 from selfboost.losses import PairScores
 from selfboost.losses.curves import check_shape, margin_losses
+from selfboost.setting_types import Positive
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 class DPO:
     """Direct Preference Optimization: prefer the chosen answer more than the reference model does."""
 
-    beta: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 0.1
+    beta: Positive = 0.1
     """Strength of the tie to the reference: larger stays closer."""
     label_smoothing: Annotated[float, Field(ge=0, lt=0.5)] = 0.0
     """Share of pairs assumed to be mislabelled."""

@@ -7,11 +7,10 @@ tokens (a setting); the same τ then means a far stronger pull, since averages a
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Literal
-
-from pydantic import Field
+from typing import TYPE_CHECKING, Literal
 
 from selfboost.losses import PairScores
+from selfboost.setting_types import Positive
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -21,7 +20,7 @@ if TYPE_CHECKING:
 class IPO:
     """Identity Preference Optimization: push the margin over the reference to 1/(2τ), not beyond."""
 
-    tau: Annotated[float, Field(gt=0)] = 0.1
+    tau: Positive = 0.1
     """Strength of the tie to the reference (`beta` in TRL): the target margin is 1/(2τ)."""
     log_probability: Literal["sum", "mean"] = "sum"
     """An answer's log-probability: the sum over its tokens (the paper) or their mean (TRL)."""

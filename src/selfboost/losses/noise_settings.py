@@ -7,9 +7,9 @@ with one value per position and vocabulary entry. The arithmetic is in `train/no
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Literal
 
-from pydantic import Field
+from selfboost.setting_types import NotNegative, Positive, Several
 
 Spread = Literal["deviation", "variance"]
 """A standard deviation σ, or its square."""
@@ -19,17 +19,17 @@ Spread = Literal["deviation", "variance"]
 class Noise:
     """Noise on the reference's logits of rejected answers: σ = c·exp(g(h)), h the reference's last hidden state."""
 
-    scale: Annotated[float, Field(ge=0, allow_inf_nan=False)] | Literal["auto"] = 1.0
+    scale: NotNegative | Literal["auto"] = 1.0
     """c. 0 = no noise; "auto" makes |mean of β·m| equal to `start` before the first step."""
-    start: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1.0
+    start: Positive = 1.0
     """Target of scale = "auto": |mean of β·m|, m being the margin that the noise takes from the chosen answer."""
     module: Literal["layer_norm_gelu", "affine"] = "layer_norm_gelu"
     """g: LayerNorm, GELU, a linear layer without bias (the authors' code), or a linear layer with bias (the paper)."""
     exponential_of: Spread = "deviation"
     """What c·exp(g(h)) is: σ (the authors' code), or σ²."""
-    largest_variance: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
+    largest_variance: NotNegative = 0.0
     """Bound b of σ² (the paper has one, the authors' code none): v becomes v·b / (v + b); 0 = no bound."""
-    penalty_weight: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 1.0
+    penalty_weight: NotNegative = 1.0
     """α: weight of the noise's mean size in its loss."""
     penalty_on: Spread = "deviation"
     """Mean of σ (the authors' code) or of σ² (the paper), over the vocabulary and the answer's positions."""
@@ -37,11 +37,11 @@ class Noise:
     """Whether g is trained; false: it keeps its initial weights."""
     schedule: Literal["simultaneous", "alternating"] = "simultaneous"
     """Train policy and noise in every step, or in turns, the noise first."""
-    turn: Annotated[int, Field(ge=1)] = 1
+    turn: Several = 1
     """Steps per turn, if they alternate."""
     optimizer: Literal["adamw", "rmsprop"] | None = None
     """Optimiser of g; default: the policy's."""
-    learning_rate: Annotated[float, Field(gt=0)] | None = None
+    learning_rate: Positive | None = None
     """Peak learning rate of g; default: the policy's."""
-    max_gradient_norm: Annotated[float, Field(gt=0)] | None = None
+    max_gradient_norm: Positive | None = None
     """g's gradient is clipped to this norm; default: the policy's."""

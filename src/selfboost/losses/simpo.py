@@ -13,6 +13,7 @@ from pydantic import Field
 
 from selfboost.losses import PairScores
 from selfboost.losses.curves import check_shape, margin_losses
+from selfboost.setting_types import NotNegative, Positive
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -22,15 +23,15 @@ if TYPE_CHECKING:
 class SimPO:
     """Simple Preference Optimization: mean log-probabilities apart by a margin, no reference model."""
 
-    beta: Annotated[float, Field(gt=0)] = 2.0
+    beta: Positive = 2.0
     """Scale of the mean log-probabilities (2 to 10 in the papers)."""
-    gamma: Annotated[float, Field(ge=0)] = 1.6
+    gamma: NotNegative = 1.6
     """Target margin by which β·mean-logp of the chosen answer exceeds that of the rejected one."""
     label_smoothing: Annotated[float, Field(ge=0, lt=0.5)] = 0.0
     """Share of pairs assumed to be mislabelled."""
     shape: Literal["sigmoid", "hinge"] = "sigmoid"
     """The loss as a function of the margin m: −log σ(m), or max(0, 1 − m)."""
-    nll_weight: Annotated[float, Field(ge=0)] = 0.0
+    nll_weight: NotNegative = 0.0
     """Weight of the chosen answer's mean negative log-likelihood, added to the loss."""
 
     def __post_init__(self) -> None:

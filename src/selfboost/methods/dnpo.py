@@ -10,15 +10,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Annotated, Any, Literal
-
-from pydantic import Field
+from typing import Any, Literal
 
 from selfboost.data.seeds import Seed
 from selfboost.losses import NoisyLoss, noisy
 from selfboost.methods.parts.labelling import Labelling
 from selfboost.methods.parts.self_play import NoiseUse, SelfPlay
 from selfboost.records import Model
+from selfboost.setting_types import SeveralOrNone
 from selfboost.verbs import Settings, Verbs, Window
 
 
@@ -28,7 +27,7 @@ class DNPO(SelfPlay):
 
     window: Window = "last"
     """Only the pairs of the current iteration."""
-    plain_iterations: Annotated[int, Field(ge=0)] = 1
+    plain_iterations: SeveralOrNone = 1
     """Number of first iterations run as SPIN: gold chosen, no noise."""
     labels: Literal["scored", "gold"] = "scored"
     """The scorer decides which answer is chosen; or gold is always chosen."""

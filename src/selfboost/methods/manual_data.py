@@ -16,7 +16,7 @@ from selfboost.methods.parts.policy_training import PolicyTraining
 from selfboost.notes import Counts, Note
 from selfboost.prompts.novelty import NoveltyRule, novelty_of
 from selfboost.records import Model, Origin, Pair, Prompt
-from selfboost.setting_types import PathOrName
+from selfboost.setting_types import PathOrNone
 from selfboost.verbs import Settings, Verbs
 
 
@@ -37,7 +37,7 @@ class ManualData(PolicyTraining):
     """Pairs from a file or data set instead of self-made ones, with the recipe's loss, start and evaluation."""
 
     once: ClassVar[bool] = True
-    data: PathOrName = ""
+    data: PathOrNone = ""
     """Rows with prompt, chosen and rejected: JSONL, Parquet, a folder of them, or the name of a hub data set."""
     novelty: NoveltyRule = field(default_factory=lambda: NoveltyRule(similarity=1))
     """Which prompts are dropped as too similar; by default those that share words with measured ones."""

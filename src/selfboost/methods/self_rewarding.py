@@ -6,13 +6,10 @@ starts from the current model (`start = "previous"`, `window = "last"`). Left ou
 
 from __future__ import annotations
 
-import re
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Annotated, Literal, Self
-
-from pydantic import Field
+from typing import Literal, Self
 
 from selfboost.method import Rehearsal
 from selfboost.methods.parts.pairing import answer_fault
@@ -20,7 +17,8 @@ from selfboost.methods.parts.ranking import Ranking
 from selfboost.notes import Counts
 from selfboost.records import Answer, Model, Origin, Prompt, Sampling, Verdict, user_prompt
 from selfboost.scorers.likelihood import Likelihood
-from selfboost.templates import check_pattern, check_template
+from selfboost.setting_types import NotNegative, Pattern, Several, Text
+from selfboost.templates import check_pattern, check_template, groups_found
 from selfboost.verbs import Verbs
 
 JUDGE = """Judge how well the response answers the user's question, with 0 to {highest} points. Give a point for each \
@@ -47,15 +45,15 @@ class SelfRewarding(Ranking):
 
     judge: Literal["prompt", "likelihood"] = "prompt"
     """Ask for points; or, for models that cannot judge when asked, the mean log-probability of the answer."""
-    template: str = JUDGE
+    template: Text = JUDGE
     """The request for a judgement, with the fields {prompt}, {answer} and {highest}."""
-    score: str = SCORE
+    score: Pattern = SCORE
     """Regular expression whose first group is the points; the last match in the reply counts."""
-    highest: Annotated[int, Field(ge=1)] = 5
+    highest: Several = 5
     """Highest valid points; higher numbers are rejected."""
     judging: Sampling = field(default_factory=lambda: Sampling(max_tokens=512, samples=3))
     """How judgements are sampled; an answer's score is the mean of its judgements."""
-    least_gap: Annotated[float, Field(ge=0)] = 1e-6
+    least_gap: NotNegative = 1e-6
     """Smallest gap between best and worst, unless the filter has a threshold; by default anything but ties."""
 
     def __post_init__(self) -> None:
@@ -101,9 +99,9 @@ class SelfRewarding(Ranking):
         return user_prompt(text, origin)
 
     def _points(self, reply: Answer) -> float | None:
-        found = [match.group(1) for match in re.finditer(self.score, reply.text)]
+        found = groups_found("method.score", self.score, reply.text)
         try:
             points = float(found[-1]) if found else None
         except ValueError:
             return None
-        return points if points is not None and points <= self.highest else None
+        return points if points is not None and 0 <= points <= self.highest else None

@@ -6,7 +6,6 @@ Every output that gives no new prompt is counted by reason. Left out: judging wh
 from __future__ import annotations
 
 import random
-import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -32,8 +31,8 @@ from selfboost.prompts.keywords import (
 )
 from selfboost.prompts.novelty import NoveltyRule, copied, novelty_of
 from selfboost.records import Answer, Example, Model, Origin, Prompt, Sampling, from_transcript, spoken, user_prompt
-from selfboost.setting_types import PathOrName
-from selfboost.templates import check_pattern, check_template
+from selfboost.setting_types import MOST_TOKENS, Name, PathOrNone, Pattern, Text
+from selfboost.templates import check_pattern, check_template, groups_found
 from selfboost.train import Training
 from selfboost.verbs import Verbs
 
@@ -74,30 +73,30 @@ class WrittenPrompts(Counts, kept_as="prompts", decided_by="method.generator"):
 class PromptGenerator:
     """A model that writes new prompts, trained once from the initial model."""
 
-    template: str = TEMPLATE
+    template: Text = TEMPLATE
     """The request for a question, with the field {keywords}."""
-    target: str = TARGET
+    target: Text = TARGET
     """The training target, with the fields {question} and {solution}."""
-    prefix: str = "### Question and solution\n"
+    prefix: Text = "### Question and solution\n"
     """Forced beginning of its answer."""
-    question: str = QUESTION
+    question: Pattern = QUESTION
     """Regular expression whose first group is the question."""
-    separator: str = ", "
+    separator: Text = ", "
     """Separator of the keywords in the template."""
-    seed_keywords: Annotated[int, Field(ge=1)] = 2
+    seed_keywords: Annotated[int, Field(ge=1, le=100)] = 2
     """Keywords taken from the seed prompt itself, in training."""
-    noise_keywords: Annotated[int, Field(ge=0)] = 1
+    noise_keywords: Annotated[int, Field(ge=0, le=100)] = 1
     """Keywords taken from other seed prompts, in training, so that it learns to leave some unused."""
-    paragraphs: PathOrName = ""
+    paragraphs: PathOrNone = ""
     """Texts that keywords are drawn from: a file or folder (text, JSON lines, Parquet), a hub data set by its name
     (owner/name or owner/name:split), `embedded`, or empty: the seed's own prompts."""
-    paragraphs_column: str = "text"
+    paragraphs_column: Name = "text"
     """Column with the text, in JSON lines, Parquet or a data set."""
-    paragraphs_limit: Annotated[int, Field(ge=0)] = 1_000_000
+    paragraphs_limit: Annotated[int, Field(ge=0, le=10**12)] = 1_000_000
     """Use at most this many paragraphs, from the start (the paper: one million); 0 = all."""
     keywords: KeywordRule = field(default_factory=KeywordRule)
     """Which words are keywords (the paper names no extractor)."""
-    longest: Annotated[int, Field(ge=1)] = 1000
+    longest: Annotated[int, Field(ge=1, le=MOST_TOKENS)] = 1000
     """Drop prompts with more words than this."""
     novelty: NoveltyRule = field(default_factory=NoveltyRule)
     """Which prompts are dropped as too similar to others."""
@@ -212,10 +211,10 @@ class PromptGenerator:
         """(question, "") or ("", reason)."""
         if output.finish == "failed":
             return "", "failed"
-        found = re.search(self.question, output.text, re.DOTALL)
-        if found is None:
+        found = groups_found("method.generator.question", self.question, output.text, dot_all=True)
+        if not found:
             return "", "cut at the token limit" if output.finish == "length" else "no question found"
-        text = found.group(1).strip()
+        text = found[0].strip()
         if not text:
             return "", "empty"
         if len(text.split()) > self.longest:

@@ -20,13 +20,11 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated
-
-from pydantic import Field
 
 from selfboost.prompts.person_names import names_in
 from selfboost.prompts.stop_words import NO_ADVERBS, STOP_WORDS, Language
 from selfboost.records import content_hash
+from selfboost.setting_types import Several, SeveralOrNone
 
 WORD = re.compile(r"([^\W\d_]+(?:-[^\W\d_]+)*)(?:'([^\W\d_]+))?|\d{1,3}(?:,\d{3})+(?:\.\d+)?|\d+(?:\.\d+)?")
 """A word and what follows its apostrophe, or a number."""
@@ -56,9 +54,9 @@ class KeywordRule:
     """Keep capitalised words, which are likely names (the paper drops names)."""
     keep_numbers: bool = False
     """Keep numbers as keywords."""
-    most: Annotated[int, Field(ge=0)] = 0
+    most: SeveralOrNone = 0
     """Keep this many words per text, those with the highest tf-idf; 0 = all."""
-    shortest: Annotated[int, Field(ge=1)] = 3
+    shortest: Several = 3
     """Fewest letters of a keyword."""
 
 
@@ -184,17 +182,21 @@ class KeywordPool:
             ValueError: there are not that many different lists.
         """
         drawn: dict[str, tuple[str, ...]] = {}
+        if count > self.capacity:
+            raise ValueError(self._too_few(self.capacity, count))
         for words in self._lists(random.Random(seed), drawn):
             if len(drawn) >= count:
                 break
             drawn.setdefault(" ".join(sorted(words)), words)
         if len(drawn) < count:
-            raise ValueError(
-                f"{len(self.paragraphs)} paragraphs give only {len(drawn)} different lists of {self.words} keywords, "
-                f"{count} are needed; give more text (method.generator.paragraphs), or lower method.prompts or "
-                "method.more_prompts"
-            )
+            raise ValueError(self._too_few(len(drawn), count))
         return list(drawn.values())
+
+    def _too_few(self, most: int, count: int) -> str:
+        return (
+            f"{len(self.paragraphs)} paragraphs give only {most} different lists of {self.words} keywords, {count} are "
+            "needed; give more text (method.generator.paragraphs), or lower method.prompts or method.more_prompts"
+        )
 
     def _lists(self, shuffled: random.Random, drawn: Sized) -> Iterator[tuple[str, ...]]:
         """Random lists until rounds add nothing new to `drawn`, then every remaining list."""

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, cast
 from pydantic import Field
 
 from selfboost.data.seeds import read_prompts
-from selfboost.setting_types import PathOrName
+from selfboost.setting_types import PathOrName, SeveralOrNone
 from selfboost.statistics import words_of
 from selfboost.verbs import Verbs
 
@@ -36,7 +36,7 @@ class NoveltyRule:
 
     similarity: Annotated[float, Field(gt=0, le=1)] = 0.7
     """Drop a prompt with this Jaccard similarity (word 3-grams) to a seed or an earlier prompt (1 = the same)."""
-    shared_words: Annotated[int, Field(ge=0)] = 8
+    shared_words: SeveralOrNone = 8
     """Drop a prompt sharing this many consecutive words with a measured or kept-away prompt (0 = only equal ones)."""
     keep_away: tuple[PathOrName, ...] = ()
     """Files (or hub data sets) of further prompts to keep away from: those of the benchmarks you report."""

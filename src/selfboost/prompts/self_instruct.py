@@ -11,13 +11,10 @@ import random
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Annotated
-
-from pydantic import Field
 
 from selfboost.notes import Counts
 from selfboost.records import Answer, Origin, Prompt, Sampling, user_prompt
-from selfboost.setting_types import CountOrNone
+from selfboost.setting_types import CountOrNone, Several, Text
 from selfboost.templates import check_template
 from selfboost.verbs import Verbs
 
@@ -40,16 +37,16 @@ class SelfInstruct:
 
     prompts: CountOrNone = 0
     """Prompts that the initial model writes by plain self-instruct, to compare with the generator's; 0 = none."""
-    shown: Annotated[int, Field(ge=1)] = 8
+    shown: Several = 8
     """Seed prompts shown in each request, at random (the paper: 8, two of them generated)."""
-    template: str = TEMPLATE
+    template: Text = TEMPLATE
     """The request, with the field {items}."""
-    item: str = "Task {number}: {prompt}"
+    item: Text = "Task {number}: {prompt}"
     """How a prompt is shown, with the field {prompt}, and {number} if they are numbered.
 
     The text before {prompt} begins the answer; the text after it, or else the start of the next item, ends it.
     """
-    separator: str = "\n"
+    separator: Text = "\n"
     """Between the items."""
     sampling: Sampling = field(default_factory=lambda: Sampling(max_tokens=1024))
     """How prompts are sampled."""

@@ -8,16 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Annotated, cast
-
-from pydantic import Field
+from typing import TYPE_CHECKING, cast
 
 from selfboost.engines.checkpoint import DeviceName, DTypeName, bytes_of
 from selfboost.records import Answer, Message, Model, Verdict
 from selfboost.scorers import ScoringWork
 from selfboost.scorers.blocks import blocks
 from selfboost.scorers.verdicts import fault, reasoned_verdicts
-from selfboost.setting_types import PathOrName
+from selfboost.setting_types import PathOrName, Score, Tokens
 from selfboost.train import SPEED_ONLY, Trainer
 
 if TYPE_CHECKING:
@@ -35,13 +33,13 @@ class ArmoRM:
 
     path: PathOrName = "RLHFlow/ArmoRM-Llama3-8B-v0.1"
     """A folder or hub name of an ArmoRM checkpoint."""
-    threshold: float = 0.02
+    threshold: Score = 0.02
     """Smallest score gap of a kept pair: SynPO's, on this model's raw scores."""
     dtype: DTypeName = "auto"
     """Number type of the language model below the heads; `auto`: bfloat16 on a GPU, else float32."""
     device: DeviceName = "auto"
     """Where the model runs; `auto`: the GPU if there is one."""
-    batch_tokens: Annotated[int, Field(ge=1)] = field(default=8192, metadata=SPEED_ONLY)
+    batch_tokens: Tokens = field(default=8192, metadata=SPEED_ONLY)
     """Most tokens of a batch, padding included; a batch has at least one conversation."""
 
     def needs(self) -> Mapping[str, str]:

@@ -12,7 +12,7 @@ from typing import ClassVar, cast
 
 from selfboost.measures import SHARE
 from selfboost.records import Answer, Model, Verdict
-from selfboost.setting_types import FunctionName
+from selfboost.setting_types import FunctionName, Score
 from selfboost.train import Trainer
 from selfboost.trust.check_functions import CheckFunction, is_check_function
 
@@ -25,7 +25,7 @@ class Checks:
 
     function: FunctionName
     """`package.module:name` of a check function (prompt, answer) → True, False, or None where it cannot tell."""
-    threshold: float = 0.5
+    threshold: Score = 0.5
     """Smallest score gap of a kept pair: right over wrong."""
 
     def __post_init__(self) -> None:

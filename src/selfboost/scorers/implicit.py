@@ -12,7 +12,7 @@ from typing import Literal
 
 from selfboost.records import Answer, Model, Verdict
 from selfboost.scorers.verdicts import judgeable, verdicts
-from selfboost.setting_types import PathOrName
+from selfboost.setting_types import PathOrName, Score
 from selfboost.statistics import summed
 from selfboost.train import Sequenced, Trainer
 
@@ -27,7 +27,7 @@ class Implicit:
     """The model it is compared with."""
     over: Literal["sum", "mean"] = "sum"
     """Sum over the answer's tokens, as in the paper, or mean."""
-    threshold: float = 0.0
+    threshold: Score = 0.0
     """Smallest score gap of a kept pair, in nats."""
 
     @property

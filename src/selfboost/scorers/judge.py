@@ -7,21 +7,21 @@ of the prompt is our own. A reply without such a number gives no score; none is 
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Self, cast
 
+from selfboost.data.files import check_regular
 from selfboost.engines import Engine, Generation, Request, Tokenizer, footprint_of
 from selfboost.engines.local import Local
 from selfboost.records import Answer, Message, Model, Sampling, Verdict, content_hash
 from selfboost.scorers import ScoringWork
 from selfboost.scorers.blocks import blocks
 from selfboost.scorers.verdicts import fault, judgeable
-from selfboost.setting_types import PathOrName
+from selfboost.setting_types import PathOrName, PathOrNone, Pattern, Score, Text
 from selfboost.statistics import summed
-from selfboost.templates import about_tokens, check_pattern, check_template
+from selfboost.templates import about_tokens, check_pattern, check_template, groups_found
 from selfboost.train import Trainer
 
 PROMPT = Path(__file__).with_name("judge_prompt.txt").read_text(encoding="utf-8").rstrip("\n")
@@ -44,17 +44,17 @@ class Judge:
     """What the judging model replies through."""
     judging: Sampling = field(default_factory=lambda: Sampling(temperature=0.0, max_tokens=16))
     """How replies are sampled; several samples are averaged, and each must give a score."""
-    template: str = PROMPT
+    template: Text = PROMPT
     """The request for a score, with the fields {prompt}, {answer}, {lowest} and {highest}."""
-    template_file: PathOrName = ""
+    template_file: PathOrNone = ""
     """A text file whose content becomes `template` when the recipe is read."""
-    number: str = NUMBER
+    number: Pattern = NUMBER
     """Regular expression whose first group is the score; it must match exactly once in a reply."""
-    lowest: float = 0.0
+    lowest: Score = 0.0
     """Lowest valid score; lower numbers are rejected."""
-    highest: float = 100.0
+    highest: Score = 100.0
     """Highest valid score; higher numbers are rejected."""
-    threshold: float = 0.0
+    threshold: Score = 0.0
     """Smallest score gap of a kept pair, in points."""
 
     def __post_init__(self) -> None:
@@ -119,12 +119,12 @@ class Judge:
 
     def read(self, reply: str) -> float | str:
         """The score in a reply, or the reason why it has none."""
-        found = [match[1] for match in re.finditer(self.number, reply)]
+        found = groups_found("number", self.number, reply)
         start = repr(reply[:QUOTED] + ("…" if len(reply) > QUOTED else ""))
         if len(found) != 1:
             return f"the judge gave {len(found) or 'no'} score{'s' if found else ''}: {start}"
         try:
-            value = float(found[0] or "")
+            value = float(found[0])
         except ValueError:
             return f"the judge gave no number: {start}"
         if self.lowest <= value <= self.highest:
@@ -178,6 +178,7 @@ def _chunks(answers: Sequence[Answer], size: int) -> Iterator[Sequence[Answer]]:
 
 
 def _read_template(file: str) -> str:
+    check_regular(Path(file).expanduser())
     try:
         return Path(file).expanduser().read_text(encoding="utf-8").rstrip("\n")
     except (OSError, UnicodeDecodeError) as error:

@@ -20,7 +20,7 @@ from selfboost.records import Answer, Model, Prompt, Verdict
 from selfboost.scorers import ScoringWork
 from selfboost.scorers.blocks import blocks
 from selfboost.scorers.verdicts import fault, reasoned_verdicts
-from selfboost.setting_types import PathOrName
+from selfboost.setting_types import MOST_TOKENS, PathOrName, Score, Tokens
 from selfboost.train import SPEED_ONLY, Trainer
 
 SEVERAL_TURNS = "Finish the following coversation in each i-th turn by filling in <Response i> with your response."
@@ -36,17 +36,17 @@ class PairRM:
 
     path: PathOrName = "llm-blender/PairRM-hf"
     """A folder or hub name of a PairRM checkpoint."""
-    threshold: float = 0.20
+    threshold: Score = 0.20
     """Smallest score gap of a kept pair: SynPO's; a logit summed over both orders."""
-    source_tokens: Annotated[int, Field(ge=4)] = 1224
+    source_tokens: Annotated[int, Field(ge=4, le=MOST_TOKENS)] = 1224
     """Most tokens of a prompt, control tokens included; longer ones are truncated at the end."""
-    candidate_tokens: Annotated[int, Field(ge=4)] = 412
+    candidate_tokens: Annotated[int, Field(ge=4, le=MOST_TOKENS)] = 412
     """Most tokens of each answer, plus half of what the prompt leaves; longer ones are truncated at the end."""
     dtype: DTypeName = "float32"
     """Number type of the weights: as published; `auto`: bfloat16 on a GPU, else float32."""
     device: DeviceName = "auto"
     """Where the model runs; `auto`: the GPU if there is one."""
-    batch_tokens: Annotated[int, Field(ge=1)] = field(default=8192, metadata=SPEED_ONLY)
+    batch_tokens: Tokens = field(default=8192, metadata=SPEED_ONLY)
     """Most tokens of a batch, padding included; a batch has at least one comparison."""
 
     def needs(self) -> Mapping[str, str]:

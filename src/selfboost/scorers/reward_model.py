@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from selfboost.records import Answer, Message, Model, Verdict
 from selfboost.scorers.verdicts import judgeable, verdicts
-from selfboost.setting_types import PathOrName
+from selfboost.setting_types import PathOrName, Score
 from selfboost.train import Sequenced, Trainer
 
 FROM_SEED = "seed_reward"
@@ -23,7 +23,7 @@ class RewardModel:
 
     path: PathOrName = FROM_SEED
     """`seed_reward`, trained by the run on gold over the initial model's own answers, or a folder or hub name."""
-    threshold: float = 0.0
+    threshold: Score = 0.0
     """Smallest score gap of a kept pair, on this model's scale."""
 
     def needs(self) -> Mapping[str, str]:

@@ -12,6 +12,7 @@ from pydantic import Field
 from selfboost.engines import Progress
 from selfboost.losses import Loss
 from selfboost.records import Example, Model, Pair
+from selfboost.setting_types import MOST_TOKENS, Name, NotNegative, Passes, PassesOrNone, Positive, SeveralOrNone
 
 SPEED_ONLY = {"speed_only": True}
 """Marks settings that change no result beyond rounding: those of speed and memory, and what is merely watched."""
@@ -21,11 +22,11 @@ SPEED_ONLY = {"speed_only": True}
 class Training:
     """Settings of one optimisation. Defaults: SimPO's recipe (arXiv 2405.14734), which SynPO leaves unstated."""
 
-    learning_rate: Annotated[float, Field(gt=0)] = 6e-7
+    learning_rate: Positive = 6e-7
     """Peak learning rate."""
-    batch_size: Annotated[int, Field(ge=1)] = 128
+    batch_size: Annotated[int, Field(ge=1, le=1_000_000)] = 128
     """Examples or pairs per optimiser step."""
-    epochs: Annotated[float, Field(gt=0)] = 1.0
+    epochs: Passes = 1.0
     """Passes over the data; a fraction is allowed."""
     optimizer: Literal["adamw", "adamw_8bit", "rmsprop"] = "adamw"
     """AdamW (betas 0.9, 0.999), the same with moments in 8 bits (bitsandbytes), or RMSprop (SPIN's and DNPO's)."""
@@ -33,28 +34,28 @@ class Training:
     """How the learning rate decays to 0 after the warm-up, or that it stays constant."""
     warmup: Annotated[float, Field(ge=0, lt=1)] = 0.1
     """Share of the steps over which the learning rate warms up linearly from 0."""
-    weight_decay: Annotated[float, Field(ge=0)] = 0.0
+    weight_decay: NotNegative = 0.0
     """Decoupled weight decay (AdamW, in 8 bits too)."""
-    max_gradient_norm: Annotated[float, Field(gt=0)] = 1.0
+    max_gradient_norm: Positive = 1.0
     """Gradients are clipped to this norm."""
-    max_length: Annotated[int, Field(ge=2)] = 2048
+    max_length: Annotated[int, Field(ge=2, le=MOST_TOKENS)] = 2048
     """Longest prompt plus completion, in tokens; longer ones keep the prompt's end and the completion's start."""
-    max_prompt_length: Annotated[int, Field(ge=0)] = 0
+    max_prompt_length: Annotated[int, Field(ge=0, le=MOST_TOKENS)] = 0
     """Longest prompt, in tokens; longer ones keep their end (0 = whatever `max_length` leaves room for)."""
     ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """Decay of a moving average of the weights, which becomes the model (0 = the last step's weights)."""
-    lora_rank: Annotated[int, Field(ge=0)] = 0
+    lora_rank: SeveralOrNone = 0
     """Train an adapter of this rank (LoRA, by peft) and merge it at the end; 0 = all weights are trained."""
-    lora_alpha: Annotated[float, Field(gt=0)] = 16.0
+    lora_alpha: Positive = 16.0
     """The adapter's product is scaled by lora_alpha / lora_rank."""
-    lora_targets: str | tuple[str, ...] = "all-linear"
+    lora_targets: Name | tuple[Name, ...] = "all-linear"
     """Layers with an adapter: all linear ones below the head, or a list of names such as "q_proj"."""
 
-    stop_after: Annotated[float, Field(ge=0)] = 0.0
+    stop_after: PassesOrNone = 0.0
     """Stop after this many passes, with the learning rate still scheduled for `epochs` (0 = run all of them)."""
     collapse: Literal["warn", "stop", "ignore"] = field(default="warn", metadata=SPEED_ONLY)
     """What to do when the chosen answers' log-probability collapses: warn, stop with an error, or nothing."""
-    collapse_bound: Annotated[float, Field(gt=0)] = field(default=1.0, metadata=SPEED_ONLY)
+    collapse_bound: Positive = field(default=1.0, metadata=SPEED_ONLY)
     """How far the chosen answers' log-probability may fall below its start, in nats per token (preference losses)."""
 
     def __post_init__(self) -> None:

@@ -36,7 +36,7 @@ REWARD = "reward model"
 class Fake:
     """Moves a fake model's skill with the quality of its data, for tests."""
 
-    seconds_per_step: Annotated[float, Field(ge=0)] = 0.0
+    seconds_per_step: Annotated[float, Field(ge=0, le=60)] = 0.0
     """Seconds per step, so that a test can interrupt a training."""
 
     def finetune(

@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from selfboost.engines.checkpoint import DeviceName, DTypeName, bytes_of
-from selfboost.setting_types import RemoteCode
+from selfboost.setting_types import Name, NotNegative, RemoteCode, Several, SeveralOrNone, Tokens
 from selfboost.train import SPEED_ONLY, Footprint
 
 AttentionName = Literal["auto", "blocks", "rows", "flex"]
@@ -29,7 +29,7 @@ class LocalSettings:
     """Number type of the weights (bfloat16 has float32 masters); `auto`: bfloat16 on a GPU, else float32."""
     device: DeviceName = "auto"
     """Where the model runs; `auto`: the GPU if there is one."""
-    devices: Annotated[int, Field(ge=0)] = field(default=1, metadata=SPEED_ONLY)
+    devices: SeveralOrNone = field(default=1, metadata=SPEED_ONLY)
     """Devices of this machine to train on, one process each; 0: all GPUs. Under `torchrun`, all its processes take part
     (on several machines, the run's folder must be on a shared disk)."""
     timeout_seconds: Annotated[float, Field(ge=1, le=30 * 86400)] = field(default=1800.0, metadata=SPEED_ONLY)
@@ -40,23 +40,23 @@ class LocalSettings:
     """Whether sequences are laid end to end and prompts shared; false: padded rows under the model's own attention."""
     attention: AttentionName = field(default="auto", metadata=SPEED_ONLY)
     """How attention keeps packed sequences apart."""
-    micro_batch_tokens: Annotated[int, Field(ge=1)] = field(default=4096, metadata=SPEED_ONLY)
+    micro_batch_tokens: Tokens = field(default=4096, metadata=SPEED_ONLY)
     """Largest micro-batch in tokens, shared prompts counted once; an example or pair is never split."""
     gradient_checkpointing: bool = field(default=False, metadata=SPEED_ONLY)
     """Recompute activations in the backward pass: a third slower, with far less memory."""
-    checkpoint_seconds: Annotated[float, Field(ge=0)] = field(default=300.0, metadata=SPEED_ONLY)
+    checkpoint_seconds: NotNegative = field(default=300.0, metadata=SPEED_ONLY)
     """Seconds between saved states, from which a killed training resumes; 0 = off."""
-    checkpoint_steps: Annotated[int, Field(ge=0)] = field(default=0, metadata=SPEED_ONLY)
+    checkpoint_steps: Annotated[int, Field(ge=0, le=1_000_000)] = field(default=0, metadata=SPEED_ONLY)
     """Steps between saved states, in addition to those by time; 0 = off."""
-    keep_states: Annotated[int, Field(ge=1)] = field(default=1, metadata=SPEED_ONLY)
+    keep_states: Several = field(default=1, metadata=SPEED_ONLY)
     """How many of the latest states are kept until the training ends."""
-    log_every: Annotated[int, Field(ge=1)] = field(default=1, metadata=SPEED_ONLY)
+    log_every: Several = field(default=1, metadata=SPEED_ONLY)
     """Steps between rows of the training's history."""
     trackers: tuple[TrackerName, ...] = field(default=(), metadata=SPEED_ONLY)
     """Trackers that also receive the history, row by row: "tensorboard", "wandb", "trackio"."""
-    tracking_project: str = field(default="selfboost", metadata=SPEED_ONLY)
+    tracking_project: Name = field(default="selfboost", metadata=SPEED_ONLY)
     """The trackers' project name."""
-    tracking_folder: str = field(default="tracking", metadata=SPEED_ONLY)
+    tracking_folder: Name = field(default="tracking", metadata=SPEED_ONLY)
     """Where TensorBoard and wandb write, relative to the current directory."""
     trust_remote_code: RemoteCode = False
     """Whether Python files of a checkpoint may run; needs `--trust remote-code` too."""

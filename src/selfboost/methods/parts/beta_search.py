@@ -8,9 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Annotated, Literal
-
-from pydantic import Field
+from typing import Literal
 
 from selfboost.losses import beta_of, with_beta
 from selfboost.measures import check_decides, mean_of
@@ -18,7 +16,7 @@ from selfboost.methods.parts.pairing import pick
 from selfboost.notes import Note
 from selfboost.recipe_text import kind_of
 from selfboost.records import Model, Pair
-from selfboost.setting_types import CountOrNone
+from selfboost.setting_types import CountOrNone, Positive, Text
 from selfboost.verbs import Settings, Verbs
 
 FOUND = "beta"
@@ -40,9 +38,9 @@ class BetaSearched(Note, kept_as="beta_search"):
 class BetaSearch:
     """Which values of the loss's beta are tried, and how one is chosen."""
 
-    betas: tuple[Annotated[float, Field(gt=0)], ...] = ()
+    betas: tuple[Positive, ...] = ()
     """Values to try (the paper: 2, 4, 6, 8, 10, 12); none: the loss's own beta, no search."""
-    measure: str = ""
+    measure: Text = ""
     """The benchmark's measure whose mean on the validation prompts decides; empty: the gate's."""
     pairs: CountOrNone = 0
     """For a small budget: try each value on this many random pairs, then train the best on all (0 = try on all)."""

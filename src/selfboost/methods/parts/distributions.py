@@ -9,16 +9,14 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Annotated, Any
-
-from pydantic import Field
+from typing import Any
 
 from selfboost.measures import Estimated
 from selfboost.methods.parts.pairing import pick
 from selfboost.notes import Note
 from selfboost.records import Answer, Example, Model, Pair, Sampling
 from selfboost.scorers.likelihood import Likelihood
-from selfboost.setting_types import CountOrNone
+from selfboost.setting_types import CountOrNone, Tokens
 from selfboost.statistics import mean_interval, ratio_interval, wasserstein, wasserstein_by_chance
 from selfboost.verbs import Verbs
 
@@ -65,7 +63,7 @@ class Distributions:
     """Pairs of the iteration, at random, whose log-probabilities are kept; 0 = none."""
     prompts: CountOrNone = 200
     """Seed prompts, the same in every iteration, that the new policy answers once at temperature 1; 0 = none."""
-    max_tokens: Annotated[int, Field(ge=1)] = 256
+    max_tokens: Tokens = 256
     """Token limit of these answers; the divergence is that of answers truncated there."""
 
     def record(

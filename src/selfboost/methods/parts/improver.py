@@ -12,6 +12,7 @@ from selfboost.methods.parts.pairing import answer_fault
 from selfboost.notes import Note
 from selfboost.records import Answer, Example, Model, Origin, Prompt, Sampling, user_prompt
 from selfboost.scorers import pairwise
+from selfboost.setting_types import ScoreOrNone, Text
 from selfboost.templates import check_template
 from selfboost.train import Training
 from selfboost.verbs import Verbs
@@ -41,9 +42,9 @@ class ImproverSeeds(Note, kept_as="improver", decided_by="method.improver.thresh
 class ResponseImprover:
     """A model that rewrites answers, retrained from the initial model in every iteration."""
 
-    template: str = TEMPLATE
+    template: Text = TEMPLATE
     """The rewrite request, with the fields {prompt} and {answer}."""
-    threshold: float = 0.0
+    threshold: ScoreOrNone = 0.0
     """A seed trains the improver where score(gold) - score(own answer) is above this; -inf keeps all."""
     sampling: Sampling = field(default_factory=Sampling)
     """How rewrites are sampled."""

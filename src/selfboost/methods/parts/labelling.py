@@ -16,6 +16,7 @@ from selfboost.methods.parts.pairing import gold_of, objection
 from selfboost.notes import Note
 from selfboost.records import Answer, Example, Pair, Verdict
 from selfboost.scorers import pairwise
+from selfboost.setting_types import ScoreOrNone
 from selfboost.verbs import Verbs
 
 LOUD = 0.1
@@ -78,7 +79,7 @@ class Duel:
 class Labelling:
     """The generated answer is chosen if its score is at least gold's plus a threshold, else the gold one."""
 
-    threshold: float = 0.0
+    threshold: ScoreOrNone = 0.0
     """τ: the margin by which a generated answer must outscore gold; -inf: always chosen, inf: never."""
     ties: Literal["generated", "gold", "drop"] = "generated"
     """Which answer is chosen if the generated one has exactly τ more; or make no pair."""

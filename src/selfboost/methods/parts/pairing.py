@@ -6,12 +6,11 @@ import random
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Annotated, TypeVar
-
-from pydantic import Field
+from typing import TypeVar
 
 from selfboost.notes import Counts
 from selfboost.records import Answer, Example, Pair, Prompt, Verdict
+from selfboost.setting_types import Score, Several, Share
 from selfboost.statistics import repeated_share
 from selfboost.verbs import Verbs
 
@@ -32,11 +31,11 @@ class GoldPairs(Counts, kept_as="pairs", decided_by="method.sampling"):
 class PairFilter:
     """Which candidate pairs are kept (SynPO, arXiv 2410.06961, section 2.3)."""
 
-    threshold: float | None = None
+    threshold: Score | None = None
     """Smallest score gap between chosen and rejected; if omitted, the scorer's threshold."""
-    max_repetition: Annotated[float, Field(ge=0, le=1)] = 0.5
+    max_repetition: Share = 0.5
     """Highest share of repeated word n-grams in either answer (the paper gives 50 % and no metric)."""
-    repetition_words: Annotated[int, Field(ge=1)] = 4
+    repetition_words: Several = 4
     """Words per n-gram."""
     keep_cut: bool = False
     """Keep pairs whose chosen answer was cut at the token limit; such pairs teach the model not to stop."""

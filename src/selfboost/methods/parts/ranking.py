@@ -18,7 +18,7 @@ from selfboost.verbs import Verbs
 class Ranking(SyntheticPreferences):
     """Settings of Sampling-Ranking and of Self-Rewarding."""
 
-    samples: Annotated[int, Field(ge=2)] = 5
+    samples: Annotated[int, Field(ge=2, le=1000)] = 5
     """Own answers per prompt; the best is preferred to the worst."""
 
     def ranked(

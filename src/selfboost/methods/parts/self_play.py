@@ -8,9 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Annotated, Any, Literal
-
-from pydantic import Field
+from typing import Any, Literal
 
 from selfboost.data.seeds import Seed
 from selfboost.losses import Loss, NoisyLoss, beta_of, with_beta
@@ -21,7 +19,7 @@ from selfboost.methods.parts.labelling import duels
 from selfboost.methods.parts.pairing import gold_pairs, pick
 from selfboost.recipe_text import kind_of
 from selfboost.records import Answer, Model, Pair, Sampling
-from selfboost.setting_types import CountOrNone
+from selfboost.setting_types import CountOrNone, PassesOrNone, Positive
 from selfboost.train import Training
 from selfboost.verbs import Settings, Verbs, Window
 
@@ -53,11 +51,11 @@ class SelfPlay(Method):
     """Seeds per iteration, drawn at random by the run's seed and the iteration (0 = all)."""
     sampling: Sampling = field(default_factory=lambda: Sampling(temperature=1.0, max_tokens=256))
     """How the policy's own answers are sampled."""
-    betas: tuple[Annotated[float, Field(gt=0)], ...] = ()
+    betas: tuple[Positive, ...] = ()
     """The loss's beta by iteration, the last value from then on (empty: the loss's own)."""
-    learning_rates: tuple[Annotated[float, Field(gt=0)], ...] = ()
+    learning_rates: tuple[Positive, ...] = ()
     """The peak learning rate by iteration, the last value from then on (empty: the training's own)."""
-    stop_after: tuple[Annotated[float, Field(ge=0)], ...] = ()
+    stop_after: tuple[PassesOrNone, ...] = ()
     """`training.stop_after` by iteration, the last value from then on (empty: the training's own)."""
     score_generations: bool = False
     """Score gold and own answers even if no label needs it, to record how they compare."""

@@ -25,7 +25,7 @@ from selfboost.prompts.generator import PromptGenerator
 from selfboost.prompts.keywords import keyword_pool
 from selfboost.prompts.self_instruct import SelfInstruct
 from selfboost.records import Model, Pair, Prompt
-from selfboost.setting_types import Count
+from selfboost.setting_types import MOST_ROWS, Count
 from selfboost.verbs import Settings, Verbs, Window
 
 MARGIN = 1.2
@@ -51,7 +51,7 @@ class SyntheticPreferences(OwnAnswers):
     """Write new prompts, or answer the seed's."""
     prompts: Count = 50_000
     """Keyword lists, and so prompts, per iteration."""
-    more_prompts: Annotated[float, Field(ge=0)] = 1.0
+    more_prompts: Annotated[float, Field(ge=0, le=100)] = 1.0
     """If the filter leaves fewer pairs than wanted, write up to this multiple of `prompts` more."""
     generator: PromptGenerator = field(default_factory=PromptGenerator)
     """Writes new prompts from keywords."""
@@ -69,7 +69,10 @@ class SyntheticPreferences(OwnAnswers):
         """Check that the keyword pool has enough lists, and that the loss has what the search needs."""
         super().check(recipe, seeds)
         if self._writes_prompts:
-            self.generator.check(spoken_texts(seeds), self._lists(recipe))
+            if (lists := self._lists(recipe)) > MOST_ROWS:
+                why = f"with method.more_prompts and run.iterations this makes {lists:,} keyword lists"
+                raise ValueError(f"method.prompts = {self.prompts}: {why}, at most {MOST_ROWS:,} are allowed")
+            self.generator.check(spoken_texts(seeds), lists)
 
     @property
     def _writes_prompts(self) -> bool:
