@@ -10,6 +10,7 @@ from pydantic import Field
 
 from selfboost.demo import EMBEDDED, EMBEDDED_MODEL
 from selfboost.setting_types import Day, Name, NotNegative, PathOrName, Positive, Several
+from selfboost.suggestions import shown
 from selfboost.train import Training
 
 
@@ -38,7 +39,7 @@ class RunSettings:
         except ValueError:
             day = None
         if self.date and (day is None or day.isoformat() != self.date):
-            raise ValueError(f"date = {self.date!r}: must be a day such as '2026-01-31', or empty")
+            raise ValueError(f"date = {shown(self.date)}: must be a day such as '2026-01-31', or empty")
 
 
 @dataclass(frozen=True, kw_only=True)

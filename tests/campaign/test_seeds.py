@@ -16,9 +16,10 @@ import pytest
 from trial import fault_of
 
 from fake_recipes import write_recipe
+from selfboost.data.conversations import LONGEST
 from selfboost.data.paragraphs import read_paragraphs
 from selfboost.data.preferences import read_preferences
-from selfboost.data.seeds import LONGEST, read_prompts, read_seeds
+from selfboost.data.seeds import read_prompts, read_seeds
 
 SEED = int(os.environ.get("CAMPAIGN_SEED", "0"))
 SECONDS = 10.0

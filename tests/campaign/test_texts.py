@@ -7,7 +7,7 @@ import pytest
 
 from selfboost import templates
 from selfboost.demo import EMBEDDED_MODEL
-from selfboost.engines import chat
+from selfboost.engines import chat, rendering
 from selfboost.templates import check_pattern, check_template, groups_found, time_limit
 
 LIMIT = 0.3

@@ -28,7 +28,7 @@ GONE = (errno.EPIPE, errno.EIO, errno.EBADF, errno.ENXIO)
 """Nobody reads any more: a pipe, a terminal or a descriptor that was closed."""
 
 
-class Stream(io.TextIOBase):
+class GuardedStream(io.TextIOBase):
     """A text stream whose reader may leave: what is written then is dropped."""
 
     def __init__(self, base: TextIO) -> None:
@@ -88,7 +88,7 @@ class Stream(io.TextIOBase):
                 os.close(null)
 
 
-class Guarded(Stream):
+class Guarded(GuardedStream):
     """The same for everybody's text: characters that could act on a terminal are written as escapes.
 
     Carriage returns stay: progress bars of libraries live by them.
@@ -125,7 +125,7 @@ def console(*, error: bool = False, width: int | None = None) -> Console:
     from rich.console import Console
 
     stream = sys.stderr if error else sys.stdout
-    file = cast(TextIO, Stream(stream.base) if isinstance(stream, Stream) else stream)
+    file = cast(TextIO, GuardedStream(stream.base) if isinstance(stream, GuardedStream) else stream)
     return Console(file=file, width=width, highlight=False, markup=False, emoji=False)
 
 

@@ -66,7 +66,11 @@ class SyntheticPreferences(OwnAnswers):
         return math.floor(self.prompts * self.more_prompts)
 
     def check(self, recipe: Settings, seeds: Sequence[Seed]) -> None:
-        """Check that the keyword pool has enough lists, and that the loss has what the search needs."""
+        """Check that the keyword pool has enough lists, and that the loss has what the search needs.
+
+        Raises:
+            ValueError: there would be too many lists, or something is missing.
+        """
         super().check(recipe, seeds)
         if self._writes_prompts:
             if (lists := self._lists(recipe)) > MOST_ROWS:
