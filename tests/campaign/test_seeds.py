@@ -108,7 +108,8 @@ def test_a_column_that_is_not_used_may_hold_anything(tmp_path: Path) -> None:
     pq.write_table(pa.table(table), tmp_path / "s.parquet")
     seeds, notes = read_seeds(tmp_path / "s.parquet")
     assert [(seed.messages[0].content, seed.response) for seed in seeds] == [("a", "c"), ("b", "d")]
-    assert notes == [f"{tmp_path / 's.parquet'}: ignored columns: {', '.join(sorted(odd))}"]
+    assert len(notes) == 1
+    assert all(f"'{column}' in " in notes[0] for column in odd)
     pq.write_table(pa.table({"prompt": odd["when"], "response": ["c", "d"]}), tmp_path / "used.parquet")
     with pytest.raises(ValueError, match=r"row 1: prompt is .*, must be text"):
         read_seeds(tmp_path / "used.parquet")
