@@ -23,7 +23,7 @@ from selfboost.recipe import Recipe
 from selfboost.recipe_text import known_by
 from selfboost.records import Answer, Example, Model, Origin, Pair, Prompt, Rated, Sampling, Verdict
 from selfboost.sampling import draw_answers
-from selfboost.scorers import Scorer, pairwise
+from selfboost.scorers import Scorer, notes_of, pairwise
 from selfboost.stages import WEIGHTS, Listener, Stages
 from selfboost.train import Demanding, Training, TrainingResult
 from selfboost.verbs import Window
@@ -84,6 +84,13 @@ class Run:
         """Pass the listener a message that the user must see."""
         self.listener.say(sentence)
 
+    def _say_once(self, sentences: Sequence[str]) -> None:
+        """Say what was not said before in this process."""
+        for sentence in sentences:
+            if sentence not in self.said:
+                self.said.append(sentence)
+                self.listener.say(sentence)
+
     def note(self, note: Note) -> None:
         """Record a note on this iteration; the last note of each kind is kept."""
         self.notes.note(note)
@@ -126,6 +133,7 @@ class Run:
         parts["scorer"].pop("threshold", None)  # used by the filter: a new threshold needs no new scores
         with self.stages.open(self._place(name), "score", parts, len(answers)) as stage:
             if stage.card is None:
+                self._say_once(notes_of(scorer))
                 done = len(stage.rows_so_far(Verdict))
                 first = _prompt_start(answers, done) if pairwise(scorer) else done
                 block: list[Verdict] = []
