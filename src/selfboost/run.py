@@ -24,7 +24,7 @@ from selfboost.recipe import Recipe
 from selfboost.recipe_text import known_by
 from selfboost.records import Answer, Example, Model, Origin, Pair, Prompt, Rated, Sampling, Verdict
 from selfboost.sampling import draw_answers
-from selfboost.scorers import Scorer, pairwise
+from selfboost.scorers import Scorer, notes_of, pairwise
 from selfboost.scorers.blocks import block_ends
 from selfboost.stages import WEIGHTS, Listener, OpenStage, Stages
 from selfboost.train import Demanding, Training, TrainingResult
@@ -54,7 +54,7 @@ class Run:
         if isinstance(self.trainer, Demanding):
             self.trainer.require(recipe.training)
         self.seeds, self.validation, self.held_out = self._examples(data)
-        self._data_notes = list(data.notes)
+        self._data_notes, self._scorer_notes = list(data.notes), list[str]()
         self._told = set[str]()
         self.tell()
         self._pairs: dict[int, list[Pair]] = {}
@@ -85,8 +85,8 @@ class Run:
 
     @property
     def said(self) -> list[str]:
-        """Sentences about the model and the seed that the user must know; of all answers given so far."""
-        return [*self.tokenizer.notes, *self._data_notes]
+        """Sentences for the user about the models and the seed, of all answers given so far."""
+        return [*self.tokenizer.notes, *self._data_notes, *self._scorer_notes]
 
     def tell(self) -> None:
         """Say what of `said` was not said yet: answers that came later are counted too."""
@@ -137,6 +137,8 @@ class Run:
         parts["scorer"].pop("threshold", None)  # used by the filter: a new threshold needs no new scores
         with self.stages.open(self._place(name), "score", parts, len(answers)) as stage:
             if stage.card is None:
+                self._scorer_notes += [note for note in notes_of(scorer) if note not in self._scorer_notes]
+                self.tell()
                 failed = self._score_rest(stage, answers, scorer, models)
                 stage.finish(tokens=sum(len(a.token_ids) for a in answers), notes={"without a value": failed})
             return stage.rows(Verdict)

@@ -104,7 +104,7 @@ def test_two_outputs_are_no_reward(tmp_path):
         vocab_size=64, hidden_size=16, intermediate_size=32, num_hidden_layers=1, num_attention_heads=2, num_labels=2
     )
     LlamaForSequenceClassification(config).save_pretrained(tmp_path)
-    with pytest.raises(ValueError, match="its head has 2 outputs, not one"):
+    with pytest.raises(ValueError, match="its head has 2 outputs"):
         list(Local().rewards(model(tmp_path), SEQUENCES))
 
 
@@ -118,6 +118,6 @@ def test_an_architecture_without_a_classifier_is_refused_in_one_sentence(tmp_pat
     config.pad_token_id = config.bos_token_id = config.eos_token_id = 2
     BitNetForCausalLM(config).save_pretrained(tmp_path)
     save_words(tmp_path)
-    with pytest.raises(ValueError, match="cannot be loaded as a reward model: Unrecognized configuration") as error:
+    with pytest.raises(ValueError, match="is of type bitnet, which is no reward model") as error:
         train(model(tmp_path), tmp_path / "out")
     assert "\n" not in str(error.value)

@@ -123,6 +123,35 @@ class Engine(Protocol):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Looked:
+    """What is known of a model without its weights."""
+
+    tokenizer: Tokenizer
+    context_length: int | None = None
+    """Most tokens of prompt and answer together; None: unknown."""
+    notes: Sequence[str] = ()
+    """What the user must know of the model, its tokenizer's notes left out."""
+
+
+@runtime_checkable
+class Looking(Protocol):
+    """An engine that finds out without loading whether it could open a model; others are asked for a tokenizer."""
+
+    def look(self, model: Model) -> Looked:
+        """The model's tokenizer and context; raises ValueError with one sentence where it cannot be opened."""
+        ...
+
+
+def look_at(engine: Engine, model: Model) -> Looked:
+    """A model as far as its engine can see it without loading it.
+
+    Raises:
+        ValueError: it cannot be opened.
+    """
+    return engine.look(model) if isinstance(engine, Looking) else Looked(tokenizer=engine.tokenizer(model))
+
+
+@dataclass(frozen=True, kw_only=True)
 class Footprint:
     """How an engine holds a model while it samples: the basis of a plan's memory."""
 

@@ -17,8 +17,10 @@ from typing import TYPE_CHECKING, Any, cast
 from selfboost.engines.chat_template import choose_template, closes_thought, uses_clock, with_empty_system
 from selfboost.engines.checkpoint import resolve
 from selfboost.engines.control_text import encode_marked, is_control, marked
+from selfboost.engines.inspection import reason
 from selfboost.engines.rendering import ANSWERED, PROBE, QUESTION, Rendering
 from selfboost.engines.run_day import run_day
+from selfboost.engines.weights import read_object
 from selfboost.records import Message, content_hash
 
 if TYPE_CHECKING:
@@ -45,12 +47,15 @@ def open_tokenizer(
     from transformers import AutoTokenizer
 
     folder = resolve(path, weights=False)
+    read_object(folder / "config.json")  # refused here in our own words
     try:
         loaded = cast(Any, AutoTokenizer).from_pretrained(
             folder, trust_remote_code=trust_remote_code, local_files_only=True
         )
     except Exception as error:  # a missing, damaged or unknown tokenizer each raise their own type
-        raise ValueError(f"the tokenizer of {path!r} cannot be loaded: {error}") from error
+        raise ValueError(
+            f"the tokenizer of {path!r} cannot be loaded ({reason(error)}): download its tokenizer files again"
+        ) from error
     raw = cast("PreTrainedTokenizerBase", loaded)
     template, notes = choose_template(raw, chat_template)
     template = with_empty_system(template) if empty_system else template
@@ -61,9 +66,12 @@ def generation_stop_ids(folder: Path) -> frozenset[int]:
     """End-of-sequence ids that a checkpoint's generation_config.json (or config.json) names."""
     for name in ("generation_config.json", "config.json"):
         file = folder / name
-        found = json.loads(file.read_text(encoding="utf-8")).get("eos_token_id") if file.is_file() else None
+        found: Any = read_object(file).get("eos_token_id") if file.is_file() else None
         if found is not None:
-            return frozenset(cast("list[int]", found) if isinstance(found, list) else [int(found)])
+            ids = cast("list[Any]", found if isinstance(found, list) else [found])
+            if not all(isinstance(identity, int) and identity >= 0 for identity in ids):
+                raise ValueError(f"{file}: eos_token_id = {found!r}, expected an id or a list of ids; correct it")
+            return frozenset(cast("list[int]", ids))
     return frozenset()
 
 
@@ -171,6 +179,10 @@ class ChatTokenizer:
         whole, start = self._decode([*lead, *body]), self._decode(lead)
         return whole[len(start) :] if whole.startswith(start) else self._decode(body)
 
+    def rendered(self, messages: Sequence[Message]) -> str:
+        """The conversation in the template, as text, up to where the assistant begins to speak."""
+        return str(self._rendering.apply(messages, tokenize=False, add_generation_prompt=True))
+
     def save(self, folder: Path) -> None:
         """Write the tokenizer's files into a model's folder, with the template in use as its own."""
         own = cast(Any, self.raw).chat_template
@@ -179,6 +191,33 @@ class ChatTokenizer:
             cast(Any, self.raw).save_pretrained(folder)
         finally:
             self.raw.chat_template = own
+        self._save_endings(folder / "generation_config.json")
+
+    def _save_endings(self, file: Path) -> None:
+        """What ends an answer here ends it for `generate` too: by the folder's generation settings, if any."""
+        if not file.is_file():
+            return
+        before = read_object(file)
+        ids = sorted(self.stop_ids, key=lambda identity: (identity != self.end_of_turn, identity))
+        pad = next(
+            (value for value in (before.get("pad_token_id"), self._special("pad"), *ids) if value is not None), None
+        )
+        bos = next((value for value in (before.get("bos_token_id"), self._special("bos")) if value is not None), None)
+        wanted = {"eos_token_id": ids[0] if len(ids) == 1 else ids, "pad_token_id": pad, "bos_token_id": bos}
+        after = before | {name: value for name, value in wanted.items() if value not in (None, [])}
+        stored = before.get("eos_token_id")
+        if set(cast("list[int]", stored if isinstance(stored, list) else [stored])) == set(ids):
+            after["eos_token_id"] = stored
+        if after != before:
+            file.write_text(json.dumps(after, indent=2) + "\n", encoding="utf-8")
+
+    def _special(self, name: str) -> int | None:
+        return cast("int | None", getattr(self.raw, f"{name}_token_id", None))
+
+    @cached_property
+    def known_ids(self) -> frozenset[int]:
+        """Ids that stand for a text."""
+        return frozenset(cast("dict[str, int]", cast(Any, self.raw).get_vocab()).values())
 
     @cached_property
     def _endings(self) -> frozenset[int]:

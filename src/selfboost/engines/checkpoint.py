@@ -7,12 +7,14 @@ Quantised models and loading over several devices are not supported.
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
+
+from selfboost.engines.inspection import inspect_model, reason
+from selfboost.engines.weights import missing_weights
 
 if TYPE_CHECKING:
     import torch
@@ -66,6 +68,7 @@ def load_causal_model(
     from transformers import AutoModelForCausalLM
 
     folder = resolve(path)
+    inspect_model(path, folder, "language model")
     where = choose_device(device)
     kind = choose_dtype(dtype, where)
     with loading():
@@ -79,7 +82,10 @@ def load_causal_model(
                 output_loading_info=True,
             )
         except Exception as error:  # each kind of damage raises its own type: OSError, SafetensorError, RuntimeError …
-            raise ValueError(f"the checkpoint {path!r} cannot be loaded as a language model: {error}") from error
+            raise ValueError(
+                f"the checkpoint {path!r} cannot be loaded as a language model ({reason(error)}): choose another model "
+                "or download it again"
+            ) from error
     model, info = cast("tuple[PreTrainedModel, dict[str, Any]]", loaded)
     absent = sorted(info["missing_keys"]) + sorted(str(key) for key in info["mismatched_keys"])
     if absent:
@@ -88,7 +94,20 @@ def load_causal_model(
             f"(first: {absent[0]}); they would start as random numbers"
         )
     keep_soft_caps(model)
-    return cast("PreTrainedModel", cast(Any, model).to(where).eval())
+    model = cast("PreTrainedModel", cast(Any, model).to(where).eval())
+    require_finite(path, model)
+    return model
+
+
+def require_finite(path: str, model: PreTrainedModel) -> None:
+    """Refuse weights that are no numbers: all that is made with them would be none either.
+
+    Raises:
+        ValueError: a weight is infinite or NaN.
+    """
+    for name, weight in cast(Any, model).named_parameters():
+        if not bool(weight.isfinite().all()):
+            raise ValueError(f"the weights of {path!r} are not finite (infinite or NaN): {name!r}")
 
 
 def keep_soft_caps(model: PreTrainedModel) -> None:
@@ -133,6 +152,11 @@ def resolve(path: str, *, weights: bool = True) -> Path:
     folder = Path(path).expanduser()
     if not folder.is_dir():
         folder = _from_hub(path, weights)
+    if not (folder / "config.json").is_file() and (folder / "adapter_config.json").is_file():
+        raise ValueError(
+            f"{path!r} holds an adapter alone, without its model: merge it first (peft: merge_and_unload, then "
+            "save_pretrained)"
+        )
     if not (folder / "config.json").is_file():
         raise ValueError(f"{path!r} is not a transformers checkpoint: {folder} holds no config.json")
     if weights:
@@ -165,7 +189,7 @@ def _file_hash(file: Path) -> str:
 
 
 def _require_safetensors(path: str, folder: Path) -> None:
-    missing = _missing_weights(folder)
+    missing = missing_weights(folder)
     if not missing:
         return
     if any(folder.glob("*.bin")) or any(folder.glob("*.pt")) or any(folder.glob("*.pth")):
@@ -176,14 +200,6 @@ def _require_safetensors(path: str, folder: Path) -> None:
     raise ValueError(
         f"the checkpoint {path!r} is incomplete: {folder} lacks {', '.join(missing[:3])} (only safetensors are read)"
     )
-
-
-def _missing_weights(folder: Path) -> list[str]:
-    index = folder / "model.safetensors.index.json"
-    if index.is_file():
-        shards: set[str] = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
-        return sorted(shard for shard in shards if not (folder / shard).is_file())
-    return [] if any(folder.glob("*.safetensors")) else ["model.safetensors"]
 
 
 def _from_hub(name: str, weights: bool) -> Path:
@@ -199,7 +215,7 @@ def _from_hub(name: str, weights: bool) -> Path:
     try:
         try:
             cached = Path(download(name, allow_patterns=wanted, local_files_only=True))
-            if (cached / "config.json").is_file() and not (weights and _missing_weights(cached)):
+            if (cached / "config.json").is_file() and not (weights and missing_weights(cached)):
                 return cached
         except LocalEntryNotFoundError:
             pass

@@ -12,7 +12,7 @@ import inspect
 import math
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, cast
 
@@ -24,7 +24,7 @@ from transformers.cache_utils import Cache
 from selfboost.engines import Generation, Request
 from selfboost.engines.drawing import Draws, draw
 from selfboost.engines.key_values import can_join, join_rows, keep_rows, new_cache
-from selfboost.records import Finish
+from selfboost.records import Finish, Sampling
 
 PREFILL_TOKENS = 16384
 """Most tokens, padding included, prefilled at once; bounds the memory of long prompts."""
@@ -90,6 +90,8 @@ class Decoder:
     """Decodes an answer's tokens, to look for stop texts."""
     context_length: int
     batch_size: int
+    never: Sequence[int] = ()
+    """Tokens that are not drawn, since no text stands for them."""
 
     def decode(self, requests: Sequence[Request]) -> Iterator[tuple[int, Generation]]:
         """Yield (index of the request, its generation) as rows end."""
@@ -164,6 +166,15 @@ class Decoder:
         return frozenset(inspect.signature(self.model.forward).parameters)
 
     @property
+    def vocabulary(self) -> int:
+        """Rows of the embeddings."""
+        return int(cast(Any, self.model).get_input_embeddings().weight.shape[0])
+
+    @cached_property
+    def _never_U(self) -> Tensor | None:
+        return torch.tensor(self.never, device=self.model.device) if self.never else None
+
+    @property
     def _cache_parameter(self) -> str:
         """What the model's forward calls its cache: transformers 5.24 renamed it."""
         return "cache" if "cache" in self._parameters else "past_key_values"
@@ -171,7 +182,7 @@ class Decoder:
     def _extend(self, batch: Batch, logits_BV: Tensor) -> None:
         """Draw every row's next token and record it."""
         step_B = torch.tensor([len(row.token_ids) for row in batch.rows], device=logits_BV.device)
-        token_B, logp_B = draw(logits_BV, batch.draws, step_B)
+        token_B, logp_B = draw(logits_BV, batch.draws, step_B, self._never_U)
         tokens, logps = cast(list[int], token_B.tolist()), cast(list[float], logp_B.tolist())
         for row, token, logp in zip(batch.rows, tokens, logps, strict=True):
             row.token_ids.append(token)
@@ -197,3 +208,34 @@ class Decoder:
             return False
         whole = self.text(row.token_ids)
         return any(stop in whole for stop in stops)
+
+
+SHORT, LONG, STEPS = 5, 48, 3
+"""Tokens of the two prompts that a model is tried with when it is opened, and of each answer."""
+
+
+def require_independence(decoder: Decoder) -> None:
+    """Refuse a model whose next token changes when a longer row stands beside it.
+
+    Raises:
+        ValueError: it does.
+    """
+    long = min(LONG, decoder.context_length - STEPS)
+    ids = [identity for identity in range(decoder.vocabulary) if identity not in decoder.never][1:10]
+    if long <= SHORT or not ids:
+        return
+    sampling = Sampling(temperature=0.0, max_tokens=STEPS)
+    prompts = [tuple(ids[at % len(ids)] for at in range(length)) for length in (SHORT, long)]
+    short, longer = (Request(prompt_ids=prompt, sampling=sampling, seed=0) for prompt in prompts)
+    free = replace(decoder, stop_ids=frozenset())
+    alone, beside = dict(free.decode([short]))[0], dict(free.decode([short, longer]))[0]
+    tolerance = 0.3 if decoder.model.dtype == torch.bfloat16 else 1e-2
+    for mine, theirs, one, other in zip(alone.logps, beside.logps, alone.token_ids, beside.token_ids, strict=False):
+        if not abs(mine - theirs) <= tolerance:
+            raise ValueError(
+                f"{type(decoder.model).__name__}: beside a longer row the log-probability of a row's next token "
+                f"changes by {abs(mine - theirs):.2g}, so samples would depend on their neighbours; set "
+                "engine.batch_size = 1"
+            )
+        if one != other:  # a near tie: from here on they are different texts
+            return

@@ -6,7 +6,7 @@ attempt), so a row's draws do not depend on its neighbours. Cuts follow transfor
 within what top-k left, min-p. No penalties, no logit biases.
 
 Shapes: B rows, R rows still to be drawn, V vocabulary, W vocabulary padded to whole blocks, N blocks, S tokens of a
-block, K likeliest tokens.
+block, K likeliest tokens, U tokens never drawn.
 """
 
 from __future__ import annotations
@@ -62,18 +62,23 @@ class Draws:
         return Draws(**{f.name: torch.cat([getattr(self, f.name), getattr(other, f.name)]) for f in fields(self)})
 
 
-def draw(logits_BV: Tensor, draws: Draws, step_B: Tensor) -> tuple[Tensor, Tensor]:
-    """The next token of every row, and its log-probability under the model itself (temperature 1, nothing cut)."""
+def draw(logits_BV: Tensor, draws: Draws, step_B: Tensor, never_U: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """The next token of every row, and its log-probability under the model itself (temperature 1, nothing cut).
+
+    `never_U`: tokens that are not drawn, since no text stands for them; they keep their share of the probability.
+    """
     logits_BV = logits_BV.float()
     shifted_BV = logits_BV - logits_BV.amax(-1, keepdim=True)
     weight_BW = _whole_blocks(shifted_BV)
     weight_BV = weight_BW[:, : shifted_BV.shape[1]]
     total_B = torch.exp(shifted_BV, out=weight_BV).sum(-1)
+    if never_U is not None:
+        shifted_BV[:, never_U] = -torch.inf  # a new tensor: the caller's logits stay
     token_B = torch.zeros_like(step_B)
     warm_B = draws.temperature_B > 0
     warm_R, cold_R = warm_B.nonzero()[:, 0], (~warm_B).nonzero()[:, 0]
     if len(cold_R):
-        token_B[cold_R] = logits_BV[cold_R].argmax(-1)
+        token_B[cold_R] = shifted_BV[cold_R].argmax(-1)
     if len(warm_R):
         divisor_B = draws.temperature_B.where(warm_B, 1.0)
         torch.div(shifted_BV, divisor_B[:, None], out=weight_BV).exp_()

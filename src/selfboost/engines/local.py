@@ -11,10 +11,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, cast
 
-from selfboost.engines import Footprint, Generation, Request
+from selfboost.engines import Footprint, Generation, Looked, Request
 from selfboost.engines.chat import ChatTokenizer, open_tokenizer
-from selfboost.engines.checkpoint import DeviceName, DTypeName, bytes_of, fingerprint, load_causal_model
-from selfboost.records import Model
+from selfboost.engines.checkpoint import DeviceName, DTypeName, bytes_of, fingerprint, load_causal_model, resolve
+from selfboost.engines.context import context_note, context_of
+from selfboost.engines.inspection import inspect_model
+from selfboost.records import Message, Model
 from selfboost.setting_types import NEW, RemoteCode, Several, Text
 
 if TYPE_CHECKING:
@@ -22,6 +24,8 @@ if TYPE_CHECKING:
 
     from selfboost.engines.decoding import Decoder
 
+PROBES = ("What is 3 and 4 ?", "Name a colour , please .")
+"""Two questions that a chat template must tell apart."""
 CHUNK_BATCHES = 4
 """Batches handed over at once: rows of later batches take the places of rows that end early."""
 
@@ -55,11 +59,24 @@ class Local:
             thinking=self.thinking,
         )
 
+    def look(self, model: Model) -> Looked:
+        """The model's tokenizer and context, its files checked as far as that goes without loading them."""
+        config = inspect_model(model.path, resolve(model.path), "language model")
+        tokenizer = self.tokenizer(model)
+        require_content(model.path, tokenizer)
+        if config is None:  # of the checkpoint's own code
+            return Looked(tokenizer=tokenizer)
+        require_embeddings(model.path, tokenizer, config.get_text_config().vocab_size)
+        notes = tuple(note for note in (context_note(config),) if note)
+        return Looked(tokenizer=tokenizer, context_length=_context(config, tokenizer), notes=notes)
+
     @contextmanager
     def open(self, model: Model) -> Generator[LocalSampler]:
         """Load the model for sampling and free it at the end."""
         tokenizer = self.tokenizer(model)
+        require_content(model.path, tokenizer)
         loaded = load_causal_model(model.path, self.dtype, self.device, self.trust_remote_code)
+        require_embeddings(model.path, tokenizer, _rows_of(loaded))
         sampler = LocalSampler(loaded, tokenizer, self.batch_size)
         on_gpu = loaded.device.type == "cuda"
         del loaded
@@ -85,10 +102,10 @@ class LocalSampler:
     """An opened transformers model."""
 
     def __init__(self, model: PreTrainedModel, tokenizer: ChatTokenizer, batch_size: int) -> None:
-        from selfboost.engines.decoding import Decoder
+        from selfboost.engines.decoding import Decoder, require_independence
 
         self.tokenizer = tokenizer
-        self.context_length = context_length(model, tokenizer)
+        self.context_length = _context(model.config, tokenizer)
         self.chunk = batch_size * CHUNK_BATCHES
         self._decoder: Decoder | None = Decoder(
             model=model,
@@ -96,7 +113,10 @@ class LocalSampler:
             text=tokenizer.text,
             context_length=self.context_length,
             batch_size=batch_size,
+            never=sorted(set(range(_rows_of(model))) - tokenizer.known_ids),
         )
+        if batch_size > 1:
+            require_independence(self._decoder)
 
     def sample(self, requests: Sequence[Request]) -> Iterator[tuple[int, Generation]]:
         """Yield (index of the request, its sample) as the samples finish; the same call gives the same bits."""
@@ -108,8 +128,40 @@ class LocalSampler:
         self._decoder = None
 
 
-def context_length(model: PreTrainedModel, tokenizer: ChatTokenizer) -> int:
-    """Most tokens of prompt and answer together: the model's positions, or the tokenizer's limit if there are none."""
-    config = cast(Any, model.config).get_text_config()
-    positions = getattr(config, "max_position_embeddings", None)
-    return int(positions or cast(Any, tokenizer.raw).model_max_length)
+def require_content(path: str, tokenizer: ChatTokenizer) -> None:
+    """Refuse a chat template that does not show the model what the messages say.
+
+    Raises:
+        ValueError: two conversations that differ look the same in it.
+    """
+    one, other = (tokenizer.rendered([Message(role="user", content=text)]) for text in PROBES)
+    if one == other:
+        raise ValueError(
+            f"the chat template of {path!r} ignores what messages say: two different questions look the same; "
+            "set engine.chat_template"
+        )
+
+
+def require_embeddings(path: str, tokenizer: ChatTokenizer, rows: int) -> None:
+    """Refuse a tokenizer that writes ids which a model does not read.
+
+    Raises:
+        ValueError: there are such ids.
+    """
+    beyond = sorted(identity for identity in tokenizer.known_ids | tokenizer.stop_ids if identity >= rows)
+    if beyond:
+        more = f" and {len(beyond) - 1} more" if len(beyond) > 1 else ""
+        raise ValueError(
+            f"the tokenizer of {path!r} has ids ({beyond[0]}{more}) that the model's {rows} embeddings lack: resize "
+            "them (resize_token_embeddings) or give the tokenizer that the model was trained with"
+        )
+
+
+def _rows_of(model: PreTrainedModel) -> int:
+    """Rows of a model's embeddings."""
+    return int(cast(Any, model).get_input_embeddings().weight.shape[0])
+
+
+def _context(config: Any, tokenizer: ChatTokenizer) -> int:
+    """Most tokens of prompt and answer together: what the model reads, else the tokenizer's limit."""
+    return context_of(config) or int(cast(Any, tokenizer.raw).model_max_length)

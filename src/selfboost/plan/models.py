@@ -8,11 +8,12 @@ from typing import Any, get_type_hints
 
 from selfboost.data.hub_data import is_hub_name
 from selfboost.data.seed_data import SeedData
+from selfboost.engines import look_at
 from selfboost.plan.model_size import ModelSize, is_model_name, local_folder, model_size
 from selfboost.plan.rehearsal import NAMED
 from selfboost.recipe import ROLES, Recipe
 from selfboost.records import Model
-from selfboost.scorers import Scorer
+from selfboost.scorers import Scorer, notes_of
 from selfboost.templates import CHARACTERS, about_tokens
 
 ASSUMED_PROMPT, ASSUMED_ANSWER = 200, 350
@@ -44,14 +45,28 @@ def look_at_model(recipe: Recipe, data: SeedData) -> tuple[ModelSize | None, See
         note = f"{path} is not on this machine: {size_known}; it is downloaded when the run starts"
         return size, _lengths(recipe, data), [note]
     fingerprint = recipe.engine.fingerprint(path)
-    tokenizer = recipe.engine.tokenizer(Model(name="initial", path=path, fingerprint=fingerprint))
+    looked = look_at(recipe.engine, Model(name="initial", path=path, fingerprint=fingerprint))
+    tokenizer, notes = looked.tokenizer, [*looked.tokenizer.notes, *looked.notes]
     if is_hub_name(recipe.seed.path):
-        return size, _lengths(recipe, data), list(tokenizer.notes)
+        return size, _lengths(recipe, data), notes
     some = data.train[:LOOKED_AT]
-    prompt = sum(len(tokenizer.prompt_ids(s.messages)) for s in some) / len(some)
+    prompts = [len(tokenizer.prompt_ids(s.messages)) for s in some]
+    notes += _too_long(path, prompts, looked.context_length)
+    prompt = sum(prompts) / len(some)
     answer = sum(len(tokenizer.answer_ids(s.response)) for s in some) / len(some)
     how = f"seeds have {prompt:.0f} tokens of prompt and {answer:.0f} of answer (mean of {len(some)})"
-    return size, SeedLengths(prompt=prompt, answer=answer, how=how), list(tokenizer.notes)
+    return size, SeedLengths(prompt=prompt, answer=answer, how=how), notes
+
+
+def _too_long(path: str, prompts: Sequence[int], context: int | None) -> list[str]:
+    """On prompts that leave no room for an answer."""
+    long = sum(tokens >= context for tokens in prompts) if context else 0
+    if long == len(prompts):
+        raise ValueError(
+            f"{path!r} reads {context} tokens, and all of {len(prompts)} seed prompts have as many or more: choose a "
+            "model with a longer context or shorter prompts"
+        )
+    return [f"{long} of {len(prompts)} seed prompts fill the context of {context} tokens: not answered"] if long else []
 
 
 def look_at_other_models(recipe: Recipe) -> list[str]:
@@ -61,6 +76,7 @@ def look_at_other_models(recipe: Recipe) -> list[str]:
         ValueError: one is not a model.
     """
     notes: list[str] = []
+    notes += [note for scorer in _scorers_of(recipe) for note in notes_of(scorer, skip=NAMED)]
     needed = {name: "scorer" for scorer in _scorers_of(recipe) for name in scorer.needs().values()}
     for name, use in (needed | dict.fromkeys(recipe.run.beside, "run.beside")).items():
         if name in NAMED:
@@ -69,6 +85,9 @@ def look_at_other_models(recipe: Recipe) -> list[str]:
             notes.append(f"{name} ({use}) is not on this machine; it is downloaded when it is needed")
         else:
             _find(recipe, name, use)
+            if use == "run.beside":
+                looked = look_at(recipe.engine, Model(name=name, path=name, fingerprint=""))
+                notes += [f"{name} ({use}): {note}" for note in (*looked.tokenizer.notes, *looked.notes)]
         if use == "run.beside":
             notes.append(f"{name} is measured beside the policy at the end; its stages are not in the list")
     return notes

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 from selfboost.measures import SCORE
@@ -68,6 +69,28 @@ class Priced(Protocol):
     def work(self, prompt: float, answer: float) -> ScoringWork:
         """The work for an answer and a prompt of these lengths in tokens."""
         ...
+
+
+@runtime_checkable
+class Looking(Protocol):
+    """A scorer that finds out without loading whether it can use a model, and what must be said of it."""
+
+    def look(self, role: str, path: str) -> Sequence[str]:
+        """Notes on the model of a role; raises ValueError with one sentence where it cannot serve."""
+        ...
+
+
+def notes_of(scorer: Scorer, skip: Collection[str] = ()) -> list[str]:
+    """Notes of a scorer on its models that are folders here, except those named in `skip`.
+
+    Raises:
+        ValueError: a model cannot serve.
+    """
+    if not isinstance(scorer, Looking):
+        return []
+    found = [(role, path) for role, path in scorer.needs().items() if path not in skip and Path(path).is_dir()]
+    name = type(scorer).__name__
+    return [f"scorer {name}, {path}: {note}" for role, path in found for note in scorer.look(role, path)]
 
 
 def work_of(scorer: Scorer, prompt: float, answer: float) -> ScoringWork:

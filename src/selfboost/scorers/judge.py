@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Self, cast
 
 from selfboost.data.files import check_regular
-from selfboost.engines import Engine, Generation, Request, Tokenizer, footprint_of
+from selfboost.engines import Engine, Generation, Request, Tokenizer, footprint_of, look_at
 from selfboost.engines.local import Local
 from selfboost.records import Answer, Message, Model, Sampling, Verdict, content_hash
 from selfboost.scorers import ScoringWork
@@ -90,6 +90,12 @@ class Judge:
     def needs(self) -> Mapping[str, str]:
         """The judging model."""
         return {"judge": self.path}
+
+    def look(self, role: str, path: str) -> Sequence[str]:
+        """What its engine sees of the judging model."""
+        del role
+        looked = look_at(self.engine, Model(name=path, path=path, fingerprint=""))
+        return [*looked.tokenizer.notes, *looked.notes]
 
     def work(self, prompt: float, answer: float) -> ScoringWork:
         """Each reply reads the request, prompt and answer, and is assumed to have the maximum length."""

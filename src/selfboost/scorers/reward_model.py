@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from selfboost.records import Answer, Message, Model, Verdict
-from selfboost.scorers.verdicts import judgeable, verdicts
+from selfboost.scorers.verdicts import fault, judgeable, reasoned_verdicts, verdicts
 from selfboost.setting_types import PathOrName, Score
 from selfboost.train import Sequenced, Trainer
 
@@ -32,9 +32,43 @@ class RewardModel:
 
     def score(self, answers: Sequence[Answer], models: Mapping[str, Model], trainer: Trainer) -> Iterator[Verdict]:
         """The model's scalar for each answer."""
-        usable = judgeable(answers)
-        sequences = _same_ids(usable) if self.path == FROM_SEED else _own_ids(usable, models["reward"])
-        yield from verdicts(answers, f"reward_model({self.path})", trainer.rewards(models["reward"], sequences))
+        name, model = f"reward_model({self.path})", models["reward"]
+        if self.path == FROM_SEED:
+            yield from verdicts(answers, name, trainer.rewards(model, _same_ids(judgeable(answers))))
+            return
+        found = iter(_own_ids(judgeable(answers), model))
+        read = [None if fault(answer) else next(found) for answer in answers]
+        longest = _context(model.path)
+        reasons = [
+            fault(answer) if row is None else _too_long(row, longest) for answer, row in zip(answers, read, strict=True)
+        ]
+        rows = [row for row, why in zip(read, reasons, strict=True) if row is not None and not why]
+        yield from reasoned_verdicts(answers, name, reasons, trainer.rewards(model, rows))
+
+    def look(self, role: str, path: str) -> Sequence[str]:
+        """Whether it is a reward model, and what its chat template is."""
+        del role
+        from selfboost.engines.chat import open_tokenizer
+        from selfboost.engines.checkpoint import resolve
+        from selfboost.engines.inspection import inspect_model
+
+        inspect_model(path, resolve(path), "reward model")
+        return open_tokenizer(path).notes
+
+
+def _context(path: str) -> int | None:
+    """Most tokens that a reward model reads, by its configuration."""
+    from selfboost.engines.checkpoint import resolve
+    from selfboost.engines.context import context_of
+    from selfboost.engines.inspection import read_config
+
+    config = read_config(path, resolve(path, weights=False))
+    return None if config is None else context_of(config)
+
+
+def _too_long(row: Sequenced, longest: int | None) -> str:
+    tokens = len(row.prompt_ids) + len(row.token_ids)
+    return f"{tokens} tokens, the reward model reads {longest}" if longest and tokens > longest else ""
 
 
 def _same_ids(answers: Sequence[Answer]) -> list[Sequenced]:

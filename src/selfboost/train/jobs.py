@@ -9,13 +9,14 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from functools import cache, partial
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import torch
 from transformers import PreTrainedModel
 
 from selfboost.engines import Progress
 from selfboost.engines.checkpoint import choose_device, choose_dtype, load_causal_model
+from selfboost.engines.context import context_of
 from selfboost.losses import Loss, NoisyLoss, noisy
 from selfboost.records import Example, Model, Pair, content_hash
 from selfboost.train import Sequenced, Training, TrainingResult
@@ -283,21 +284,27 @@ def train_reward(job: Job, pairs: Sequence[Pair], loss: Loss) -> TrainingResult:
 
 def logps(local: LocalSettings, model: Model, sequences: Sequence[Sequenced]) -> Iterator[tuple[float, ...]]:
     """Log-probability of every completion token, in order."""
-    rows = _rows(sequences)
-    yield from logps_in_order(_open(local, model), rows, local.micro_batch_tokens)
+    opened = _open(local, model)
+    yield from logps_in_order(opened, _rows(sequences, opened.model), local.micro_batch_tokens)
 
 
 def rewards(local: LocalSettings, model: Model, sequences: Sequence[Sequenced]) -> Iterator[float]:
     """Outputs of a reward model, in order."""
-    rows = _rows(sequences)
     head = open_reward_model(model.path, local, new_head=False)
-    yield from rewards_in_order(head, rows, local.micro_batch_tokens)
+    yield from rewards_in_order(head, _rows(sequences, head.model), local.micro_batch_tokens)
 
 
-def _rows(sequences: Iterable[Sequenced]) -> Iterator[Row]:
+def _rows(sequences: Iterable[Sequenced], model: PreTrainedModel) -> Iterator[Row]:
+    longest = context_of(model.config)
     for at, sequence in enumerate(sequences):
         if not sequence.prompt_ids:
             raise ValueError(f"sequence {at}: its prompt has no tokens; a completion needs at least one before it")
+        tokens = len(sequence.prompt_ids) + len(sequence.token_ids)
+        if longest and tokens > longest:
+            raise ValueError(
+                f"sequence {at}: it has {tokens} tokens, and {type(model).__name__} reads {longest}; limit the answers "
+                "(sampling.max_tokens) or drop what is longer"
+            )
         yield Row(tuple(sequence.prompt_ids), tuple(sequence.token_ids))
 
 
@@ -319,5 +326,4 @@ def _open_to_train(job: Job) -> LanguageModel:
 
 def _longest(model: PreTrainedModel, training: Training) -> int:
     """Longest row, in tokens: the setting, or the model's context if that is shorter."""
-    context = getattr(model.config.get_text_config(), "max_position_embeddings", None)
-    return min(training.max_length, cast(int, context)) if context else training.max_length
+    return min(training.max_length, context_of(model.config) or training.max_length)

@@ -18,13 +18,24 @@ from torch import Tensor
 from transformers import AutoConfig, AutoModelForSequenceClassification, PreTrainedModel
 
 from selfboost.engines.chat import open_tokenizer
-from selfboost.engines.checkpoint import choose_device, choose_dtype, keep_soft_caps, loading, resolve
+from selfboost.engines.checkpoint import (
+    choose_device,
+    choose_dtype,
+    keep_soft_caps,
+    loading,
+    require_finite,
+    resolve,
+)
+from selfboost.engines.context import context_of
+from selfboost.engines.inspection import inspect_model, reason
 from selfboost.train.local_settings import LocalSettings
 from selfboost.train.model.hidden import Body, open_body
 from selfboost.train.packs.batches import in_order
 from selfboost.train.packs.layout import Pack
 from selfboost.train.packs.rows import Item, Row
 
+SHORT, LONG = 5, 130
+"""Tokens of the two rows that a classifier is tried with when it is opened."""
 HEAD_NAME = "score"
 """transformers' name of the linear layer on top of a decoder."""
 
@@ -73,6 +84,7 @@ def open_reward_model(path: str, settings: LocalSettings, *, new_head: bool) -> 
         ValueError: it cannot be loaded, has more than one output, or its head (or another weight) would be random.
     """
     folder, where = resolve(path), choose_device(settings.device)
+    inspect_model(path, folder, "reward model", new_head=new_head)
     trust = settings.trust_remote_code
     wanted: dict[str, Any] = {"dtype": choose_dtype(settings.dtype, where), "trust_remote_code": trust}
     if new_head:
@@ -83,14 +95,35 @@ def open_reward_model(path: str, settings: LocalSettings, *, new_head: bool) -> 
                 folder, use_safetensors=True, local_files_only=True, output_loading_info=True, **wanted
             )
         except Exception as error:  # each kind of damage raises its own type
-            reason = str(error).strip().partition("\n")[0]
-            raise ValueError(f"the checkpoint {path!r} cannot be loaded as a reward model: {reason}") from error
+            raise ValueError(
+                f"the checkpoint {path!r} cannot be loaded as a reward model ({reason(error)}): choose another model "
+                "or download it again"
+            ) from error
     model, info = cast("tuple[PreTrainedModel, dict[str, Any]]", loaded)
     _refuse_random_weights(path, model, info, new_head)
     keep_soft_caps(model)
     model = cast(PreTrainedModel, cast(Any, model).to(where).eval())
+    require_finite(path, model)
     decodes = isinstance(getattr(model, HEAD_NAME, None), torch.nn.Linear)
-    return RewardHead(model, open_body(model, packing=settings.packing and decodes, attention=settings.attention))
+    if decodes:
+        return RewardHead(model, open_body(model, packing=settings.packing, attention=settings.attention))
+    head = RewardHead(model, Body(model, packed=False))
+    _require_independence(head)
+    return head
+
+
+@torch.no_grad()
+def _require_independence(head: RewardHead) -> None:
+    """Refuse a classifier whose scalar for a row changes when a longer row stands beside it."""
+    longest = min(LONG, context_of(head.model.config) or LONG)
+    short, long = (Item("", (Row(tuple(range(5, 8)), (5,) * (length - 3)),)) for length in (SHORT, max(SHORT, longest)))
+    alone, beside = float(head.rewards([short])[0]), float(head.rewards([short, long])[0])
+    tolerance = 0.1 if head.model.dtype == torch.bfloat16 else 1e-3
+    if not abs(alone - beside) <= tolerance * max(1.0, abs(alone)):
+        raise ValueError(
+            f"{type(head.model).__name__}: beside a longer row a row's reward changes from {alone:.3g} to "
+            f"{beside:.3g}, so scores would depend on their neighbours; choose another reward model"
+        )
 
 
 def _refuse_random_weights(path: str, model: PreTrainedModel, info: dict[str, Any], new_head: bool) -> None:

@@ -209,8 +209,8 @@ def save_model(
     """
     with quiet():
         cast(Any, model).save_pretrained(into, state_dict=weights)
-    open_tokenizer(start, trust_remote_code=trust_remote_code).save(into)
     given = resolve(start) / "generation_config.json"
     if given.is_file() and cast(Any, model).can_generate():
         # As it was: save_pretrained rewrites it, and some releases refuse files that others have published.
         shutil.copyfile(given, into / given.name)
+    open_tokenizer(start, trust_remote_code=trust_remote_code).save(into)  # and what ends an answer, which it may lack
