@@ -65,28 +65,10 @@ def load_causal_model(
     Raises:
         ValueError: there is no such checkpoint, it lacks weights, or it cannot be read.
     """
-    from transformers import AutoModelForCausalLM
-
     folder = resolve(path)
     inspect_model(path, folder, "language model")
     where = choose_device(device)
-    kind = choose_dtype(dtype, where)
-    with loading():
-        try:
-            loaded = cast(Any, AutoModelForCausalLM).from_pretrained(
-                folder,
-                dtype=kind,
-                trust_remote_code=trust_remote_code,
-                use_safetensors=True,
-                local_files_only=True,
-                output_loading_info=True,
-            )
-        except Exception as error:  # each kind of damage raises its own type: OSError, SafetensorError, RuntimeError …
-            raise ValueError(
-                f"the checkpoint {path!r} cannot be loaded as a language model ({reason(error)}): choose another model "
-                "or download it again"
-            ) from error
-    model, info = cast("tuple[PreTrainedModel, dict[str, Any]]", loaded)
+    model, info = _load(path, folder, choose_dtype(dtype, where), trust_remote_code)
     absent = sorted(info["missing_keys"]) + sorted(str(key) for key in info["mismatched_keys"])
     if absent:
         raise ValueError(
@@ -97,6 +79,30 @@ def load_causal_model(
     model = cast("PreTrainedModel", cast(Any, model).to(where).eval())
     require_finite(path, model)
     return model
+
+
+def _load(
+    path: str, folder: Path, dtype: torch.dtype, trust_remote_code: bool
+) -> tuple[PreTrainedModel, dict[str, Any]]:
+    """A language model, and what transformers has to say of its loading."""
+    from transformers import AutoModelForCausalLM
+
+    with loading():
+        try:
+            loaded = cast(Any, AutoModelForCausalLM).from_pretrained(
+                folder,
+                dtype=dtype,
+                trust_remote_code=trust_remote_code,
+                use_safetensors=True,
+                local_files_only=True,
+                output_loading_info=True,
+            )
+        except Exception as error:  # each kind of damage raises its own type: OSError, SafetensorError, RuntimeError …
+            raise ValueError(
+                f"the checkpoint {path!r} cannot be loaded as a language model ({reason(error)}): choose another model "
+                "or download it again"
+            ) from error
+    return cast("tuple[PreTrainedModel, dict[str, Any]]", loaded)
 
 
 def require_finite(path: str, model: PreTrainedModel) -> None:
