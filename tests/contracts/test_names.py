@@ -11,8 +11,8 @@ import selfboost
 
 SOURCE = Path(selfboost.__file__).parent
 FILES = sorted(path for path in SOURCE.rglob("*.py") if "starters" not in path.parts)
-SHARED = {"Fake", "Local", "Footprint", "WithFootprint"}
-"""Kinds of two roles (`fake`, `local`), and what engines and trainers declare alike."""
+SHARED = {"Fake", "Local", "Footprint", "WithFootprint", "Looking"}
+"""Kinds of two roles (`fake`, `local`), and what engines, trainers and scorers declare alike."""
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 
 

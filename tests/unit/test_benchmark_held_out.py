@@ -113,7 +113,7 @@ def test_what_was_measured_is_not_computed_again(run: Run) -> None:
 @pytest.mark.parametrize(
     ("setting", "sentence"),
     [
-        ("benchmark.samples=0", r"benchmark.samples = 0: must be a whole number from 1 to 10,000"),
+        ("benchmark.samples=0", r"benchmark.samples = 0: must be a whole number from 1 to 1,000"),
         ("benchmark.temperature=0", r"benchmark.temperature = 0: must be a number from 0.001 to 100"),
         ("benchmark.max_tokens=0", r"benchmark.max_tokens = 0"),
         ("benchmark.scorer.kind=chekcs", r"scorer.kind = 'chekcs': no such scorer \(did you mean 'checks'"),

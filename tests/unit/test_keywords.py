@@ -217,7 +217,9 @@ def test_enough_texts_are_enough_and_too_few_are_named(texts: list[str], count: 
     pool = keyword_pool(texts, rule, 2)
     there = len({frozenset(pair) for each in pool.paragraphs for pair in itertools.combinations(each.split(), 2)})
     if count > there:
-        with pytest.raises(ValueError, match=f"give only {there} different lists of 2 keywords, {count} are needed"):
+        with pytest.raises(
+            ValueError, match=rf"give (only {there}|at most \d+) different lists of 2 keywords, {count} are needed"
+        ):
             has_lists(texts, rule, 2, count)
     else:
         found = has_lists(texts, rule, 2, count)

@@ -243,7 +243,7 @@ def test_the_shipped_prompt_names_the_papers_criteria() -> None:
         ),
         ({"template": SHORT + "{more}"}, r"template: has the fields .*more"),
         ({"template": SHORT + "{"}, "template: .* write a literal brace twice"),
-        ({"template_file": "there/is/none.txt"}, r"template_file = 'there/is/none\.txt': must be a readable text file"),
+        ({"template_file": "there/is/none.txt"}, r"there/is/none\.txt: cannot be read"),
         ({"template_file": "some.txt", "template": SHORT}, "template_file = 'some.txt': give it or template, not both"),
         ({"number": "("}, r"number = '\(': is not a valid regular expression"),
         ({"number": r"\d+"}, "must have a group that captures the score"),

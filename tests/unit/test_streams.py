@@ -16,7 +16,7 @@ from small_run import EVIL
 from fake_recipes import write_recipe
 from selfboost import cli, store
 from selfboost.views.sentences import duration
-from selfboost.views.streams import Guarded, Stream, console
+from selfboost.views.streams import Guarded, GuardedStream, console
 from selfboost.views.visible import visible
 
 SMALL: dict[str, dict[str, Any]] = {"run": {"iterations": 1}, "benchmark": {"samples": 1, "greedy": False}}
@@ -85,7 +85,7 @@ def test_every_command_works_where_the_terminal_knows_few_characters(
 
 def test_what_an_encoding_lacks_is_written_alike_or_as_an_escape() -> None:
     base = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
-    stream = Stream(base)
+    stream = GuardedStream(base)
     stream.write("10 – 20 … é 中 \U0001f600 \udcff “x”")
     stream.flush()
     assert base.buffer.getvalue() == rb'10 - 20 ... \xe9 \u4e2d \U0001f600 \udcff "x"'  # type: ignore[attr-defined]

@@ -63,7 +63,11 @@ def open_tokenizer(
 
 
 def generation_stop_ids(folder: Path) -> frozenset[int]:
-    """End-of-sequence ids that a checkpoint's generation_config.json (or config.json) names."""
+    """End-of-sequence ids that a checkpoint's generation_config.json (or config.json) names.
+
+    Raises:
+        ValueError: what stands there is not an id or a list of ids.
+    """
     for name in ("generation_config.json", "config.json"):
         file = folder / name
         found: Any = read_object(file).get("eos_token_id") if file.is_file() else None

@@ -63,7 +63,7 @@ def inspect_model(path: str, folder: Path, purpose: Purpose, *, new_head: bool =
     _check_shapes(path, config, tensors, purpose, new_head=new_head)
     if purpose == "reward model" and not new_head and config.num_labels != 1:
         raise ValueError(
-            f"the checkpoint {path!r} is no reward model: its head has {config.num_labels} outputs, expected one"
+            f"the checkpoint {path!r} is not a reward model: its head has {config.num_labels} outputs, expected one"
         )
     return config
 
@@ -145,7 +145,7 @@ def _check_shapes(path: str, config: Any, tensors: Mapping[str, Stored], purpose
     if absent and not _renames(model):
         if purpose == "reward model":
             raise ValueError(
-                f"the checkpoint {path!r} is no reward model: it lacks {absent[0]}, which would start as random "
+                f"the checkpoint {path!r} is not a reward model: it lacks {absent[0]}, which would start as random "
                 f"numbers and give meaningless rewards: {REMEDIES[purpose]}"
             )
         raise ValueError(

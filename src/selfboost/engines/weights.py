@@ -12,8 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
-import numpy as np
-
 SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
 LENGTH_BYTES = 8
 LONGEST_HEADER = 100_000_000
@@ -159,4 +157,5 @@ def _first_line(error: BaseException) -> str:
 
 def some(names: Sequence[str]) -> str:
     """The first of several names, and how many more there are."""
+
     return repr(names[0]) + (f" and {len(names) - 1} more" if len(names) > 1 else "")

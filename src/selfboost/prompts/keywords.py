@@ -183,18 +183,18 @@ class KeywordPool:
         """
         drawn: dict[str, tuple[str, ...]] = {}
         if count > self.capacity:
-            raise ValueError(self._too_few(self.capacity, count))
+            raise ValueError(self._too_few(f"at most {self.capacity}", count))
         for words in self._lists(random.Random(seed), drawn):
             if len(drawn) >= count:
                 break
             drawn.setdefault(" ".join(sorted(words)), words)
         if len(drawn) < count:
-            raise ValueError(self._too_few(len(drawn), count))
+            raise ValueError(self._too_few(f"only {len(drawn)}", count))
         return list(drawn.values())
 
-    def _too_few(self, most: int, count: int) -> str:
+    def _too_few(self, most: str, count: int) -> str:
         return (
-            f"{len(self.paragraphs)} paragraphs give only {most} different lists of {self.words} keywords, {count} are "
+            f"{len(self.paragraphs)} paragraphs give {most} different lists of {self.words} keywords, {count} are "
             "needed; give more text (method.generator.paragraphs), or lower method.prompts or method.more_prompts"
         )
 
