@@ -167,7 +167,7 @@ def test_columns_keys_and_names_of_a_seed_reach_no_terminal_raw(
         written = capsys.readouterr()
         assert not {"\x1b", "\u202e"} & set(written.out + written.err)
         if "run" in arguments:
-            assert r"ignored columns: column <script>" in written.err
+            assert r"left out: 'column <script>" in written.err
     assert any(EVIL in sentence for sentence in json.loads(written.out)["said"]), "a program gets it exactly"
 
 

@@ -106,6 +106,8 @@ def not_finite(tensors: Mapping[str, Stored]) -> Iterator[str]:
 
 
 def _sample_is_finite(tensor: Stored) -> bool:
+    import numpy as np  # here: reading a recipe must not need it
+
     bits, exponent = FLOATS[tensor.dtype]
     most = LOOKED_AT * WIDTHS[tensor.dtype]
     with tensor.file.open("rb") as stream:
@@ -157,5 +159,4 @@ def _first_line(error: BaseException) -> str:
 
 def some(names: Sequence[str]) -> str:
     """The first of several names, and how many more there are."""
-
     return repr(names[0]) + (f" and {len(names) - 1} more" if len(names) > 1 else "")
