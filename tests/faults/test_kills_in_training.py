@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -40,8 +41,8 @@ def test_a_real_training_goes_on_from_its_checkpoint(
     story = " ".join(done.stdout.splitlines())
     # What a checkpoint holds is not trained again: it was written before its step was told.
     assert story == (
-        "killed 1 step 1 ended -9 killed 3 step 2 step 3 ended -9 killed 0 step 4 ended 0 "
-        "whole 0 step 1 step 2 step 3 step 4 ended 0"
+        "killed 1 step 1 ended -9 killed 3 step 2 step 3 ended -9 killed 0 step 4 step 5 ended 0 "
+        "whole 0 step 1 step 2 step 3 step 4 step 5 ended 0"
     ), done.stderr
     killed, whole = results(tmp_path / "killed"), results(tmp_path / "whole")
     weights = "stages/iteration-1/policy/model/model.safetensors"
@@ -52,7 +53,8 @@ def test_a_real_training_goes_on_from_its_checkpoint(
 
 
 def test_a_training_that_blows_up_keeps_its_last_state_in_the_run(tmp_path: Path) -> None:
-    wild = tiny_recipe(tmp_path, {"learning_rate": 1e6, "warmup": 0.0, "max_gradient_norm": 1e6}, {})
+    tame = tiny_recipe(tmp_path, {"warmup": 0.0}, {})
+    wild = replace(tame, training=replace(tame.training, learning_rate=1e30))  # a recipe's own may not be as high
     said = []
     for _ in range(2):
         with pytest.raises(
