@@ -284,7 +284,7 @@ def _measure(arguments: Arguments) -> None:
 
     found = win_rates(read_judgments(arguments.judgments))
     if arguments.json:
-        print(json.dumps(as_json(found), indent=1, ensure_ascii=False))
+        print(json.dumps(as_json(found), indent=1))
     else:
         print_judged(found)
 
@@ -293,7 +293,7 @@ def _compare(arguments: Arguments) -> None:
     from selfboost.views.comparison import as_json, compare, print_comparison
 
     if arguments.json:
-        print(json.dumps(as_json(compare(arguments.first, arguments.second)), indent=1, ensure_ascii=False))
+        print(json.dumps(as_json(compare(arguments.first, arguments.second)), indent=1))
     else:
         print_comparison(arguments.first, arguments.second)
 

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
 
 from selfboost import results, store
@@ -18,6 +17,7 @@ from selfboost.statistics.claims import over_seeds
 from selfboost.views.repeats import repeats
 from selfboost.views.sentences import gain_of as gain_words
 from selfboost.views.sentences import title_of
+from selfboost.views.streams import console
 from selfboost.views.visible import visible
 
 
@@ -105,7 +105,7 @@ def print_comparison(first: Path, second: Path) -> None:
         gain = each.difference
         p = "" if gain.p is None else f"{gain.p:.3f}" if gain.p >= 0.001 else "< 0.001"
         table.add_row(title_of(each.measure), gain_words(Estimated.of(gain), each.measure), str(gain.count), p)
-    out = Console(highlight=False, markup=False, emoji=False)
+    out = console()
     out.print(visible(f"{second} minus {first}, 95 % intervals over {over}:"), soft_wrap=True)
     out.print(table)
     if over == "prompts":

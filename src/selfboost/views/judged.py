@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
 
 from selfboost.benchmarks.parts.judgments import WinRate
+from selfboost.views.streams import console
 from selfboost.views.visible import visible
 
 
@@ -27,7 +27,7 @@ def print_judged(found: Mapping[str, WinRate]) -> None:
         figures = [f"{value:.2f}" for value in (rate.win_rate, rate.standard_error, rate.discrete_win_rate)]
         bounds = f"[{rate.low:.2f}, {rate.high:.2f}]" if rate.missing else ""
         table.add_row(visible(name), *figures, str(rate.n), bounds)
-    console = Console(highlight=False, markup=False, emoji=False)
-    console.print(table)
+    out = console()
+    out.print(table)
     if any(rate.missing for rate in found.values()):
-        console.print("if missing: the win rate if all missing judgments were losses, and if all were wins.")
+        out.print("if missing: the win rate if all missing judgments were losses, and if all were wins.")

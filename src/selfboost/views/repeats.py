@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
 
 from selfboost import results, store
@@ -17,6 +16,7 @@ from selfboost.results import Results
 from selfboost.statistics import Interval
 from selfboost.statistics.claims import over_seeds
 from selfboost.views.sentences import gain_of, interval, number, title_of
+from selfboost.views.streams import console
 from selfboost.views.visible import visible
 
 FOLDER = "seed-{}"
@@ -83,7 +83,7 @@ def as_json(roots: Mapping[int, Path]) -> dict[str, Any]:
 
 def print_repeats(roots: Mapping[int, Path]) -> None:
     """A table of the gate's measure over seeds, and of what each seed's run shows by itself."""
-    console = Console(highlight=False, markup=False, emoji=False)
+    out = console()
     found = over_runs(roots)
     gate = results.read(next(iter(roots.values()))).gate_measure
     shown = [row for row in found if row.measure == gate]
@@ -95,10 +95,10 @@ def print_repeats(roots: Mapping[int, Path]) -> None:
         value = Estimated.of(row.value)
         text = f"{number(value.value, share=measure.share, unit=False)} {interval(value, share=measure.share)}"
         table.add_row(str(row.iteration), text, gain_of(Estimated.of(row.gain), measure) if row.gain else "")
-    console.print(table)
+    out.print(table)
     seeds = ", ".join(map(str, roots))
-    console.print(visible(f"Means over the run seeds {seeds}; brackets are Student's 95 % intervals over seeds."))
-    console.print("Each seed's own run: " + visible(", ".join(str(root) for root in roots.values())), soft_wrap=True)
+    out.print(visible(f"Means over the run seeds {seeds}; brackets are Student's 95 % intervals over seeds."))
+    out.print("Each seed's own run: " + visible(", ".join(str(root) for root in roots.values())), soft_wrap=True)
 
 
 def _is_run(root: Path) -> bool:

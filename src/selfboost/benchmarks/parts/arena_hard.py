@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+from selfboost.benchmarks.parts.logistic import logistic_fit
 from selfboost.statistics import LEVEL
 
 if TYPE_CHECKING:
@@ -33,8 +34,6 @@ PATTERNS = (re.compile(r"\[\[([AB<>=]+)\]\]"), re.compile(r"\[([AB<>=]+)\]"))
 CLEAR = 3
 """Battles that a clear win (>>) counts as."""
 RESAMPLES = 1000
-MARKDOWN = ("headers", "lists", "bold")
-"""Style features beside the length, as counts of an answer."""
 
 
 def parse(judgment: str) -> Outcome | None:
@@ -207,22 +206,11 @@ def _matrix(
 
 
 def bradley_terry(features_RF: Array, points_R: Array, battles_R: Array) -> Array:
-    """Weights that maximise the likelihood of `points` won of `battles`: logistic regression without an intercept.
+    """Weights that maximise the likelihood of `points` won of `battles`, in log-odds.
 
-    Newton's method; the natural scale of log-odds (the published scores are in units of 400/ln 10 of it).
+    The published scores are in units of 400/ln 10 of it.
     """
-    import numpy as np
-
-    weights_F = np.zeros(features_RF.shape[1])
-    for _ in range(100):
-        chance_R = 1 / (1 + np.exp(-(features_RF @ weights_F)))
-        slope_F = features_RF.T @ (points_R - battles_R * chance_R)
-        curvature_FF = (features_RF.T * (battles_R * chance_R * (1 - chance_R))) @ features_RF
-        step_F = np.linalg.solve(curvature_FF + 1e-6 * np.eye(len(weights_F)), slope_F - 1e-6 * weights_F)
-        weights_F = weights_F + step_F
-        if float(np.abs(step_F).max()) < 1e-9:
-            break
-    return weights_F
+    return logistic_fit(features_RF, points_R, battles_R)
 
 
 def _percentiles(

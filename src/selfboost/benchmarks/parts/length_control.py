@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from selfboost.benchmarks.parts.logistic import logistic_fit
 from selfboost.statistics import LEVEL
 
 if TYPE_CHECKING:
@@ -33,10 +34,6 @@ GAMED_BASELINES = 2
 """How many gamed outputs of each instruction the official table holds."""
 RESAMPLES = 1000
 """Bootstrap samples of instructions, each with a fit of its own."""
-STEPS = 100
-"""Most Newton steps of a fit; five to ten are enough unless the judgments are separable."""
-RIDGE = 1e-6
-"""Penalty that keeps the fit finite where one feature separates wins from losses."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -144,7 +141,7 @@ def fit(
     """Weights of length, difficulty and the constant that maximise the weighted likelihood of soft wins.
 
     `length_N` is the tanh of the standardised difference of length; the gamed rows bring win, standardised difference
-    and difficulty, and no constant. Newton's method.
+    and difficulty, and no constant.
     """
     import numpy as np
 
@@ -156,16 +153,7 @@ def fit(
     )
     wins_R = np.concatenate([wins_N, gamed_G3[:, 0]])
     weight_R = np.concatenate([np.ones(len(wins_N)), np.full(len(gamed_G3), GAMED_WEIGHT / GAMED_BASELINES)])
-    weights_F = np.zeros(features_RF.shape[1]) if start is None else start
-    for _ in range(STEPS):
-        chance_R = 1 / (1 + np.exp(-(features_RF @ weights_F)))
-        slope_F = features_RF.T @ (weight_R * (wins_R - chance_R)) - RIDGE * weights_F
-        curvature_FF = (features_RF.T * (weight_R * chance_R * (1 - chance_R))) @ features_RF
-        step_F = np.linalg.solve(curvature_FF + RIDGE * np.eye(len(weights_F)), slope_F)
-        weights_F = weights_F + step_F
-        if float(np.abs(step_F).max()) < 1e-10:
-            break
-    return weights_F
+    return logistic_fit(features_RF, weight_R * wins_R, weight_R, start)
 
 
 def _gamed(row: Mapping[str, str], path: str | Path) -> tuple[float, float, float]:
