@@ -15,6 +15,7 @@ from small_run import EVIL
 
 from fake_recipes import write_recipe
 from selfboost import cli, store
+from selfboost.disk.json_files import read_json
 from selfboost.views.sentences import duration
 from selfboost.views.streams import Guarded, GuardedStream, console
 from selfboost.views.visible import visible
@@ -31,7 +32,7 @@ def shell(command: str, *arguments: object, **environment: str) -> "subprocess.C
 
 def finished(root: Path) -> bool:
     """Whether a run came to its end, its report with it."""
-    return store.read_json(root / "run.json")["status"] == "finished" and (root / "report.html").exists()
+    return read_json(root / "run.json")["status"] == "finished" and (root / "report.html").exists()
 
 
 @pytest.mark.parametrize(
