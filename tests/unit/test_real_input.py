@@ -124,7 +124,7 @@ each_run = pytest.mark.parametrize(
     [
         ("stories260K-hf", "synpo"),
         ("tinystories-bit1M-hf", "spin"),
-        ("stories260K-hf", "dnpo"),
+        pytest.param("stories260K-hf", "dnpo", marks=pytest.mark.slow),
         pytest.param("stories260K-hf", "spin", marks=pytest.mark.slow),
         pytest.param("tinystories-bit1M-hf", "dnpo", marks=pytest.mark.slow),
         pytest.param("tinystories-bit1M-hf", "synpo", marks=pytest.mark.slow),
