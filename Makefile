@@ -7,6 +7,8 @@ TORCH ?= torch==2.13.0
 # A set of releases that is known to work; empty for the newest ones.
 CONSTRAINTS ?= constraints/tested.txt
 PINS := $(if $(CONSTRAINTS),--constraint $(CONSTRAINTS))
+# Modules are compiled when they are first imported: most never are.
+QUICKLY := --quiet --no-compile
 # What a developer needs; `test` is without the checkers.
 EXTRA ?= dev
 # The ends of the range of libraries, each with an environment of its own.
@@ -16,7 +18,8 @@ NEWEST := VENV=.venv-newest CONSTRAINTS= EXTRA=test
 SMOKE := $(addprefix tests/unit/test_,warnings.py chat.py engine_local.py engine_checkpoint.py train_mathematics.py \
 	train_adapters.py train_reward.py scorer_armorm.py scorer_pairrm.py seeds.py)
 
-.PHONY: demo test test-slow test-oldest test-newest smoke smoke-oldest smoke-newest constraints check format clean
+.PHONY: demo test test-slow test-oldest test-newest smoke smoke-oldest smoke-newest environments installed \
+	installed-oldest installed-newest constraints check format clean
 
 demo: $(VENV)/installed
 	$(BIN)/selfboost run demo --into runs/demo
@@ -42,6 +45,17 @@ smoke-oldest:
 
 smoke-newest:
 	$(MAKE) smoke $(NEWEST)
+
+# All that `.ci/run` needs, made side by side by `make -j3 environments`.
+environments: installed installed-oldest installed-newest
+
+installed: $(VENV)/installed-$(EXTRA)
+
+installed-oldest:
+	$(MAKE) installed $(OLDEST)
+
+installed-newest:
+	$(MAKE) installed $(NEWEST)
 
 # The newest releases, once everything passes on them, become the tested ones.
 constraints:
@@ -70,10 +84,10 @@ $(VENV)/installed: pyproject.toml $(CONSTRAINTS)
 	$(PYTHON) -c 'import sys; sys.exit("selfboost needs Python 3.11 or newer" if sys.version_info < (3, 11) else 0)'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet $(PINS) $(TORCH)
-	$(BIN)/python -m pip install --quiet $(PINS) --editable .
+	$(BIN)/python -m pip install $(QUICKLY) $(PINS) $(TORCH)
+	$(BIN)/python -m pip install $(QUICKLY) $(PINS) --editable .
 	touch $@
 
 $(VENV)/installed-%: $(VENV)/installed
-	$(BIN)/python -m pip install --quiet $(PINS) --editable ".[$*]"
+	$(BIN)/python -m pip install $(QUICKLY) $(PINS) --editable ".[$*]"
 	touch $@
