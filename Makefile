@@ -8,7 +8,7 @@ TORCH ?= torch==2.13.0
 CONSTRAINTS ?= constraints/tested.txt
 PINS := $(if $(CONSTRAINTS),--constraint $(CONSTRAINTS))
 # Modules are compiled when they are first imported: most never are.
-QUICKLY := --quiet --no-compile
+QUICKLY := -qq --no-compile
 # What a developer needs; `test` is without the checkers.
 EXTRA ?= dev
 # The ends of the range of libraries, each with an environment of its own.
@@ -83,7 +83,7 @@ clean:
 $(VENV)/installed: pyproject.toml $(CONSTRAINTS)
 	$(PYTHON) -c 'import sys; sys.exit("selfboost needs Python 3.11 or newer" if sys.version_info < (3, 11) else 0)'
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install -qq --upgrade pip
 	$(BIN)/python -m pip install $(QUICKLY) $(PINS) $(TORCH)
 	$(BIN)/python -m pip install $(QUICKLY) $(PINS) --editable .
 	touch $@
