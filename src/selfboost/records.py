@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, is_dataclass
 from typing import Any, Literal, cast
 
@@ -20,12 +20,26 @@ Finish = Literal["stop", "length", "failed", "given"]
 
 def content_hash(value: object) -> str:
     """SHA-256 (64 hex digits) of a record or of plain JSON data, the same in every process."""
-    plain = asdict(cast(Any, value)) if is_dataclass(value) else value
-    text = json.dumps(plain, sort_keys=True, ensure_ascii=False, separators=(",", ":"), default=asdict)
-    return hashlib.sha256(text.encode()).hexdigest()
+    digest = hashlib.sha256()
+    for piece in _pieces(value):
+        digest.update(piece.encode())
+    return digest.hexdigest()
 
 
-@dataclass(frozen=True, kw_only=True)
+def _pieces(value: Any) -> Iterator[str]:
+    """A value as JSON in pieces, so that long lists of records are never held as one text."""
+    listed = cast("Sequence[Any]", value if isinstance(value, list | tuple) else ())
+    if listed and (is_dataclass(listed[0]) or isinstance(listed[0], list)):
+        for i, each in enumerate(listed):
+            yield "," if i else "["
+            yield from _pieces(each)
+        yield "]"
+    else:
+        plain: object = asdict(cast(Any, value)) if is_dataclass(value) else cast(object, value)
+        yield json.dumps(plain, sort_keys=True, ensure_ascii=False, separators=(",", ":"), default=asdict)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Message:
     """One turn of a conversation."""
 
@@ -63,7 +77,7 @@ def from_transcript(text: str) -> tuple[Message, ...]:
     return tuple(turns)
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Origin:
     """Where a prompt comes from."""
 
@@ -75,7 +89,7 @@ class Origin:
     """Id of the answer (or prompt) this prompt was made from."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Prompt:
     """A request put to a model."""
 
@@ -121,7 +135,7 @@ SAMPLING_LIMITS: Mapping[str, tuple[float, float]] = {
 """Setting of `Sampling` → its least and greatest value; the temperature may be 0 as well."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Sampling:
     """How an answer is sampled."""
 
@@ -150,7 +164,7 @@ class Sampling:
             raise ValueError(f"stop = {list(self.stop)}: an empty text would end every answer; leave it out")
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Model:
     """A model's checkpoint: a transformers folder or hub name, and what identifies its content."""
 
@@ -161,7 +175,7 @@ class Model:
     """Hash of the weights' content, or of everything that determined them."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Answer:
     """One answer to a prompt, sampled from a model or given by a person."""
 
@@ -191,7 +205,7 @@ class Answer:
         return "a-" + content_hash(drawn)[:12]
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Example:
     """A prompt and the answer that a model learns to give to it (supervised fine-tuning)."""
 
@@ -206,7 +220,7 @@ class Example:
         return "e-" + content_hash([self.prompt.id, list(self.prompt_ids), self.answer.id])[:12]
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Pair:
     """Two answers to one prompt, one preferred."""
 
@@ -233,7 +247,7 @@ class Pair:
         return self.chosen_score - self.rejected_score
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Verdict:
     """A scorer's judgement of one answer. A failure is a record with a reason, never a guessed score."""
 
@@ -245,7 +259,7 @@ class Verdict:
     """Why there is no value."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Rated:
     """What a benchmark found for one prompt: for each measure, the values of its samples."""
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import is_dataclass
+from dataclasses import is_dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -120,7 +120,10 @@ class Run:
         with self.stages.open(self._place(name), "sample", parts, len(prompts) * sampling.samples) as stage:
             if stage.card is None:
                 draw_answers(stage, self._place(name), self.engine, model, prompts, sampling, self.recipe.run.seed)
-            answers = stage.rows(Answer)
+            # The prompts that were asked, not copies of them: a run holds many answers.
+            asked = (prompt for prompt in prompts for _ in range(sampling.samples))
+            rows = zip(stage.rows(Answer), asked, strict=True)
+            answers = [replace(answer, prompt=prompt, sampling=sampling) for answer, prompt in rows]
         self._recent[model.fingerprint] = [a for a in answers if a.logps][:4] or self._recent.get(model.fingerprint, [])
         return answers
 

@@ -178,7 +178,7 @@ class Stage:
         """Add records to the partial file; they survive a kill once this returns."""
         check_held(self.root)
         with files.open_to_add(self.begin() / ROWS) as file:
-            file.write(b"".join(to_line(record) for record in records))
+            file.writelines(map(to_line, records))
             file.flush()
             os.fsync(file.fileno())
 
