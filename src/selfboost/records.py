@@ -119,6 +119,8 @@ SAMPLING_LIMITS: Mapping[str, tuple[float, float]] = {
     "samples": (1, 1000),
 }
 """Setting of `Sampling` → its least and greatest value; the temperature may be 0 as well."""
+LONGEST_STOP = 1000
+"""Most characters of a text that ends an answer."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -148,6 +150,9 @@ class Sampling:
                 raise ValueError(f"{name} = {value}: allowed: {greedy}{low:,} to {high:,}")
         if "" in self.stop:
             raise ValueError(f"stop = {list(self.stop)}: an empty text would end every answer; leave it out")
+        longest = max(map(len, self.stop), default=0)
+        if longest > LONGEST_STOP:
+            raise ValueError(f"stop: has a text of {longest:,} characters; allowed: at most {LONGEST_STOP:,}")
 
 
 @dataclass(frozen=True, kw_only=True)
