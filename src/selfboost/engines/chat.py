@@ -185,7 +185,7 @@ class ChatTokenizer:
 
     def rendered(self, messages: Sequence[Message]) -> str:
         """The conversation in the template, as text, up to where the assistant begins to speak."""
-        return str(self._rendering.apply(messages, tokenize=False, add_generation_prompt=True))
+        return self._rendering.apply(messages, add_generation_prompt=True)
 
     def save(self, folder: Path) -> None:
         """Write the tokenizer's files into a model's folder, with the template in use as its own."""
@@ -283,10 +283,10 @@ class ChatTokenizer:
             turns = [
                 replace(turn, content=marked(turn.content, tokens)) for turn, tokens in zip(messages, kept, strict=True)
             ]
-            rendered: str = self._rendering.apply(turns, tokenize=False, **settings)
+            rendered = self._rendering.apply(turns, **settings)
             return encode_marked(rendered, self._controls, self._encode)
-        found: Any = self._rendering.apply(messages, tokenize=True, return_dict=False, **settings)
-        return list(found)
+        encoded = self.raw(self._rendering.apply(messages, **settings), add_special_tokens=False, verbose=False)
+        return list(cast("list[int]", encoded["input_ids"]))
 
     def _find_end_of_turn(self) -> int | None:
         """The token that the template writes behind an answer; the EOS token where it writes none."""

@@ -52,8 +52,9 @@ class RewardModel:
         from selfboost.engines.checkpoint import resolve
         from selfboost.engines.inspection import inspect_model
 
-        inspect_model(path, resolve(path), "reward model")
-        return open_tokenizer(path).notes
+        config = inspect_model(path, resolve(path), "reward model", own_code=True)
+        code = "its code comes with it: this needs trainer.trust_remote_code = true and --trust remote-code"
+        return [*([code] if config is None else []), *open_tokenizer(path).notes]
 
 
 def _context(path: str) -> int | None:
@@ -62,7 +63,7 @@ def _context(path: str) -> int | None:
     from selfboost.engines.context import context_of
     from selfboost.engines.inspection import read_config
 
-    config = read_config(path, resolve(path, weights=False))
+    config = read_config(path, resolve(path, weights=False), own_code=True)
     return None if config is None else context_of(config)
 
 
