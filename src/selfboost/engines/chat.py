@@ -22,6 +22,7 @@ from selfboost.engines.rendering import ANSWERED, PROBE, QUESTION, Rendering
 from selfboost.engines.run_day import run_day
 from selfboost.engines.weights import read_object
 from selfboost.records import Message, content_hash
+from selfboost.suggestions import shown
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -59,7 +60,15 @@ def open_tokenizer(
     raw = cast("PreTrainedTokenizerBase", loaded)
     template, notes = choose_template(raw, chat_template)
     template = with_empty_system(template) if empty_system else template
-    return ChatTokenizer(raw, template, generation_stop_ids(folder), notes, thinking=thinking)
+    stop_ids = generation_stop_ids(folder)
+    try:
+        return ChatTokenizer(raw, template, stop_ids, notes, thinking=thinking)
+    except ValueError:
+        raise
+    except Exception as error:  # odd settings of a tokenizer show when it is used
+        raise ValueError(
+            f"the tokenizer of {path!r} encodes no conversation ({reason(error)}): download its tokenizer files again"
+        ) from error
 
 
 def generation_stop_ids(folder: Path) -> frozenset[int]:
@@ -74,7 +83,7 @@ def generation_stop_ids(folder: Path) -> frozenset[int]:
         if found is not None:
             ids = cast("list[Any]", found if isinstance(found, list) else [found])
             if not all(isinstance(identity, int) and identity >= 0 for identity in ids):
-                raise ValueError(f"{file}: eos_token_id = {found!r}, expected an id or a list of ids; correct it")
+                raise ValueError(f"{file}: eos_token_id = {shown(found)}, expected an id or a list of ids; correct it")
             return frozenset(cast("list[int]", ids))
     return frozenset()
 

@@ -6,6 +6,7 @@ brings its own architecture is checked by its files alone.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable, Mapping
 from contextlib import nullcontext
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import Any, Literal, cast
 from selfboost.engines.context import LENGTH_DEPENDENT
 from selfboost.engines.weights import Stored, missing_weights, not_finite, read_object, some, stored_tensors
 from selfboost.limits import has_alarm, limited
+from selfboost.suggestions import shown
 
 Purpose = Literal["language model", "reward model"]
 REMEDIES: Mapping[Purpose, str] = {
@@ -94,13 +96,13 @@ def read_config(path: str, folder: Path, *, own_code: bool = False) -> Any:
         raise ValueError(f"{file} names no model_type, so {path!r} is no transformers checkpoint: download it again")
     if kind not in CONFIG_MAPPING and settings.get("auto_map"):
         raise ValueError(
-            f"{path!r} is of type {kind!r}, whose code comes with the checkpoint: choose another model, or set "
+            f"{path!r} is of type {shown(kind)}, whose code comes with the checkpoint: choose another model, or set "
             "trust_remote_code = true and give --trust remote-code"
         )
     if kind not in CONFIG_MAPPING:
         raise ValueError(
-            f"{path!r} is of type {kind!r}, which transformers {version} does not know: choose another model or update "
-            "transformers"
+            f"{path!r} is of type {shown(kind)}, which transformers {version} does not know: choose another model or "
+            "update transformers"
         )
     try:
         return cast(Any, AutoConfig).from_pretrained(folder, local_files_only=True)
@@ -180,7 +182,11 @@ def _empty_model(path: str, kind: Any, config: Any) -> Any:
 
     why = f"it took more than {EMPTY_SECONDS:g} s"
     try:
-        with torch.device("meta"), limited(EMPTY_SECONDS, why) if has_alarm() else nullcontext():
+        with (
+            torch.device("meta"),
+            warnings.catch_warnings(action="ignore"),  # whatever is odd is refused by the shapes
+            limited(EMPTY_SECONDS, why) if has_alarm() else nullcontext(),
+        ):
             return kind(config)
     except Exception as error:  # sizes that do not fit together raise what they like
         raise ValueError(f"the configuration of {path!r} makes no {kind.__name__}: {reason(error)}") from error
