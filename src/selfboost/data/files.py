@@ -6,7 +6,7 @@ import gzip
 import json
 import stat
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
@@ -42,13 +42,17 @@ def check_regular(file: Path) -> None:
         raise ValueError(f"{file}: is {kind}; give a regular file")
 
 
-def check_folder(folder: Path) -> None:
-    """Refuse a folder that holds a pipe, a socket or a device, at any depth: reading one may block for ever.
+def check_folder(folder: Path, parts: Sequence[str]) -> None:
+    """Refuse a folder that holds a pipe, a socket or a device: reading one may block for ever.
+
+    Looks at its own files, and at any depth into the folders that match one of `parts`, in which alone files are read.
 
     Raises:
         ValueError: it does; names the first.
     """
-    for path in sorted(folder.rglob("*")):
+    own = sorted(folder.iterdir()) if folder.is_dir() else []
+    deep = [path for part in own if any(map(part.match, parts)) for path in sorted(part.rglob("*"))]
+    for path in [*own, *deep]:
         if path.exists() and not path.is_dir():
             check_regular(path)
 
