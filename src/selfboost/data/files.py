@@ -57,6 +57,12 @@ def check_folder(folder: Path, parts: Sequence[str]) -> None:
             check_regular(path)
 
 
+def first_line(error: BaseException) -> str:
+    """A library's own message, in one line of bounded length."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return (lines or [type(error).__name__])[0][:300].rstrip(".")
+
+
 def content_of(file: Path) -> bytes:
     """A regular file's bytes, decompressed if its name ends in .gz.
 

@@ -14,6 +14,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
+from selfboost.disk.files import write_atomically
 from selfboost.engines.chat_template import choose_template, closes_thought, uses_clock, with_empty_system
 from selfboost.engines.checkpoint import resolve
 from selfboost.engines.control_text import encode_marked, is_control, marked
@@ -222,7 +223,7 @@ class ChatTokenizer:
         if set(cast("list[int]", stored if isinstance(stored, list) else [stored])) == set(ids):
             after["eos_token_id"] = stored
         if after != before:
-            file.write_text(json.dumps(after, indent=2) + "\n", encoding="utf-8")
+            write_atomically(file, (json.dumps(after, indent=2) + "\n").encode())
 
     def _special(self, name: str) -> int | None:
         return cast("int | None", getattr(self.raw, f"{name}_token_id", None))

@@ -150,10 +150,10 @@ def _check_shapes(path: str, config: Any, tensors: Mapping[str, Stored], purpose
             f"files hold {len(tensors):,} weights; download both again"
         )
     kind = _model_class(config, purpose)
-    model = _empty_model(path, kind, config)
+    model = empty_model(path, kind, config)
     wanted = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
     prefix = f"{model.base_model_prefix}."
-    known = {_own_name(name, wanted, prefix): tensor.shape for name, tensor in tensors.items()}
+    known = {own_name(name, wanted, prefix): tensor.shape for name, tensor in tensors.items()}
     absent = sorted(wanted.keys() - known.keys() - _tied(model, known))
     if new_head:
         absent = [name for name in absent if not name.startswith(HEAD_NAME)]
@@ -176,8 +176,12 @@ def _check_shapes(path: str, config: Any, tensors: Mapping[str, Stored], purpose
         )
 
 
-def _empty_model(path: str, kind: Any, config: Any) -> Any:
-    """A model of a configuration, without numbers."""
+def empty_model(path: str, kind: Any, config: Any) -> Any:
+    """A model of a configuration, without numbers.
+
+    Raises:
+        ValueError: there is none with these sizes.
+    """
     import torch
 
     why = f"it took more than {EMPTY_SECONDS:g} s"
@@ -192,7 +196,7 @@ def _empty_model(path: str, kind: Any, config: Any) -> Any:
         raise ValueError(f"the configuration of {path!r} makes no {kind.__name__}: {reason(error)}") from error
 
 
-def _own_name(stored: str, wanted: Iterable[str], prefix: str) -> str:
+def own_name(stored: str, wanted: Iterable[str], prefix: str) -> str:
     """A model's own name for a stored weight, which may be that of the model without or with its head."""
     name = stored.replace("LayerNorm.gamma", "LayerNorm.weight").replace("LayerNorm.beta", "LayerNorm.bias")
     for candidate in (name, prefix + name, name.removeprefix(prefix)):
