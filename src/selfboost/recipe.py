@@ -109,10 +109,11 @@ def check_roles(part: Any, where: str = "") -> None:
     Raises:
         ValueError: one cannot; names it and its place.
     """
-    for name, hint in _hints(type(part)).items():
-        value = getattr(part, name, None)
-        if hint in ROLES and (wrong := plugins.objection(ROLES[hint], type(value))):
-            raise ValueError(f"{where}{name}: {type(value).__name__} {wrong}")
+    for name, hint in _hints(cast(type, part.__class__)).items():
+        value: Any = getattr(part, name, None)
+        cls = cast(type, value.__class__)
+        if hint in ROLES and (wrong := plugins.objection(ROLES[hint], cls)):
+            raise ValueError(f"{where}{name}: {cls.__name__} {wrong}")
         if is_dataclass(value):
             check_roles(value, f"{where}{name}.")
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from functools import partial
 from string import Formatter
 
 from selfboost.limits import has_alarm, limited
@@ -15,6 +16,7 @@ from selfboost.suggestions import shown
 
 PATTERN_SECONDS = 10.0
 """Longest time that a pattern may take on one text."""
+DOT_ALL = int(re.DOTALL)
 REPEATS = 10
 """How often a template may have one field."""
 CHARACTERS = 4
@@ -46,15 +48,21 @@ def groups_found(name: str, pattern: str, text: str, *, dot_all: bool = False) -
     Raises:
         ValueError: the pattern, which the setting `name` holds, takes too long.
     """
-    why = (
+    flags = DOT_ALL if dot_all else 0
+    if not has_alarm():
+        return call(
+            first_groups, pattern, text, flags, seconds=PATTERN_SECONDS, sentence=_too_slow(name, pattern, text)
+        )
+    why = partial(_too_slow, name, pattern, text)
+    with limited(PATTERN_SECONDS, why, memory=False):  # matches take no more than the text
+        return first_groups(pattern, text, flags)
+
+
+def _too_slow(name: str, pattern: str, text: str) -> str:
+    return (
         f"{name} = {shown(pattern)}: took more than {PATTERN_SECONDS:g} s on a text of {len(text):,} characters; "
         "avoid repetitions inside repetitions, as in (a+)+, and several .* in a row"
     )
-    flags = int(re.DOTALL) if dot_all else 0
-    if not has_alarm():
-        return call(first_groups, pattern, text, flags, seconds=PATTERN_SECONDS, sentence=why)
-    with limited(PATTERN_SECONDS, why):
-        return first_groups(pattern, text, flags)
 
 
 def first_groups(pattern: str, text: str, flags: int) -> list[str]:

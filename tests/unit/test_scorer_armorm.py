@@ -283,8 +283,6 @@ def test_other_checkpoints_are_refused_in_one_sentence(tmp_path):
     fewer = save_armorm(tmp_path / "fewer", num_objectives=REWARDS - 1)
     sentence = "config.json and weights of 'HERE' do not fit together: 'gating.layers.3.bias' has the shape"
     assert refusal(fewer).startswith(sentence)
-        "config.json and weights of 'HERE' do not fit together: 'gating.layers.3.bias' has"
-    )
     BertModel(
         BertConfig(hidden_size=8, num_hidden_layers=1, num_attention_heads=2, intermediate_size=8)
     ).save_pretrained(tmp_path / "bert")

@@ -10,8 +10,8 @@ import resource
 import signal
 import threading
 import time
-from collections.abc import Generator
-from contextlib import contextmanager
+from collections.abc import Callable, Generator
+from contextlib import contextmanager, nullcontext
 from typing import NoReturn
 
 MEMORY = 2 << 30
@@ -24,10 +24,11 @@ def has_alarm() -> bool:
 
 
 @contextmanager
-def limited(seconds: float, sentence: str) -> Generator[None]:
-    """End the block once it has taken this many seconds; it may not take more than `MEMORY` either. Main thread only.
+def limited(seconds: float, sentence: str | Callable[[], str], *, memory: bool = True) -> Generator[None]:
+    """End the block once it has taken this many seconds; with `memory` it may not take more than `MEMORY` either.
 
-    Works by an alarm signal, which regular expressions and long integers heed too. Memory is limited on Linux alone.
+    Main thread only. Works by an alarm signal, which regular expressions and long integers heed too. Memory is limited
+    on Linux alone.
 
     Raises:
         ValueError: with this sentence, after too many seconds; or it takes too much memory.
@@ -35,13 +36,13 @@ def limited(seconds: float, sentence: str) -> Generator[None]:
     assert has_alarm(), "elsewhere another process does the work: selfboost.limits.processes"
 
     def stop(_signal: int, _frame: object) -> NoReturn:
-        raise ValueError(sentence)
+        raise ValueError(sentence if isinstance(sentence, str) else sentence())
 
     before = signal.signal(signal.SIGALRM, stop)
     began = time.monotonic()
     left, every = signal.setitimer(signal.ITIMER_REAL, seconds, seconds)  # again, should the block swallow the first
     try:
-        with memory_limited():
+        with memory_limited() if memory else nullcontext():
             yield
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
