@@ -24,6 +24,8 @@ from selfboost.views.streams import guarded
 if TYPE_CHECKING:
     from selfboost.recipe import Recipe
 
+LONGEST_SENTENCE = 1500
+"""Most characters of an error that are shown: it may quote a path of thousands."""
 MOST_DIGITS = 18
 """Of a random seed: it must fit 64 bits."""
 Arguments = argparse.Namespace
@@ -70,7 +72,8 @@ def _main(arguments: Sequence[str] | None) -> NoReturn:
 def _add_import_path(parsed: Arguments) -> None:
     """Look for the modules of --trust in the working directory and beside the recipe; nothing else looks there."""
     if any(name != REMOTE_CODE for name in getattr(parsed, "trust", ())):
-        sys.path += [os.getcwd(), str(Path(getattr(parsed, "recipe", "")).resolve().parent)]
+        recipe: str | None = getattr(parsed, "recipe", None)
+        sys.path += [os.getcwd(), *([os.path.dirname(os.path.realpath(recipe))] if recipe else [])]
 
 
 def _conducts() -> bool:
@@ -85,8 +88,20 @@ def _conducts() -> bool:
 
 
 def _stop(code: int, sentence: str) -> NoReturn:
-    print(f"selfboost: {sentence}", file=sys.stderr)
+    print(f"selfboost: {_short(sentence)}", file=sys.stderr)
     sys.exit(code)
+
+
+def _short(sentence: str) -> str:
+    half = LONGEST_SENTENCE // 2
+    return f"{sentence[:half]} … {sentence[-half:]}" if len(sentence) > LONGEST_SENTENCE else sentence
+
+
+class _Parser(argparse.ArgumentParser):
+    """A parser whose errors quote long arguments in part."""
+
+    def error(self, message: str) -> NoReturn:
+        super().error(_short(message))
 
 
 def _interrupt(_signal: int, _frame: object) -> NoReturn:
@@ -105,7 +120,7 @@ class _Version(argparse.Action):
 
 def parser() -> argparse.ArgumentParser:
     """All commands and their options; docs/commands.md describes each."""
-    made = argparse.ArgumentParser(prog="selfboost", description="A language model improves itself.")
+    made = _Parser(prog="selfboost", description="A language model improves itself.")
     made.add_argument("--version", action=_Version, nargs=0, help="show the version and exit")
     made.set_defaults(command=_help)
     commands = made.add_subparsers(metavar="COMMAND")
@@ -257,8 +272,10 @@ def _new(arguments: Arguments) -> None:
 def _check_folder(folder: Path) -> None:
     """A run's folder may come from a stranger: nothing in it may block when it is read."""
     from selfboost.data.files import check_folder
+    from selfboost.loop import FOLDERS
+    from selfboost.views.repeats import FOLDER
 
-    check_folder(folder)
+    check_folder(folder, (*FOLDERS, FOLDER.format("*")))
 
 
 def _show(arguments: Arguments) -> None:

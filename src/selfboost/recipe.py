@@ -80,18 +80,12 @@ class Recipe:
     trainer: Trainer
 
     def __post_init__(self) -> None:
-        self._check_roles()
+        check_roles(self)
         if self.loss.head == "reward":
             kinds = [kind for kind in plugins.kinds("loss") if plugins.load("loss", kind)().head == "logps"]
             wrong = f"{type(self.loss).__name__} trains a reward model, not a policy"
             raise ValueError(f"loss.kind: {wrong}; allowed: {', '.join(kinds)}, or 'package.module:Class'")
         self._check_measures()
-
-    def _check_roles(self) -> None:
-        for name, hint in get_type_hints(Recipe).items():
-            cls: type = getattr(self, name).__class__
-            if hint in ROLES and (wrong := plugins.objection(ROLES[hint], cls)):
-                raise ValueError(f"{name}: {cls.__name__} {wrong}")
 
     @property
     def measures(self) -> Declared:
@@ -107,6 +101,21 @@ class Recipe:
         for setting, names in (("gate.measure", [self.gate.measure]), ("gate.guards", self.gate.guards)):
             for name in names:
                 check_decides(self.measures, name, setting)
+
+
+def check_roles(part: Any, where: str = "") -> None:
+    """Check that each component of a recipe, those inside others included, can do what its role asks.
+
+    Raises:
+        ValueError: one cannot; names it and its place.
+    """
+    for name, hint in _hints(cast(type, part.__class__)).items():
+        value: Any = getattr(part, name, None)
+        cls = cast(type, value.__class__)
+        if hint in ROLES and (wrong := plugins.objection(ROLES[hint], cls)):
+            raise ValueError(f"{where}{name}: {cls.__name__} {wrong}")
+        if is_dataclass(value):
+            check_roles(value, f"{where}{name}.")
 
 
 def shipped() -> dict[str, Path]:

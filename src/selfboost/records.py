@@ -26,17 +26,16 @@ def content_hash(value: object) -> str:
     return digest.hexdigest()
 
 
-def _pieces(value: Any) -> Iterator[str]:
+def _pieces(value: object) -> Iterator[str]:
     """A value as JSON in pieces, so that long lists of records are never held as one text."""
-    listed = cast("Sequence[Any]", value if isinstance(value, list | tuple) else ())
+    listed: Sequence[Any] = cast("Sequence[Any]", value) if isinstance(value, list | tuple) else ()
     if listed and (is_dataclass(listed[0]) or isinstance(listed[0], list)):
         for i, each in enumerate(listed):
             yield "," if i else "["
             yield from _pieces(each)
         yield "]"
     else:
-        plain: object = asdict(cast(Any, value)) if is_dataclass(value) else cast(object, value)
-        yield json.dumps(plain, sort_keys=True, ensure_ascii=False, separators=(",", ":"), default=asdict)
+        yield json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"), default=asdict)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -133,6 +132,8 @@ SAMPLING_LIMITS: Mapping[str, tuple[float, float]] = {
     "samples": (1, 1000),
 }
 """Setting of `Sampling` → its least and greatest value; the temperature may be 0 as well."""
+LONGEST_STOP = 1000
+"""Most characters of a text that ends an answer."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -162,6 +163,9 @@ class Sampling:
                 raise ValueError(f"{name} = {value}: allowed: {greedy}{low:,} to {high:,}")
         if "" in self.stop:
             raise ValueError(f"stop = {list(self.stop)}: an empty text would end every answer; leave it out")
+        longest = max(map(len, self.stop), default=0)
+        if longest > LONGEST_STOP:
+            raise ValueError(f"stop: has a text of {longest:,} characters; allowed: at most {LONGEST_STOP:,}")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -75,5 +75,5 @@ class Gate:
     """The measure that decides."""
     margin: NotNegative = 0.01
     """`not_worse` promotes while the upper end of the gain's interval is above minus this."""
-    guards: tuple[str, ...] = ()
+    guards: tuple[Name, ...] = ()
     """Measures that must not get worse: no promotion if the interval of one's gain lies wholly on the worse side."""

@@ -1,24 +1,22 @@
 """Templates of the texts given to a model, and patterns that read its answers: checked when the recipe is read.
 
-What strangers may have written, such as a pattern or a chat template, runs under a time limit.
+A pattern, which a stranger may have written, runs under a time limit.
 """
 
 from __future__ import annotations
 
 import re
-import signal
-import threading
-import time
 from collections import Counter
-from collections.abc import Generator
-from contextlib import contextmanager
+from functools import partial
 from string import Formatter
-from typing import NoReturn
 
+from selfboost.limits import has_alarm, limited
+from selfboost.limits.processes import call
 from selfboost.suggestions import shown
 
 PATTERN_SECONDS = 10.0
 """Longest time that a pattern may take on one text."""
+DOT_ALL = int(re.DOTALL)
 REPEATS = 10
 """How often a template may have one field."""
 CHARACTERS = 4
@@ -50,12 +48,26 @@ def groups_found(name: str, pattern: str, text: str, *, dot_all: bool = False) -
     Raises:
         ValueError: the pattern, which the setting `name` holds, takes too long.
     """
-    why = (
+    flags = DOT_ALL if dot_all else 0
+    if not has_alarm():
+        return call(
+            first_groups, pattern, text, flags, seconds=PATTERN_SECONDS, sentence=_too_slow(name, pattern, text)
+        )
+    why = partial(_too_slow, name, pattern, text)
+    with limited(PATTERN_SECONDS, why, memory=False):  # matches take no more than the text
+        return first_groups(pattern, text, flags)
+
+
+def _too_slow(name: str, pattern: str, text: str) -> str:
+    return (
         f"{name} = {shown(pattern)}: took more than {PATTERN_SECONDS:g} s on a text of {len(text):,} characters; "
         "avoid repetitions inside repetitions, as in (a+)+, and several .* in a row"
     )
-    with time_limit(PATTERN_SECONDS, why):
-        return [match[1] or "" for match in re.finditer(pattern, text, re.DOTALL if dot_all else 0)]
+
+
+def first_groups(pattern: str, text: str, flags: int) -> list[str]:
+    """The same without a limit of time, with the flags of `re`."""
+    return [match[1] or "" for match in re.finditer(pattern, text, flags)]
 
 
 def check_template(name: str, template: str, wanted: set[str]) -> None:
@@ -77,32 +89,3 @@ def check_template(name: str, template: str, wanted: set[str]) -> None:
             raise ValueError(f"{name}: {{{field}}} has a format; allowed: the field's name alone")
     if max(found.values(), default=0) > REPEATS:
         raise ValueError(f"{name}: has a field more than {REPEATS} times")
-
-
-@contextmanager
-def time_limit(seconds: float, sentence: str) -> Generator[None]:
-    """End the block with an error once it has taken this many seconds: code of strangers may never end.
-
-    Works by an alarm signal, which regular expressions and long integers heed too; only in the main thread, where
-    every command runs: elsewhere there is no limit.
-
-    Raises:
-        ValueError: with this sentence.
-    """
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def stop(_signal: int, _frame: object) -> NoReturn:
-        raise ValueError(sentence)
-
-    before = signal.signal(signal.SIGALRM, stop)
-    began = time.monotonic()
-    left, every = signal.setitimer(signal.ITIMER_REAL, seconds, seconds)  # again, should the block swallow the first
-    try:
-        yield
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, signal.SIG_DFL if before is None else before)
-        if left:  # someone else's alarm
-            signal.setitimer(signal.ITIMER_REAL, max(1e-3, left - (time.monotonic() - began)), every)

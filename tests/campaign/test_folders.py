@@ -62,7 +62,6 @@ def faults_of(whole: tuple[Path, Path], tmp_path: Path, first: int, last: int | 
             except UnicodeDecodeError:
                 continue  # no text to change
             line = [command[0], str(copy), *command[1:]] if command[0] != "run" else [*command, str(copy)]
-            line = ["inspect", "pair", str(copy), "p"] if command[0] == "inspect" else line
             if wrong := run_command(line, SECONDS):
                 faults.append((f"{file}: {damage}: {wrong}", line))
             shutil.rmtree(copy)

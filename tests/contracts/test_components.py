@@ -11,10 +11,13 @@ import pytest
 
 from fake_recipes import write_recipe
 from selfboost import plugins, recipe
+from selfboost.benchmarks.held_out import HeldOut
+from selfboost.losses.simpo import SimPO
 from selfboost.new_recipe import write_new_recipe
 from selfboost.recipe_text import field_docs
 from selfboost.run import Run
 from selfboost.scorers import work_of
+from selfboost.scorers.judge import Judge
 from selfboost.stages import Silent
 from selfboost.trust import Trust
 
@@ -92,6 +95,16 @@ def test_reading_and_listing_need_no_gpu_stack() -> None:
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_a_component_inside_another_must_be_of_its_role_too(tmp_path: Path) -> None:
+    """Made in Python, where no `kind` says what a component is."""
+    whole = recipe.read(write_recipe(tmp_path, "seed_sft"))
+    wrong = HeldOut(scorer=SimPO())  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match=r"^benchmark.scorer: SimPO is not a scorer; it must define score\(\)"):
+        dataclasses.replace(whole, benchmark=wrong)
+    with pytest.raises(ValueError, match=r"^scorer.engine: SimPO is not an engine; it must define open\(\)"):
+        dataclasses.replace(whole, scorer=Judge(engine=SimPO()))  # type: ignore[arg-type]
 
 
 def test_an_unknown_kind_names_the_allowed_ones() -> None:

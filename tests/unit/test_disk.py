@@ -9,8 +9,11 @@ import pytest
 
 from selfboost import store
 from selfboost.disk import files, locks
+from selfboost.disk.files import open_to_change
 from selfboost.disk.json_files import read_json, write_json
 from selfboost.disk.locks import LockLost, lock
+from selfboost.train.packs.rows import Item, Row
+from selfboost.train.steps.references import ReferenceCache
 
 HOLD = (
     "import sys, time; from pathlib import Path; from selfboost.disk.locks import lock\n"
@@ -141,3 +144,16 @@ def test_what_is_set_aside_overwrites_nothing(tmp_path: Path) -> None:
         (tmp_path / "a").write_text(str(number))
         assert files.set_aside(tmp_path / "a") == tmp_path / f"a.broken-{number}"
     assert [(tmp_path / f"a.broken-{number}").read_text() for number in (1, 2, 3)] == ["1", "2", "3"]
+
+
+def test_a_link_made_after_the_start_is_not_written_through(tmp_path):
+    """What training writes while it runs: the cache of references, and a file that is changed in place."""
+    outside, link = tmp_path / "outside", tmp_path / "cache.jsonl"
+    outside.write_bytes(b"kept")
+    link.symlink_to(outside)
+    item = Item("a", (Row((1,), (2,)), Row((1,), (3,))))
+    with pytest.raises(ValueError, match="is a symbolic link"):
+        ReferenceCache(link).complete([item], lambda items: [(0.0, 0.0)] * len(items))
+    with pytest.raises(ValueError, match="is a symbolic link"):
+        open_to_change(link)
+    assert outside.read_bytes() == b"kept"

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -27,6 +28,8 @@ from selfboost.engines.context import context_of
 from selfboost.engines.local import Local
 from selfboost.records import Answer, Message, Model, Origin, Sampling, user_prompt
 from selfboost.scorers import notes_of
+from selfboost.scorers.implicit import Implicit
+from selfboost.scorers.likelihood import Likelihood
 from selfboost.scorers.reward_model import RewardModel
 from selfboost.train.local import Local as Trainer
 from selfboost.train.local_settings import LocalSettings
@@ -233,6 +236,24 @@ def test_what_a_reward_model_cannot_read_has_no_value_and_a_reason(tmp_path, kin
     long = judged(tmp_path, 120)
     assert (long.value, long.reason) == (None, "126 tokens, the reward model reads 64")
     assert isinstance(judged(tmp_path, 20).value, float)
+
+
+@pytest.mark.parametrize("scorer", [Implicit(), Likelihood()])
+def test_an_answer_longer_than_a_model_reads_has_no_value_and_a_reason(tmp_path, scorer):
+    """The models differ in what they read: the shorter one decides, and all other answers are scored."""
+    save_llama(tmp_path / "policy", context=32)
+    save_llama(tmp_path / "reference", context=96)
+    models = {role: replace(model(tmp_path / role), name=role) for role in scorer.needs()}
+    prompt = user_prompt("w1", Origin(source="seed"))
+    answers = [
+        Answer(prompt=prompt, text="x", prompt_ids=(5,) * 20, token_ids=(7,) * tokens, finish="stop", index=tokens)
+        for tokens in (12, 13, 3)
+    ]
+    found = list(scorer.score(answers, models, Trainer(device="cpu")))
+    assert [verdict.reason for verdict in found] == ["", "33 tokens, the model policy reads 32", ""]
+    assert [verdict.value is None for verdict in found] == [False, True, False]
+    (alone,) = scorer.score(answers[2:], models, Trainer(device="cpu"))
+    assert alone.value == pytest.approx(found[2].value, abs=1e-4)
 
 
 def test_a_reward_model_without_a_template_is_said_by_its_name(tmp_path):

@@ -105,5 +105,8 @@ def test_unknown_and_ambiguous_ids_are_answered_with_what_there_is(tmp_path: Pat
         find_pair(finished_run(), "pair-nothing")
     with pytest.raises(ValueError, match=rf"{count} pairs begin with this"):
         find_pair(finished_run(), "pair-")
+    with pytest.raises(ValueError, match="is not a run's folder"):
+        find_pair(tmp_path, "pair-")
+    (tmp_path / "stages").mkdir()
     with pytest.raises(ValueError, match="no stage of this run has been trained on pairs"):
         find_pair(tmp_path, "pair-1")

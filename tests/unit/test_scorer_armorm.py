@@ -12,6 +12,7 @@ from tokenizers.models import BPE
 from transformers import BertConfig, BertModel, LlamaConfig, LlamaForSequenceClassification, PreTrainedTokenizerFast
 
 from selfboost.records import Answer, Message, Model, Origin, Prompt
+from selfboost.scorers import notes_of
 from selfboost.scorers.armorm import ArmoRM
 from selfboost.scorers.armorm_model import LlamaForRewardModelWithGating, open_armorm
 from selfboost.scorers.padded_batches import in_padded_batches
@@ -245,16 +246,19 @@ def test_an_answer_that_hides_the_gate_has_a_reason(tmp_path):
     assert found == ["the answer's first characters hide the end of its header from the gate", ""]
 
 
-def test_scores_that_are_not_finite_have_a_reason(tmp_path):
+def test_weights_that_are_not_finite_are_refused(tmp_path):
     weights = random_weights()
     weights["gating.logit_scale"] = torch.tensor([math.inf])
-    found = reasons(save_armorm(tmp_path, weights), ANSWERS[:1])
-    assert found[0].startswith("the score is not finite")
+    model = save_armorm(tmp_path, weights)
+    assert refusal(model) == "the weights of 'HERE' are not finite (infinite or NaN): 'gating.logit_scale'"
 
 
 def refusal(model: Model) -> str:
     with pytest.raises(ValueError) as error:
         values(model, ANSWERS[:1])
+    with pytest.raises(ValueError) as looked:  # `check` finds it too
+        notes_of(ArmoRM(path=model.path))
+    assert str(looked.value) == str(error.value)
     return str(error.value).replace(model.path, "HERE")
 
 
@@ -277,7 +281,8 @@ def test_other_checkpoints_are_refused_in_one_sentence(tmp_path):
     both = save_armorm(tmp_path / "both", random_weights() | {"score.weight": torch.ones(1, WIDTH)})
     assert refusal(both) == "the checkpoint 'HERE' is not ArmoRM: it has unexpected weights: score.weight"
     fewer = save_armorm(tmp_path / "fewer", num_objectives=REWARDS - 1)
-    assert refusal(fewer).startswith("the checkpoint 'HERE' cannot be loaded as ArmoRM: ")
+    sentence = "config.json and weights of 'HERE' do not fit together: 'gating.layers.3.bias' has the shape"
+    assert refusal(fewer).startswith(sentence)
     BertModel(
         BertConfig(hidden_size=8, num_hidden_layers=1, num_attention_heads=2, intermediate_size=8)
     ).save_pretrained(tmp_path / "bert")

@@ -21,6 +21,7 @@ from transformers import (
 
 from real_data import real
 from selfboost.records import Answer, Message, Model, Origin, Prompt
+from selfboost.scorers import notes_of
 from selfboost.scorers.blocks import block_ends
 from selfboost.scorers.pairrm import PairRM, answer_text, source_text
 from selfboost.scorers.pairrm_model import open_pairrm
@@ -270,6 +271,9 @@ def test_a_checkpoint_saved_anew_has_the_published_names_and_the_same_values(pai
 def refusal(model: Model) -> str:
     with pytest.raises(ValueError) as error:
         values(model, PAIR)
+    with pytest.raises(ValueError) as looked:  # `check` finds it too
+        notes_of(PairRM(path=model.path))
+    assert str(looked.value) == str(error.value)
     assert "\n" not in str(error.value)
     return str(error.value).replace(model.path, "HERE")
 

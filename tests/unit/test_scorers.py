@@ -18,7 +18,7 @@ from selfboost.records import Answer, Message, Model, Origin, Prompt
 from selfboost.scorers.checks import Checks
 from selfboost.scorers.implicit import Implicit
 from selfboost.scorers.reward_model import RewardModel
-from selfboost.scorers.verdicts import verdicts
+from selfboost.scorers.verdicts import reasoned_verdicts
 from selfboost.train.fake import Fake
 from selfboost.train.local import Local
 
@@ -150,14 +150,14 @@ def test_a_reward_is_the_trainers_scalar(models: dict[str, Model]) -> None:
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
 def test_a_score_that_is_not_finite_is_no_score(value: float) -> None:
-    found = list(verdicts([answer("a"), answer("b")], "x", [1.0, value]))
+    found = list(reasoned_verdicts([answer("a"), answer("b")], "x", ["", ""], [1.0, value]))
     assert [v.value for v in found] == [1.0, None]
     assert "not finite" in found[1].reason
 
 
 def test_values_and_answers_must_match() -> None:
     with pytest.raises(AssertionError):
-        list(verdicts([answer("a")], "x", [1.0, 2.0]))
+        list(reasoned_verdicts([answer("a")], "x", [""], [1.0, 2.0]))
 
 
 def test_a_reward_model_of_its_own_sees_its_own_template_to_the_last_token(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ import gzip
 import json
 import stat
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
@@ -42,15 +42,25 @@ def check_regular(file: Path) -> None:
         raise ValueError(f"{file}: is {kind}; give a regular file")
 
 
-def check_folder(folder: Path) -> None:
-    """Refuse a folder that holds a pipe, a socket or a device, at any depth: reading one may block for ever.
+def check_folder(folder: Path, parts: Sequence[str]) -> None:
+    """Refuse a folder that holds a pipe, a socket or a device: reading one may block for ever.
+
+    Looks at its own files, and at any depth into the folders that match one of `parts`, in which alone files are read.
 
     Raises:
         ValueError: it does; names the first.
     """
-    for path in sorted(folder.rglob("*")):
+    own = sorted(folder.iterdir()) if folder.is_dir() else []
+    deep = [path for part in own if any(map(part.match, parts)) for path in sorted(part.rglob("*"))]
+    for path in [*own, *deep]:
         if path.exists() and not path.is_dir():
             check_regular(path)
+
+
+def first_line(error: BaseException) -> str:
+    """A library's own message, in one line of bounded length."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return (lines or [type(error).__name__])[0][:300].rstrip(".")
 
 
 def content_of(file: Path) -> bytes:

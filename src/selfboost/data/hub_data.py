@@ -12,6 +12,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, cast
 
+from selfboost.data.files import first_line
+
 NAME = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*(:[\w.-]+)?")
 FILE_ENDINGS = (".jsonl", ".json", ".gz", ".parquet", ".txt", ".csv", ".toml")
 """Endings of file names: a missing file is not looked up on the hub."""
@@ -44,23 +46,23 @@ def hub_rows(name: str, notes: list[str] | None = None) -> Iterator[tuple[str, M
         for number, row in enumerate(rows, start=1):
             yield f"{name} row {number}", row
     except Exception as error:  # each file format raises its own errors while streaming
-        raise ValueError(f"{name}: cannot be read after row {number} ({_first_line(error)})") from error
+        raise ValueError(f"{name}: cannot be read after row {number} ({first_line(error)})") from error
 
 
 def _opened(dataset: str, split: str) -> Iterable[Mapping[str, Any]]:
     try:
         library = cast(Any, importlib.import_module("datasets"))
-    except ImportError as error:
+    except Exception as error:  # a damaged installation fails in any way
         raise ValueError(
             f"{dataset} is not a local file or folder, and reading it from the hub needs the library datasets, "
-            f"which cannot be imported ({error}); install it with: pip install 'selfboost[hub]'"
+            f"which cannot be imported ({first_line(error)}); install it with: pip install 'selfboost[hub]'"
         ) from error
     try:
         return cast("Iterable[Mapping[str, Any]]", library.load_dataset(dataset, split=split, streaming=True))
     except Exception as error:  # a connection, a name, a split, a format: each raises its own type
         raise ValueError(
             f"{dataset}, split {split!r}, is neither a local file or folder nor a data set on the hub: "
-            f"{_first_line(error)}"
+            f"{first_line(error)}"
         ) from error
 
 
@@ -70,10 +72,6 @@ def _other_splits(dataset: str) -> list[str]:
     try:
         names = cast("list[str]", cast(Any, importlib.import_module("datasets")).get_dataset_split_names(dataset))
     except Exception as error:  # as when opening
-        return [f"{read}; others are not known here ({_first_line(error)})"]
+        return [f"{read}; others are not known here ({first_line(error)})"]
     others = [name for name in names if name != DEFAULT_SPLIT]
     return [f"{read}, not {', '.join(others)}; name another as {dataset}:SPLIT"] if others else []
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().partition("\n")[0] or type(error).__name__

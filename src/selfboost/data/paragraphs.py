@@ -12,7 +12,7 @@ from itertools import chain, groupby, islice
 from pathlib import Path
 from typing import Any, cast
 
-from selfboost.data.files import check_regular, check_utf8, lines_of, parsed
+from selfboost.data.files import check_regular, check_utf8, first_line, lines_of, parsed
 from selfboost.data.folders import refuse_saved
 
 ENDINGS = (".txt", ".txt.gz", ".jsonl", ".jsonl.gz", ".json", ".json.gz", ".parquet")
@@ -99,7 +99,7 @@ def _json_rows(file: Path) -> Iterator[tuple[str, Any]]:
             try:
                 yield where, parsed(line)
             except (ValueError, RecursionError) as error:
-                raise ValueError(f"{where}: is not valid JSON ({error})") from error
+                raise ValueError(f"{where}: is not valid JSON ({first_line(error)})") from error
 
 
 def _parquet_rows(file: Path, column: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
@@ -117,8 +117,8 @@ def _parquet_batches(file: Path, column: str) -> Iterator[list[Any]]:
             if column in columns:
                 yield from (batch.column(0).to_pylist() for batch in table.iter_batches(BATCH, columns=[column]))
                 return
-    except (ValueError, OSError) as error:  # pyarrow.ArrowInvalid is a ValueError
-        raise ValueError(f"{file}: cannot be read as Parquet ({error})") from error
+    except Exception as error:  # pyarrow raises errors of many types
+        raise ValueError(f"{file}: cannot be read as Parquet ({first_line(error)})") from error
     raise ValueError(f"{file}: has no column {column}; allowed as paragraphs_column: {', '.join(columns) or 'none'}")
 
 

@@ -25,7 +25,7 @@ from selfboost.data.conversations import (
     unused,
     with_system,
 )
-from selfboost.data.files import check_regular, check_utf8, content_of, parsed
+from selfboost.data.files import check_regular, check_utf8, content_of, first_line, parsed
 from selfboost.data.folders import files_to_read, rows_by_file
 from selfboost.data.hub_data import hub_rows, is_hub_name
 from selfboost.records import Message, content_hash, dialogue, spoken
@@ -243,7 +243,7 @@ def _parse(text: str, where: str) -> Any:
         place = f"line {error.lineno}, " if "\n" in text else ""
         raise ValueError(f"{where}: is not valid JSON ({error.msg}, {place}column {error.colno})") from error
     except (ValueError, RecursionError) as error:  # a number with too many digits, or nesting too deep
-        raise ValueError(f"{where}: cannot be read as JSON ({error})") from error
+        raise ValueError(f"{where}: cannot be read as JSON ({first_line(error)})") from error
 
 
 def _parquet_rows(file: Path) -> Iterator[tuple[str, Any]]:
@@ -253,8 +253,8 @@ def _parquet_rows(file: Path) -> Iterator[tuple[str, Any]]:
     try:
         table = cast(Any, pq).read_table(file)
         names = cast("list[str]", table.column_names)
-    except (ValueError, OSError, MemoryError) as error:  # pyarrow.ArrowInvalid is a ValueError
-        raise ValueError(f"{file}: is not a Parquet file ({error})") from error
+    except Exception as error:  # pyarrow raises errors of many types
+        raise ValueError(f"{file}: is not a Parquet file that can be read ({first_line(error)})") from error
     if twice := [name for name in names if names.count(name) > 1]:
         raise ValueError(f"{file}: has the column {twice[0]} twice")
     columns = [_column(table.column(name), table.num_rows) for name in names]

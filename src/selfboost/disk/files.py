@@ -8,7 +8,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from io import BufferedReader, BufferedWriter
+from io import BufferedRandom, BufferedReader, BufferedWriter
 from pathlib import Path
 
 BROKEN = ".broken-"
@@ -38,6 +38,17 @@ def open_to_add(path: Path) -> BufferedWriter:
     refuse_link(path)
     flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
     return os.fdopen(_plain(path, flags), "ab")
+
+
+def open_to_change(path: Path) -> BufferedRandom:
+    """Open a file that is there for reading and writing at any place.
+
+    Raises:
+        FileNotFoundError: there is none.
+        ValueError: something else than a plain file is there.
+    """
+    refuse_link(path)
+    return os.fdopen(_plain(path, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC), "r+b")
 
 
 def open_to_read(path: Path) -> BufferedReader:

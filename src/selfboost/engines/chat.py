@@ -14,6 +14,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
+from selfboost.disk.files import write_atomically
 from selfboost.engines.chat_template import choose_template, closes_thought, uses_clock, with_empty_system
 from selfboost.engines.checkpoint import resolve
 from selfboost.engines.control_text import encode_marked, is_control, marked
@@ -22,6 +23,7 @@ from selfboost.engines.rendering import ANSWERED, PROBE, QUESTION, Rendering
 from selfboost.engines.run_day import run_day
 from selfboost.engines.weights import read_object
 from selfboost.records import Message, content_hash
+from selfboost.suggestions import shown
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -59,7 +61,15 @@ def open_tokenizer(
     raw = cast("PreTrainedTokenizerBase", loaded)
     template, notes = choose_template(raw, chat_template)
     template = with_empty_system(template) if empty_system else template
-    return ChatTokenizer(raw, template, generation_stop_ids(folder), notes, thinking=thinking)
+    stop_ids = generation_stop_ids(folder)
+    try:
+        return ChatTokenizer(raw, template, stop_ids, notes, thinking=thinking)
+    except ValueError:
+        raise
+    except Exception as error:  # odd settings of a tokenizer show when it is used
+        raise ValueError(
+            f"the tokenizer of {path!r} encodes no conversation ({reason(error)}): download its tokenizer files again"
+        ) from error
 
 
 def generation_stop_ids(folder: Path) -> frozenset[int]:
@@ -74,7 +84,7 @@ def generation_stop_ids(folder: Path) -> frozenset[int]:
         if found is not None:
             ids = cast("list[Any]", found if isinstance(found, list) else [found])
             if not all(isinstance(identity, int) and identity >= 0 for identity in ids):
-                raise ValueError(f"{file}: eos_token_id = {found!r}, expected an id or a list of ids; correct it")
+                raise ValueError(f"{file}: eos_token_id = {shown(found)}, expected an id or a list of ids; correct it")
             return frozenset(cast("list[int]", ids))
     return frozenset()
 
@@ -185,7 +195,7 @@ class ChatTokenizer:
 
     def rendered(self, messages: Sequence[Message]) -> str:
         """The conversation in the template, as text, up to where the assistant begins to speak."""
-        return str(self._rendering.apply(messages, tokenize=False, add_generation_prompt=True))
+        return self._rendering.apply(messages, add_generation_prompt=True)
 
     def save(self, folder: Path) -> None:
         """Write the tokenizer's files into a model's folder, with the template in use as its own."""
@@ -213,7 +223,7 @@ class ChatTokenizer:
         if set(cast("list[int]", stored if isinstance(stored, list) else [stored])) == set(ids):
             after["eos_token_id"] = stored
         if after != before:
-            file.write_text(json.dumps(after, indent=2) + "\n", encoding="utf-8")
+            write_atomically(file, (json.dumps(after, indent=2) + "\n").encode())
 
     def _special(self, name: str) -> int | None:
         return cast("int | None", getattr(self.raw, f"{name}_token_id", None))
@@ -283,10 +293,10 @@ class ChatTokenizer:
             turns = [
                 replace(turn, content=marked(turn.content, tokens)) for turn, tokens in zip(messages, kept, strict=True)
             ]
-            rendered: str = self._rendering.apply(turns, tokenize=False, **settings)
+            rendered = self._rendering.apply(turns, **settings)
             return encode_marked(rendered, self._controls, self._encode)
-        found: Any = self._rendering.apply(messages, tokenize=True, return_dict=False, **settings)
-        return list(found)
+        encoded = self.raw(self._rendering.apply(messages, **settings), add_special_tokens=False, verbose=False)
+        return list(cast("list[int]", encoded["input_ids"]))
 
     def _find_end_of_turn(self) -> int | None:
         """The token that the template writes behind an answer; the EOS token where it writes none."""

@@ -12,6 +12,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
+from selfboost.engines.inspection import reason
+
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
@@ -34,6 +36,7 @@ EMPTY_SYSTEM = (
 """Puts an empty system turn before a conversation that has none. The last part keeps the template's first newline."""
 THINKING_SWITCHES = ("enable_thinking", "thinking")
 """Variables by which templates let a model think first or not."""
+CURE = "set engine.chat_template to another (a Jinja file, or a name such as 'plain')"
 _THOUGHT = re.compile(r"<([\w:|]*(?:think|thought|reason)\w*)>\s*\Z", re.IGNORECASE)
 """The opening tag of a thought at the end of a text."""
 _CLOSED_THOUGHT = re.compile(r"</[\w:|]*(?:think|thought|reason)\w*>\s*\Z", re.IGNORECASE)
@@ -59,7 +62,7 @@ def choose_template(raw: PreTrainedTokenizerBase, wanted: str) -> tuple[str, tup
 
 def _chosen(raw: PreTrainedTokenizerBase, wanted: str) -> tuple[str, tuple[str, ...]]:
     if not wanted and raw.chat_template is not None:
-        return cast(Any, raw).get_chat_template(), ()
+        return _own(raw), ()
     if not wanted:
         begins = cast("list[int]", raw("a")["input_ids"])[:1] == [cast(Any, raw).bos_token_id]
         name = "plain-bos" if begins else "plain"
@@ -69,6 +72,16 @@ def _chosen(raw: PreTrainedTokenizerBase, wanted: str) -> tuple[str, tuple[str, 
     if not Path(wanted).is_file():
         raise ValueError(f"chat_template = {wanted!r}: allowed are {', '.join(TEMPLATES)}, a template file, or ''")
     return Path(wanted).read_text(encoding="utf-8"), ()
+
+
+def _own(raw: PreTrainedTokenizerBase) -> str:
+    try:
+        found: object = cast(Any, raw).get_chat_template()
+    except Exception as error:  # several templates without a default one, or none that is a text
+        raise ValueError(f"the tokenizer's chat templates give none to use ({reason(error)}); {CURE}") from error
+    if not isinstance(found, str):
+        raise ValueError(f"the tokenizer's chat template is a {type(found).__name__}, expected text; {CURE}")
+    return found
 
 
 def uses_clock(template: str) -> bool:

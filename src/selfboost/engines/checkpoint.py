@@ -66,7 +66,7 @@ def load_causal_model(
         ValueError: there is no such checkpoint, it lacks weights, or it cannot be read.
     """
     folder = resolve(path)
-    inspect_model(path, folder, "language model")
+    inspect_model(path, folder, "language model", own_code=trust_remote_code)
     where = choose_device(device)
     model, info = _load(path, folder, choose_dtype(dtype, where), trust_remote_code)
     absent = sorted(info["missing_keys"]) + sorted(str(key) for key in info["mismatched_keys"])
@@ -158,10 +158,10 @@ def resolve(path: str, *, weights: bool = True) -> Path:
     folder = Path(path).expanduser()
     if not folder.is_dir():
         folder = _from_hub(path, weights)
-    if not (folder / "config.json").is_file() and (folder / "adapter_config.json").is_file():
+    if (folder / "adapter_config.json").is_file():
+        how = "beside a model" if (folder / "config.json").is_file() else "alone, without its model"
         raise ValueError(
-            f"{path!r} holds an adapter alone, without its model: merge it first (peft: merge_and_unload, then "
-            "save_pretrained)"
+            f"{path!r} holds an adapter {how}: merge it first (peft: merge_and_unload, then save_pretrained)"
         )
     if not (folder / "config.json").is_file():
         raise ValueError(f"{path!r} is not a transformers checkpoint: {folder} holds no config.json")

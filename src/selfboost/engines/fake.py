@@ -18,6 +18,7 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
+from selfboost.disk.files import write_atomically
 from selfboost.engines import Generation, Request
 from selfboost.records import Message, Model, Sampling, content_hash
 from selfboost.setting_types import Tokens
@@ -71,7 +72,7 @@ def read_fake(path: str) -> FakeModel:
 
 def write_fake(folder: Path, model: FakeModel) -> None:
     """Write a fake checkpoint."""
-    (folder / FILE).write_text(json.dumps(asdict(model), indent=2) + "\n", encoding="utf-8")
+    write_atomically(folder / FILE, (json.dumps(asdict(model), indent=2) + "\n").encode())
 
 
 @check_function

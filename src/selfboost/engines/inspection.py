@@ -6,18 +6,26 @@ brings its own architecture is checked by its files alone.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable, Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, Literal, cast
 
 from selfboost.engines.context import LENGTH_DEPENDENT
 from selfboost.engines.weights import Stored, missing_weights, not_finite, read_object, some, stored_tensors
+from selfboost.limits import has_alarm, limited
+from selfboost.suggestions import shown
 
 Purpose = Literal["language model", "reward model"]
 REMEDIES: Mapping[Purpose, str] = {
     "language model": "choose a decoder with a language-model head (AutoModelForCausalLM)",
     "reward model": "choose a sequence classifier with one output (AutoModelForSequenceClassification)",
 }
+USUAL_LAYERS = 1000
+"""So many layers may share weights, as ALBERT's do; more need weights of their own."""
+EMPTY_SECONDS = 60.0
+"""Longest time that an empty model of a configuration may take: a thousand layers take one or two seconds."""
 HEAD_NAME = "score."
 """What the names of a decoder's new scalar head begin with."""
 
@@ -44,14 +52,16 @@ def inspect_weights(path: str, folder: Path) -> dict[str, Stored]:
     return tensors
 
 
-def inspect_model(path: str, folder: Path, purpose: Purpose, *, new_head: bool = False) -> Any:
+def inspect_model(path: str, folder: Path, purpose: Purpose, *, new_head: bool = False, own_code: bool = False) -> Any:
     """The configuration of a checkpoint that can be loaded for a purpose; with `new_head` its scalar head is to come.
+
+    None for a checkpoint of its own code, which may only be used with `own_code`.
 
     Raises:
         ValueError: it cannot, in one sentence.
     """
     tensors = inspect_weights(path, folder)
-    config = read_config(path, folder)
+    config = read_config(path, folder, own_code=own_code)
     if config is None:
         return None
     _check_kind(path, config, purpose)
@@ -68,8 +78,8 @@ def inspect_model(path: str, folder: Path, purpose: Purpose, *, new_head: bool =
     return config
 
 
-def read_config(path: str, folder: Path) -> Any:
-    """The transformers configuration of a checkpoint; None where it is one of the checkpoint's own code.
+def read_config(path: str, folder: Path, *, own_code: bool = False) -> Any:
+    """The transformers configuration of a checkpoint; None where the checkpoint's own code is to be used.
 
     Raises:
         ValueError: it is none.
@@ -79,15 +89,20 @@ def read_config(path: str, folder: Path) -> Any:
 
     file = folder / "config.json"
     settings = read_object(file)
-    if settings.get("auto_map"):
+    if settings.get("auto_map") and own_code:
         return None
     kind = settings.get("model_type")
     if not isinstance(kind, str) or not kind:
         raise ValueError(f"{file} names no model_type, so {path!r} is no transformers checkpoint: download it again")
+    if kind not in CONFIG_MAPPING and settings.get("auto_map"):
+        raise ValueError(
+            f"{path!r} is of type {shown(kind)}, whose code comes with the checkpoint: choose another model, or set "
+            "trust_remote_code = true and give --trust remote-code"
+        )
     if kind not in CONFIG_MAPPING:
         raise ValueError(
-            f"{path!r} is of type {kind!r}, which transformers {version} does not know: choose another model or update "
-            "transformers"
+            f"{path!r} is of type {shown(kind)}, which transformers {version} does not know: choose another model or "
+            "update transformers"
         )
     try:
         return cast(Any, AutoConfig).from_pretrained(folder, local_files_only=True)
@@ -128,17 +143,17 @@ def _model_class(config: Any, purpose: Purpose) -> Any:
 
 def _check_shapes(path: str, config: Any, tensors: Mapping[str, Stored], purpose: Purpose, *, new_head: bool) -> None:
     """Names and shapes against an empty model of the configuration."""
-    import torch
-
+    layers = getattr(config.get_text_config(), "num_hidden_layers", 0)
+    if isinstance(layers, int) and layers > max(USUAL_LAYERS, len(tensors)):
+        raise ValueError(
+            f"config.json and weights of {path!r} do not fit together: the configuration has {layers:,} layers, the "
+            f"files hold {len(tensors):,} weights; download both again"
+        )
     kind = _model_class(config, purpose)
-    try:
-        with torch.device("meta"):
-            model = kind(config)
-    except Exception as error:  # sizes that do not fit together raise what they like
-        raise ValueError(f"the configuration of {path!r} makes no {kind.__name__}: {reason(error)}") from error
+    model = empty_model(path, kind, config)
     wanted = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
     prefix = f"{model.base_model_prefix}."
-    known = {_own_name(name, wanted, prefix): tensor.shape for name, tensor in tensors.items()}
+    known = {own_name(name, wanted, prefix): tensor.shape for name, tensor in tensors.items()}
     absent = sorted(wanted.keys() - known.keys() - _tied(model, known))
     if new_head:
         absent = [name for name in absent if not name.startswith(HEAD_NAME)]
@@ -161,7 +176,27 @@ def _check_shapes(path: str, config: Any, tensors: Mapping[str, Stored], purpose
         )
 
 
-def _own_name(stored: str, wanted: Iterable[str], prefix: str) -> str:
+def empty_model(path: str, kind: Any, config: Any) -> Any:
+    """A model of a configuration, without numbers.
+
+    Raises:
+        ValueError: there is none with these sizes.
+    """
+    import torch
+
+    why = f"it took more than {EMPTY_SECONDS:g} s"
+    try:
+        with (
+            torch.device("meta"),
+            warnings.catch_warnings(action="ignore"),  # whatever is odd is refused by the shapes
+            limited(EMPTY_SECONDS, why) if has_alarm() else nullcontext(),
+        ):
+            return kind(config)
+    except Exception as error:  # sizes that do not fit together raise what they like
+        raise ValueError(f"the configuration of {path!r} makes no {kind.__name__}: {reason(error)}") from error
+
+
+def own_name(stored: str, wanted: Iterable[str], prefix: str) -> str:
     """A model's own name for a stored weight, which may be that of the model without or with its head."""
     name = stored.replace("LayerNorm.gamma", "LayerNorm.weight").replace("LayerNorm.beta", "LayerNorm.bias")
     for candidate in (name, prefix + name, name.removeprefix(prefix)):

@@ -61,7 +61,7 @@ class Local:
 
     def look(self, model: Model) -> Looked:
         """The model's tokenizer and context, its files checked as far as that goes without loading them."""
-        config = inspect_model(model.path, resolve(model.path), "language model")
+        config = inspect_model(model.path, resolve(model.path), "language model", own_code=self.trust_remote_code)
         tokenizer = self.tokenizer(model)
         require_content(model.path, tokenizer)
         if config is None:  # of the checkpoint's own code

@@ -19,9 +19,11 @@ from selfboost.engines.chat_template import (
     with_generation_text,
     without_thinking,
 )
+from selfboost.engines.inspection import reason
 from selfboost.engines.run_day import codes, pinned
+from selfboost.limits import has_alarm, limited
+from selfboost.limits.processes import call
 from selfboost.records import Message
-from selfboost.templates import time_limit
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -30,8 +32,10 @@ QUESTION = Message(role="user", content="What is 3 and 4 ?")
 PROBE = "The answer is 7 ."
 ANSWERED = (QUESTION, Message(role="assistant", content=PROBE))
 """A conversation that shows what a template does."""
-TEMPLATE_SECONDS = 20.0
+TEMPLATE_SECONDS = 10.0
 """Longest time that a template may take on one conversation: a stranger's template may loop."""
+MOST_ADDED, MOST_TIMES = 1_000_000, 10
+"""A template may write this many characters, and each character of a conversation this many times."""
 _OFF = "(engine.thinking = false), since given answers hold no thoughts"
 _CURE = "set engine.chat_template to one that does (a Jinja file, or a name such as 'plain')"
 
@@ -45,25 +49,45 @@ class Rendering:
     day: date
     """What the template's clock shows."""
 
-    def apply(self, messages: Sequence[Message], **settings: Any) -> Any:
-        """What transformers makes of a conversation: text or ids, as `settings` say.
+    def apply(self, messages: Sequence[Message], **settings: Any) -> str:
+        """The text that transformers makes of a conversation.
 
         Raises:
-            ValueError: the template refuses the conversation.
+            ValueError: the template refuses the conversation, or takes too long or too much memory for it.
         """
         turns = [{"role": message.role, "content": message.content} for message in messages]
+        most = MOST_ADDED + MOST_TIMES * sum(len(message.content) for message in messages)
         try:
-            with time_limit(TEMPLATE_SECONDS, f"it took more than {TEMPLATE_SECONDS:g} s; does it loop?"):
-                return cast(Any, self.raw).apply_chat_template(turns, **self._with_day, **settings)
+            rendered = self._rendered(turns, settings)
+            if len(rendered) > most:
+                raise ValueError(f"it writes {len(rendered):,} characters, more than {most:,}")
         except Exception as error:  # templates raise what they like
             roles = ", ".join(message.role for message in messages)
-            raise ValueError(f"the chat template cannot render a conversation of roles ({roles}): {error}") from error
+            raise ValueError(
+                f"the chat template cannot render a conversation of roles ({roles}): {reason(error)}"
+            ) from error
+        return rendered
+
+    def _rendered(self, turns: list[dict[str, str]], settings: Mapping[str, Any]) -> str:
+        why = f"it took more than {TEMPLATE_SECONDS:g} s; does it loop?"
+        template, day = self._with_day
+        if has_alarm():
+            with limited(TEMPLATE_SECONDS, why):
+                found = cast(Any, self.raw).apply_chat_template(
+                    turns, chat_template=template, tokenize=False, **day, **settings
+                )
+            return cast(str, found)
+        from selfboost.engines import jinja  # imported here: it imports transformers
+
+        used = {**cast("Mapping[str, Any]", cast(Any, self.raw).special_tokens_map), **day, **settings}
+        return call(jinja.render, template, turns, used, seconds=TEMPLATE_SECONDS, sentence=why)
 
     @cached_property
-    def _with_day(self) -> Mapping[str, Any]:
+    def _with_day(self) -> tuple[str, Mapping[str, Any]]:
+        """The template with the run's day, and what that needs."""
         if not uses_clock(self.template):
-            return {"chat_template": self.template}
-        return {"chat_template": pinned(self.template), "run_day_codes": dict(codes(self.day))}
+            return self.template, {}
+        return pinned(self.template), {"run_day_codes": dict(codes(self.day))}
 
     def using(self, template: str) -> Rendering:
         """The same with another template."""
@@ -71,26 +95,26 @@ class Rendering:
 
     def around(self, answer: str = PROBE) -> tuple[str, str]:
         """What stands before and behind an answer in a whole conversation; both empty if it is not there as given."""
-        whole: str = self.apply([QUESTION, Message(role="assistant", content=answer)], tokenize=False)
+        whole: str = self.apply([QUESTION, Message(role="assistant", content=answer)])
         before, found, after = whole.rpartition(answer)
         return (before, after) if found else ("", "")
 
     def trimmed(self, answer: str) -> str:
         """An answer with as much white space around it as the template leaves."""
         before, after = self.around()
-        whole: str = self.apply([QUESTION, Message(role="assistant", content=answer)], tokenize=False)
+        whole: str = self.apply([QUESTION, Message(role="assistant", content=answer)])
         found = whole.removeprefix(before).removesuffix(after)
         return found if found.strip() == answer.strip() else answer
 
     @cached_property
     def prompt(self) -> str:
         """A question and what makes the assistant speak."""
-        return self.apply([QUESTION], tokenize=False, add_generation_prompt=True)
+        return self.apply([QUESTION], add_generation_prompt=True)
 
     @cached_property
     def opening(self) -> str:
         """What makes the assistant speak: the generation prompt."""
-        silent: str = self.apply([QUESTION], tokenize=False, add_generation_prompt=False)
+        silent: str = self.apply([QUESTION], add_generation_prompt=False)
         return self.prompt[len(silent) :] if self.prompt.startswith(silent) else ""
 
     def fault(self) -> str:

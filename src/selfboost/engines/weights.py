@@ -20,7 +20,9 @@ WIDTHS: Mapping[str, int] = {
     "BOOL": 1, "U8": 1, "I8": 1, "F8_E4M3": 1, "F8_E5M2": 1, "I16": 2, "U16": 2, "F16": 2, "BF16": 2, "I32": 4,
     "U32": 4, "F32": 4, "I64": 8, "U64": 8, "F64": 8,
 }  # fmt: skip
-"""Bytes of a number, by the format's name of its type; types of less than a byte are not checked."""
+"""Bytes of a number, by the format's name of its type."""
+UNCOUNTED = ("F4", "F6_E2M3", "F6_E3M2", "F8_E8M0", "F8_E4M3FNUZ", "F8_E5M2FNUZ", "C64")
+"""The format's other types: few checkpoints have them, and some take less than a byte."""
 FLOATS: Mapping[str, tuple[str, int]] = {
     "F16": ("<u2", 0x7C00), "BF16": ("<u2", 0x7F80), "F32": ("<u4", 0x7F800000), "F64": ("<u8", 0x7FF << 52),
 }  # fmt: skip
@@ -91,7 +93,7 @@ def read_object(file: Path) -> dict[str, Any]:
     """
     try:
         found: object = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
+    except (OSError, ValueError, RecursionError, MemoryError) as error:
         raise ValueError(f"{file} is not readable as JSON ({_first_line(error)}): {COPY}") from error
     if not isinstance(found, dict):
         raise ValueError(f"{file} holds a {type(found).__name__}, expected a JSON object: {COPY}")
@@ -148,7 +150,9 @@ def _entry(file: Path, name: str, entry: Any, header: int) -> Stored:
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{file} is damaged: its header does not describe {name!r}; {COPY}") from error
     width = WIDTHS.get(dtype)
-    if not 0 <= start <= end or (width and end - start != width * math.prod(shape)):
+    if width is None and dtype not in UNCOUNTED:
+        raise ValueError(f"{file} is damaged: {name!r} has the type {dtype[:40]!r}, which safetensors lack; {COPY}")
+    if not 0 <= start <= end or min(shape, default=0) < 0 or (width and end - start != width * math.prod(shape)):
         raise ValueError(f"{file} is damaged: {name!r} has not the bytes of its shape {list(shape)}; {COPY}")
     return Stored(file, dtype, shape, start, end)
 

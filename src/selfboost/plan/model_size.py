@@ -6,14 +6,15 @@ its family. Loads no weights and downloads nothing.
 
 from __future__ import annotations
 
-import json
 import math
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from selfboost.data.hub_data import is_hub_name
+from selfboost.engines.weights import read_object, stored_tensors
 
 IN_NAME = re.compile(r"(?<![A-Za-z0-9.])[A-Za-z]?(\d+(?:\.\d+)?)([BbMm])(?![A-Za-z0-9])")
 """A size as it appears in names; "8x7B" and "8bit" do not count."""
@@ -26,6 +27,8 @@ KEY_WIDTH = 1024
 """Width of a token's keys in a layer where it is unknown: 8 heads of 128, as in Llama-3-8B, Mistral-7B, Qwen3."""
 VOCABULARIES = {"mistral": 32_000, "zephyr": 32_000, "llama-3": 128_256, "qwen": 151_936, "gemma": 256_000}
 """Entries of a vocabulary by the family that the model's name holds."""
+LARGEST = 10**9
+"""The largest size of a part of a model that is believed."""
 VOCABULARY = 128_000
 """If the name says nothing."""
 
@@ -67,7 +70,11 @@ def local_folder(path: str) -> Path | None:
 
 
 def model_size(path: str) -> ModelSize | None:
-    """The size of a model given as a folder or hub name; None if unknown."""
+    """The size of a model given as a folder or hub name; None if unknown.
+
+    Raises:
+        ValueError: its configuration or weights are damaged.
+    """
     folder = local_folder(path)
     if folder is None:
         name = path.rpartition("/")[2]
@@ -76,7 +83,7 @@ def model_size(path: str) -> ModelSize | None:
         found = IN_NAME.search(name)
         vocabulary = next((count for family, count in VOCABULARIES.items() if family in name.lower()), VOCABULARY)
         return from_parameters(round(float(found[1]) * UNITS[found[2].lower()]), vocabulary) if found else None
-    parameters = _count(folder)
+    parameters = sum(math.prod(tensor.shape) for tensor in stored_tensors(folder).values())
     return _from_config(folder, parameters) if parameters else None
 
 
@@ -94,28 +101,24 @@ def from_parameters(parameters: int, vocabulary: int = VOCABULARY) -> ModelSize:
     )
 
 
-def _count(folder: Path) -> int:
-    """Parameters of a checkpoint, from the headers of its safetensors files."""
-    count = 0
-    for path in folder.glob("*.safetensors"):
-        with path.open("rb") as file:
-            header: dict[str, Any] = json.loads(file.read(int.from_bytes(file.read(8), "little")))
-        count += sum(math.prod(entry["shape"]) for name, entry in header.items() if name != "__metadata__")
-    return count
-
-
 def _from_config(folder: Path, parameters: int) -> ModelSize:
     usual = from_parameters(parameters)
-    config: dict[str, Any] = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    config = config.get("text_config") or config
-    width = int(config.get("hidden_size") or usual.width)
-    heads = int(config.get("num_attention_heads") or 1)
-    each = int(config.get("head_dim") or width // heads)
+    config = read_object(folder / "config.json")
+    config = config["text_config"] if isinstance(config.get("text_config"), dict) else config
+    width = _whole(config, "hidden_size", usual.width)
+    heads = _whole(config, "num_attention_heads", 1)
+    each = _whole(config, "head_dim", width // heads)
     return ModelSize(
         parameters=parameters,
-        layers=int(config.get("num_hidden_layers") or usual.layers),
+        layers=_whole(config, "num_hidden_layers", usual.layers),
         width=width,
-        key_width=int(config.get("num_key_value_heads") or heads) * each,
-        vocabulary=int(config.get("vocab_size") or usual.vocabulary),
+        key_width=_whole(config, "num_key_value_heads", heads) * each,
+        vocabulary=_whole(config, "vocab_size", usual.vocabulary),
         counted=True,
     )
+
+
+def _whole(config: Mapping[str, Any], name: str, usual: int) -> int:
+    """A size that a configuration names, or the usual one where it names none or nonsense."""
+    value = config.get(name)
+    return value if isinstance(value, int) and 0 < value <= LARGEST else usual

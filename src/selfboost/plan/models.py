@@ -39,14 +39,14 @@ def look_at_model(recipe: Recipe, data: SeedData) -> tuple[ModelSize | None, See
         ValueError: it is not a model.
     """
     path = recipe.model.location
-    size = model_size(path)
     if is_model_name(path) and local_folder(path) is None:
+        size = model_size(path)
         size_known = f"assumed to have {_parameters(size)} from its name" if size else "its size is unknown"
         note = f"{path} is not on this machine: {size_known}; it is downloaded when the run starts"
         return size, _lengths(recipe, data), [note]
     fingerprint = recipe.engine.fingerprint(path)
     looked = look_at(recipe.engine, Model(name="initial", path=path, fingerprint=fingerprint))
-    tokenizer, notes = looked.tokenizer, [*looked.tokenizer.notes, *looked.notes]
+    tokenizer, notes, size = looked.tokenizer, [*looked.tokenizer.notes, *looked.notes], model_size(path)
     if is_hub_name(recipe.seed.path):
         return size, _lengths(recipe, data), notes
     some = data.train[:LOOKED_AT]

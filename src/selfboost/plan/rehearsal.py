@@ -142,8 +142,11 @@ class RehearsedRun(Run):
             count = len(prompts) * sampling.samples
             self._note(place, "sample", count, asked=asked, answers=(tokens,), sampling=sampling)
             good = self._good(count, sampling.samples)
+            ids = [self.tokenizer.prompt_ids(prompt.messages, prompt.prefix) for prompt in prompts]
             return [
-                self._answer(model, prompt, sampling, index, tokens, fails=at * sampling.samples + index >= good)
+                self._answer(
+                    model, prompt, ids[at], sampling, index, tokens, fails=at * sampling.samples + index >= good
+                )
                 for at, prompt in enumerate(prompts)
                 for index in range(sampling.samples)
             ]
@@ -233,7 +236,9 @@ class RehearsedRun(Run):
         self, rows: Sequence[Any], sides: Callable[[Any], tuple[Answer, ...]]
     ) -> tuple[Tokens, tuple[Tokens, ...]]:
         """Mean tokens of the rows' prompts, and of each of their answers."""
-        asked = [self._texts.asked(row.prompt.messages, row.prompt.prefix) for row in rows]
+        prompts: dict[int, Prompt] = {id(row.prompt): row.prompt for row in rows}  # many rows share one
+        known = {key: self._texts.asked(prompt.messages, prompt.prefix) for key, prompt in prompts.items()}
+        asked = [known[id(row.prompt)] for row in rows]
         answers = [[self._texts.of(side.text) for side in sides(row)] for row in rows]
         return self._mean(asked), tuple(self._mean(side) for side in zip(*answers, strict=True)) or (NONE,)
 
@@ -250,14 +255,22 @@ class RehearsedRun(Run):
         return max(at_least, count // self._failing) if self._failing else count
 
     def _answer(
-        self, model: Model, prompt: Prompt, sampling: Sampling, index: int, tokens: Tokens, *, fails: bool
+        self,
+        model: Model,
+        prompt: Prompt,
+        prompt_ids: tuple[int, ...],
+        sampling: Sampling,
+        index: int,
+        tokens: Tokens,
+        *,
+        fails: bool,
     ) -> Answer:
         text = "" if fails else self._texts.reply(prompt.text, model.name, tokens)
         ids = () if fails else (hash(text),) * max(1, round(tokens.mean))
         return MadeUp(
             prompt=prompt,
             text=text,
-            prompt_ids=self.tokenizer.prompt_ids(prompt.messages, prompt.prefix),
+            prompt_ids=prompt_ids,
             token_ids=ids,
             logps=(-1.0,) * len(ids),
             finish="failed" if fails else "stop",

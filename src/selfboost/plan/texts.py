@@ -57,7 +57,7 @@ class Texts:
 
     def reply(self, asked: str, name: str, tokens: Tokens) -> str:
         """A new answer of the given length, in the tags that the request shows."""
-        tags = list(dict.fromkeys(TAGS.findall(asked)))
+        tags = _tags(asked)
         parts = [f"{what} of {name} #{len(self._marked) + i}#" for i, what in enumerate(tags or ["answer"])]
         whole = "\n".join(f"<{tag}>{part}</{tag}>" for tag, part in zip(tags, parts, strict=True)) if tags else parts[0]
         self._marked += [tuple(dict.fromkeys((whole, part))) for part in parts]
@@ -108,6 +108,12 @@ class Texts:
             self._marked.append((text,))
             self._known[text] = tokens
         return seed
+
+
+@lru_cache(maxsize=1000)
+def _tags(asked: str) -> list[str]:
+    """The tags that a request shows."""
+    return list(dict.fromkeys(TAGS.findall(asked)))
 
 
 @lru_cache(maxsize=20_000)

@@ -103,6 +103,18 @@ def write(root: Path, results: Results) -> None:
     write_json(root / SUMMARY, kept)
 
 
+def check_is_run(root: Path) -> None:
+    """Refuse a folder that is no run's.
+
+    Raises:
+        ValueError: it holds nothing that a run writes first.
+    """
+    if not any((root / name).exists() for name in (SUMMARY, RECIPE, store.STAGES)):
+        raise ValueError(
+            f"{root}: is not a run's folder (it holds neither {SUMMARY} nor {RECIPE}); give the --into of a run"
+        )
+
+
 def read(root: Path) -> Results:
     """Read a run's `run.json`, of version 0.1.0 too; a run that has none yet is `starting`.
 
@@ -111,11 +123,8 @@ def read(root: Path) -> Results:
     """
     path = root / SUMMARY
     if not path.exists():
-        if (root / RECIPE).exists() or (root / store.STAGES).is_dir():
-            return Results(status="starting")
-        raise ValueError(
-            f"{root}: is not a run's folder (it holds neither {SUMMARY} nor {RECIPE}); give the --into of a run"
-        )
+        check_is_run(root)
+        return Results(status="starting")
     found = read_json(path)
     if not isinstance(found, dict) or not isinstance(cast(dict[str, Any], found).get("iterations"), list):
         raise ValueError(f"{path}: is damaged (no list of iterations)")

@@ -50,6 +50,14 @@ class ArmoRM:
         """The conversation, read once."""
         return ScoringWork(read=prompt + answer, weight_bytes=bytes_of(self.dtype))
 
+    def look(self, role: str, path: str) -> Sequence[str]:
+        """Whether it is an ArmoRM checkpoint with Llama 3's template, and what must be said of its tokenizer."""
+        del role
+        from selfboost.scorers.armorm_model import inspect_armorm
+
+        config = inspect_armorm(path)
+        return Reader.of(path, config.max_position_embeddings).tokenizer.notes
+
     def score(self, answers: Sequence[Answer], models: Mapping[str, Model], trainer: Trainer) -> Iterator[Verdict]:
         """The model's score of each answer; None, with a reason, if the model cannot read the conversation."""
         del trainer

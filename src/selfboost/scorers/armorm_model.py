@@ -20,7 +20,7 @@ from transformers import LlamaConfig, LlamaModel, LlamaPreTrainedModel
 
 from selfboost.engines.checkpoint import DeviceName, DTypeName
 from selfboost.scorers.padded_batches import in_padded_batches, right_padded
-from selfboost.scorers.published_weights import open_published
+from selfboost.scorers.published_weights import inspect_published, open_published
 
 
 @dataclass(frozen=True)
@@ -88,6 +88,15 @@ def open_armorm(path: str, dtype: DTypeName, device: DeviceName) -> LlamaForRewa
         ValueError: it is not an ArmoRM checkpoint.
     """
     return open_published(LlamaForRewardModelWithGating, "ArmoRM", path, dtype, device)
+
+
+def inspect_armorm(path: str) -> LlamaConfig:
+    """The configuration of an ArmoRM checkpoint, whose weights are looked at and not loaded.
+
+    Raises:
+        ValueError: it is not an ArmoRM checkpoint.
+    """
+    return cast(LlamaConfig, inspect_published(LlamaForRewardModelWithGating, "ArmoRM", path))
 
 
 def scores_in_order(

@@ -11,10 +11,11 @@ from dataclasses import dataclass
 from typing import Literal
 
 from selfboost.records import Answer, Model, Verdict
-from selfboost.scorers.verdicts import judgeable, verdicts
+from selfboost.scorers.contexts import same_ids
+from selfboost.scorers.verdicts import reasoned_verdicts
 from selfboost.setting_types import PathOrName, Score
 from selfboost.statistics import summed
-from selfboost.train import Sequenced, Trainer
+from selfboost.train import Trainer
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,11 +41,11 @@ class Implicit:
         return {"policy": self.policy, "reference": self.reference}
 
     def score(self, answers: Sequence[Answer], models: Mapping[str, Model], trainer: Trainer) -> Iterator[Verdict]:
-        """The log-ratio of each answer, in nats."""
-        sequences = [Sequenced(prompt_ids=a.prompt_ids, token_ids=a.token_ids) for a in judgeable(answers)]
+        """The log-ratio of each answer, in nats; None, with a reason, if it is longer than a model reads."""
+        sequences, reasons = same_ids(answers, models.values())
         policy, reference = trainer.logps(models["policy"], sequences), trainer.logps(models["reference"], sequences)
         ratios = (
             (summed(better) - summed(worse)) / (len(better) if self.over == "mean" else 1)
             for better, worse in zip(policy, reference, strict=True)
         )
-        yield from verdicts(answers, f"implicit({self.policy}/{self.reference})", ratios)
+        yield from reasoned_verdicts(answers, f"implicit({self.policy}/{self.reference})", reasons, ratios)

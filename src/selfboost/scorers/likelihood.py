@@ -11,10 +11,11 @@ from dataclasses import dataclass
 from typing import Literal
 
 from selfboost.records import Answer, Model, Verdict
-from selfboost.scorers.verdicts import judgeable, verdicts
+from selfboost.scorers.contexts import same_ids
+from selfboost.scorers.verdicts import reasoned_verdicts
 from selfboost.setting_types import PathOrName, Score
 from selfboost.statistics import summed
-from selfboost.train import Sequenced, Trainer
+from selfboost.train import Trainer
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,8 +39,8 @@ class Likelihood:
         return {"policy": self.policy}
 
     def score(self, answers: Sequence[Answer], models: Mapping[str, Model], trainer: Trainer) -> Iterator[Verdict]:
-        """The log-probability of each answer, in nats."""
-        sequences = [Sequenced(prompt_ids=a.prompt_ids, token_ids=a.token_ids) for a in judgeable(answers)]
+        """The log-probability of each answer, in nats; None, with a reason, if it is longer than the model reads."""
+        sequences, reasons = same_ids(answers, models.values())
         found = trainer.logps(models["policy"], sequences)
         values = (summed(logps) / (len(logps) if self.over == "mean" else 1) for logps in found)
-        yield from verdicts(answers, f"likelihood({self.policy})", values)
+        yield from reasoned_verdicts(answers, f"likelihood({self.policy})", reasons, values)

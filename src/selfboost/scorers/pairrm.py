@@ -57,6 +57,14 @@ class PairRM:
         """One pass over the prompt, the answer and another answer."""
         return ScoringWork(read=prompt + 2 * answer, weight_bytes=bytes_of(self.dtype))
 
+    def look(self, role: str, path: str) -> Sequence[str]:
+        """Whether it is a PairRM checkpoint with its tokenizer; there is nothing to be said of one."""
+        del role
+        from selfboost.scorers.pairrm_model import inspect_pairrm, open_reader
+
+        open_reader(path, inspect_pairrm(path), self.source_tokens, self.candidate_tokens)
+        return ()
+
     def score(self, answers: Sequence[Answer], models: Mapping[str, Model], trainer: Trainer) -> Iterator[Verdict]:
         """The mean logit of each answer over the other answers beside it to the same prompt; a lone answer has none."""
         del trainer
@@ -74,7 +82,7 @@ class PairRM:
         from selfboost.scorers.pairrm_model import logits_in_order, open_pairrm, open_reader
 
         model = open_pairrm(path, self.dtype, self.device)
-        reader = open_reader(path, model, self.source_tokens, self.candidate_tokens)
+        reader = open_reader(path, model.config, self.source_tokens, self.candidate_tokens)
         comparisons = (
             [
                 reader.read(source_text(answer.prompt), answer_text(answer), answer_text(other))

@@ -9,7 +9,6 @@ Shapes: R rows of L tokens, D hidden size, N tasks.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,8 +20,9 @@ from torch import Tensor
 from transformers import DebertaV2Config, DebertaV2Model, DebertaV2PreTrainedModel
 
 from selfboost.engines.checkpoint import DeviceName, DTypeName, resolve
+from selfboost.engines.weights import read_object
 from selfboost.scorers.padded_batches import in_padded_batches, right_padded
-from selfboost.scorers.published_weights import open_published
+from selfboost.scorers.published_weights import inspect_published, open_published
 
 MARKS: Mapping[str, str] = {
     "source_prefix_id": "<|source|>",
@@ -122,17 +122,30 @@ def open_pairrm(path: str, dtype: DTypeName, device: DeviceName) -> DebertaV2Pai
     Raises:
         ValueError: it is not a PairRM checkpoint, or is in llm-blender's own layout.
     """
-    settings = json.loads((resolve(path) / "config.json").read_text(encoding="utf-8"))
-    if "ranker_type" in settings:
+    _refuse_own_layout(path)
+    return open_published(DebertaV2PairRM, "PairRM", path, dtype, device)
+
+
+def inspect_pairrm(path: str) -> DebertaV2Config:
+    """The configuration of a PairRM checkpoint, whose weights are looked at and not loaded.
+
+    Raises:
+        ValueError: as `open_pairrm`.
+    """
+    _refuse_own_layout(path)
+    return cast(DebertaV2Config, inspect_published(DebertaV2PairRM, "PairRM", path))
+
+
+def _refuse_own_layout(path: str) -> None:
+    if "ranker_type" in read_object(resolve(path) / "config.json"):
         raise ValueError(
             f"the checkpoint {path!r} is in llm-blender's own layout, which has no configuration of the encoder and no "
             "tokenizer: use 'llm-blender/PairRM-hf', the same weights with both"
         )
-    return open_published(DebertaV2PairRM, "PairRM", path, dtype, device)
 
 
-def open_reader(path: str, model: DebertaV2PairRM, source_tokens: int, answer_tokens: int) -> ComparisonReader:
-    """The reader of a checkpoint.
+def open_reader(path: str, config: DebertaV2Config, source_tokens: int, answer_tokens: int) -> ComparisonReader:
+    """The reader of a checkpoint with this configuration.
 
     Raises:
         ValueError: it has no tokenizer.json, or one that does not fit the model.
@@ -146,7 +159,7 @@ def open_reader(path: str, model: DebertaV2PairRM, source_tokens: int, answer_to
         raise ValueError(f"the tokenizer of {path!r} cannot be loaded: {error}") from error
     tokenizer.no_padding()  # the file may hold the padding of its last use
     reader = ComparisonReader(tokenizer, source_tokens, answer_tokens)
-    reader.require_marks(path, model.config.to_dict())
+    reader.require_marks(path, config.to_dict())
     return reader
 
 

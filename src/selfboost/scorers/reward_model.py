@@ -10,7 +10,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from selfboost.records import Answer, Message, Model, Verdict
-from selfboost.scorers.verdicts import fault, judgeable, reasoned_verdicts, verdicts
+from selfboost.scorers.contexts import context, same_ids, too_long
+from selfboost.scorers.verdicts import fault, judgeable, reasoned_verdicts
 from selfboost.setting_types import PathOrName, Score
 from selfboost.train import Sequenced, Trainer
 
@@ -34,13 +35,15 @@ class RewardModel:
         """The model's scalar for each answer."""
         name, model = f"reward_model({self.path})", models["reward"]
         if self.path == FROM_SEED:
-            yield from verdicts(answers, name, trainer.rewards(model, _same_ids(judgeable(answers))))
+            rows, reasons = same_ids(answers, [model])
+            yield from reasoned_verdicts(answers, name, reasons, trainer.rewards(model, rows))
             return
         found = iter(_own_ids(judgeable(answers), model))
         read = [None if fault(answer) else next(found) for answer in answers]
-        longest = _context(model.path)
+        longest = context(model.path)
         reasons = [
-            fault(answer) if row is None else _too_long(row, longest) for answer, row in zip(answers, read, strict=True)
+            fault(answer) if row is None else too_long(row, longest, "reward model")
+            for answer, row in zip(answers, read, strict=True)
         ]
         rows = [row for row, why in zip(read, reasons, strict=True) if row is not None and not why]
         yield from reasoned_verdicts(answers, name, reasons, trainer.rewards(model, rows))
@@ -52,27 +55,9 @@ class RewardModel:
         from selfboost.engines.checkpoint import resolve
         from selfboost.engines.inspection import inspect_model
 
-        inspect_model(path, resolve(path), "reward model")
-        return open_tokenizer(path).notes
-
-
-def _context(path: str) -> int | None:
-    """Most tokens that a reward model reads, by its configuration."""
-    from selfboost.engines.checkpoint import resolve
-    from selfboost.engines.context import context_of
-    from selfboost.engines.inspection import read_config
-
-    config = read_config(path, resolve(path, weights=False))
-    return None if config is None else context_of(config)
-
-
-def _too_long(row: Sequenced, longest: int | None) -> str:
-    tokens = len(row.prompt_ids) + len(row.token_ids)
-    return f"{tokens} tokens, the reward model reads {longest}" if longest and tokens > longest else ""
-
-
-def _same_ids(answers: Sequence[Answer]) -> list[Sequenced]:
-    return [Sequenced(prompt_ids=a.prompt_ids, token_ids=a.token_ids) for a in answers]
+        config = inspect_model(path, resolve(path), "reward model", own_code=True)
+        code = "its code comes with it: this needs trainer.trust_remote_code = true and --trust remote-code"
+        return [*([code] if config is None else []), *open_tokenizer(path).notes]
 
 
 def _own_ids(answers: Sequence[Answer], model: Model) -> list[Sequenced]:

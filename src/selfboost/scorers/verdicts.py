@@ -20,11 +20,6 @@ def judgeable(answers: Sequence[Answer]) -> list[Answer]:
     return [answer for answer in answers if not fault(answer)]
 
 
-def verdicts(answers: Sequence[Answer], scorer: str, values: Iterable[float]) -> Iterator[Verdict]:
-    """One verdict per answer; `values` are those of the judgeable ones, in order."""
-    return reasoned_verdicts(answers, scorer, [fault(answer) for answer in answers], values)
-
-
 def reasoned_verdicts(
     answers: Sequence[Answer], scorer: str, reasons: Sequence[str], values: Iterable[float]
 ) -> Iterator[Verdict]:

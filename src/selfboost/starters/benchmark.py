@@ -8,11 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated
-
-from pydantic import Field
 
 from selfboost import Example, Measure, Model, Rated, Sampling, Scorer, Verbs, unit_of
+from selfboost.setting_types import Tokens
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,7 +19,7 @@ class Starter:
 
     scorer: Scorer
     """What judges the answers: another one than that which chose the pairs."""
-    max_tokens: Annotated[int, Field(ge=1)] = 256
+    max_tokens: Tokens = 256
     """Longest answer."""
 
     @property

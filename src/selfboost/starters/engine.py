@@ -9,12 +9,10 @@ from __future__ import annotations
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from typing import Annotated
-
-from pydantic import Field
 
 from selfboost import Engine, Generation, Model, Request, Sampler, Tokenizer
 from selfboost.engines.local import Local
+from selfboost.setting_types import Several
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,7 +21,7 @@ class Starter:
 
     inner: Engine = field(default_factory=Local)
     """The engine that samples."""
-    draws: Annotated[int, Field(ge=1)] = 2
+    draws: Several = 2
     """Most draws of an answer; the last one stands."""
 
     def tokenizer(self, model: Model) -> Tokenizer:

@@ -8,11 +8,10 @@ Shapes: B pairs. Log-probabilities are natural, summed over the answer's tokens.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Literal
-
-from pydantic import Field
+from typing import TYPE_CHECKING, Literal
 
 from selfboost import PairScores
+from selfboost.setting_types import NotNegative
 
 if TYPE_CHECKING:
     from torch import Tensor  # for the types alone: reading a recipe must not need PyTorch
@@ -22,7 +21,7 @@ if TYPE_CHECKING:
 class Starter:
     """Hinge on the difference of mean log-probabilities."""
 
-    margin: Annotated[float, Field(ge=0)] = 0.5
+    margin: NotNegative = 0.5
     """Difference from which a pair teaches nothing more, in nats per token."""
 
     @property

@@ -18,7 +18,7 @@ from selfboost import Answer, Method, Model, Pair, Sampling, Verbs, Verdict
 class Starter(Method):
     """The best of a few own answers over the worst."""
 
-    samples: Annotated[int, Field(ge=2)] = 4
+    samples: Annotated[int, Field(ge=2, le=1000)] = 4
     """Answers to each prompt: the best and the worst of them make a pair."""
 
     def iterate(self, run: Verbs) -> Model:

@@ -8,20 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated
-
-from pydantic import Field
 
 from selfboost import Answer, Model, Trainer, Verdict
+from selfboost.setting_types import Score, Several
 
 
 @dataclass(frozen=True, kw_only=True)
 class Starter:
     """Minus the number of words by which an answer misses a wished length."""
 
-    words: Annotated[int, Field(ge=1)] = 6
+    words: Several = 6
     """The wished length."""
-    threshold: float = 1.0
+    threshold: Score = 1.0
     """Smallest score gap of a kept pair, in words."""
 
     def needs(self) -> Mapping[str, str]:

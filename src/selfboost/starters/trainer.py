@@ -10,12 +10,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from math import sqrt
 from pathlib import Path
-from typing import Annotated
-
-from pydantic import Field
 
 from selfboost import Example, Loss, Model, Pair, Sequenced, Trainer, Training, TrainingResult
 from selfboost.engines import Progress
+from selfboost.setting_types import Count
 from selfboost.train.local import Local
 
 
@@ -25,7 +23,7 @@ class Starter:
 
     inner: Trainer = field(default_factory=Local)
     """The trainer that trains."""
-    pairs: Annotated[int, Field(ge=1)] = 1000
+    pairs: Count = 1000
     """Pairs from which the recipe's learning rate holds; fewer get a lower one."""
 
     def finetune(

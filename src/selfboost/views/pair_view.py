@@ -20,6 +20,7 @@ from rich.text import Text
 
 from selfboost import store
 from selfboost.records import Answer, Origin, Pair, Prompt, Sampling
+from selfboost.results import check_is_run
 from selfboost.train.packs.rows import Row, pair_items
 from selfboost.views.streams import console
 from selfboost.views.visible import visible
@@ -63,6 +64,7 @@ def find_pair(root: Path, pair_id: str) -> Found:
     if found:
         raise ValueError(f"{pair_id!r}: {len(found)} pairs begin with this: {', '.join(sorted(found)[:5])} …")
     if not ids:
+        check_is_run(root)
         raise ValueError(f"{root}: no stage of this run has been trained on pairs yet")
     near = difflib.get_close_matches(wanted, ids, n=3, cutoff=0) or sorted(ids)[:3]
     raise ValueError(f"{pair_id!r}: no such pair among the {len(ids):,} of this run; nearest: {', '.join(near)}")

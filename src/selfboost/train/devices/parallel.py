@@ -28,6 +28,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from selfboost.disk.files import open_new
 from selfboost.train.devices.launched import Lost, launched
 
 Thing = TypeVar("Thing")
@@ -249,7 +250,7 @@ def _start(rank: int, devices: int, port: int, log: Path) -> subprocess.Popen[by
     place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "WORLD_SIZE": devices, "RANK": rank, "LOCAL_RANK": rank}
     own = {name: str(value) for name, value in {**place, "OMP_NUM_THREADS": threads, PARENT: os.getpid()}.items()}
     own["PYTHONPATH"] = os.pathsep.join(path for path in sys.path if path)  # components of the user's own
-    with log.open("wb") as file:
+    with open_new(log) as file:
         command = [sys.executable, "-m", "selfboost.train.devices.follower"]
         return subprocess.Popen(command, env=os.environ | own, stdout=file, stderr=file)
 

@@ -14,11 +14,12 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
-from safetensors.torch import save_file  # pyright: ignore[reportUnknownVariableType]
+from safetensors.torch import save  # pyright: ignore[reportUnknownVariableType]
 from torch import Tensor
 from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
+from selfboost.disk.files import write_atomically
 from selfboost.train import Training
 from selfboost.train.extras import require
 from selfboost.train.model.hidden import body_of
@@ -50,7 +51,7 @@ class Adapter:
         for head in self.heads:
             state = cast("dict[str, Tensor]", self.wrapped.get_base_model().get_submodule(head).state_dict())
             trained |= {f"{PREFIX}{head}.{name}": tensor for name, tensor in state.items()}
-        save_file({name: x.detach().cpu().contiguous() for name, x in trained.items()}, folder / WEIGHTS)
+        write_atomically(folder / WEIGHTS, save({name: x.detach().cpu().contiguous() for name, x in trained.items()}))
         settings = self.wrapped.peft_config[NAME].to_dict() | {
             "base_model_name_or_path": None,
             "inference_mode": True,
@@ -58,7 +59,8 @@ class Adapter:
             "target_modules": list(self.targets),
             "task_type": "SEQ_CLS" if self.heads else "CAUSAL_LM",
         }
-        (folder / "adapter_config.json").write_text(json.dumps(settings, indent=1, sort_keys=True, default=sorted))
+        written = json.dumps(settings, indent=1, sort_keys=True, default=sorted)
+        write_atomically(folder / "adapter_config.json", written.encode())
 
     @torch.no_grad()
     def merge(self) -> None:

@@ -84,8 +84,8 @@ def open_reward_model(path: str, settings: LocalSettings, *, new_head: bool) -> 
         ValueError: it cannot be loaded, has more than one output, or its head (or another weight) would be random.
     """
     folder, where = resolve(path), choose_device(settings.device)
-    inspect_model(path, folder, "reward model", new_head=new_head)
     trust = settings.trust_remote_code
+    inspect_model(path, folder, "reward model", new_head=new_head, own_code=trust)
     wanted: dict[str, Any] = {"dtype": choose_dtype(settings.dtype, where), "trust_remote_code": trust}
     if new_head:
         wanted |= {"num_labels": 1, "pad_token_id": _padding(folder, trust)}

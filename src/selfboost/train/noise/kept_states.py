@@ -16,6 +16,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from selfboost.disk.files import open_new, open_to_change
 from selfboost.records import content_hash
 from selfboost.train.devices.parallel import World
 from selfboost.train.packs.batches import micro_batches
@@ -82,7 +83,7 @@ class StatesFile:
     def _make_room(self, size: int) -> None:
         self.into.mkdir(exist_ok=True)
         try:
-            with self._file.open("wb") as file:
+            with open_new(self._file) as file:
                 if hasattr(os, "posix_fallocate"):
                     os.posix_fallocate(file.fileno(), 0, size)
                 else:
@@ -96,7 +97,7 @@ class StatesFile:
 
     def _fill(self, places: dict[str, slice], items: Sequence[Item], world: World, compute: Compute) -> None:
         """Each process writes its share; all finish before any maps the file, since they may be on several machines."""
-        with self._file.open("r+b", buffering=0) as file:
+        with open_to_change(self._file) as file:
             for start in range(0, len(items), BLOCK):
                 rejected = [replace(item, rows=item.rows[1:]) for item in items[start : start + BLOCK]]
                 for pack, counts in world.share(micro_batches(rejected, PACK_TOKENS, at_least=world.size)):
@@ -105,6 +106,7 @@ class StatesFile:
                         written = states_TD.contiguous().to("cpu").view(torch.uint8).numpy()
                         file.seek(places[item.id].start * written.shape[1])
                         file.write(written.tobytes())
+            file.flush()
             os.fsync(file.fileno())
         world.gather(None)  # all have written
         if world.conducts:

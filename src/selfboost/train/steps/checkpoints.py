@@ -21,6 +21,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from selfboost.disk.files import open_new, refuse_links_inside, write_atomically
 from selfboost.disk.json_files import read_json, write_json
 from selfboost.engines.chat import open_tokenizer
 from selfboost.engines.checkpoint import quiet, resolve
@@ -157,7 +158,7 @@ def _load(path: Path, *, mapped: bool = False) -> State:
 
 
 def _save(state: State, path: Path) -> None:
-    with path.open("wb") as file:
+    with open_new(path) as file:
         torch.save(state, file)
         file.flush()
         os.fsync(file.fileno())
@@ -207,10 +208,11 @@ def save_model(
 
     `weights`: the whole ones, if the model holds shards.
     """
+    refuse_links_inside(into)  # transformers would write through them
     with quiet():
         cast(Any, model).save_pretrained(into, state_dict=weights)
     given = resolve(start) / "generation_config.json"
     if given.is_file() and cast(Any, model).can_generate():
         # As it was: save_pretrained rewrites it, and some releases refuse files that others have published.
-        shutil.copyfile(given, into / given.name)
+        write_atomically(into / given.name, given.read_bytes())
     open_tokenizer(start, trust_remote_code=trust_remote_code).save(into)  # and what ends an answer, which it may lack

@@ -13,6 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from selfboost.disk.files import open_to_add, open_to_change
 from selfboost.records import content_hash
 from selfboost.train.packs.rows import Item, hash_items
 
@@ -51,10 +52,11 @@ class ReferenceCache:
     def _read(self) -> dict[str, tuple[float, float]]:
         if self.file is None or not self.file.exists():
             return {}
-        text = self.file.read_text(encoding="utf-8")
-        whole = text[: text.rfind("\n") + 1]
-        if whole != text:  # a write was cut off
-            os.truncate(self.file, len(whole.encode()))
+        with open_to_change(self.file) as file:
+            data = file.read()
+            whole = data[: data.rfind(b"\n") + 1]
+            if whole != data:  # a write was cut off
+                file.truncate(len(whole))
         found: dict[str, tuple[float, float]] = {}
         for line in whole.splitlines():
             with suppress(ValueError, KeyError, TypeError):  # a damaged line is recomputed
@@ -67,7 +69,7 @@ class ReferenceCache:
             return
         self.file.parent.mkdir(parents=True, exist_ok=True)
         rows = [{"pair": key, "chosen": chosen, "rejected": rejected} for key, (chosen, rejected) in found.items()]
-        with self.file.open("a", encoding="utf-8") as file:
-            file.writelines(f"{json.dumps(row)}\n" for row in rows)
+        with open_to_add(self.file) as file:
+            file.writelines(f"{json.dumps(row)}\n".encode() for row in rows)
             file.flush()
             os.fsync(file.fileno())
