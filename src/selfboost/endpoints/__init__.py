@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, is_dataclass
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
@@ -68,6 +68,14 @@ def _objection(url: str) -> str:
     if parts.username is not None or parts.query or parts.fragment:
         return "must hold no user, password or query, since it is stored; keys belong into the environment"
     return "must end before /chat/completions" if parts.path.rstrip("/").endswith("/completions") else ""
+
+
+def endpoints_of(component: Any) -> list[Endpoint]:
+    """The endpoints among a component's settings, those of its parts included, each once."""
+    if isinstance(component, Endpoint):
+        return [component]
+    parts = [getattr(component, f.name) for f in fields(component)] if is_dataclass(component) else []
+    return list(dict.fromkeys(found for part in parts for found in endpoints_of(part)))
 
 
 @dataclass(frozen=True, kw_only=True)
