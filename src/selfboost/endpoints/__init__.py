@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, is_dataclass
 from typing import Annotated, Any, Literal
@@ -17,6 +18,8 @@ from pydantic import Field
 from selfboost.records import Message, content_hash
 from selfboost.setting_types import MOST_ROWS, MOST_TOKENS, Name, Text
 from selfboost.train import SPEED_ONLY
+
+VARIABLE = re.compile("([A-Z_][A-Z0-9_]*)?")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,6 +50,11 @@ class Endpoint:
     def __post_init__(self) -> None:
         if wrong := _objection(self.url):
             raise ValueError(f"url: {wrong}; write it like http://127.0.0.1:8000/v1")
+        if not VARIABLE.fullmatch(self.key_variable):  # not quoted: it might be the key
+            raise ValueError(
+                "key_variable: must be the name of an environment variable, in capital letters, digits and "
+                'underscores, or ""; the key itself is never part of a recipe'
+            )
 
     @property
     def address(self) -> str:
