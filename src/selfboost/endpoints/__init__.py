@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 from pydantic import Field
 
 from selfboost.records import Message, content_hash
-from selfboost.setting_types import MOST_ROWS, MOST_TOKENS, Name, Text
+from selfboost.setting_types import MOST_ROWS, MOST_TOKENS, Name, ServerUrl, Text
 from selfboost.train import SPEED_ONLY
 
 VARIABLE = re.compile("([A-Z_][A-Z0-9_]*)?")
@@ -28,7 +28,7 @@ class Endpoint:
 
     # The address is part of fingerprints and of cache keys: two servers may serve different weights, quantisations or
     # chat templates under one model name, so what one replied says nothing about the other.
-    url: Name
+    url: ServerUrl
     """Base URL of the server, as far as `/chat/completions`: http://127.0.0.1:8000/v1."""
     model: Name
     """The model's name on that server."""
