@@ -207,7 +207,7 @@ def test_a_server_that_is_down_or_elsewhere_is_named() -> None:
         (Faults(broken=1.0), "3 requests in a row failed, the last one: status 500: 'broken'"),
         (Faults(dropped=1.0), "3 requests in a row failed, the last one: the connection broke off"),
         (Faults(latency=0.5), "3 requests in a row failed, the last one: no reply within 0.1 s, 1 times"),
-        (Faults(too_many=1.0), "still refuses requests after 0 repeats (status 429: 'slow down')"),
+        (Faults(too_many=1.0), "refuses more requests for now (status 429: 'slow down')"),
     ],
 )
 def test_a_server_that_only_fails_stops_everything(faults: Faults, said: str) -> None:

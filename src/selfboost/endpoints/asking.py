@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from selfboost.endpoints import Endpoint, Question, Reply
-from selfboost.endpoints.kept_replies import KeptReplies, open_replies
+from selfboost.endpoints.kept_replies import KeptReplies, open_replies, tell_nobody
 from selfboost.endpoints.reading import NoReplyError, read_reply
 from selfboost.suggestions import shown
 from selfboost.templates import about_tokens
@@ -53,7 +53,11 @@ def check_ready(endpoint: Endpoint) -> None:
 
 
 def ask(
-    endpoint: Endpoint, questions: Sequence[Question], *, cache: Path | None = None, say: Callable[[str], None] = print
+    endpoint: Endpoint,
+    questions: Sequence[Question],
+    *,
+    cache: Path | None = None,
+    say: Callable[[str], None] = tell_nobody,
 ) -> Iterator[Reply]:
     """Yield one reply per question, in order; a kept one costs nothing, and equal questions are asked once.
 
@@ -324,8 +328,8 @@ class _Asking:
                 )
             case 429:
                 raise _CannotGoOn(
-                    f"{at.address}: still refuses requests after {at.retries} repeats (status 429: {said}); lower "
-                    "concurrent or raise retries, and rerun the same command to resume"
+                    f"{at.address}: refuses more requests for now (status 429: {said}); lower concurrent, raise "
+                    "retries or wait, and rerun the same command to resume"
                 )
             case other:
                 return f"status {other}: {said}"

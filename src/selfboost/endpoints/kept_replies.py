@@ -29,6 +29,11 @@ TABLE = (
 DAMAGED = "damaged"
 
 
+def tell_nobody(sentence: str) -> None:
+    """Say a sentence to nobody: for callers without a user."""
+    del sentence
+
+
 class KeptReplies:
     """An open cache."""
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
+from selfboost.endpoints.kept_replies import tell_nobody
 from selfboost.measures import SCORE
 from selfboost.notes import Note
 from selfboost.records import Answer, Model, Verdict
@@ -80,7 +81,7 @@ class Workplace:
 
     cache: Path | None = None
     """A folder that outlives a kill, for what can be asked again; None: there is none."""
-    say: Callable[[str], None] = print
+    say: Callable[[str], None] = tell_nobody
     """Tells the user something."""
 
 
