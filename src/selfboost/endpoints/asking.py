@@ -230,6 +230,8 @@ class _Asking:
                 self._room.notify_all()
 
     def _check_budget(self) -> None:
+        if isinstance(self._why, _CannotGoOn):  # it waited for others, which stopped
+            raise self._why
         at, spent = self._endpoint, ""
         if at.most_requests and self._requests >= at.most_requests:
             spent = f"most_requests = {at.most_requests:,}: all of them are used"

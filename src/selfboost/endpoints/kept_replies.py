@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Callable, Generator, Iterable
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import asdict, replace
 from functools import cache as once
 from pathlib import Path
@@ -26,7 +26,8 @@ TABLE = (
     "CREATE TABLE IF NOT EXISTS replies "
     "(key TEXT PRIMARY KEY, address TEXT NOT NULL, model TEXT NOT NULL, tokens INTEGER NOT NULL, reply TEXT NOT NULL)"
 )
-DAMAGED = "damaged"
+BESIDE = ("-journal", "-wal", "-shm")
+"""Endings of the files that SQLite keeps beside its own while it writes."""
 
 
 def tell_nobody(sentence: str) -> None:
@@ -88,6 +89,11 @@ def open_replies(folder: Path | None, say: Callable[[str], None]) -> Generator[K
     # Used by two threads, one after the other: first to look up, then to store.
     try:
         opened = sqlite3.connect(place, timeout=WAIT_SECONDS, check_same_thread=False)
+        with suppress(sqlite3.OperationalError):  # another process is writing: it has seen to it, or does without
+            opened.execute("PRAGMA journal_mode = WAL")
+        # A kill loses nothing; a power cut may lose the last replies, but breaks nothing. Waiting for the disk at every
+        # reply would hold up all requests in flight.
+        opened.execute("PRAGMA synchronous = NORMAL")
         with opened:
             opened.execute(TABLE)
     except sqlite3.Error as error:
@@ -98,14 +104,15 @@ def open_replies(folder: Path | None, say: Callable[[str], None]) -> Generator[K
 
 def _set_damaged_aside(path: Path, say: Callable[[str], None]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    journal = path.with_name(path.name + "-journal")
-    refuse_link(path)
-    refuse_link(journal)
+    beside = [path.with_name(path.name + ending) for ending in BESIDE]
+    for each in (path, *beside):
+        refuse_link(each)
     if not path.exists() or not (why := _damage(path)):
         return
     aside = set_aside(path)
-    if journal.exists():
-        set_aside(journal)
+    for each in beside:  # they belong to the damaged file
+        if each.exists():
+            set_aside(each)
     say(f"{path}: is damaged ({why}); kept as {aside}, and what it held is asked again")
 
 
