@@ -28,7 +28,7 @@ from selfboost.losses import Loss
 from selfboost.measures import WIN_RATE, Declared, check_decides
 from selfboost.method import Method
 from selfboost.scorers import Scorer
-from selfboost.setting_types import BESIDE_RECIPE, NAMES_CODE, PathOrName, allowed
+from selfboost.setting_types import BESIDE_RECIPE, NAMES_CODE, SENDS, PathOrName, allowed
 from selfboost.settings import Gate, ModelSource, RunSettings, SeedModels
 from selfboost.suggestions import did_you_mean, shown
 from selfboost.train import Trainer, Training
@@ -263,6 +263,8 @@ def _value(hint: Any, value: Any, where: str, folder: Path | None, default: Any,
         raise ValueError(f"{where} = {shown(value)}: must be {allowed(hint)}") from error
     if NAMES_CODE in getattr(hint, "__metadata__", ()):
         _require_trust(checked, where, trust)
+    if SENDS in getattr(hint, "__metadata__", ()):
+        trust.require_server(where, checked)
     return checked
 
 

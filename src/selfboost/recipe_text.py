@@ -9,7 +9,7 @@ import sys
 from dataclasses import asdict, fields, is_dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any, cast, get_type_hints
+from typing import Any, get_type_hints
 
 from selfboost import plugins
 from selfboost.recipe import ROLES, Recipe
@@ -25,17 +25,23 @@ def kind_of(component: object) -> str:
 def known_by(component: Any) -> dict[str, Any]:
     """What a component's results depend on: its kind and its settings, except those that only affect speed,
     and later ones at their default."""
-    values = {"kind": kind_of(component), **asdict(component)}
+    values = {"kind": kind_of(component), **_deciding(component)}
     modules = [type(component).__module__, str(values.get("function", "")).partition(":")[0]]
     outside = [sys.modules[name] for name in modules if name in sys.modules and not name.startswith("selfboost.")]
     if outside:  # user code; ours is covered by the versions of the verbs
         values["code"] = content_hash([inspect.getsource(module) for module in outside])
-    for f in fields(component):
-        inner = getattr(component, f.name)
+    return values
+
+
+def _deciding(settings: Any) -> dict[str, Any]:
+    """The settings that results depend on; a nested component counts with its own kind and perhaps user code."""
+    values = asdict(settings)
+    for f in fields(settings):
+        inner = getattr(settings, f.name)
         if f.metadata.get("speed_only") or (f.metadata.get("new") and inner == f.default):
             del values[f.name]
-        elif is_dataclass(inner):  # a nested component: its own kind, speed-only settings and perhaps user code
-            values[f.name] = known_by(inner) if _is_component(inner) else asdict(cast(Any, inner))
+        elif is_dataclass(inner):
+            values[f.name] = known_by(inner) if _is_component(inner) else _deciding(inner)
     return values
 
 

@@ -18,6 +18,8 @@ from selfboost.benchmark import check_rated
 from selfboost.data.seed_data import SeedData, load_seed_data
 from selfboost.data.seeds import Seed
 from selfboost.disk.record_files import hash_records
+from selfboost.endpoints import endpoints_of
+from selfboost.endpoints.asking import check_ready
 from selfboost.engines import answer_text
 from selfboost.losses import Loss
 from selfboost.notes import Counts, Note, Notebook
@@ -25,7 +27,7 @@ from selfboost.recipe import Recipe
 from selfboost.recipe_text import known_by
 from selfboost.records import Answer, Example, Model, Origin, Pair, Prompt, Rated, Sampling, Verdict
 from selfboost.sampling import draw_answers
-from selfboost.scorers import Scorer, notes_of, pairwise
+from selfboost.scorers import Noting, Scorer, Workplace, notes_of, pairwise, scored
 from selfboost.scorers.blocks import block_ends
 from selfboost.stages import WEIGHTS, Listener, OpenStage, Stages
 from selfboost.train import Demanding, Training, TrainingResult
@@ -54,6 +56,8 @@ class Run:
         recipe.method.check(recipe, data.train)
         if isinstance(self.trainer, Demanding):
             self.trainer.require(recipe.training)
+        for endpoint in endpoints_of(recipe):
+            check_ready(endpoint)
         self.seeds, self.validation, self.held_out = self._examples(data)
         self._data_notes, self._scorer_notes = list(data.notes), list[str]()
         self._told = set[str]()
@@ -142,12 +146,18 @@ class Run:
         parts |= {"answers": hash_records(answers)}
         parts["scorer"].pop("threshold", None)  # used by the filter: a new threshold needs no new scores
         with self.stages.open(self._place(name), "score", parts, len(answers)) as stage:
-            if stage.card is None:
+            fresh = stage.card is None
+            if fresh:
                 self._scorer_notes += [note for note in notes_of(scorer) if note not in self._scorer_notes]
                 self.tell()
                 failed = self._score_rest(stage, answers, scorer, models)
                 stage.finish(tokens=sum(len(a.token_ids) for a in answers), notes={"without a value": failed})
-            return stage.rows(Verdict)
+            verdicts = stage.rows(Verdict)
+        if isinstance(scorer, Noting) and (found := scorer.note_on(answers, verdicts)):
+            self.note(found[0])
+            if fresh:
+                self.say(f"{self._place(name)}: {found[1]}")
+        return verdicts
 
     def _score_rest(
         self, stage: OpenStage, answers: Sequence[Answer], scorer: Scorer, models: Mapping[str, Model]
@@ -161,7 +171,9 @@ class Run:
         ends = block_ends(answers, whole_prompts=pairwise(scorer))
         first = max((end for end in ends if end <= done), default=0)
         block: list[Verdict] = []
-        for end, verdict in enumerate(scorer.score(answers[first:], models, self.trainer), start=first + 1):
+        workplace = Workplace(cache=self.cache, say=self.say)
+        rest = scored(scorer, answers[first:], models, self.trainer, workplace)
+        for end, verdict in enumerate(rest, start=first + 1):
             if end > done:
                 block.append(verdict)
                 failed += verdict.value is None

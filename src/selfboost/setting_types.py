@@ -87,6 +87,11 @@ FunctionName = Annotated[str, Field(min_length=1, max_length=1000), NAMES_CODE]
 RemoteCode = Annotated[bool, NAMES_CODE]
 """Whether Python files of a checkpoint may run."""
 
+SENDS = "sends"
+"""Marks the URL of a server that a run sends texts to: another machine needs trust."""
+ServerUrl = Annotated[str, Field(min_length=1, max_length=1000), SENDS]
+"""A server's base URL."""
+
 
 def is_count(hint: Any) -> bool:
     """Whether a setting of this type is a number of prompts or pairs."""

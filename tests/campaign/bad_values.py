@@ -32,13 +32,16 @@ SHAPES = (
 )  # fmt: skip
 VALUES = (*NUMBERS, *TEXTS, *SHAPES)
 VARIANTS: dict[str, tuple[str, ...]] = {
-    "scorer": ("armorm", "checks", "judge", "likelihood", "pairrm", "reward_model"),
+    "scorer": ("api_judge", "armorm", "checks", "judge", "likelihood", "pairrm", "reward_model"),
     "loss": ("dpo", "ipo", "noise_preference"),
     "engine": ("local",),
     "trainer": ("local",),
 }
 """Kinds beside those that the recipes of `fake_recipes` have."""
-REQUIRED = {"checks": ("scorer.function=selfboost.engines.fake:is_good",)}
+REQUIRED = {
+    "checks": ("scorer.function=selfboost.engines.fake:is_good",),
+    "api_judge": ('scorer.endpoint={url = "http://127.0.0.1:9/v1", model = "some", key_variable = ""}',),
+}
 LEAST_SETTINGS = 300
 
 

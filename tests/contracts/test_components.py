@@ -12,6 +12,7 @@ import pytest
 from fake_recipes import write_recipe
 from selfboost import plugins, recipe
 from selfboost.benchmarks.held_out import HeldOut
+from selfboost.endpoints import Endpoint
 from selfboost.losses.simpo import SimPO
 from selfboost.new_recipe import write_new_recipe
 from selfboost.recipe_text import field_docs
@@ -180,7 +181,8 @@ def test_the_plan_and_new_recipes_know_no_component() -> None:
 
 @pytest.mark.parametrize("kind", plugins.kinds("scorer"))
 def test_a_scorers_work_grows_with_what_it_reads(kind: str) -> None:
-    required = {"checks": {"function": "selfboost.engines.fake:is_good"}}
+    endpoint = Endpoint(url="http://127.0.0.1:1/v1", model="some-model")
+    required = {"checks": {"function": "selfboost.engines.fake:is_good"}, "api_judge": {"endpoint": endpoint}}
     scorer = plugins.load("scorer", kind)(**required.get(kind, {}))
     short, long = work_of(scorer, 10, 20), work_of(scorer, 100, 200)
     assert 30 <= short.read < long.read

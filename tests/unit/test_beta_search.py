@@ -1,16 +1,35 @@
 """The search for beta: every value is tried on the same pairs, the best on the validation prompts trains the policy."""
 
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
-from fake_recipes import run, summary, write_recipe
+from fake_recipes import Heard, run, summary, write_recipe
 from selfboost import recipe, store
+from selfboost.loop import boost
 from selfboost.methods.parts.beta_search import BetaSearch
-from selfboost.records import Pair, Rated
+from selfboost.records import Answer, Pair, Rated, Verdict
 
 BETAS = (2.0, 4.0, 8.0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Longest:
+    """Of the answers to a prompt the longer one, by so many letters."""
+
+    pairwise: ClassVar[bool] = True
+
+    threshold: float = -1e9
+
+    def needs(self) -> Mapping[str, str]:
+        return {}
+
+    def score(self, answers, models, trainer) -> Iterator[Verdict]:
+        for answer in answers:
+            yield Verdict(answer=answer.id, scorer="longest", value=float(len(answer.text)))
 
 
 def searched(tmp_path: Path, **search: Any) -> tuple[Path, dict[str, store.StageCard], list[dict[str, Any]]]:
@@ -100,3 +119,41 @@ def test_what_cannot_be_searched_is_said(tmp_path: Path) -> None:
         read.method.check(read, [])
     with pytest.raises(ValueError, match=r"betas = \[-1\]"):
         recipe.read(path, ["method.search.betas=[-1]"])
+
+
+@pytest.mark.parametrize("kind", ["implicit", "longest"])
+def test_the_scorer_may_choose_so_that_the_benchmarks_judge_only_reports(tmp_path: Path, kind: str) -> None:
+    path = write_recipe(
+        tmp_path, "synpo", method__search={"betas": BETAS, "by": "scorer"}, method__improver={"threshold": -1e9}
+    )
+    chosen = recipe.read(path)
+    if kind == "longest":
+        chosen = replace(chosen, scorer=Longest())
+    boost(chosen, tmp_path / "run", Heard())
+    cards = {card.name: card for card in store.cards(tmp_path / "run")}
+    assert not [name for name in cards if "beta-" in name and "measure" in name]
+    for t in (1, 2):
+        note = summary(tmp_path / "run")["iterations"][t]["notes"]["beta_search"]
+        assert note["measure"] == "the scorer's scores"
+        means = {beta: rated(tmp_path / "run", cards, f"iteration-{t}/beta-{beta:g}", kind) for beta in BETAS}
+        assert note["tried"] == {f"{beta:g}": pytest.approx(mean) for beta, mean in means.items()}
+        assert means[note["chosen"]] == max(means.values())
+
+
+def rated(root: Path, cards: dict[str, store.StageCard], place: str, kind: str) -> float:
+    """The mean score of a trial's validation answers; by a pairwise scorer, of their gaps to gold."""
+    assert len(store.read_rows(root, cards[f"{place}/search-answers"], Answer)) == 4
+    values = [verdict.value for verdict in store.read_rows(root, cards[f"{place}/search-scores"], Verdict)]
+    if kind == "longest":
+        values = [own - gold for own, gold in zip(values[::2], values[1::2], strict=True)]  # type: ignore[operator]
+    return sum(values) / 4  # type: ignore[arg-type]
+
+
+def test_a_measure_of_the_benchmark_is_not_the_scorers() -> None:
+    with pytest.raises(ValueError, match="measure = 'sampled': is the benchmark's, but by = 'scorer'"):
+        BetaSearch(betas=BETAS, by="scorer", measure="sampled")
+
+
+def test_check_says_who_chooses() -> None:
+    assert "the benchmark's judge chooses beta" in BetaSearch(betas=BETAS).remarks()[0]
+    assert BetaSearch(betas=BETAS, by="scorer").remarks() == BetaSearch().remarks() == ()

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from dataclasses import dataclass, replace
@@ -360,3 +361,31 @@ def test_a_file_of_the_working_directory_does_not_pass_for_an_optional_library(p
     assert done.returncode == 2
     assert "needs trackio, which cannot be imported (No module named 'trackio')" in done.stderr
     assert not imported(place)
+
+
+ENDPOINT = 'scorer.endpoint={{url = "http://{}:8000/v1", model = "m", key_variable = "AWS_SECRET_ACCESS_KEY"}}'
+
+
+@pytest.mark.parametrize("host", ["api.example.com", "10.0.0.7", "localhost.example.com", "my-host", "[fe80::1]"])
+def test_texts_and_keys_go_to_no_other_machine_without_trust(host: str, place: Path) -> None:
+    changes = ["scorer.kind=api_judge", ENDPOINT.format(host)]
+    name = f"server:{host.strip('[]')}"
+    with pytest.raises(ValueError, match=f"scorer.endpoint.url: would send prompts, .* add --trust {re.escape(name)}"):
+        recipe.read(write_recipe(place), changes)
+    with pytest.raises(ValueError, match="have not trusted"):
+        recipe.read(write_recipe(place), changes, trust=["server:other.example.com", "api.example.com"])
+    assert host in recipe.read(write_recipe(place), changes, trust=name).scorer.endpoint.url  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("host", ["localhost", "127.0.0.1", "127.1.2.3", "[::1]"])
+def test_a_server_of_this_machine_needs_no_trust(host: str, place: Path) -> None:
+    assert recipe.read(write_recipe(place), ["scorer.kind=api_judge", ENDPOINT.format(host)])
+
+
+def test_a_trusted_server_adds_no_folder_to_look_for_modules_in(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = list(sys.path)
+    with pytest.raises(SystemExit, match="0"):
+        cli.main(["check", str(write_recipe(place)), "--trust", "server:api.example.com"])
+    assert sys.path == before

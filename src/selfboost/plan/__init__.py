@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from selfboost.data.hub_data import is_hub_name
 from selfboost.data.seed_data import SeedData
 from selfboost.plan.cost import Cost, Costs
+from selfboost.plan.judges import report_notes, server_notes
 from selfboost.plan.memory import size_text
 from selfboost.plan.model_size import model_size
 from selfboost.plan.models import look_at_model, look_at_other_models
@@ -65,8 +66,10 @@ def plan(recipe: Recipe) -> Plan:
         notes = [*data.notes, *_seed_notes(recipe, data), *more, lengths.how, *look_at_other_models(recipe)]
         notes += _missing(recipe)
         recipe.method.check(recipe, data.train)
+        notes += server_notes(recipe)
         stages = stages_of(recipe, data, lengths.prompt, lengths.answer)
         judges = {name: model_size(name) for found in stages for name in found.stage.judges if name}
+        notes += report_notes(recipe, [found.stage.scorer for found in stages])
     costs = Costs(recipe=recipe, stages=stages, model=size, judges=judges)
     return Plan(
         stages=[
@@ -104,6 +107,8 @@ def _missing(recipe: Recipe) -> list[str]:
 def _cost_notes(costs: Costs) -> list[str]:
     """Notes on what the hours leave out, what several GPUs share, and how much memory noise on the reference takes."""
     notes: list[str] = []
+    if requests := costs.requests():
+        notes.append(f"about {requests:,} requests to servers, beside what a judge must be asked twice")
     if costs.unknown_scorers():
         notes.append("the size of a scorer's model is unknown: its scoring is left out of the GPU hours")
     noise = costs.noise_memory()

@@ -67,6 +67,11 @@ class Costs:
         work = WORK.get(found.stage.verb)
         return costs[work](found, at) if work else Cost(tokens=0, hours=0.0)
 
+    def requests(self) -> int:
+        """Requests of all scorers to servers."""
+        asking = [found for found in self.stages if found.stage.scorer is not None]
+        return round(sum(found.rows * self._work(found.stage, "mean").requests for found in asking))
+
     def unknown_scorers(self) -> bool:
         """Whether the size of a scorer's model is unknown, though the initial model's is not."""
         return self.model is not None and None in self.judges.values()

@@ -76,8 +76,8 @@ def look_at_other_models(recipe: Recipe) -> list[str]:
         ValueError: one is not a model.
     """
     notes: list[str] = []
-    notes += [note for scorer in _scorers_of(recipe) for note in notes_of(scorer, skip=NAMED)]
-    needed = {name: "scorer" for scorer in _scorers_of(recipe) for name in scorer.needs().values()}
+    notes += [note for scorer in scorers_of(recipe) for note in notes_of(scorer, skip=NAMED)]
+    needed = {name: "scorer" for scorer in scorers_of(recipe) for name in scorer.needs().values()}
     for name, use in (needed | dict.fromkeys(recipe.run.beside, "run.beside")).items():
         if name in NAMED:
             continue
@@ -109,7 +109,7 @@ def _mean(values: Sequence[float]) -> float:
     return sum(values) / len(values)
 
 
-def _scorers_of(component: Any) -> list[Scorer]:
+def scorers_of(component: Any) -> list[Scorer]:
     """All scorers of a component and of its parts."""
     found: list[Scorer] = []
     for name, hint in get_type_hints(component.__class__, include_extras=True).items():
@@ -117,7 +117,7 @@ def _scorers_of(component: Any) -> list[Scorer]:
         if ROLES.get(hint) == "scorer":
             found.append(value)
         elif is_dataclass(value):
-            found += _scorers_of(value)
+            found += scorers_of(value)
     return found
 
 

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
+from selfboost.endpoints.kept_replies import tell_nobody
 from selfboost.measures import SCORE
+from selfboost.notes import Note
 from selfboost.records import Answer, Model, Verdict
 from selfboost.train import Trainer
 
 
 def pairwise(scorer: object) -> bool:
-    """Whether a scorer compares the answers of a prompt with each other (class attribute `pairwise = True`).
+    """Whether a scorer compares the answers of a prompt with each other (class attribute or property `pairwise`).
 
     Its verdicts say nothing about a single answer: the answers to one prompt must be adjacent. Of two, A and B, A gets
     L_AB and B gets L_BA, so that their gap is L_AB - L_BA.
@@ -60,6 +62,8 @@ class ScoringWork:
     """Rows whose keys and values are held at a time, if it samples."""
     longest: float = 0.0
     """Most tokens of such a row."""
+    requests: float = 0.0
+    """Requests to a server, whose model costs no GPU time here: `read` and `written` are its tokens."""
 
 
 @runtime_checkable
@@ -69,6 +73,45 @@ class Priced(Protocol):
     def work(self, prompt: float, answer: float) -> ScoringWork:
         """The work for an answer and a prompt of these lengths in tokens."""
         ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Workplace:
+    """What a run lends to a scorer whose verdicts cost money."""
+
+    cache: Path | None = None
+    """A folder that outlives a kill, for what can be asked again; None: there is none."""
+    say: Callable[[str], None] = tell_nobody
+    """Tells the user something."""
+
+
+@runtime_checkable
+class Paying(Protocol):
+    """A scorer whose verdicts cost money: it keeps every reply that it pays for."""
+
+    def score_at(
+        self, answers: Sequence[Answer], models: Mapping[str, Model], trainer: Trainer, workplace: Workplace
+    ) -> Iterator[Verdict]:
+        """As `Scorer.score`."""
+        ...
+
+
+@runtime_checkable
+class Noting(Protocol):
+    """A scorer that has something to say of its own verdicts."""
+
+    def note_on(self, answers: Sequence[Answer], verdicts: Sequence[Verdict]) -> tuple[Note, str] | None:
+        """A note on all verdicts of a stage, and the same in a sentence."""
+        ...
+
+
+def scored(
+    scorer: Scorer, answers: Sequence[Answer], models: Mapping[str, Model], trainer: Trainer, workplace: Workplace
+) -> Iterator[Verdict]:
+    """The scorer's verdicts, with a workplace if it pays for them."""
+    if isinstance(scorer, Paying):
+        return scorer.score_at(answers, models, trainer, workplace)
+    return scorer.score(answers, models, trainer)
 
 
 @runtime_checkable

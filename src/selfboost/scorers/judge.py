@@ -6,29 +6,32 @@ of the prompt is our own. A reply without such a number gives no score; none is 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Self, cast
 
-from selfboost.data.files import check_regular
 from selfboost.engines import Engine, Generation, Request, Tokenizer, footprint_of, look_at
 from selfboost.engines.local import Local
 from selfboost.records import Answer, Message, Model, Sampling, Verdict, content_hash
 from selfboost.scorers import ScoringWork
 from selfboost.scorers.blocks import blocks
+from selfboost.scorers.replies import (
+    NUMBER,
+    QUOTED,
+    SCORE_FIELDS,
+    check_scale,
+    mean_of_replies,
+    read_number,
+    refuse_template_file,
+    with_template_read,
+)
 from selfboost.scorers.verdicts import fault, judgeable
 from selfboost.setting_types import PathOrName, PathOrNone, Pattern, Score, Text
-from selfboost.statistics import summed
-from selfboost.templates import about_tokens, check_pattern, check_template, groups_found
+from selfboost.templates import about_tokens, check_template
 from selfboost.train import Trainer
 
 PROMPT = Path(__file__).with_name("judge_prompt.txt").read_text(encoding="utf-8").rstrip("\n")
-NUMBER = r"\A\s*([-+]?[0-9]+(?:\.[0-9]+)?)\.?\s*\Z"
-"""A reply that is one number; the sign is read, so that -5 is rejected rather than taken for 5."""
-QUOTED = 80
-"""Characters of a reply that a reason quotes."""
 HASH_LENGTH = 8
 
 
@@ -58,12 +61,9 @@ class Judge:
     """Smallest score gap of a kept pair, in points."""
 
     def __post_init__(self) -> None:
-        if self.template_file:
-            raise ValueError(f"template_file = {self.template_file!r}: only for recipes; pass its text as template")
-        check_template("template", self.template, {"prompt", "answer", "lowest", "highest"})
-        check_pattern("number", self.number, "the score")
-        if not -math.inf < self.lowest < self.highest < math.inf:
-            raise ValueError(f"lowest = {self.lowest}: must be below highest = {self.highest}, both finite")
+        refuse_template_file(self.template_file)
+        check_template("template", self.template, SCORE_FIELDS)
+        check_scale(self.number, self.lowest, self.highest)
         if self.judging.samples > 1 and not self.judging.temperature:
             raise ValueError(
                 f"judging.samples = {self.judging.samples}: at temperature 0 all replies are the same; allowed: 1, or "
@@ -79,13 +79,7 @@ class Judge:
         Raises:
             ValueError: the file cannot be read, or a template is given too.
         """
-        file = settings.pop("template_file", "")
-        if not file:
-            return cls(**settings)
-        if settings.get("template", PROMPT) != PROMPT:
-            raise ValueError(f"template_file = {file!r}: give it or template, not both")
-        settings["template"] = _read_template(file)
-        return cls(**settings)
+        return cls(**with_template_read(settings, PROMPT))
 
     def needs(self) -> Mapping[str, str]:
         """The judging model."""
@@ -125,17 +119,7 @@ class Judge:
 
     def read(self, reply: str) -> float | str:
         """The score in a reply, or the reason why it has none."""
-        found = groups_found("number", self.number, reply)
-        start = repr(reply[:QUOTED] + ("…" if len(reply) > QUOTED else ""))
-        if len(found) != 1:
-            return f"the judge gave {len(found) or 'no'} score{'s' if found else ''}: {start}"
-        try:
-            value = float(found[0])
-        except ValueError:
-            return f"the judge gave no number: {start}"
-        if self.lowest <= value <= self.highest:
-            return value
-        return f"the judge gave {value:g}, which is not from {self.lowest:g} to {self.highest:g}: {start}"
+        return read_number(reply, self.number, self.lowest, self.highest)
 
     def _name(self, model: Model) -> str:
         """The judge's name with hashes of its model and prompt, since either may change under the same name."""
@@ -152,7 +136,7 @@ class Judge:
                 asked = [self._requests(sampler.tokenizer, answer) for answer in together]
                 replies = dict(sampler.sample([request for requests in asked for request in requests]))
                 read = [self._reading(sampler.tokenizer, replies[i]) for i in range(len(replies))]
-                yield from (_mean(read[i : i + samples]) for i in range(0, len(read), samples))
+                yield from (mean_of_replies(read[i : i + samples]) for i in range(0, len(read), samples))
 
     def _requests(self, tokenizer: Tokenizer, answer: Answer) -> list[Request]:
         """One request per sample, with seeds that depend on this answer alone."""
@@ -181,21 +165,3 @@ def _chunks(answers: Sequence[Answer], size: int) -> Iterator[Sequence[Answer]]:
     """What is asked at once: neighbours in one block."""
     for block in blocks(answers, answers, whole_prompts=False):
         yield from (block[start : start + size] for start in range(0, len(block), size))
-
-
-def _read_template(file: str) -> str:
-    check_regular(Path(file).expanduser())
-    try:
-        return Path(file).expanduser().read_text(encoding="utf-8").rstrip("\n")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ValueError(f"template_file = {file!r}: must be a readable text file ({error})") from error
-
-
-def _mean(readings: Sequence[float | str]) -> float | str:
-    """The mean score of an answer's samples, or the first reason if any sample has no score."""
-    values = [reading for reading in readings if not isinstance(reading, str)]
-    reasons = [reading for reading in readings if isinstance(reading, str)]
-    if not reasons:
-        return summed(values) / len(values)
-    share = f"{len(reasons)} of {len(readings)} replies: " if len(readings) > 1 else ""
-    return share + reasons[0]

@@ -1,4 +1,4 @@
-"""Which code a recipe may name: shipped code always, any other module only if the user trusts it.
+"""Which code and servers a recipe may name: shipped code and this machine always, others only if the user trusts them.
 
 Trust comes from the command line, from Python, or from the user's own settings file; never from a recipe, a run's
 folder or the working directory. Nothing is imported here.
@@ -7,15 +7,21 @@ folder or the working directory. Nothing is imported here.
 from __future__ import annotations
 
 import os
+import re
 import tomllib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
+from urllib.parse import urlsplit
 
 PACKAGE = "selfboost"
 REMOTE_CODE = "remote-code"
 """The name that allows `trust_remote_code = true`: Python files of a checkpoint."""
+SERVER = "server:"
+"""Begins a name that allows requests to a host: `server:api.example.com`. This machine needs none."""
+HOST = re.compile(r"[A-Za-z0-9_.:-]+")
+HERE = re.compile(r"localhost|127\.\d+\.\d+\.\d+|::1")
 FILE = "trusted.toml"
 FOLDER_VARIABLE = "SELFBOOST_CONFIG"
 """Environment variable that names the folder of the user's settings, if not the usual one."""
@@ -54,6 +60,19 @@ class Trust:
         """
         if REMOTE_CODE not in (*self.names, *listed()):
             raise ValueError(f"{setting} = true: would run Python files of the model, {_untrusted(REMOTE_CODE)}")
+
+    def require_server(self, setting: str, url: str) -> None:
+        """Refuse to send anything to another machine that is not trusted; a URL without a host is left to its reader.
+
+        Raises:
+            ValueError: says what would be sent where, and how to allow it.
+        """
+        try:
+            host = urlsplit(url).hostname
+        except ValueError:
+            return
+        if host and not HERE.fullmatch(host) and SERVER + host not in (*self.names, *listed()):
+            raise ValueError(f"{setting}: would send prompts, answers and a key to {host}, {_untrusted(SERVER + host)}")
 
 
 LISTED = Trust()
@@ -116,12 +135,18 @@ def _covers(name: str, module: str) -> bool:
     return module == name or module.startswith(f"{name}.")
 
 
+def is_server(name: str) -> bool:
+    """Whether a trusted name is a host's."""
+    return name.startswith(SERVER) and HOST.fullmatch(name.removeprefix(SERVER)) is not None
+
+
 def _is_module(name: str) -> bool:
     return all(part.isidentifier() for part in name.split("."))
 
 
 def _check_name(name: object, where: str) -> None:
-    if not isinstance(name, str) or not (name == REMOTE_CODE or _is_module(name)):
+    known = isinstance(name, str) and (name == REMOTE_CODE or is_server(name) or _is_module(name))
+    if not known:
         shown = name if isinstance(name, str) else repr(name)
         raise ValueError(f"{where}{shown}: not the name of a module or package; write it as in 'import mypackage.mine'")
 

@@ -32,6 +32,10 @@ class PolicyTraining(Method):
         del seeds
         self.search.check(recipe)
 
+    def remarks(self) -> Sequence[str]:
+        """States who chooses beta."""
+        return self.search.remarks()
+
     @classmethod
     def suggested(cls) -> Mapping[str, Mapping[str, Any]]:
         """SynPO's loss."""

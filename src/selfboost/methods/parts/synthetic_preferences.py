@@ -87,10 +87,13 @@ class SyntheticPreferences(OwnAnswers):
         return self.generator.reads(seed) if self._writes_prompts else {}
 
     def remarks(self) -> Sequence[str]:
-        """States that there may be more prompts."""
+        """States who chooses beta, and that there may be more prompts."""
         if not (self._writes_prompts and self.more_prompts):
-            return ()
-        return (f"if the filter leaves too few pairs, up to {self.more_prompts:.0%} more prompts are written",)
+            return super().remarks()
+        return (
+            *super().remarks(),
+            f"if the filter leaves too few pairs, up to {self.more_prompts:.0%} more prompts are written",
+        )
 
     def fitted(self, recipe: Settings, seed: str) -> Mapping[str, Any]:
         """Settings with which there are enough keyword lists: the embedded paragraphs, or counts that fit the seed."""

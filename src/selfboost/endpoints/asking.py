@@ -1,0 +1,359 @@
+"""Asks a model behind a server: many requests in flight, replies in the order of the questions, each kept as it comes.
+
+The openai SDK sends the requests and repeats what failed for a moment. What cannot be mended (no key, no such model,
+a server that is down, a spent budget) stops everything with one sentence; a single request that fails is a reply
+with a reason. Leaves out streaming.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import queue
+import threading
+from collections.abc import AsyncGenerator, Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+from selfboost.endpoints import Endpoint, Question, Reply
+from selfboost.endpoints.kept_replies import KeptReplies, open_replies, tell_nobody
+from selfboost.endpoints.reading import NoReplyError, read_reply
+from selfboost.suggestions import shown
+from selfboost.templates import about_tokens
+from selfboost.train.extras import require
+
+if TYPE_CHECKING:
+    from openai import APIStatusError, AsyncOpenAI
+
+FAILURES = 8
+"""So many requests that fail one after the other mean that the server is broken, not the requests."""
+LONGEST_PAUSE = 60.0
+"""Seconds that the SDK waits at most before it repeats a request."""
+SECRET = 12
+"""Characters from which on a key is taken out of what a server says; shorter ones are words such as EMPTY."""
+UNREACHABLE = ("ConnectError", "ConnectTimeout", "UnsupportedProtocol", "ProxyError")
+"""Errors of the SDK's HTTP library where no connection came about."""
+Arrived = tuple[str, Reply]
+
+
+class _CannotGoOn(Exception):
+    """Asking stops here; the sentence says why."""
+
+
+def check_ready(endpoint: Endpoint) -> None:
+    """Check, without a connection, that an endpoint can be asked.
+
+    Raises:
+        ValueError: the SDK is not installed, or the environment holds no usable key.
+    """
+    require("openai", extra="server", setting=f"a model behind {endpoint.address}")
+    _key(endpoint)
+
+
+def ask(
+    endpoint: Endpoint,
+    questions: Sequence[Question],
+    *,
+    cache: Path | None = None,
+    say: Callable[[str], None] = tell_nobody,
+) -> Iterator[Reply]:
+    """Yield one reply per question, in order; a kept one costs nothing, and equal questions are asked once.
+
+    `cache` is the folder where replies are kept (None: nowhere); `say` tells the user that a damaged cache was set
+    aside. May be called from any thread, also from one in which an event loop runs.
+
+    Raises:
+        ValueError: nothing more can be asked; says why and what to do. All replies that arrived are kept.
+    """
+    keys = [question.key(endpoint) for question in questions]
+    with open_replies(cache, say) as kept:
+        known = kept.find(keys)
+        missing = {key: question for key, question in zip(keys, questions, strict=True) if key not in known}
+        arriving = _arriving(endpoint, missing, kept)
+        try:
+            for key in keys:
+                while key not in known:
+                    known |= (next(arriving),)
+                yield known[key]
+        finally:
+            arriving.close()
+
+
+def _key(endpoint: Endpoint) -> str:
+    name = endpoint.key_variable
+    if not name:
+        return "none"  # the SDK wants one; a server that asks for none ignores it
+    key = os.environ.get(name, "").strip()
+    if not key:
+        raise ValueError(
+            f"the environment variable {name} holds no key for {endpoint.address}; set it, or name another with "
+            'key_variable ("" for a server that asks for none)'
+        )
+    if not key.isascii() or not key.isprintable() or " " in key:
+        raise ValueError(f"the environment variable {name} holds no key: keys are ASCII, without spaces")
+    return key
+
+
+def _arriving(
+    endpoint: Endpoint, questions: Mapping[str, Question], kept: KeptReplies
+) -> Generator[Arrived, None, None]:
+    """Replies with their questions' keys, as they arrive; asked in a thread with an event loop of its own."""
+    if not questions:
+        return
+    check_ready(endpoint)
+    arrived: queue.SimpleQueue[Arrived | BaseException | None] = queue.SimpleQueue()
+    asking = _Asking(endpoint, questions, kept, arrived.put)
+    thread = threading.Thread(target=asking.run, name="asking", daemon=True)
+    thread.start()
+    try:
+        while (found := arrived.get()) is not None:
+            if isinstance(found, _CannotGoOn):
+                raise ValueError(str(found))
+            if isinstance(found, BaseException):
+                raise found
+            yield found
+    finally:
+        asking.stop()
+        thread.join()
+
+
+class _Asking:
+    """Asks everything once; `put` receives what arrives, then the error that stopped it, if any, then None."""
+
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        questions: Mapping[str, Question],
+        kept: KeptReplies,
+        put: Callable[[Arrived | BaseException | None], None],
+    ) -> None:
+        self._endpoint, self._kept, self._put = endpoint, kept, put
+        self._count, self._waiting = len(questions), iter(questions.items())
+        self._requests, self._tokens = kept.spent(endpoint)
+        self._held, self._replied = list[Arrived](), False
+        """Failed replies since the last that did not fail; whether there was one."""
+        self._refused = set[tuple[bool, bool]]()
+        """Forms of requests, by whether they want log-probabilities and a schema, that the server refuses."""
+        self._reserved, self._room = 0, asyncio.Condition()
+        """What the requests in flight may cost at most, in tokens."""
+        self._why: BaseException | None = None
+        self._loop = asyncio.new_event_loop()
+        self._task: asyncio.Task[None] | None = None
+
+    def run(self) -> None:
+        """Ask, in the thread that calls this."""
+        try:
+            self._task = self._loop.create_task(self._ask_all())
+            self._loop.run_until_complete(self._task)
+        except asyncio.CancelledError:
+            pass
+        except BaseException as error:  # the other thread raises it
+            self._why = error
+        finally:
+            self._loop.close()
+            if self._why is not None:
+                self._put(self._why)
+            else:
+                for each in self._held:
+                    self._put(each)
+            self._put(None)
+
+    def stop(self) -> None:
+        """Ask nothing more, and wait for no reply."""
+        with suppress(RuntimeError):  # the loop is closed: all is done
+            self._loop.call_soon_threadsafe(self._cancel)
+
+    def _cancel(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+
+    async def _ask_all(self) -> None:
+        from openai import AsyncOpenAI
+
+        at, key = self._endpoint, _key(self._endpoint)
+        async with AsyncOpenAI(
+            api_key=key, base_url=at.address, timeout=at.timeout_seconds, max_retries=at.retries
+        ) as client:
+            workers = [asyncio.create_task(self._work(client)) for _ in range(min(at.concurrent, self._count))]
+            try:
+                await self._finish(workers)
+            finally:
+                for worker in workers:
+                    worker.cancel()
+                await asyncio.gather(*workers, return_exceptions=True)
+
+    async def _finish(self, workers: Sequence[asyncio.Task[None]]) -> None:
+        """Wait for all; once asking has stopped, only for as long as one reply may take."""
+        waiting = set(workers)
+        while waiting:
+            limit = self._endpoint.timeout_seconds if self._why else None
+            done, waiting = await asyncio.wait(waiting, timeout=limit, return_when=asyncio.FIRST_COMPLETED)
+            for worker in done:
+                worker.result()
+            if not done:
+                return
+
+    async def _work(self, client: AsyncOpenAI) -> None:
+        """Ask one question after the other."""
+        for key, question in self._waiting:
+            try:
+                async with self._charged(question):
+                    self._take(key, await self._reply(client, question))
+            except _CannotGoOn as stop:
+                self._why = self._why or stop
+            if self._why:
+                return
+
+    @asynccontextmanager
+    async def _charged(self, question: Question) -> AsyncGenerator[None, None]:
+        """Send a request only within the budget, which at most one reply oversteps.
+
+        As long as requests are in flight, what they may cost at most is held back for them.
+        """
+        at, most = self._endpoint, most_tokens(question)
+        async with self._room:
+            await self._room.wait_for(
+                lambda: (
+                    not (at.most_tokens and self._reserved) or self._tokens + self._reserved + most <= at.most_tokens
+                )
+            )
+            self._check_budget()
+            self._requests += 1
+            self._reserved += most
+        try:
+            yield
+        finally:
+            self._reserved -= most
+            async with self._room:
+                self._room.notify_all()
+
+    def _check_budget(self) -> None:
+        if isinstance(self._why, _CannotGoOn):  # it waited for others, which stopped
+            raise self._why
+        at, spent = self._endpoint, ""
+        if at.most_requests and self._requests >= at.most_requests:
+            spent = f"most_requests = {at.most_requests:,}: all of them are used"
+        elif at.most_tokens and self._tokens >= at.most_tokens:
+            spent = f"most_tokens = {at.most_tokens:,}: {self._tokens:,} are used"
+        if spent:
+            raise _CannotGoOn(
+                f"{spent} for {at.model} at {at.address}, restarts included; every reply is kept: raise it and rerun "
+                "the same command to resume"
+            )
+
+    def _take(self, key: str, reply: Reply) -> None:
+        """Count a reply, keep it and pass it on.
+
+        A failed one is held back until another succeeds: if none does, it is the server that fails, not the request.
+        """
+        self._tokens += reply.read + reply.written
+        computed = reply.finish != "failed" or bool(reply.read)
+        if computed:
+            self._kept.keep(key, self._endpoint, reply)
+            self._held, held = [], [*self._held, (key, reply)]
+            self._replied = True
+            for each in held:
+                self._put(each)
+            return
+        self._requests -= 1
+        self._held.append((key, reply))
+        failed = len(self._held)
+        if failed >= FAILURES or (failed == self._count > 1 and not self._replied):
+            self._why = self._why or _CannotGoOn(
+                f"{self._endpoint.address}: {failed} requests in a row failed, the last one: {reply.reason}; nothing "
+                "that arrived is lost: rerun the same command to resume"
+            )
+
+    async def _reply(self, client: AsyncOpenAI, question: Question) -> Reply:
+        """The reply to a question; asked plainly where the server refuses log-probabilities or a schema."""
+        from openai import BadRequestError, UnprocessableEntityError
+
+        form = (bool(question.labels), question.schema is not None)
+        plain = form in self._refused or not any(form)
+        try:
+            try:
+                return await self._sent(client, question, plain=plain)
+            except (BadRequestError, UnprocessableEntityError):
+                if plain:
+                    raise
+            reply = await self._sent(client, question, plain=True)
+            self._refused.add(form)  # it was these that the server refused, and not the messages
+            return reply
+        except Exception as error:
+            return Reply(text="", finish="failed", reason=self._objection(error))
+
+    async def _sent(self, client: AsyncOpenAI, question: Question, *, plain: bool) -> Reply:
+        at = self._endpoint
+        body = question.request(at, plain=plain)
+        # The SDK's time-out is for each piece of a response: one that trickles in for ever would never meet it.
+        async with asyncio.timeout((at.timeout_seconds + LONGEST_PAUSE) * (at.retries + 1)):
+            response = await cast(Any, client.chat.completions.with_raw_response).create(**body)
+        reply = read_reply(question, response.http_response.content)
+        return replace(reply, text=self._clean(reply.text), system=self._clean(reply.system))
+
+    def _objection(self, error: Exception) -> str:
+        """Why a request failed; raises _CannotGoOn where others would fail as well."""
+        import openai
+
+        at = self._endpoint
+        if isinstance(error, openai.APIStatusError):
+            return self._status(error)
+        if isinstance(error, openai.APITimeoutError | TimeoutError):
+            return f"no reply within {at.timeout_seconds:g} s, {at.retries + 1} times"
+        if isinstance(error, openai.APIConnectionError):
+            cause = error.__cause__
+            if type(cause).__name__ in UNREACHABLE:
+                raise _CannotGoOn(
+                    f"{at.address}: cannot be reached ({self._quoted(str(cause))}); start the server or correct url, "
+                    "then rerun the same command to resume"
+                )
+            return f"the connection broke off ({self._quoted(str(cause) or type(cause).__name__)})"
+        if isinstance(error, NoReplyError):
+            return self._clean(str(error))
+        raise error
+
+    def _status(self, error: APIStatusError) -> str:
+        """What a status other than 200 means."""
+        at, said = self._endpoint, self._quoted(_message(error))
+        match error.status_code:
+            case 401 | 403:  # what the server says here may quote the key
+                key = f"the key in {at.key_variable}" if at.key_variable else "requests without a key (key_variable)"
+                raise _CannotGoOn(f"{at.address}: does not accept {key} (status {error.status_code})")
+            case 402:
+                raise _CannotGoOn(f"{at.address}: the account must be paid for first (status 402: {said})")
+            case 404 | 405:
+                raise _CannotGoOn(
+                    f"{at.address}: has no model {at.model!r}, or no /chat/completions (status {error.status_code}: "
+                    f"{said}); correct model or url"
+                )
+            case 429:
+                raise _CannotGoOn(
+                    f"{at.address}: refuses more requests for now (status 429: {said}); lower concurrent, raise "
+                    "retries or wait, and rerun the same command to resume"
+                )
+            case other:
+                return f"status {other}: {said}"
+
+    def _quoted(self, said: str) -> str:
+        return shown(self._clean(said))
+
+    def _clean(self, said: str) -> str:
+        """What a server says, without the key if it repeats it."""
+        key = _key(self._endpoint)
+        return said.replace(key, "[key]") if len(key) >= SECRET else said
+
+
+def most_tokens(question: Question) -> int:
+    """About how many tokens a question may cost at most."""
+    return round(sum(about_tokens(message.content) for message in question.messages)) + question.max_tokens
+
+
+def _message(error: APIStatusError) -> str:
+    """The server's own words for an error."""
+    body: Any = error.body
+    if isinstance(body, dict):
+        found = cast("dict[str, Any]", body).get("message")
+        return found if isinstance(found, str) else str(cast("dict[str, Any]", body))
+    return str(body or error.message)
