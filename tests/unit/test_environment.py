@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from tests.unit.small_run import EVIL, finished_run, make_run
+from small_run import EVIL, finished_run, make_run
 
 from selfboost import results, show
 from selfboost.report import write_report
