@@ -28,7 +28,7 @@ from selfboost.scorers import Scorer, notes_of, pairwise
 from selfboost.scorers.blocks import block_ends
 from selfboost.stages import WEIGHTS, Listener, OpenStage, Stages
 from selfboost.train import Demanding, Training, TrainingResult
-from selfboost.verbs import Window
+from selfboost.verbs import Window, Work
 
 VERSIONS = {"sample": 1, "score": 1, "finetune": 1, "prefer": 1, "measure": 1}
 """Part of every fingerprint: raise a verb's number when its results change."""
@@ -208,6 +208,17 @@ class Run:
             if stage.card is None:
                 stage.replace_rows(rated)
                 stage.finish()
+            return stage.rows(Rated)
+
+    def compute(self, name: str, model: Model, inputs: Mapping[str, Any], work: Work) -> list[Rated]:
+        """A benchmark's ratings by other means than sampled answers, as a stage of its own: a part of `measure`."""
+        parts = self._parts("measure", engine=self.engine, model=model.fingerprint) | {"inputs": dict(inputs)}
+        with self.stages.open(self._place(name), "measure", parts, 0) as stage:
+            if stage.card is None:
+                rated, notes = work(self.engine, stage.progress)
+                stage.total = len(rated)
+                stage.replace_rows(rated)
+                stage.finish(notes=notes)
             return stage.rows(Rated)
 
     # Look-ups: nothing is computed here, except that a model made from the seed is trained on first use.
