@@ -49,10 +49,7 @@ class Run:
         self.notes = Notebook()
         """The method's notes on the current iteration."""
         self.tokenizer = self.engine.tokenizer(self.initial)
-        data = load_seed_data(recipe.seed, recipe.run.seed)
-        recipe.method.check(recipe, data.train)
-        if isinstance(self.trainer, Demanding):
-            self.trainer.require(recipe.training)
+        data = self.read_data()
         self.seeds, self.validation, self.held_out = self._examples(data)
         self._data_notes, self._scorer_notes = list(data.notes), list[str]()
         self._told = set[str]()
@@ -64,6 +61,18 @@ class Run:
         """What a method keeps for later iterations; a resumed run, which replays them all, restores it."""
         self.trained_pairs = 0
         """Pairs of the last policy training of this iteration."""
+
+    def read_data(self) -> SeedData:
+        """The seed, which the method accepts, as does the trainer its settings.
+
+        Raises:
+            ValueError: the seed can't be read, or one of them refuses.
+        """
+        data = load_seed_data(self.recipe.seed, self.recipe.run.seed)
+        self.recipe.method.check(self.recipe, data.train)
+        if isinstance(self.trainer, Demanding):
+            self.trainer.require(self.recipe.training)
+        return data
 
     def begin(self, iteration: int, previous: Model, place: str = "") -> None:
         """Enter an iteration; `previous` is the policy it starts with. Its stages go to `place`."""
@@ -210,10 +219,10 @@ class Run:
                 stage.finish()
             return stage.rows(Rated)
 
-    def compute(self, name: str, model: Model, inputs: Mapping[str, Any], work: Work) -> list[Rated]:
+    def compute(self, name: str, model: Model, inputs: Mapping[str, Any], work: Work, *, items: int = 0) -> list[Rated]:
         """A benchmark's ratings by other means than sampled answers, as a stage of its own: a part of `measure`."""
         parts = self._parts("measure", engine=self.engine, model=model.fingerprint) | {"inputs": dict(inputs)}
-        with self.stages.open(self._place(name), "measure", parts, 0) as stage:
+        with self.stages.open(self._place(name), "measure", parts, items) as stage:
             if stage.card is None:
                 rated, notes = work(self.engine, stage.progress)
                 stage.total = len(rated)

@@ -90,10 +90,11 @@ class Verbs(Protocol):
         """The benchmark's rating of a model on a split, one record per prompt."""
         ...
 
-    def compute(self, name: str, model: Model, inputs: Mapping[str, Any], work: Work) -> list[Rated]:
+    def compute(self, name: str, model: Model, inputs: Mapping[str, Any], work: Work, *, items: int = 0) -> list[Rated]:
         """A benchmark's ratings by other means than sampled answers, such as log-probabilities, as a stage of its own.
 
-        `inputs` is everything that determines them beside model and engine, as plain JSON data.
+        `inputs` is everything that determines them beside model and engine, as plain JSON data; `items` says how many
+        ratings to expect, 0 if that is unknown.
         """
         ...
 

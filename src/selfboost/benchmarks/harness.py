@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
 from typing import Annotated, Any
@@ -18,7 +19,7 @@ from pydantic import Field
 from selfboost.benchmarks.parts import evaluation
 from selfboost.benchmarks.parts.evaluation import Evaluated
 from selfboost.benchmarks.parts.protocols import PRESETS, PresetName, TaskProtocol
-from selfboost.benchmarks.parts.task_files import is_file, is_yaml, metrics_in, name_of
+from selfboost.benchmarks.parts.task_files import is_file, is_yaml, metrics_in, name_of, questions_in
 from selfboost.data.files import content_of
 from selfboost.engines import Engine, Loading, Progress
 from selfboost.measures import SCORE, SHARE, Declared, Measure
@@ -115,10 +116,9 @@ class Harness:
         rated: list[Rated] = []
         nothing = dict.fromkeys(self.measures, ())
         for task, named in self._entries:
-            inputs, what = self._inputs(task, self._metrics(task, named))
-            own = run.compute(
-                f"harness-{name_of(task)}", model, inputs, lambda e, p, what=what: self._work(e, p, model, what)
-            )
+            what = self._what(task, self._metrics(task, named))
+            work = partial(self._work, model, what)
+            own = run.compute(f"harness-{name_of(task)}", model, _inputs(what), work, items=self._items(task))
             measures = self._named(task, what.metrics)
             for each in self._of_split(own, split):
                 values = {name: each.values[name] for name in measures}
@@ -134,10 +134,9 @@ class Harness:
         chosen = {each.prompt for each in (drawn[:count] if split == "validation" else drawn[count:])}
         return [each for each in rated if each.prompt in chosen]
 
-    def _inputs(self, task: str, metrics: tuple[str, ...]) -> tuple[Mapping[str, Any], Evaluated]:
-        protocol = self._protocol(task)
-        preset = PRESETS.get(self.preset)
-        what = Evaluated(
+    def _what(self, task: str, metrics: tuple[str, ...]) -> Evaluated:
+        protocol, preset = self._protocol(task), PRESETS.get(self.preset)
+        return Evaluated(
             task=task,
             metrics=metrics,
             shots=self.shots if self.shots is not None else protocol.shots if protocol else None,
@@ -146,18 +145,20 @@ class Harness:
             batch_size=self.batch_size,
             seed=self.seed,
         )
-        content = sha256(content_of(Path(task))).hexdigest() if is_file(task) else ""
-        whole = protocol.items if protocol else 0
-        items = min(whole, self.limit or whole)
-        facts = {"task": name_of(task), "metrics": list(metrics), "content": content, "lm_eval": _release()}
-        return {**vars(what), **facts, "items": items}, what
+
+    def _items(self, task: str) -> int:
+        """How many questions a task will put; 0 if that is unknown before its data are read."""
+        if not is_file(task):
+            protocol = PRESETS["synpo"].tasks.get(task)
+            return protocol.within(self.limit) if protocol else 0
+        return 0 if is_yaml(task) else questions_in(task, self.limit)
 
     def _protocol(self, task: str) -> TaskProtocol | None:
         preset = PRESETS.get(self.preset)
         return preset.tasks.get(name_of(task)) if preset and not is_file(task) else None
 
     def _work(
-        self, engine: Engine, progress: Progress, model: Model, what: Evaluated
+        self, model: Model, what: Evaluated, engine: Engine, progress: Progress
     ) -> tuple[Sequence[Rated], Mapping[str, Any]]:
         if not isinstance(engine, Loading):
             raise ValueError(
@@ -175,6 +176,13 @@ class Harness:
             for item in found.items
         ]
         return rated, {"cut at the beginning to fit the context": found.truncated, "task version": found.version}
+
+
+def _inputs(what: Evaluated) -> Mapping[str, Any]:
+    """What determines a task's ratings: a file by its content, wherever it lies."""
+    content = sha256(content_of(Path(what.task))).hexdigest() if is_file(what.task) else ""
+    known = {**vars(what), "task": name_of(what.task), "metrics": list(what.metrics)}
+    return {**known, "content": content, "lm_eval": _release()}
 
 
 def _release() -> str:

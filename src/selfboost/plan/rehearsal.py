@@ -215,10 +215,10 @@ class RehearsedRun(Run):
         self._note(self._place(f"measure-{split}"), "measure", len(examples))
         return rated
 
-    def compute(self, name: str, model: Model, inputs: Mapping[str, Any], work: Work) -> list[Rated]:
-        """Ratings of two made-up items by every measure; `inputs` says how many items there are, if that is known."""
-        del model, work
-        self._note(self._place(name), "measure", int(inputs.get("items", 0)))
+    def compute(self, name: str, model: Model, inputs: Mapping[str, Any], work: Work, *, items: int = 0) -> list[Rated]:
+        """Ratings of two made-up items by every measure."""
+        del model, inputs, work
+        self._note(self._place(name), "measure", items)
         values = dict.fromkeys(self.recipe.measures, (0.0,))
         return [Rated(prompt=f"item {i}", split="", values=values) for i in range(2)]
 

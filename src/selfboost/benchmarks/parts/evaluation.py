@@ -12,11 +12,12 @@ from collections import Counter
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, cast
 
-from selfboost.benchmarks.parts.task_files import is_file, is_yaml, name_of, write_config
+from selfboost.benchmarks.parts.task_files import SUFFIXES, is_file, is_yaml, name_of, write_config
 from selfboost.engines import Loaded, Progress
 from selfboost.engines.inspection import reason
 from selfboost.suggestions import did_you_mean
@@ -124,7 +125,9 @@ def _tasks(what: Evaluated, folder: Path) -> tuple[Any, list[Any]]:
     from lm_eval.tasks import TaskManager
 
     own = is_file(what.task)
-    manager = cast(Any, TaskManager)(include_defaults=not own)
+    if not own and Path(what.task).exists():
+        raise ValueError(f"{what.task}: is a folder or another kind of file; a task file ends in {', '.join(SUFFIXES)}")
+    manager = cast(Any, TaskManager)(include_defaults=False) if own else _all_tasks()
     names: Sequence[str] = [what.task]
     if own and not is_yaml(what.task):
         made = write_config(what.task, name_of(what.task), Path(tasks.__file__).parent, folder)
@@ -143,6 +146,14 @@ def _tasks(what: Evaluated, folder: Path) -> tuple[Any, list[Any]]:
             f"{what.task}: cannot be loaded by lm-eval ({type(error).__name__}: {reason(error)})"
         ) from error
     return manager, list(loaded["tasks"].values())
+
+
+@cache
+def _all_tasks() -> Any:
+    """The harness's own tasks, whose thousands of configurations are read once."""
+    from lm_eval.tasks import TaskManager
+
+    return cast(Any, TaskManager)()
 
 
 def _items(found: Mapping[str, Any], what: Evaluated) -> list[Item]:

@@ -27,6 +27,12 @@ class TaskProtocol:
     """Solved examples shown before each question."""
     items: int = 0
     """Questions of the whole task; 0 if unknown."""
+    parts: int = 1
+    """Tasks of a group, each of which is cut to a limit by itself."""
+
+    def within(self, limit: int) -> int:
+        """Questions that a limit (0: none) leaves; 0 if unknown."""
+        return min(self.items, limit * self.parts) if limit else self.items
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,16 +48,16 @@ LEADERBOARD: Mapping[str, TaskProtocol] = {
     "arc_challenge": TaskProtocol(metrics=("acc_norm", "acc"), shots=25, items=1172),
     "hellaswag": TaskProtocol(metrics=("acc_norm", "acc"), shots=10, items=10_042),
     "truthfulqa_mc2": TaskProtocol(metrics=("acc",), shots=0, items=817),
-    "mmlu": TaskProtocol(metrics=("acc",), shots=5, items=14_042),
+    "mmlu": TaskProtocol(metrics=("acc",), shots=5, items=14_042, parts=57),
     "winogrande": TaskProtocol(metrics=("acc",), shots=5, items=1267),
     "gsm8k": TaskProtocol(metrics=("exact_match,strict-match", "exact_match,flexible-extract"), shots=5, items=1319),
 }
 """The six of the Open LLM Leaderboard, version 1 (the harness's own group `openllm`)."""
 FURTHER: Mapping[str, TaskProtocol] = {
     "openbookqa": TaskProtocol(metrics=("acc_norm", "acc"), shots=5, items=500),
-    "haerae": TaskProtocol(metrics=("acc_norm", "acc"), shots=5),
+    "haerae": TaskProtocol(metrics=("acc_norm", "acc"), shots=5, parts=5),
     "mathqa": TaskProtocol(metrics=("acc_norm", "acc"), shots=5, items=2985),
-    "xnli": TaskProtocol(metrics=("acc",), shots=5, items=37_350),
+    "xnli": TaskProtocol(metrics=("acc",), shots=5, items=37_350, parts=15),
     "toxigen": TaskProtocol(metrics=("acc_norm", "acc"), shots=5, items=940),
     "prost": TaskProtocol(metrics=("acc_norm", "acc"), shots=5, items=18_736),
 }

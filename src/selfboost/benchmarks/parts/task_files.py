@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -75,6 +76,16 @@ def format_of(path: str) -> TaskFormat:
         known = "; ".join(f"{', '.join(each.columns)} ({each.task})" for each in FORMATS)
         raise ValueError(f"{where}: columns {', '.join(row) or 'none'} are of no known task; allowed: {known}")
     raise ValueError(f"{path}: is empty; a task file has one question per line")
+
+
+def questions_in(path: str, limit: int) -> int:
+    """Questions that a JSONL file holds, of each of MMLU's subjects at most `limit` (0: all).
+
+    Raises:
+        ValueError: the file can't be read.
+    """
+    counts = Counter(str(row.get("subject", "")) for _, row in rows_of(Path(path)))
+    return sum(min(count, limit or count) for count in counts.values())
 
 
 def write_config(path: str, name: str, tasks: Path, folder: Path) -> list[Path]:
