@@ -294,13 +294,13 @@ def _show(arguments: Arguments) -> None:
 
 
 def _measure(arguments: Arguments) -> None:
-    from selfboost.measuring.request import Request
+    from selfboost.measuring.request import MeasureRequest
     from selfboost.views.measured import measure_and_print
 
     if arguments.judgments is not None:
         _count_judgments(arguments)
         return
-    request = Request(
+    request = MeasureRequest(
         model=arguments.model,
         benchmark=arguments.benchmark,
         recipe=arguments.recipe,

@@ -18,7 +18,7 @@ from selfboost.cli import main
 from selfboost.data.seeds import rows_of
 from selfboost.engines.local import Local
 from selfboost.measuring.measurement import measure
-from selfboost.measuring.request import Request, planned
+from selfboost.measuring.request import MeasureRequest, planned
 from selfboost.measuring.stored import Measurement
 from selfboost.plan import plan
 from selfboost.records import Model, Rated
@@ -42,7 +42,7 @@ def tiny() -> str:
 def measured(tmp_path_factory: pytest.TempPathFactory) -> Measurement:
     pytest.importorskip("lm_eval", reason="the extra `eval` is not installed")
     settings = (f"benchmark.limit={LIMIT}", "run.threads=1")
-    request = Request(model=tiny(), benchmark="harness", tasks=files(), settings=settings)
+    request = MeasureRequest(model=tiny(), benchmark="harness", tasks=files(), settings=settings)
     return measure(planned(request, print), tmp_path_factory.mktemp("measured"), Silent())
 
 
@@ -62,7 +62,7 @@ def test_real_tests_give_each_task_a_figure_of_its_own(measured: Measurement) ->
     truth = [item.values["truthfulqa"][0] for item in measured.items if item.values["truthfulqa"]]
     assert all(value is not None and 0 < value < 1 for value in truth), "the mass on true answers"
     assert f"lm_eval {evaluation.release()}" in measured.environment.libraries
-    assert measured.stages["model/harness-winogrande"].parts["inputs"]["content"]
+    assert measured.stages["measured/harness-winogrande"].parts["inputs"]["content"]
 
 
 def test_the_numbers_are_those_of_the_harness_itself(measured: Measurement, tmp_path: Path) -> None:
@@ -128,16 +128,16 @@ def test_accuracy_follows_from_the_raw_log_probabilities_of_our_own_code(measure
 
 def test_a_stopped_measurement_resumes_after_the_finished_tasks(tmp_path: Path) -> None:
     pytest.importorskip("lm_eval", reason="the extra `eval` is not installed")
-    request = Request(
+    request = MeasureRequest(
         model=tiny(), benchmark="harness", tasks=files()[:2], settings=("benchmark.limit=2", "run.threads=1")
     )
     heard = Starts(stop_at="winogrande")
     with pytest.raises(KeyboardInterrupt):
         measure(planned(request, print), tmp_path, heard)
-    assert heard.names == ["model/harness-arc_challenge", "model/harness-winogrande"]
+    assert heard.names == ["measured/harness-arc_challenge", "measured/harness-winogrande"]
     again = Starts()
     found = measure(planned(request, print), tmp_path, again)
-    assert again.names == ["model/harness-winogrande"]
+    assert again.names == ["measured/harness-winogrande"]
     assert {name.partition(":")[0] for name in (item.prompt for item in found.items)} == {"arc_challenge", "winogrande"}
 
 
@@ -225,7 +225,7 @@ GOOD = {"query": "Question: what?", "choices": ["a", "b"], "gold": 1}
 )
 def test_a_wrong_task_file_is_refused_in_one_sentence(rows: list[Any], words: str, tmp_path: Path) -> None:
     pytest.importorskip("lm_eval", reason="the extra `eval` is not installed")
-    request = Request(model=tiny(), benchmark="harness", tasks=(write(tmp_path / "task.jsonl", *rows),))
+    request = MeasureRequest(model=tiny(), benchmark="harness", tasks=(write(tmp_path / "task.jsonl", *rows),))
     with pytest.raises(ValueError, match=words) as error:
         measure(planned(request, print), tmp_path / "out", Silent())
     assert "\n" not in str(error.value)
@@ -245,7 +245,7 @@ def test_a_file_that_is_not_there_or_not_json(tmp_path: Path) -> None:
 
 def measured_tasks(folder: Path, *tasks: str, model: str = "", settings: tuple[str, ...] = ()) -> Measurement:
     pytest.importorskip("lm_eval", reason="the extra `eval` is not installed")
-    request = Request(model=model or tiny(), benchmark="harness", tasks=tasks, settings=settings)
+    request = MeasureRequest(model=model or tiny(), benchmark="harness", tasks=tasks, settings=settings)
     return measure(planned(request, print), folder / "out", Silent())
 
 
@@ -273,7 +273,7 @@ def test_an_engine_without_a_transformers_model(tmp_path: Path) -> None:
 
 def test_without_the_extra_one_sentence_says_how_to_install_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("importlib.metadata.version", absent)
-    request = Request(model=tiny(), benchmark="harness", tasks=(write(tmp_path / "task.jsonl", GOOD),))
+    request = MeasureRequest(model=tiny(), benchmark="harness", tasks=(write(tmp_path / "task.jsonl", GOOD),))
     with pytest.raises(ValueError, match=r"benchmark.kind = 'harness': needs .* pip install 'selfboost\[eval\]'"):
         measure(planned(request, print), tmp_path / "out", Silent())
 
@@ -304,8 +304,8 @@ def test_settings_that_cannot_be(settings: dict[str, Any], words: str) -> None:
 def test_yaml_needs_trust(tmp_path: Path) -> None:
     settings = ('benchmark.tasks=["x.yaml"]', "benchmark.trust_remote_code=true")
     with pytest.raises(ValueError, match="trust_remote_code = true: would run Python files"):
-        planned(Request(model="m", benchmark="harness", settings=settings), print)
-    trusted = planned(Request(model="m", benchmark="harness", settings=settings, trust=("remote-code",)), print)
+        planned(MeasureRequest(model="m", benchmark="harness", settings=settings), print)
+    trusted = planned(MeasureRequest(model="m", benchmark="harness", settings=settings, trust=("remote-code",)), print)
     assert isinstance(trusted.recipe.benchmark, Harness)
 
 

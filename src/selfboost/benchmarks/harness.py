@@ -61,15 +61,25 @@ class Harness:
         if repeated := sorted({name for name in names if names.count(name) > 1}):
             raise ValueError(f"tasks: {', '.join(repeated)} is named twice; give each task once, files by other names")
         for task, _ in self._entries:
-            if is_yaml(task) and not self.trust_remote_code:
-                raise ValueError(
-                    f"tasks: {task} is YAML, which can run code; if you trust it, set trust_remote_code = true with "
-                    "--trust remote-code"
-                )
-            if is_file(task) and not is_yaml(task) and self.shots:
-                raise ValueError(
-                    f"shots = {self.shots}: {task} holds no examples to show; use 0, or a YAML task with fewshot_split"
-                )
+            self._check_file(task)
+
+    def _check_file(self, task: str) -> None:
+        """Refuse a file that may run code, that has no examples to show, or whose columns are of no known task."""
+        if is_yaml(task) and not self.trust_remote_code:
+            raise ValueError(
+                f"tasks: {task} is YAML, which can run code; if you trust it, set trust_remote_code = true with "
+                "--trust remote-code"
+            )
+        if is_yaml(task) or not is_file(task):
+            return
+        if self.shots:
+            raise ValueError(
+                f"shots = {self.shots}: {task} holds no examples to show; use 0, or a YAML task with fewshot_split"
+            )
+        try:
+            metrics_in(task)
+        except ValueError as error:
+            raise ValueError(f"tasks: {error}") from error
 
     @property
     def own_items(self) -> bool:

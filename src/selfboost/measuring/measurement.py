@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
@@ -18,17 +19,17 @@ from selfboost.engines.run_day import on_day, run_day, today
 from selfboost.measuring.request import Planned
 from selfboost.measuring.stored import Measurement, StageFacts, figures_of
 from selfboost.recipe_text import kind_of, known_by
-from selfboost.records import Model, Rated
+from selfboost.records import Rated
 from selfboost.results.environment import environment, limit_threads
 from selfboost.run import Run
 from selfboost.stages import Listener
 
-PLACES = ("model", "against")
-"""Folders of the stages."""
+PLACE = "measured"
+"""Folder of the stages: the same for every model, so that its name in no draw's seed tells two models apart."""
 
 
 def measure(planned: Planned, root: Path, listener: Listener) -> Measurement:
-    """Measure in a folder, resuming from what is already there.
+    """Measure in a folder, resuming from what is already there; the other model in a folder beside, with its tokenizer.
 
     Raises:
         ValueError: an error that the user can fix, in one sentence.
@@ -36,19 +37,23 @@ def measure(planned: Planned, root: Path, listener: Listener) -> Measurement:
     if (root / results.SUMMARY).exists() or (root / results.RECIPE).exists():
         raise ValueError(f"{root}: is a run's folder; choose another --into for a measurement")
     recipe = planned.recipe
+    limit_threads(recipe.run.threads)
     day = date.fromisoformat(recipe.run.date) if recipe.run.date else today()
-    with lock(root), on_day(day):
-        limit_threads(recipe.run.threads)
-        files.refuse_links_inside(root / store.STAGES, spare=store.CARD)
-        run = MeasuringRun(planned, root, listener)
-        models = [replace(run.initial, name=recipe.model.path)]
-        if planned.against is not None:  # looked at before anything is computed
-            path = planned.against.location
-            models.append(Model(name=planned.against.path, path=path, fingerprint=run.engine.fingerprint(path)))
-            if models[0].fingerprint == models[1].fingerprint:
-                raise ValueError(f"--against {models[1].name}: is the very model that is measured; name another")
-        found, *others = [run.measured(model, place) for model, place in zip(models, PLACES, strict=False)]
-        return replace(found, against=others[0]) if others else found
+    with ExitStack() as opened:
+        opened.enter_context(on_day(day))
+        runs = [_opened(planned, root / "model", listener, opened)]
+        if planned.against:  # looked at before anything is computed
+            runs.append(_opened(planned.second(), root / "against", listener, opened))
+            if runs[0].initial.fingerprint == runs[1].initial.fingerprint:
+                raise ValueError(f"--against {planned.against}: is the very model that is measured; name another")
+        found, *others = [run.measured() for run in runs]
+    return replace(found, against=others[0]) if others else found
+
+
+def _opened(planned: Planned, root: Path, listener: Listener, until: ExitStack) -> MeasuringRun:
+    until.enter_context(lock(root))
+    files.refuse_links_inside(root / store.STAGES, spare=store.CARD)
+    return MeasuringRun(planned, root, listener)
 
 
 class MeasuringRun(Run):
@@ -59,7 +64,11 @@ class MeasuringRun(Run):
         super().__init__(planned.recipe, root, listener)
 
     def read_data(self) -> SeedData:
-        """The prompts to measure on: the user's, the recipe's held-out ones, or none for a benchmark with its own."""
+        """The prompts to measure on: the user's, the recipe's held-out ones, or none for a benchmark with its own.
+
+        Raises:
+            ValueError: there are none, or they are not wanted.
+        """
         benchmark, source = self.recipe.benchmark, self.recipe.seed
         own = isinstance(benchmark, OwnItems) and benchmark.own_items
         if own and self._planned.seed:
@@ -76,18 +85,22 @@ class MeasuringRun(Run):
             )
         return replace(load_seed_data(source, self.recipe.run.seed), train=(), validation=())
 
-    def measured(self, model: Model, place: str) -> Measurement:
-        """The benchmark's rating of a model on all items, its stages in a folder of their own."""
-        self.begin(0, self.initial, place=place)
+    def measured(self) -> Measurement:
+        """The benchmark's rating of the model on all items.
+
+        Raises:
+            ValueError: it cannot be measured, or there is nothing to measure on.
+        """
+        self.say(f"measuring {self._planned.name}")
+        self.begin(0, self.initial, place=PLACE)
         benchmark = self.recipe.benchmark
-        items = list(benchmark.rate(self, model, self.held_out, "all"))
+        items = list(benchmark.rate(self, self.initial, self.held_out, "all"))
         if not items:
             raise ValueError(f"benchmark.kind = {kind_of(benchmark)!r}: rated nothing; there are no items")
         check_rated(benchmark, items)
-        cards = [card for card in store.cards(self.root) if card.name.partition("/")[0] == place]
         self.tell()
         return Measurement(
-            model=model,
+            model=replace(self.initial, name=self._planned.name),
             benchmark=known_by(benchmark),
             random_seed=self.recipe.run.seed,
             date=run_day().isoformat(),
@@ -97,11 +110,12 @@ class MeasuringRun(Run):
             figures=figures_of(benchmark.measures, items),
             items_hash=_hash_of(items),
             items=tuple(items),
-            stages={
-                card.name: StageFacts(fingerprint=card.fingerprint, parts=card.parts, notes=card.notes)
-                for card in cards
-            },
+            stages={card.name: _facts(card) for card in store.cards(self.root)},
         )
+
+
+def _facts(card: store.StageCard) -> StageFacts:
+    return StageFacts(fingerprint=card.fingerprint, parts=card.parts, notes=card.notes)
 
 
 def _hash_of(items: Sequence[Rated]) -> str:

@@ -29,7 +29,7 @@ OPPONENTS = ("initial", "previous")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Request:
+class MeasureRequest:
     """A measurement as it is asked for."""
 
     model: str
@@ -54,15 +54,22 @@ class Planned:
 
     recipe: Recipe
     """`recipe.model` is measured."""
+    name: str
+    """The model as the user calls it."""
     seed: str = ""
     """Prompts of the user's; empty: the recipe's held-out prompts, if `from_recipe`."""
     from_recipe: bool
     """Whether the recipe was given, and so has prompts of the user's choice."""
-    against: ModelSource | None = None
-    """A model to be measured too."""
+    against: str = ""
+    """A model to be measured too, as the user calls it."""
+
+    def second(self) -> Planned:
+        """The same measurement of the other model."""
+        source = ModelSource(path=_model(self.against))
+        return replace(self, recipe=replace(self.recipe, model=source), name=self.against, against="")
 
 
-def planned(request: Request, say: Callable[[str], None]) -> Planned:
+def planned(request: MeasureRequest, say: Callable[[str], None]) -> Planned:
     """The recipe of a request.
 
     Raises:
@@ -89,14 +96,15 @@ def planned(request: Request, say: Callable[[str], None]) -> Planned:
     # A run's gate is for candidates: here it only has to name a measure that exists.
     table["gate"] = {"measure": next((n for n, m in benchmark.measures.items() if m.sign), "")}
     recipe: Recipe = recipes.build(Recipe, table, folder=folder, trust=trust)
-    return _opposed(Planned(recipe=recipe, seed=request.seed, from_recipe=path is not None), request.against)
+    found = Planned(recipe=recipe, name=request.model, seed=request.seed, from_recipe=path is not None)
+    return _opposed(found, request.against)
 
 
 def _opposed(found: Planned, against: str) -> Planned:
     """With the other model: the opponent of a benchmark that has one, else a model to be measured too."""
     benchmark = found.recipe.benchmark
     if not isinstance(benchmark, Opposed):
-        return replace(found, against=ModelSource(path=_model(against)) if against else None)
+        return replace(found, against=against)
     if not against and benchmark.opponent in OPPONENTS:
         kind = type(benchmark).__name__
         raise ValueError(

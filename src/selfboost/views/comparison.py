@@ -21,6 +21,9 @@ from selfboost.views.sentences import title_of
 from selfboost.views.streams import console
 from selfboost.views.visible import visible
 
+WIDEST_TITLE = 30
+"""Up to this width a measure's title is not broken; the difference beside it is."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class _Rated:
@@ -131,8 +134,10 @@ def comparison_table(found: Mapping[str, Compared]) -> Table:
     several = sum(each.p_holm is not None for each in found.values()) > 1
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
     over = next(iter(found.values())).over
-    for heading in ("measure", "difference", over, "p", *(["p (Holm)"] if several else [])):
-        table.add_column(heading, justify="left" if heading == "measure" else "right", overflow="fold")
+    longest = max(len(visible(title_of(each.measure))) for each in found.values())
+    table.add_column("measure", overflow="fold", min_width=min(longest, WIDEST_TITLE))
+    for heading in ("difference", over, "p", *(["p (Holm)"] if several else [])):
+        table.add_column(heading, justify="right", overflow="fold")
     for each in found.values():
         gain, last = each.difference, [_p(each.p_holm)] if several else []
         words = gain_words(Estimated.of(gain), each.measure)

@@ -15,7 +15,7 @@ from rich.table import Table
 from selfboost.measures import Measure
 from selfboost.measuring.measurement import measure
 from selfboost.measuring.paired import Compared, compare_ratings
-from selfboost.measuring.request import Request, planned
+from selfboost.measuring.request import MeasureRequest, planned
 from selfboost.measuring.stored import Figure, Measurement, read, write
 from selfboost.views.comparison import comparison_table, remarks
 from selfboost.views.sentences import interval, number, title_of
@@ -24,7 +24,7 @@ from selfboost.views.terminal import Terminal
 from selfboost.views.visible import visible
 
 
-def measure_and_print(request: Request, into: Path | None, to: Path | None, *, json: bool) -> None:
+def measure_and_print(request: MeasureRequest, into: Path | None, to: Path | None, *, json: bool) -> None:
     """Measure, store the result if it has a file, and print it. Without a folder nothing is kept to resume from.
 
     Raises:
@@ -101,15 +101,13 @@ def _against(other: Figure, gap: Compared | None) -> dict[str, Any]:
 def print_measured(found: Measurement) -> None:
     """The figures, and the differences from the other model."""
     out = console()
-    models = {found.model.name: found.figures}
-    if found.against is not None:
-        models[found.against.model.name] = found.against.figures
-    for name, figures in models.items():
-        out.print(visible(f"{name}, 95 % intervals over items:"), soft_wrap=True)
-        out.print(_table(figures, found.declared))
-    if gaps := differences(found):
-        first, second = models
-        out.print(visible(f"{first} minus {second}, 95 % intervals over items:"), soft_wrap=True)
+    for each in (found, found.against):
+        if each is not None:
+            out.print(visible(f"{each.model.name}, 95 % intervals over items:"), soft_wrap=True)
+            out.print(_table(each.figures, found.declared))
+    if found.against is not None and (gaps := differences(found)):
+        names = f"{found.model.name} minus {found.against.model.name}"
+        out.print(visible(f"{names}, 95 % intervals over items:"), soft_wrap=True)
         out.print(comparison_table(gaps))
         for sentence in remarks(gaps):
             out.print(sentence)

@@ -44,7 +44,7 @@ class Evaluated:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Item:
+class ItemResult:
     """One question's result."""
 
     id: str
@@ -57,7 +57,7 @@ class Item:
 class Evaluation:
     """A task's results."""
 
-    items: Sequence[Item]
+    items: Sequence[ItemResult]
     truncated: int
     """Requests that were longer than the model's context and lost their beginning."""
     version: str
@@ -156,8 +156,8 @@ def _all_tasks() -> Any:
     return cast(Any, TaskManager)()
 
 
-def _items(found: Mapping[str, Any], what: Evaluated) -> list[Item]:
-    items: list[Item] = []
+def _items(found: Mapping[str, Any], what: Evaluated) -> list[ItemResult]:
+    items: list[ItemResult] = []
     seen = Counter[str]()
     for task, samples in found["samples"].items():
         documents: dict[int, dict[str, Any]] = {}
@@ -170,7 +170,7 @@ def _items(found: Mapping[str, Any], what: Evaluated) -> list[Item]:
             seen[identity] += 1
             repeated = f"-{seen[identity]}" if seen[identity] > 1 else ""
             values = tuple(_value(document, metric, what.task) for metric in what.metrics)
-            items.append(Item(id=identity + repeated, values=values))
+            items.append(ItemResult(id=identity + repeated, values=values))
         _check_means(found["results"][task], list(documents.values()), what)
     return items
 

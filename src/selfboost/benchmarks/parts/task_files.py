@@ -48,10 +48,11 @@ def is_yaml(task: str) -> bool:
 
 def name_of(task: str) -> str:
     """What a task is called: the file's name without its endings, or the name itself."""
-    if not is_file(task):
-        return task
-    name = Path(task).name
-    return re.sub(r"[^\w.-]", "_", name[: -len(next(suffix for suffix in SUFFIXES if name.endswith(suffix)))])
+    name = task
+    if is_file(task):
+        file = Path(task).name
+        name = file[: -len(next(suffix for suffix in SUFFIXES if file.endswith(suffix)))]
+    return re.sub(r"[^\w.-]", "_", name)
 
 
 def metrics_in(task: str) -> tuple[str, ...]:
