@@ -70,7 +70,8 @@ def _main(arguments: Sequence[str] | None) -> NoReturn:
 def _add_import_path(parsed: Arguments) -> None:
     """Look for the modules of --trust in the working directory and beside the recipe; nothing else looks there."""
     if any(name != REMOTE_CODE for name in getattr(parsed, "trust", ())):
-        sys.path += [os.getcwd(), str(Path(getattr(parsed, "recipe", "")).resolve().parent)]
+        recipe = getattr(parsed, "recipe", "")
+        sys.path += [os.getcwd(), *([str(Path(recipe).resolve().parent)] if recipe else [])]
 
 
 def _conducts() -> bool:

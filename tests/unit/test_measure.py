@@ -2,6 +2,7 @@
 
 import json
 import math
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -165,6 +166,65 @@ def test_a_runs_folder_is_neither_a_model_nor_a_place_to_measure_in(
     assert "is a run's folder; choose another --into" in refused(
         capsys, "measure", "fake", *HELD_OUT, *data, "--into", tmp_path
     )
+
+
+OWN = """
+from dataclasses import dataclass
+from selfboost import Measure, Rated
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mine:
+    opponent: str = "initial"
+
+    @property
+    def own_items(self):
+        return True
+
+    @property
+    def measures(self):
+        return {"won": Measure(title="won", unit="share")}
+
+    def rate(self, run, model, examples, split):
+        assert not examples
+        other = run.model(self.opponent)
+        print("rating", model.path, "against", other.path)
+        skills = [1.0, 0.0] if model.fingerprint != other.fingerprint else [0.5, 0.5]
+        return [Rated(prompt=f"own-{i}", split=split, values={"won": (skill,)}) for i, skill in enumerate(skills)]
+"""
+STAND_INS = ("--set", "engine.kind=fake", "--set", "trainer.kind=fake")
+
+
+@pytest.fixture
+def mine(place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[str, ...]:
+    """The arguments for a benchmark of one's own, with items of its own and an opponent."""
+    name = f"mine_{tmp_path.name}"
+    (tmp_path / f"{name}.py").write_text(OWN)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    return ("--benchmark", f"{name}:Mine", "--trust", name, *STAND_INS)
+
+
+def test_the_other_model_is_the_opponent_of_a_benchmark_that_has_one(
+    mine: tuple[str, ...], place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert command("measure", "fake", *mine, "--against", place / "skilled") == 0
+    said = capsys.readouterr().out
+    assert said.count("rating") == 1
+    assert f"rating fake against {place / 'skilled'}" in said
+    assert "minus" not in said, "its value is the comparison"
+    assert "benchmark.opponent = 'initial'" in refused(capsys, "measure", "fake", *mine)
+    named = ("--set", f"benchmark.opponent={place / 'skilled'}")
+    assert command("measure", "fake", *mine, *named) == 0
+
+
+def test_a_benchmark_with_items_of_its_own_wants_no_prompts(
+    mine: tuple[str, ...], place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = ("--against", place / "skilled", "--seed", place / "prompts.jsonl")
+    assert "has items of its own; leave it out" in refused(capsys, "measure", "fake", *mine, *data)
+    untrusted = [word for word in mine if (word != "--trust" and not word.startswith("mine_")) or ":" in word]
+    assert "would import the module" in refused(capsys, "measure", "fake", *untrusted)
 
 
 # Stored results.

@@ -185,7 +185,8 @@ class Harness:
             Rated(prompt=item.id, split="all", values={n: (v,) for n, v in zip(names, item.values, strict=True)})
             for item in found.items
         ]
-        return rated, {"cut at the beginning to fit the context": found.truncated, "task version": found.version}
+        facts = {"task version": found.version, "prompts": found.prompts}
+        return rated, {"requests cut at their beginning to fit the context": found.truncated, **facts}
 
 
 def _inputs(what: Evaluated) -> Mapping[str, Any]:

@@ -88,7 +88,7 @@ class Local:
         """The transformers model itself, with a tokenizer that has the template in use; freed at the end."""
         weights, tokenizer = self._loaded(model)
         on_gpu = weights.device.type == "cuda"
-        tokenizer.raw.chat_template = tokenizer.template
+        tokenizer.raw.chat_template = tokenizer.dated_template
         try:
             context = _context(weights.config, tokenizer)
             yield Loaded(weights=weights, tokenizer=tokenizer.raw, context_length=context)

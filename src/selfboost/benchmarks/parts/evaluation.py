@@ -13,6 +13,7 @@ from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from functools import cache
+from hashlib import sha256
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, cast
@@ -62,6 +63,8 @@ class Evaluation:
     """Requests that were longer than the model's context and lost their beginning."""
     version: str
     """The task's version, as the harness counts it."""
+    prompts: str
+    """SHA-256 over the hashes of all prompts, examples and chat template included."""
 
 
 def release() -> str:
@@ -116,7 +119,13 @@ def evaluate(loaded: Loaded, what: Evaluated, progress: Progress) -> Evaluation:
         except Exception as error:  # a task's own templates, filters and metrics may fail in any way
             raise ValueError(f"{what.task}: failed in lm-eval ({type(error).__name__}: {reason(error)})") from error
     versions = {str(found["versions"].get(name)) for name in found["samples"]}
-    return Evaluation(items=_items(found, what), truncated=watch.truncated, version=", ".join(sorted(versions)))
+    hashes = [sample["prompt_hash"] for samples in found["samples"].values() for sample in samples]
+    return Evaluation(
+        items=_items(found, what),
+        truncated=watch.truncated,
+        version=", ".join(sorted(versions)),
+        prompts=sha256("".join(hashes).encode()).hexdigest(),
+    )
 
 
 def _tasks(what: Evaluated, folder: Path) -> tuple[Any, list[Any]]:
