@@ -111,6 +111,7 @@ class MeasuringRun(Run):
             items_hash=_hash_of(items),
             items=tuple(items),
             stages={card.name: _facts(card) for card in store.cards(self.root)},
+            notes=self.notes.kept,
         )
 
 

@@ -12,6 +12,7 @@ from selfboost.benchmark import Benchmark, Opposed
 from selfboost.recipe import Recipe
 from selfboost.recipe_text import toml_value
 from selfboost.results import SUMMARY
+from selfboost.seed_models import MAKERS
 from selfboost.settings import ModelSource
 from selfboost.trust import trusting
 
@@ -24,8 +25,8 @@ UNUSED: Mapping[str, Mapping[str, Any]] = {
 """Sections that a recipe must have, where no recipe is given."""
 TRAINED: Mapping[str, Mapping[str, Any]] = {"method": {"kind": "seed_sft"}, "loss": {"kind": "simpo"}}
 """Sections that only a training would use."""
-OPPONENTS = ("initial", "previous")
-"""Models that only a run has."""
+OPPONENTS = ("initial", "previous", *MAKERS)
+"""Models that only a run has, or makes."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,6 +12,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from selfboost import store
 from selfboost.measures import Declared, Estimated
+from selfboost.notes import Kept
 from selfboost.records import Model, Rated
 from selfboost.results.environment import Environment
 from selfboost.statistics import mean_interval, share_interval, summed
@@ -61,6 +62,8 @@ class Measurement:
     """SHA-256 over the ids of the items, in order."""
     items: tuple[Rated, ...]
     stages: Mapping[str, StageFacts]
+    notes: Kept = field(default_factory=dict[str, Any])
+    """What the benchmark noted, by name."""
     against: Measurement | None = None
     """Another model, measured in the same way."""
 

@@ -89,7 +89,6 @@ def evaluate(loaded: Loaded, what: Evaluated, progress: Progress) -> Evaluation:
     """
     release()
     with TemporaryDirectory() as folder, _quiet():
-        import lm_eval
         from lm_eval.models.huggingface import HFLM
 
         manager, tasks = _tasks(what, Path(folder))
@@ -101,21 +100,7 @@ def evaluate(loaded: Loaded, what: Evaluated, progress: Progress) -> Evaluation:
         )
         watch = _Watch(model, progress)
         try:
-            found = cast(Any, lm_eval).simple_evaluate(
-                model=model,
-                tasks=tasks,
-                task_manager=manager,
-                num_fewshot=what.shots,
-                limit=what.limit or None,
-                bootstrap_iters=0,
-                log_samples=True,
-                apply_chat_template=what.chat_template,
-                fewshot_as_multiturn=what.chat_template,
-                random_seed=what.seed,
-                numpy_random_seed=what.seed,
-                torch_random_seed=what.seed,
-                fewshot_random_seed=what.seed,
-            )
+            found = _evaluated(what, model, manager, tasks)
         except Exception as error:  # a task's own templates, filters and metrics may fail in any way
             raise ValueError(f"{what.task}: failed in lm-eval ({type(error).__name__}: {reason(error)})") from error
     versions = {str(found["versions"].get(name)) for name in found["samples"]}
@@ -125,6 +110,27 @@ def evaluate(loaded: Loaded, what: Evaluated, progress: Progress) -> Evaluation:
         truncated=watch.truncated,
         version=", ".join(sorted(versions)),
         prompts=sha256("".join(hashes).encode()).hexdigest(),
+    )
+
+
+def _evaluated(what: Evaluated, model: Any, manager: Any, tasks: Sequence[Any]) -> Mapping[str, Any]:
+    """What the harness's own function gives."""
+    import lm_eval
+
+    return cast(Any, lm_eval).simple_evaluate(
+        model=model,
+        tasks=list(tasks),
+        task_manager=manager,
+        num_fewshot=what.shots,
+        limit=what.limit or None,
+        bootstrap_iters=0,
+        log_samples=True,
+        apply_chat_template=what.chat_template,
+        fewshot_as_multiturn=what.chat_template,
+        random_seed=what.seed,
+        numpy_random_seed=what.seed,
+        torch_random_seed=what.seed,
+        fewshot_random_seed=what.seed,
     )
 
 
