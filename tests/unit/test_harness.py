@@ -403,14 +403,18 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_a_run_measures_by_it_and_stores_every_item(small: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+def test_a_run_measures_by_it_and_stores_every_item(
+    small: Path, tmp_path: Path, capfd: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
     pytest.importorskip("lm_eval", reason="the extra `eval` is not installed")
+    monkeypatch.chdir(tmp_path)  # no repository of git's
     out = tmp_path / "out"
     for told in ("harness-task: measure, 10 rows", "reused"):
         with pytest.raises(SystemExit) as end:
             main(["run", str(small / "small.toml"), "--into", str(out)])
-        heard = capsys.readouterr()
+        heard = capfd.readouterr()
         assert (end.value.code, told in heard.err) == (0, True), heard.err
+        assert "git" not in heard.err
     assert (out / "stages/iteration-1/harness-task/stage.json").is_file()
     held_out = [json.loads(line) for line in (out / "stages/iteration-1/measure-held_out/records.jsonl").open()]
     validation = [json.loads(line) for line in (out / "stages/iteration-1/measure-validation/records.jsonl").open()]
