@@ -310,7 +310,7 @@ def test_yaml_needs_trust(tmp_path: Path) -> None:
 
 
 def test_the_published_protocols() -> None:
-    """Shots and metrics of the Open LLM Leaderboard (the harness's own group `openllm`), SynPO's Table 3 and DNPO."""
+    """Shots and metrics of the Open LLM Leaderboard (the harness's own group `openllm`), SynPO and DNPO."""
     shots = {name: task.shots for name, task in PRESETS["leaderboard_v1"].tasks.items()}
     assert shots == {
         "arc_challenge": 25,
