@@ -36,11 +36,13 @@ VARIANTS: dict[str, tuple[str, ...]] = {
     "loss": ("dpo", "ipo", "noise_preference"),
     "engine": ("local",),
     "trainer": ("local",),
+    "benchmark": ("harness",),
 }
 """Kinds beside those that the recipes of `fake_recipes` have."""
 REQUIRED = {
     "checks": ("scorer.function=selfboost.engines.fake:is_good",),
     "api_judge": ('scorer.endpoint={url = "http://127.0.0.1:9/v1", model = "some", key_variable = ""}',),
+    "harness": ("benchmark.preset=leaderboard_v1", "gate.measure=winogrande"),
 }
 LEAST_SETTINGS = 300
 

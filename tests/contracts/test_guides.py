@@ -14,6 +14,7 @@ import sys
 import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -21,7 +22,7 @@ from pydantic import TypeAdapter
 
 from selfboost import cli, plugins, recipe
 from selfboost.data.seeds import read_seeds
-from selfboost.demo import EMBEDDED_FILES
+from selfboost.demo import EMBEDDED_FILES, EMBEDDED_MODEL
 from selfboost.records import Pair
 from selfboost.trust import trusting
 
@@ -172,10 +173,15 @@ def test_the_readmes_commands_run_on_stand_ins(workplace: Path, capsys: pytest.C
     rows = [{"prompt": seed.messages[-1].content, "response": seed.response} for seed in seeds]
     (workplace / "my-seed.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     (workplace / "judgments.jsonl").write_text('{"generator_2": "mine", "preference": 2}\n')
+    question = {"query": "Question: what is 3 and 4 ?", "choices": ["7", "8"], "gold": 0}
+    (workplace / "arc.jsonl").write_text(json.dumps(question) + "\n")
+    shutil.copytree(EMBEDDED_MODEL, workplace / "my-model")
     (listed,) = [block.text for block in blocks(README) if "selfboost init" in block.text]
     pairs = workplace / "my-run/out/stages/iteration-1/policy/records.jsonl"
     for program, name, *arguments in commands(listed):
         assert program == "selfboost"
+        if "harness" in arguments and find_spec("lm_eval") is None:  # the extra `eval` is not installed
+            continue
         if "ID" in arguments:
             first = TypeAdapter(Pair).validate_json(pairs.read_text().splitlines()[0])
             arguments[arguments.index("ID")] = first.id

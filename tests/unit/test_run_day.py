@@ -12,9 +12,10 @@ from engine_models import TEMPLATE, WORDS, save_llama
 from fake_recipes import Heard, results
 from selfboost import loop, recipe, store
 from selfboost.disk.json_files import read_json
-from selfboost.engines.run_day import codes
+from selfboost.engines.local import Local
+from selfboost.engines.run_day import codes, on_day
 from selfboost.loop import boost
-from selfboost.records import Answer, Pair
+from selfboost.records import Answer, Message, Model, Pair
 
 RECIPE = """
 [run]
@@ -126,6 +127,15 @@ def test_the_day_is_a_setting_of_the_recipe_that_a_run_writes(folder: Path, monk
 def test_a_wrong_day_is_refused(day: str, folder: Path) -> None:
     with pytest.raises(ValueError, match=rf"run: date = '{day}': must be a day such as '2026-01-31', or empty"):
         recipe.read(folder / "recipe.toml", [f'run.date="{day}"'])
+
+
+def test_a_model_that_is_handed_out_shows_the_runs_day(folder: Path) -> None:
+    path = str(folder / "model")
+    with on_day(FIRST), Local().load(Model(name="dated", path=path, fingerprint="")) as loaded:
+        text = loaded.tokenizer.apply_chat_template([{"role": "user", "content": "w1"}], tokenize=False)
+        own = Local().tokenizer(Model(name="dated", path=path, fingerprint=""))
+        assert text.startswith("w5 ")
+        assert own.rendered([Message(role="user", content="w1")]).startswith(text)
 
 
 def test_every_code_of_strftime_is_that_days() -> None:

@@ -20,7 +20,7 @@ from selfboost.engines.checkpoint import resolve
 from selfboost.engines.control_text import encode_marked, is_control, marked
 from selfboost.engines.inspection import reason
 from selfboost.engines.rendering import ANSWERED, PROBE, QUESTION, Rendering
-from selfboost.engines.run_day import run_day
+from selfboost.engines.run_day import dated, run_day
 from selfboost.engines.weights import read_object
 from selfboost.records import Message, content_hash
 from selfboost.suggestions import shown
@@ -124,6 +124,11 @@ class ChatTokenizer:
     def template(self) -> str:
         """The chat template in use."""
         return self._rendering.template
+
+    @property
+    def dated_template(self) -> str:
+        """The same, showing the run's day to whoever renders it."""
+        return dated(self.template, self._rendering.day) if uses_clock(self.template) else self.template
 
     @property
     def notes(self) -> tuple[str, ...]:

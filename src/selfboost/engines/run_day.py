@@ -6,6 +6,7 @@ Outside a run it is today, in UTC. The time of day is always noon.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -46,6 +47,12 @@ def pinned(template: str) -> str:
     It is rendered with `run_day_codes=codes(day)`.
     """
     return _CLOCK + template
+
+
+def dated(template: str, day: date) -> str:
+    """The template with a day of its own, for a library that renders it by itself."""
+    shown = json.dumps(dict(codes(day)), ensure_ascii=False)
+    return f"{{% set run_day_codes = {shown} %}}{pinned(template)}"
 
 
 def codes(day: date) -> Mapping[str, str]:
