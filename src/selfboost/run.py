@@ -17,6 +17,7 @@ from selfboost import seed_models, store
 from selfboost.benchmark import check_rated
 from selfboost.data.seed_data import SeedData, load_seed_data
 from selfboost.data.seeds import Seed
+from selfboost.drift import Measured
 from selfboost.engines import answer_text
 from selfboost.losses import Loss
 from selfboost.notes import Counts, Note, Notebook
@@ -64,6 +65,13 @@ class Run:
         """What a method keeps for later iterations; a resumed run, which replays them all, restores it."""
         self.trained_pairs = 0
         """Pairs of the last policy training of this iteration."""
+        self.histories: dict[str, list[Mapping[str, float]]] = {}
+        """Fingerprint of a model → logged steps of the preference training that made it."""
+        self.measured = Measured()
+        """What the last `measure` sampled and scored."""
+        self.scorer_used = False
+        """Whether the method has asked the recipe's own scorer."""
+        self._measuring = False
 
     def begin(self, iteration: int, previous: Model, place: str = "") -> None:
         """Enter an iteration; `previous` is the policy it starts with. Its stages go to `place`."""
@@ -119,6 +127,8 @@ class Run:
                 draw_answers(stage, self._place(name), self.engine, model, prompts, sampling, self.recipe.run.seed)
             answers = stage.rows(Answer)
         self._recent[model.fingerprint] = [a for a in answers if a.logps][:4] or self._recent.get(model.fingerprint, [])
+        if self._measuring:
+            self.measured.answers[name] = answers
         return answers
 
     def score(
@@ -128,6 +138,7 @@ class Run:
 
         `given` maps roles to models that replace those the scorer asks for.
         """
+        self.scorer_used |= scorer is None
         scorer = scorer or self.recipe.scorer
         models = {role: given.get(role) or self.model(wanted) for role, wanted in scorer.needs().items()}
         parts = self._parts(
@@ -141,7 +152,10 @@ class Run:
                 self.tell()
                 failed = self._score_rest(stage, answers, scorer, models)
                 stage.finish(tokens=sum(len(a.token_ids) for a in answers), notes={"without a value": failed})
-            return stage.rows(Verdict)
+            found = stage.rows(Verdict)
+        if self._measuring:
+            self.measured.scores.update({v.answer: v.value for v in found if v.value is not None})
+        return found
 
     def _score_rest(
         self, stage: OpenStage, answers: Sequence[Answer], scorer: Scorer, models: Mapping[str, Model]
@@ -201,7 +215,7 @@ class Run:
         parts = self._parts("measure", benchmark=self.recipe.benchmark, engine=self.engine, model=model.fingerprint)
         parts |= {"examples": store.hash_records(examples), "seed": self.recipe.run.seed}
         # Its own stages run first and are reused: their content determines this one.
-        rated = self.recipe.benchmark.rate(self, model, examples, split)
+        rated = self.rated(model, examples, split)
         check_rated(self.recipe.benchmark, rated)
         parts["rated"] = store.hash_records(rated)
         with self.stages.open(self._place(f"measure-{split}"), "measure", parts, len(rated)) as stage:
@@ -209,6 +223,14 @@ class Run:
                 stage.replace_rows(rated)
                 stage.finish()
             return stage.rows(Rated)
+
+    def rated(self, model: Model, examples: Sequence[Example], split: str) -> Sequence[Rated]:
+        """The benchmark's rating; what it samples and scores meanwhile is kept in `measured`."""
+        self.measured, self._measuring = Measured(), True
+        try:
+            return self.recipe.benchmark.rate(self, model, examples, split)
+        finally:
+            self._measuring = False
 
     # Look-ups: nothing is computed here, except that a model made from the seed is trained on first use.
 
@@ -309,4 +331,7 @@ class Run:
                 stage.finish(tokens=result.tokens, notes=result.notes, result=WEIGHTS)
             for sentence in stage.warnings:
                 self.listener.say(f"{self._place(name)}: {sentence}")
-            return stage.model(model_name)
+            made = stage.model(model_name)
+            if verb == "prefer":
+                self.histories[made.fingerprint] = stage.card.history if stage.card else []
+            return made
