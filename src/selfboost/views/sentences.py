@@ -137,7 +137,9 @@ def _self_play(iterations: Sequence[IterationSummary]) -> list[str]:
             pairs = labels.gold_chosen + labels.generated_chosen
             fell.append(f"in iteration {entry.iteration}: {labels.generated_chosen:,} of {pairs:,}")
         movement = entry.note(Movement)
-        if movement and movement.kl_to_previous and movement.kl_to_previous.value is not None:
-            moved.append(f"in iteration {entry.iteration}: {movement.kl_to_previous.value:.3g}")
+        found = movement and (movement.moved or movement.kl_to_previous)
+        if movement and found and found.value is not None:
+            stays = " (no more than by rounding)" if movement.moves is False else ""
+            moved.append(f"in iteration {entry.iteration}: {found.value:.3g}{stays}")
     sentences = [f"Pairs whose generated answer is chosen, {', '.join(fell)}."] if fell else []
     return sentences + ([f"KL(new policy ‖ the one before it), nats per answer, {', '.join(moved)}."] if moved else [])
