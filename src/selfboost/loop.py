@@ -227,9 +227,13 @@ class Loop:
                 drift=drift,
             )
         )
+        self.tell_alarms(drift, decision)
+        self.save("running")
+
+    def tell_alarms(self, drift: Drift, decision: Decision) -> None:
+        """Say what is alarming in the panel of this iteration's candidate."""
         for sentence in drift.alarms.values():
             self.run.say(f"iteration {self.run.iteration}, {decision}: {sentence}")
-        self.save("running")
 
     def _measure_beside(self, policy: Rating) -> None:
         for name in self.recipe.run.beside:

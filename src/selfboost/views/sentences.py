@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal
 
+from selfboost.drift.alarms import WATCHED, shown
 from selfboost.measures import SCORE, Estimated, Measure, MeasureRow
 from selfboost.methods.parts.beta_search import BetaSearched
 from selfboost.methods.parts.distributions import Movement
@@ -116,6 +117,29 @@ def against_beside(run: RunSummary, entry: BesideSummary) -> str:
     gap = gain_of(entry.policy_over_it, run.gate)
     lower = ", lower is better" if run.gate.better == "lower" else ""
     return f"The policy stands {gap} against {entry.name} (held-out {run.gate.title}{lower})."
+
+
+def drift_sentences(run: RunSummary) -> list[str]:
+    """Alarms of the drift panel by iteration, and what the newest one says in short; empty if none was kept."""
+    watched = [entry for entry in run.iterations[1:] if entry.drift.figures]
+    if not watched:
+        return []
+    fired = [
+        f"Iteration {entry.iteration}, alarm: {text}." for entry in watched for text in entry.drift.alarms.values()
+    ]
+    newest = watched[-1].drift
+    shorter = {"length_ratio": "length", "kl": "KL to it", "entropy_ratio": "entropy", "equal_length_win_rate": ""}
+    facts = [
+        f"{title or WATCHED[name].title} {shown(value, WATCHED[name].unit)}"
+        for name, title in shorter.items()
+        if (value := newest.value(name)) is not None
+    ]
+    count = sum(1 for name in newest.figures if WATCHED[name].rule)
+    silent = (
+        "no alarm" if not newest.alarms else f"{len(newest.alarms)} alarms" if len(newest.alarms) > 1 else "1 alarm"
+    )
+    told = f"Drift from the initial model after iteration {watched[-1].iteration}: {', '.join(facts)}; "
+    return [*fired, f"{told}{silent} among {count} figures."]
 
 
 def choices(iterations: Sequence[IterationSummary]) -> list[str]:
