@@ -107,17 +107,16 @@ def run_passes(run: Verbs, model: Model, first: Passes | None, train_scorer: str
         gold_logps = _values(run.score("gold-logps", gold, Likelihood(policy=model.name), policy=model))
         if first is None:
             return Passes(samples=samples, gold=gold, gold_logps=gold_logps)
-        asked = () if train_scorer else (samples, first.samples)
-        names = ("train-scores", "train-scores-initial")
-        scores = [_values(run.score(name, answers)) for name, answers in zip(names, asked, strict=False)]
+        both = [] if train_scorer else [*samples, *first.samples]  # in one stage, which opens the scorer's models once
+        scores = _values(run.score("train-scores", both)) if both else []
         return Passes(
             samples=samples,
             gold=gold,
             gold_logps=gold_logps,
             k1=_values(run.score("divergence", samples, Implicit(policy=model.name), policy=model)),
             k3=_values(run.score("divergence-k3", samples, TokenDivergence(policy=model.name), policy=model)),
-            train_scores=scores[0] if scores else (),
-            first_train_scores=scores[1] if scores else (),
+            train_scores=scores[: len(samples)],
+            first_train_scores=scores[len(samples) :],
             missing={"train_scorer": train_scorer} if train_scorer else {},
         )
 

@@ -17,7 +17,7 @@ from selfboost.methods.parts.labelling import Labels, Scores
 from selfboost.records import Pair, Verdict
 from selfboost.report.charts import curves, figure, histogram, outcomes
 from selfboost.report.markup import Html, table, tag
-from selfboost.report.material import Round, Story
+from selfboost.report.material import Round, Story, outcome
 from selfboost.report.notes import labels_table, noted
 from selfboost.report.stage_rows import rows
 
@@ -218,18 +218,11 @@ def _games(story: Story, played: Sequence[Round]) -> list[Html]:
     before = initial
     for r in (r for r in played if r.ratings):
         if before is not initial:
-            results[f"{r.number} against {before.number}"] = _outcome(r.ratings, before.ratings, gate.sign)
-        results[f"{r.number} against 0"] = _outcome(r.ratings, initial.ratings, gate.sign)
+            results[f"{r.number} against {before.number}"] = outcome(r.ratings, before.ratings, gate.sign)
+        results[f"{r.number} against 0"] = outcome(r.ratings, initial.ratings, gate.sign)
         before = r if r.entry.decision == "promoted" else before
     title = f"policies on held-out prompts ({gate.title}); 0 is the initial model"
     return [figure(title, outcomes(results))] if results else []
-
-
-def _outcome(new: Mapping[str, float], old: Mapping[str, float], sign: int) -> tuple[float, float, float]:
-    """Prompts won, tied, lost; `sign` turns a change of the measure into an improvement."""
-    gaps = [sign * (new[prompt] - old[prompt]) for prompt in new.keys() & old.keys()]
-    won, lost = sum(gap > 0 for gap in gaps), sum(gap < 0 for gap in gaps)
-    return won, len(gaps) - won - lost, lost
 
 
 def _scores(played: Sequence[Round]) -> list[Html]:
