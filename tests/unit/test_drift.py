@@ -421,6 +421,16 @@ def test_every_alarm_has_a_bad_case_a_level_and_a_reason() -> None:
     assert all(alarm_level(each) for name, each in watched.items() if name != "train_scorer")
 
 
+def test_the_page_has_every_figure_with_its_level_and_reason() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "drift.md").read_text()
+    lines = [line.strip("| ").split(" | ") for line in page.splitlines() if line.startswith("| ")]
+    rows = {cells[0]: cells[2:] for cells in lines}
+    for watched in WATCHED.values():
+        level, reason = rows[watched.title]
+        assert not alarm_level(watched) or level == alarm_level(watched)
+        assert not watched.reason or reason == watched.reason
+
+
 @pytest.mark.parametrize("name", BAD)
 def test_an_alarm_fires_on_a_bad_case_in_one_sentence(name: str) -> None:
     sentence = BAD[name]()[name]

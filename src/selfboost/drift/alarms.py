@@ -247,7 +247,8 @@ def alarm_level(watched: Watched) -> str:
     level = shown(watched.level, watched.unit)
     match watched.rule:
         case "rise":
-            return f"{100 * watched.level:g} points above it" if watched.unit == SHARE else f"{level} above it"
+            rise = f"{100 * watched.level:g} points" if watched.unit == SHARE else level
+            return f"{rise} above the initial model's"
         case "either way":
             return f"above {level} or below {shown(1 / watched.level, watched.unit)}"
         case "above" | "below":

@@ -15,7 +15,7 @@ from selfboost.report.markup import Html, folded, join, table, tag
 from selfboost.report.material import Story
 from selfboost.views.sentences import interval
 
-CHARTED = ("kl", "entropy", "length_ratio", "equal_length_win_rate")
+CHARTED = ("kl", "entropy", "gold_perplexity", "equal_length_win_rate")
 """Figures drawn by iteration."""
 
 

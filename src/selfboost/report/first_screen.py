@@ -33,7 +33,7 @@ def first_screen(story: Story) -> Html:
 def _tile(question: str, answer: str, *below: str, colour: str = "") -> Html:
     parts = [tag("p", line, class_="muted") if not isinstance(line, Html) else line for line in below if line]
     answered = tag("p", answer, class_=f"answer {colour}".strip())
-    return tag("div", tag("h2", question), answered, *parts, class_=f"tile {colour}".strip())
+    return tag("div", tag("p", question, class_="question"), answered, *parts, class_=f"tile {colour}".strip())
 
 
 def _gain(story: Story) -> list[Html]:
@@ -81,7 +81,7 @@ def _length(story: Story) -> Html:
     alarm = "worse" if "length_ratio" in panel.alarms else ""
     if ratio is None:
         return _tile("At what cost in length?", "Unknown", panel.absent.get("length_ratio", "no drift panel was kept"))
-    spread = "" if middle is None else f"median {middle:.0f} tokens; 80 % lie between {low:.0f} and {high:.0f}"
+    spread = "" if middle is None else f"median {middle:g} tokens; 80 % lie between {low:g} and {high:g}"
     return _tile("At what cost in length?", f"{ratio:.2f} times as long", spread, _equal_length(panel), colour=alarm)
 
 
@@ -95,7 +95,7 @@ def _equal_length(panel: Drift) -> str:
 def _drift(story: Story) -> Html:
     panel = _panel(story)
     if not panel.figures:
-        return _tile("In drift?", "Unknown", "no drift panel was kept for this policy")
+        return _tile("At what cost in drift?", "Unknown", "no drift panel was kept for this policy")
     checked = sum(1 for name in panel.figures if WATCHED[name].rule)
     count = len(panel.alarms)
     answer = "No alarm" if not count else f"{count} alarm{'s' if count > 1 else ''}"
@@ -111,7 +111,7 @@ def _drift(story: Story) -> Html:
     ]
     colour = "worse" if count else ""
     link = tag("a", f"{checked} figures watched", href="#drift")
-    return _tile("In drift?", answer, "; ".join(lines), tag("p", link, class_="muted"), colour=colour)
+    return _tile("At what cost in drift?", answer, "; ".join(lines), tag("p", link, class_="muted"), colour=colour)
 
 
 def _hours(story: Story) -> Html:
@@ -120,7 +120,12 @@ def _hours(story: Story) -> Html:
     classes = dict(zip(KINDS, "adbc", strict=True))
     shown = {kind: seconds.get(kind, 0.0) for kind in KINDS}
     bar = split(shown, classes) if any(shown.values()) else Html("")
-    return _tile("In time?", duration(story.summary.seconds), f"{tokens:,} tokens sampled, scored or trained on", bar)
+    return _tile(
+        "At what cost in time?",
+        duration(story.summary.seconds),
+        f"{tokens:,} tokens sampled, scored or trained on",
+        bar,
+    )
 
 
 def by_kind(cards: Sequence[store.StageCard]) -> Mapping[str, float]:

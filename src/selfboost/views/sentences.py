@@ -128,10 +128,15 @@ def drift_sentences(run: RunSummary) -> list[str]:
         f"Iteration {entry.iteration}, alarm: {text}." for entry in watched for text in entry.drift.alarms.values()
     ]
     newest = watched[-1].drift
-    shorter = {"length_ratio": "length", "kl": "KL to it", "entropy_ratio": "entropy", "equal_length_win_rate": ""}
+    named = {
+        "length_ratio": "length",
+        "entropy_ratio": "entropy",
+        "kl": "KL",
+        "equal_length_win_rate": "wins at equal length",
+    }
     facts = [
-        f"{title or WATCHED[name].title} {shown(value, WATCHED[name].unit)}"
-        for name, title in shorter.items()
+        f"{title} {shown(value, WATCHED[name].unit)}"
+        for name, title in named.items()
         if (value := newest.value(name)) is not None
     ]
     count = sum(1 for name in newest.figures if WATCHED[name].rule)
