@@ -280,10 +280,10 @@ def test_passes_of_a_known_shift_are_exact(tmp_path: Path) -> None:
 def test_the_passes_are_stages_with_the_same_prompts_each_time_and_resumed(tmp_path: Path) -> None:
     root = drifted(tmp_path)
     names = {card.name: card for card in store.cards(root) if "/drift/" in card.name}
-    kinds = {"samples", "gold-logps", "divergence", "divergence-k3", "train-scores"}
+    kinds = {"samples", "logps", "initial-logps", "divergence-k3", "train-scores"}
     assert {name.rpartition("/")[2] for name in names if name.startswith("iteration-2/")} == kinds
     assert {name for name in names if name.startswith("iteration-0/")} == {
-        f"iteration-0/drift/{n}" for n in ("samples", "gold-logps")
+        f"iteration-0/drift/{n}" for n in ("samples", "logps")
     }
     asked = [
         [a.prompt.id for a in store.read_rows(root, names[f"iteration-{t}/drift/samples"], Answer)] for t in (0, 1, 2)

@@ -6,7 +6,7 @@ says what is too much. `panel` puts a model's figures together; the loop keeps t
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from selfboost.measures import Estimated
@@ -28,6 +28,11 @@ class Drift:
         """A figure's value; None where it is absent."""
         found = self.figures.get(name)
         return found.value if found else None
+
+
+def request(answer: Answer) -> Hashable:
+    """What tells an answer's prompt from others; unlike its id, it takes no hash of a JSON text."""
+    return answer.prompt.messages, answer.prompt.prefix
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,10 +5,10 @@ Scores are those that the benchmark's scorer gave to the held-out answers; nothi
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from itertools import groupby
 
-from selfboost.drift import Measured
+from selfboost.drift import Measured, request
 from selfboost.measures import Estimated
 from selfboost.records import Answer
 from selfboost.statistics import mean_interval, summed
@@ -19,7 +19,7 @@ LEAST = 10
 """Fewest prompts that an interval or a correlation is computed from."""
 JUDGED_FIGURES = ("win_rate", "equal_length_win_rate", "length_correlation")
 """Names of all figures of this module."""
-Scored = Mapping[str, Sequence[tuple[int, float]]]
+Scored = Mapping[Hashable, Sequence[tuple[int, float]]]
 """Prompt → (tokens, score) of each of its answers; higher scores are better."""
 
 
@@ -51,9 +51,12 @@ def judged_figures(
 
 def scored(answers: Sequence[Answer], scores: Mapping[str, float], sign: int) -> Scored:
     """The scored answers by prompt."""
-    groups = groupby(answers, key=lambda answer: answer.prompt.id)
-    found = {prompt: [(len(a.token_ids), sign * scores[a.id]) for a in of if a.id in scores] for prompt, of in groups}
-    return {prompt: pairs for prompt, pairs in found.items() if pairs}
+    found: dict[Hashable, list[tuple[int, float]]] = {}
+    for prompt, group in groupby(answers, key=request):
+        values = [(len(answer.token_ids), scores.get(answer.id)) for answer in group]
+        if known := [(length, sign * value) for length, value in values if value is not None]:
+            found[prompt] = known
+    return found
 
 
 def win_rates(new: Scored, old: Scored, near: float | None = None) -> list[float]:

@@ -13,7 +13,6 @@ from dataclasses import dataclass, field
 from selfboost.measures import Estimated
 from selfboost.records import Answer, Example, Model, Sampling, Verdict
 from selfboost.scorers import pairwise
-from selfboost.scorers.implicit import Implicit
 from selfboost.scorers.likelihood import Likelihood
 from selfboost.scorers.verdicts import judgeable, verdicts
 from selfboost.setting_types import PathOrName, Score
@@ -104,7 +103,9 @@ def run_passes(run: Verbs, model: Model, first: Passes | None, train_scorer: str
         gold = [example.answer for example in drawn]
         sampling = Sampling(temperature=1.0, max_tokens=run.recipe.run.drift.max_tokens)
         samples = run.sample("samples", model, [example.prompt for example in drawn], sampling)
-        gold_logps = _values(run.score("gold-logps", gold, Likelihood(policy=model.name), policy=model))
+        # One stage for both: opening a model takes longer than reading a few answers.
+        own = _values(run.score("logps", [*gold, *samples], Likelihood(policy=model.name), policy=model))
+        gold_logps, new = own[: len(gold)], own[len(gold) :]
         if first is None:
             return Passes(samples=samples, gold=gold, gold_logps=gold_logps)
         both = [] if train_scorer else [*samples, *first.samples]  # in one stage, which opens the scorer's models once
@@ -113,7 +114,7 @@ def run_passes(run: Verbs, model: Model, first: Passes | None, train_scorer: str
             samples=samples,
             gold=gold,
             gold_logps=gold_logps,
-            k1=_values(run.score("divergence", samples, Implicit(policy=model.name), policy=model)),
+            k1=_gaps(new, _values(run.score("initial-logps", samples, Likelihood(policy="initial")))),
             k3=_values(run.score("divergence-k3", samples, TokenDivergence(policy=model.name), policy=model)),
             train_scores=scores[: len(samples)],
             first_train_scores=scores[len(samples) :],
@@ -171,8 +172,13 @@ def per_token(answers: Sequence[Answer], sums: Values, seed: int = 0) -> Estimat
 
 def shift(new: Values, old: Values, seed: int = 0) -> Estimated | None:
     """Mean paired difference new - old with its interval; None where too few prompts have both."""
-    known = [n - o for n, o in zip(new, old, strict=True) if n is not None and o is not None]
+    known = [gap for gap in _gaps(new, old) if gap is not None]
     return Estimated.of(mean_interval(known, seed=seed)) if len(known) >= LEAST else None
+
+
+def _gaps(new: Values, old: Values) -> list[float | None]:
+    """new - old where there are both."""
+    return [None if n is None or o is None else n - o for n, o in zip(new, old, strict=True)]
 
 
 def _gold(found: Passes, first: Passes | None, seed: int) -> dict[str, Estimated | None]:
@@ -182,10 +188,7 @@ def _gold(found: Passes, first: Passes | None, seed: int) -> dict[str, Estimated
         return {"gold_perplexity": None}
     figures: dict[str, Estimated | None] = {"gold_perplexity": _exp_minus(own)}
     if first is not None:
-        gaps = [
-            None if n is None or o is None else n - o for n, o in zip(found.gold_logps, first.gold_logps, strict=True)
-        ]
-        moved = per_token(found.gold, gaps, seed)
+        moved = per_token(found.gold, _gaps(found.gold_logps, first.gold_logps), seed)
         figures |= {"gold_shift": moved, "gold_ratio": moved and _exp_minus(moved)}
     return figures
 

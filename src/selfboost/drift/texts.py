@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from itertools import combinations, groupby
 
+from selfboost.drift import request
 from selfboost.records import Answer
 from selfboost.statistics import distinct, quantiles, repeated_share, summed, words_of
 
@@ -44,8 +45,8 @@ def text_figures(answers: Sequence[Answer], first: Sequence[Answer]) -> tuple[di
     found: dict[str, float] = {**_lengths(answers, first), **_repetition(answers)}
     found["refusals"] = summed(is_refusal(a.text) for a in answers) / len(answers)
     found["near_duplicates"] = near_duplicates([a.text for a in one_each(answers)][:COMPARED])
-    known = {(a.prompt.id, a.token_ids) for a in first}
-    found["unchanged"] = summed((a.prompt.id, a.token_ids) in known for a in answers) / len(answers)
+    known = {(request(a), a.token_ids) for a in first}
+    found["unchanged"] = summed((request(a), a.token_ids) in known for a in answers) / len(answers)
     absent: dict[str, str] = {}
     for names, compute in _VARIETY.items():
         values = compute(answers, first)
@@ -188,7 +189,7 @@ def is_refusal(text: str) -> bool:
 
 def one_each(answers: Iterable[Answer]) -> list[Answer]:
     """The first answer of each prompt."""
-    return [next(group) for _, group in groupby(answers, key=lambda answer: answer.prompt.id)]
+    return [next(group) for _, group in groupby(answers, key=request)]
 
 
 Compute = Callable[[Sequence[Answer], Sequence[Answer]], list[float] | None]

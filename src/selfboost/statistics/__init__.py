@@ -214,7 +214,7 @@ def distinct(texts: Sequence[Sequence[Hashable]], n: int, length: int = 0) -> fl
     """
     grams = Counter[tuple[Hashable, ...]]()
     for text in texts:
-        grams += _grams(text[:length] if length else text, n)
+        grams.update(_grams(text[:length] if length else text, n))
     return len(grams) / grams.total() if grams else 0.0
 
 
