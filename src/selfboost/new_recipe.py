@@ -15,8 +15,6 @@ from selfboost.recipe_text import recipe_text
 from selfboost.trust import trusting
 
 NAME = "recipe.toml"
-DRIFT_PROMPTS = 100
-"""Of the drift panel's own stages."""
 
 
 def write_new_recipe(folder: Path, model: str, seed: str, method: str, trust: str | Sequence[str] = ()) -> Path:
@@ -33,7 +31,6 @@ def write_new_recipe(folder: Path, model: str, seed: str, method: str, trust: st
     trusted = trusting(trust)
     kind = cast("type[Method]", plugins.load("method", method, trust=trusted))
     table: dict[str, dict[str, Any]] = {
-        "run": {"drift": {"prompts": DRIFT_PROMPTS}},
         "model": {"path": _absolute(model)},
         "seed": {"path": _absolute(seed)},
         "method": {"kind": method},
