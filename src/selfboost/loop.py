@@ -18,8 +18,11 @@ from selfboost import results, store
 from selfboost.disk import files
 from selfboost.disk.locks import NAME as LOCK
 from selfboost.disk.locks import LockLost, check_held, lock
+from selfboost.drift import Drift, Measured
+from selfboost.drift.panel import drift_panel
+from selfboost.drift.passes import Passes, run_passes, why_not_scored
 from selfboost.engines.run_day import on_day, today
-from selfboost.measures import Estimated, Measure, Measures, gain_of, measures_of, with_win_rate
+from selfboost.measures import Estimated, Measure, MeasureRow, Measures, gain_of, measures_of, with_win_rate
 from selfboost.recipe import Recipe
 from selfboost.recipe_text import kind_of, recipe_text
 from selfboost.records import Model, Rated
@@ -119,6 +122,8 @@ class Loop:
         self.run, self.recipe = run, run.recipe
         self.iterations: list[Iteration] = []
         self.beside: list[Beside] = []
+        self.first_measured = Measured()
+        self.first_passes: Passes | None = None
         self._clock = started
         earlier = _earlier(run)
         self._seconds, self._peak = earlier.seconds, earlier.peak_memory_bytes
@@ -128,6 +133,7 @@ class Loop:
         """Run all iterations, or until patience runs out."""
         self.run.begin(0, self.run.initial)
         self.first = incumbent = self._rate(self.run.initial)
+        self.first_measured = self.run.measured
         self._add(incumbent, incumbent, "initial", "the model to improve", self.run.initial)
         without_gain = 0
         rounds = 1 if self.recipe.method.once else self.recipe.run.iterations
@@ -171,8 +177,43 @@ class Loop:
             measures_of(rating.validation, self.first.validation, against and against.validation, measure, seed),
         )
 
+    def _passes(self, model: Model) -> Passes | None:
+        """The drift panel's own stages of a model; those of the initial model are kept."""
+        recipe = self.recipe
+        if not recipe.run.drift.prompts:
+            return None
+        reporting = getattr(recipe.benchmark, "scorer", None)
+        unasked = why_not_scored(recipe.scorer, reporting, self.run.scorer_used)
+        found = run_passes(self.run, model, self.first_passes, unasked)
+        self.first_passes = self.first_passes or found
+        return found
+
+    def _drift(self, model: Model, gain: Estimated) -> Drift:
+        """The panel of the model that was just rated."""
+        passes = self._passes(model)
+        return self._panel(gain, (passes, self.first_passes), self.run.histories.get(model.fingerprint, ()))
+
+    def _panel(
+        self,
+        gain: Estimated,
+        passes: tuple[Passes | None, Passes | None] = (None, None),
+        history: Sequence[Mapping[str, float]] = (),
+    ) -> Drift:
+        first = self.iterations[0].drift if self.iterations else None
+        return drift_panel(
+            self.run.measured,
+            self.first_measured,
+            history=history,
+            passes=passes if first else (passes[0], None),
+            first_panel=first,
+            gain=gain,
+            sign=self._compared[1].sign,
+            seed=self.recipe.run.seed,
+        )
+
     def _add(self, candidate: Rating, incumbent: Rating, decision: Decision, why: str, policy: Model) -> None:
         held_out, validation = self._measures(candidate, None if decision == "initial" else incumbent)
+        drift = self._drift(candidate.model, held_out.get(self.recipe.gate.measure, MeasureRow()).gained)
         self.iterations.append(
             Iteration(
                 iteration=self.run.iteration,
@@ -184,17 +225,26 @@ class Loop:
                 validation=validation,
                 notes=self.run.notes.kept,
                 agreement=check_agreement(self.run, candidate.model),
+                drift=drift,
             )
         )
+        self.tell_alarms(drift, decision)
         self.save("running")
+
+    def tell_alarms(self, drift: Drift, decision: Decision) -> None:
+        """Say what is alarming in the panel of this iteration's candidate."""
+        for sentence in drift.alarms.values():
+            self.run.say(f"iteration {self.run.iteration}, {decision}: {sentence}")
 
     def _measure_beside(self, policy: Rating) -> None:
         for name in self.recipe.run.beside:
             self.run.begin(0, self.run.initial, place=beside_place(name))
             model = self.run.model(name)
             # The policy itself is not measured again: new samples would show a spurious difference.
-            rating = policy if model.fingerprint == policy.model.fingerprint else self._rate(model)
+            same = model.fingerprint == policy.model.fingerprint
+            rating = policy if same else self._rate(model)
             measures, _ = self._measures(rating, None)
+            gain = measures.get(self.recipe.gate.measure, MeasureRow()).gained
             over = gain_of(policy.held_out, rating.held_out, self.recipe.gate.measure, self.recipe.run.seed)
             self.beside.append(
                 Beside(
@@ -202,6 +252,7 @@ class Loop:
                     policy=relative(rating.model, self.run.root),
                     measures=measures,
                     policy_over_it=Estimated.of(over),
+                    drift=Drift() if same else self._panel(gain),
                 )
             )
             self.save("running")

@@ -20,6 +20,7 @@ from selfboost.data.seeds import Seed
 from selfboost.disk.record_files import hash_records
 from selfboost.endpoints import endpoints_of
 from selfboost.endpoints.asking import check_ready
+from selfboost.drift import Measured
 from selfboost.engines import answer_text
 from selfboost.losses import Loss
 from selfboost.notes import Counts, Note, Notebook
@@ -68,6 +69,13 @@ class Run:
         """What a method keeps for later iterations; a resumed run, which replays them all, restores it."""
         self.trained_pairs = 0
         """Pairs of the last policy training of this iteration."""
+        self.histories: dict[str, list[Mapping[str, float]]] = {}
+        """Fingerprint of a model → logged steps of the preference training that made it."""
+        self.measured = Measured()
+        """What the last `measure` sampled and scored."""
+        self.scorer_used = False
+        """Whether the method has asked the recipe's own scorer."""
+        self._measuring = False
 
     def read_data(self) -> SeedData:
         """The seed, which the method accepts, as does the trainer its settings.
@@ -138,6 +146,8 @@ class Run:
             rows = zip(stage.rows(Answer), asked, strict=True)
             answers = [replace(answer, prompt=prompt, sampling=sampling) for answer, prompt in rows]
         self._recent[model.fingerprint] = [a for a in answers if a.logps][:4] or self._recent.get(model.fingerprint, [])
+        if self._measuring:
+            self.measured.answers[name] = answers
         return answers
 
     def score(
@@ -147,6 +157,7 @@ class Run:
 
         `given` maps roles to models that replace those the scorer asks for.
         """
+        self.scorer_used |= scorer is None
         scorer = scorer or self.recipe.scorer
         models = {role: given.get(role) or self.model(wanted) for role, wanted in scorer.needs().items()}
         parts = self._parts(
@@ -167,6 +178,10 @@ class Run:
             if fresh:
                 self.say(f"{self._place(name)}: {found[1]}")
         return verdicts
+            found = stage.rows(Verdict)
+        if self._measuring:
+            self.measured.scores.update({v.answer: v.value for v in found if v.value is not None})
+        return found
 
     def _score_rest(
         self, stage: OpenStage, answers: Sequence[Answer], scorer: Scorer, models: Mapping[str, Model]
@@ -228,7 +243,7 @@ class Run:
         parts = self._parts("measure", benchmark=self.recipe.benchmark, engine=self.engine, model=model.fingerprint)
         parts |= {"examples": hash_records(examples), "seed": self.recipe.run.seed}
         # Its own stages run first and are reused: their content determines this one.
-        rated = self.recipe.benchmark.rate(self, model, examples, split)
+        rated = self.rated(model, examples, split)
         check_rated(self.recipe.benchmark, rated)
         parts["rated"] = hash_records(rated)
         with self.stages.open(self._place(f"measure-{split}"), "measure", parts, len(rated)) as stage:
@@ -247,6 +262,13 @@ class Run:
                 stage.replace_rows(rated)
                 stage.finish(notes=notes)
             return stage.rows(Rated)
+    def rated(self, model: Model, examples: Sequence[Example], split: str) -> Sequence[Rated]:
+        """The benchmark's rating; what it samples and scores meanwhile is kept in `measured`."""
+        self.measured, self._measuring = Measured(), True
+        try:
+            return self.recipe.benchmark.rate(self, model, examples, split)
+        finally:
+            self._measuring = False
 
     # Look-ups: nothing is computed here, except that a model made from the seed is trained on first use.
 
@@ -373,3 +395,7 @@ class Run:
 def _same(some: Sequence[object], others: Sequence[object]) -> bool:
     """Whether two sequences hold the same objects."""
     return len(some) == len(others) and all(one is other for one, other in zip(some, others, strict=True))
+            made = stage.model(model_name)
+            if verb == "prefer":
+                self.histories[made.fingerprint] = stage.card.history if stage.card else []
+            return made

@@ -9,9 +9,19 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from selfboost.demo import EMBEDDED, EMBEDDED_MODEL
-from selfboost.setting_types import Day, Name, NotNegative, PathOrName, Positive, Several
+from selfboost.setting_types import CountOrNone, Day, Name, NotNegative, PathOrName, Positive, Several, Tokens
 from selfboost.suggestions import shown
 from selfboost.train import Training
+
+
+@dataclass(frozen=True, kw_only=True)
+class DriftPasses:
+    """The part of the drift panel that asks the models: divergence, entropy, perplexity of gold."""
+
+    prompts: CountOrNone = 0
+    """Held-out prompts, at random, that each policy answers once more at temperature 1 (0 = leave this part out)."""
+    max_tokens: Tokens = 256
+    """Longest of these answers, in tokens; the divergence is that of answers cut there."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,6 +42,8 @@ class RunSettings:
     """Models to measure besides the policy: `seed_sft`, or a folder or hub name."""
     agreement: Positive = 0.05
     """Largest allowed mean difference between the sampler's and the trainer's log-probabilities, in nats per token."""
+    drift: DriftPasses = field(default_factory=DriftPasses)
+    """Stages of its own that the drift panel may have."""
 
     def __post_init__(self) -> None:
         try:

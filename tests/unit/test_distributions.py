@@ -1,9 +1,10 @@
 """What an iteration's log-probabilities come to: identities, a known shift, an estimate by hand, the same prompts."""
 
-import random
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
@@ -14,21 +15,29 @@ from fake_recipes import Heard, write_recipe
 from fake_recipes import run as go
 from selfboost import recipe, store
 from selfboost.disk.json_files import read_json
+from selfboost.drift.passes import k3
 from selfboost.engines.fake import read_fake
 from selfboost.measures import Estimated
 from selfboost.method import Method
 from selfboost.methods.parts import distributions
-from selfboost.methods.parts.distributions import FOLDER, Distributions, Movement, divergence, reply
+from selfboost.methods.parts.distributions import (
+    FOLDER,
+    Distributions,
+    Movement,
+    divergence,
+    movement,
+    reply,
+    sampled_logps,
+)
 from selfboost.methods.parts.pairing import gold_pairs
 from selfboost.records import Answer, Model, Origin, Pair, Sampling, Verdict, user_prompt
 from selfboost.run import Run
-from selfboost.statistics import mean_interval, ratio_interval, wasserstein, wasserstein_by_chance
+from selfboost.statistics import mean_interval, quantiles, ratio_interval
 from selfboost.train import Sequenced
 from selfboost.train.fake import Fake
 
 BETA, STEP, FIRST = 0.5, 0.25, -2.0
 DEMO = Path(recipe.__file__).parent / "recipes" / "demo-spin.toml"
-VALUES = st.lists(st.floats(-9, 0), min_size=1, max_size=30)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,15 +102,20 @@ def rows(run: Run, name: str, kind: type[Any], iteration: int = 2) -> list[Any]:
 def test_a_model_that_stays_has_moved_by_nothing(tmp_path: Path) -> None:
     found = note(probe(tmp_path, trains=False))
     zero = Estimated(value=0, low=0, high=0)
-    zeros = {f.name: zero if f.name.startswith("kl") else 0.0 for f in fields(Movement) if f.name != "beta"}
-    assert found == Movement(beta=BETA, **zeros)
+    estimates = ("kl_to_previous", "kl_per_token", "moved", "gold_shift", "margin_shift")
+    left = {f.name for f in fields(Movement)} - {"beta", "moved_by_chance", *estimates}
+    zeros = dict.fromkeys(estimates, zero) | dict.fromkeys(left, 0.0)
+    assert replace(found, moved_by_chance=None) == Movement(beta=BETA, **zeros)
+    assert found.moves is False
 
 
 def test_a_shift_of_every_log_probability_is_found_exactly(tmp_path: Path) -> None:
     run = probe(tmp_path, "test_distributions:Rising")
     found = note(run)
-    for name in ("distance_of_gold", "distance_of_generated", "chosen_shift", "rejected_shift"):
+    for name in ("chosen_shift", "rejected_shift"):
         assert getattr(found, name) == pytest.approx(STEP, abs=1e-12)
+    assert ends(found.gold_shift) == pytest.approx((STEP, STEP, STEP))
+    assert ends(found.margin_shift) == pytest.approx((0, 0, 0), abs=1e-12)
     assert ends(found.kl_per_token) == pytest.approx((STEP, STEP, STEP))
     lengths = [len(answer.token_ids) for answer in rows(run, "samples", Answer)]
     assert ends(found.kl_to_previous)[0] == pytest.approx(STEP * sum(lengths) / len(lengths))
@@ -138,9 +152,9 @@ def test_every_iteration_asks_the_same_prompts_and_compares_with_the_samples_bef
     assert asked[0] == asked[1] == asked[2]
     assert len(set(asked[0])) == 5
     assert [s.prompt.id for s in Distributions(prompts=5).drawn_seeds(run)] == asked[0]
-    names = ("samples-after", "samples-after", f"{distributions.INITIAL}-logps")
-    earlier, new = ([v.value for v in rows(run, names[i], Verdict, i + 1)] for i in (0, 1))
-    assert note(run).distance_of_generated == pytest.approx(wasserstein(earlier, new))
+    old, new = ([v.value for v in rows(run, name, Verdict)] for name in ("gold-before", "gold-after"))
+    gaps = [n - o for n, o in zip(new, old, strict=True)]
+    assert ends(note(run).gold_shift)[0] == pytest.approx(sum(gaps) / len(gaps))
     assert not (run.root / "stages" / f"iteration-2/{FOLDER}/before-samples").exists()
 
 
@@ -197,21 +211,104 @@ def test_a_size_below_the_least_is_refused(name: str, tmp_path: Path) -> None:
         recipe.read(path, trust=__name__)
 
 
-@given(VALUES, st.floats(-3, 3))
-def test_the_distance_of_shifted_values_is_the_shift(values: list[float], shift: float) -> None:
-    assert wasserstein(values, [value + shift for value in values]) == pytest.approx(abs(shift), abs=1e-9)
-    assert wasserstein(values, list(reversed(values))) == pytest.approx(0, abs=1e-12)
+TOKENS, PROMPTS, ROUNDING = 6, 200, 0.002
+Drawn = tuple[list[Answer], list[float], list[float], list[float]]
 
 
-def test_chance_bounds_what_alike_models_show_and_not_what_others_do() -> None:
-    draw = random.Random(0)
-    below = 0
-    for seed in range(60):
-        one, other = ([draw.gauss(-1, 0.5) for _ in range(40)] for _ in range(2))
-        below += wasserstein(one, other) <= wasserstein_by_chance(one, other, seed=seed)
-    assert below >= 52
-    one, other = [draw.gauss(-1, 0.1) for _ in range(40)], [draw.gauss(-0.5, 0.1) for _ in range(40)]
-    assert wasserstein(one, other) > wasserstein_by_chance(one, other)
+def draws(random: Random, change: float) -> Drawn:
+    """Samples of a policy that moved by `change` in each logit, with its own and the former policy's log-probabilities.
+
+    Two words at each token, at a probability that depends on the prompt; each computation of a log-probability rounds.
+    Returned beside the samples: means per token of the former policy, of the new one, and of what the former wrote.
+    """
+    samples: list[Answer] = []
+    old, new, earlier = list[float](), list[float](), list[float]()
+    for prompt in range(PROMPTS):
+        logit, direction = random.gauss(0, 1.5), random.choice((-1, 1))
+        before, after = (_sigmoid(logit + moved) for moved in (0.0, change * direction))
+        said = [random.random() < after for _ in range(TOKENS)]
+        was = [random.random() < before for _ in range(TOKENS)]
+        stored, mine, theirs, own = (
+            [math.log(p if yes else 1 - p) + random.gauss(0, ROUNDING) for yes in words]
+            for words, p in ((said, after), (said, after), (said, before), (was, before))
+        )
+        asked = user_prompt(f"prompt {prompt}", Origin(source="seed"))
+        ids = tuple(map(int, said))
+        samples.append(Answer(prompt=asked, text="", prompt_ids=(1,), token_ids=ids, logps=tuple(stored)))
+        new.append(sum(mine) / TOKENS)
+        old.append(sum(theirs) / TOKENS)
+        earlier.append(sum(own) / TOKENS)
+    return samples, old, new, earlier
+
+
+def _sigmoid(x: float) -> float:
+    return 1 / (1 + math.exp(-x))
+
+
+def moves(drawn: Drawn) -> bool | None:
+    samples, old, new, _ = drawn
+    chance = movement(samples, sampled_logps(samples), new)
+    return Movement(moved=movement(samples, old, new), moved_by_chance=chance).moves
+
+
+def distance_above_chance(drawn: Drawn, swaps: int = 100) -> bool:
+    """Wasserstein-1 of each policy's own samples' log-probabilities, against random swaps: the measure used before."""
+    _, _, new, earlier = drawn
+    random = Random(0)
+
+    def distance(one: list[float], other: list[float]) -> float:
+        return sum(abs(a - b) for a, b in zip(sorted(one), sorted(other), strict=True)) / len(one)
+
+    chances: list[float] = []
+    for _ in range(swaps):
+        turned = [(a, b) if random.random() < 0.5 else (b, a) for a, b in zip(new, earlier, strict=True)]
+        chances.append(distance([a for a, _ in turned], [b for _, b in turned]))
+    return distance(new, earlier) > quantiles(chances, (0.95,))[0]
+
+
+def rates(change: float, rounds: int) -> tuple[float, float]:
+    """How often the movement is seen, and how often the distance lies above chance."""
+    found = [draws(Random(seed), change) for seed in range(rounds)]
+    return sum(moves(each) is True for each in found) / rounds, sum(map(distance_above_chance, found)) / rounds
+
+
+def test_a_movement_is_seen_that_the_distance_of_distributions_misses() -> None:
+    seen, apart = rates(0.2, rounds=12)
+    assert seen == 1
+    assert apart <= 0.5
+
+
+def test_a_policy_that_only_rounding_tells_from_the_former_has_not_moved() -> None:
+    seen, _ = rates(0.0, rounds=20)
+    assert seen <= 0.05
+
+
+@pytest.mark.slow
+def test_the_rates_over_many_simulated_iterations() -> None:
+    unmoved, _ = rates(0.0, rounds=200)
+    seen, apart = rates(0.2, rounds=100)
+    assert unmoved <= 0.05
+    assert seen >= 0.99
+    assert apart <= 0.3
+
+
+def test_no_score_can_have_changed_by_more_than_the_movement_allows() -> None:
+    """Pinsker's inequality, on two coins: the shares of heads differ by no more than sqrt(KL / 2)."""
+    for p, q in ((0.5, 0.54), (0.2, 0.3), (0.9, 0.5)):
+        kl = p * math.log(p / q) + (1 - p) * math.log((1 - p) / (1 - q))
+        bound = Movement(moved=Estimated(value=kl, low=kl, high=kl)).most_changed
+        assert bound is not None
+        assert abs(p - q) <= bound <= 3 * abs(p - q)
+    assert Movement().most_changed is None
+
+
+def test_the_estimator_of_a_movement_has_the_divergence_as_its_mean() -> None:
+    p, q = 0.3, 0.45
+    exact = p * math.log(p / q) + (1 - p) * math.log((1 - p) / (1 - q))
+    mean = p * k3(math.log(p), math.log(q)) + (1 - p) * k3(math.log(1 - p), math.log(1 - q))
+    assert mean == pytest.approx(exact)
+    assert k3(-1.0, -1.0) == 0
+    assert k3(-1.0, -3.0) == pytest.approx(math.exp(-2) + 1)
 
 
 @settings(max_examples=20)
@@ -243,6 +340,7 @@ def test_a_trained_model_moves_from_the_one_before_it(tmp_path: Path) -> None:
     found = note(run)
     assert None not in (found.reward_margin, found.chosen_shift, found.rejected_shift)
     assert ends(found.kl_to_previous)[0] > 0  # type: ignore[operator]
+    assert found.moves
     assert found.reward_margin > 0  # type: ignore[operator]
     assert found.chosen_shift > found.rejected_shift  # type: ignore[operator]
     sampled = rows(run, "samples", Answer, 1)

@@ -95,7 +95,7 @@ def test_the_page_of_a_run_is_self_contained_and_tells_its_truths(copy: Path) ->
         "log-probability per token",
         "Faults counted",
         "pairs, drawn at random",
-        "Health",
+        "Drift from the initial model",
         "chosen",
         "rejected",
     ):

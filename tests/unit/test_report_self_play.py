@@ -74,9 +74,9 @@ def test_the_section_tells_what_the_iterations_noted() -> None:
     for entry in iterations[1:]:
         found = entry.note(Movement)
         assert found is not None
-        for value in (found.distance_of_gold, found.chosen_shift, found.reward_margin):
+        for value in (found.chosen_shift, found.rejected_shift, found.reward_margin):
             assert f"<span>{value:.3g}" in text
-        for moved in (found.kl_to_previous, found.kl_per_token):
+        for moved in (found.moved, found.kl_per_token, found.gold_shift, found.margin_shift):
             assert moved is not None
             assert f"<span>{moved.value:.3g}<small> [{moved.low:.3g}, {moved.high:.3g}]" in text
     labels = [found for entry in iterations if (found := entry.note(Labels))]
@@ -206,7 +206,7 @@ def test_show_says_how_labels_fell_and_how_far_the_policy_went() -> None:
     assert f"in iteration 2: {shown[0]}, in iteration 3: {shown[1]}." in labels
     assert "iteration 1" not in labels, "it had no labels"
     movements = [entry.note(Movement) for entry in iterations[1:]]
-    far = [f"in iteration {i}: {m.kl_to_previous.value:.3g}" for i, m in enumerate(movements, start=1)]  # type: ignore[union-attr]
+    far = [f"in iteration {i}: {m.moved.value:.3g}" for i, m in enumerate(movements, start=1)]  # type: ignore[union-attr]
     assert ", ".join(far) in moves
 
 

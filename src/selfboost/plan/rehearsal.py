@@ -14,6 +14,7 @@ from typing import Any, Literal, TypeVar
 
 from selfboost.data.seed_data import SeedSource
 from selfboost.data.seeds import Seed
+from selfboost.drift import Drift
 from selfboost.loop import Loop, Rating
 from selfboost.losses import Loss
 from selfboost.measures import Measures
@@ -120,6 +121,9 @@ class RehearsedLoop(Loop):
         del rating, against
         return {}, {}
 
+    def _panel(self, *_: Any, **__: Any) -> Drift:
+        return Drift()
+
 
 class RehearsedRun(Run):
     """A run whose verbs only record their calls and return made-up results."""
@@ -158,6 +162,7 @@ class RehearsedRun(Run):
         self, name: str, answers: Sequence[Answer], scorer: Scorer | None = None, **given: Model
     ) -> list[Verdict]:
         """Scores that decrease from one answer to the next."""
+        self.scorer_used |= scorer is None
         scorer = scorer or self.recipe.scorer
         judges = {
             role: "" if given.get(role) or self._has(wanted) else wanted for role, wanted in scorer.needs().items()

@@ -45,6 +45,8 @@ def stages_of(recipe: Recipe, data: SeedData, prompt: float, answer: float) -> l
     play = partial(_play, recipe, sizes, prompt, answer)
     measured = {sizes["validation"], sizes["held_out"]}
     counts = {sizes["train"]} | _known_counts(recipe)
+    if recipe.run.drift.prompts:
+        counts |= {sizes["held_out"]}  # the drift's prompts are the fewer of the two: their order must hold
     multiples = max(FEWEST_MULTIPLES, recipe.run.iterations)
     through = partial(line_through, measured=measured, multiples=multiples)
     line, places = _along_a_line(play, counts, measured, through)
@@ -112,6 +114,7 @@ def _play(
         stage = RehearsalContext(folder=Path(folder), texts=Texts(prompt, answer), make_few=few)
         small = {name: stage.few(count) for name, count in sizes.items()}
         parts = {"method": _small(recipe.method, stage), "benchmark": _small(recipe.benchmark, stage)}
+        parts["run"] = _small(recipe.run, stage)
         return rehearse(replace(recipe, **parts), small, stage, failing=failing), stage.counts
 
 

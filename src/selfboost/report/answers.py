@@ -11,6 +11,7 @@ from selfboost.report.material import Answered, Round, Story
 from selfboost.views.sentences import number, value_of
 
 SHOWN = 4
+COLOURS = {"better than before": "after gained", "worse than before": "after lost"}
 
 
 def side_by_side(story: Story) -> Html:
@@ -26,7 +27,8 @@ def side_by_side(story: Story) -> Html:
     parts: list[Html] = []
     for title, prompts in groups.items():
         if prompts:
-            shown = [_compared(prompt, before, after, gate) for prompt in _draw(prompts)]
+            side = COLOURS.get(title, "after")
+            shown = [_compared(prompt, (before, after), side, gate) for prompt in _draw(prompts)]
             parts.append(folded(f"{title}: {len(prompts):,} of {total:,} prompts", *shown, open_="ties" not in title))
     words = f"The initial model against iteration {last.iteration}, drawn at random from each group."
     return tag("section", tag("h2", "Answers before and after"), tag("p", words, class_="muted"), *parts, id="answers")
@@ -49,12 +51,14 @@ def _draw(prompts: Sequence[str]) -> list[str]:
     return sorted(prompts, key=lambda prompt: hashlib.sha256(prompt.encode()).digest())[:SHOWN]
 
 
-def _compared(prompt: str, before: Round, after: Round, gate: Measure) -> Html:
+def _compared(prompt: str, models: tuple[Round, Round], side: str, gate: Measure) -> Html:
+    """`side` colours the later answer by how it came out."""
+    before, after = models
     text = next(a.prompt_text for a in before.answers if a.prompt == prompt)
     return tag(
         "article",
         said(text),
-        tag("div", _side(prompt, before, "before", gate), _side(prompt, after, "after", gate), class_="sides"),
+        tag("div", _side(prompt, before, "before", gate), _side(prompt, after, side, gate), class_="sides"),
     )
 
 

@@ -228,7 +228,7 @@ def bars(counts: Mapping[str, float], *, highlighted: str = "kept") -> Html:
     return tag("table", tag("tbody", *rows), class_="bars")
 
 
-OUTCOMES = {"won": "a", "tied": "grey", "lost": "b"}
+OUTCOMES = {"won": "better", "tied": "grey", "lost": "worse"}
 """Colours of the parts of a comparison."""
 
 
@@ -243,6 +243,26 @@ def outcomes(rows: Mapping[str, tuple[float, float, float]]) -> Html:
         lines.append(tag("tr", tag("th", name, scope="row"), tag("td", text, class_="number"), shown))
     keys = [tag("span", tag("i", class_=f"key {colour}"), f"{side} %") for side, colour in OUTCOMES.items()]
     return join([tag("table", tag("tbody", *lines), class_="bars"), tag("p", *keys, class_="legend")])
+
+
+def split(parts: Mapping[str, float], colours: Mapping[str, str], unit: str = "") -> Html:
+    """Parts of a whole as one bar; the legend has each one's count (of `unit`) or share, so that it reads in print."""
+    whole = sum(parts.values()) or 1
+    spans = [tag("span", class_=f"bar {colours[name]}", style=_width(part, whole)) for name, part in parts.items()]
+    keys = [
+        tag(
+            "span",
+            tag("i", class_=f"key {colours[name]}"),
+            f"{part:,.0f} {name}" if unit else _part(name, part / whole),
+        )
+        for name, part in parts.items()
+    ]
+    total = [f"of {whole:,.0f} {unit}"] if unit else []
+    return join([tag("div", *spans, class_="stacked"), tag("p", *keys, *total, class_="legend")])
+
+
+def _part(name: str, share: float) -> str:
+    return f"{name} {100 * share:.0f} %"
 
 
 def legend(names: Sequence[str]) -> Html:

@@ -109,6 +109,13 @@ class Story:
     prompts: RunPrompts = field(default_factory=RunPrompts)
 
 
+def outcome(new: Mapping[str, float], old: Mapping[str, float], sign: int) -> tuple[int, int, int]:
+    """Prompts won, tied and lost, by two models' ratings; `sign` turns a change of the measure into an improvement."""
+    gaps = [sign * (new[prompt] - old[prompt]) for prompt in new.keys() & old.keys()]
+    won, lost = sum(gap > 0 for gap in gaps), sum(gap < 0 for gap in gaps)
+    return won, len(gaps) - won - lost, lost
+
+
 def in_search(card: store.StageCard) -> bool:
     """Whether a stage belongs to a trial of the beta search."""
     return any(part.startswith(SEARCH) for part in card.name.split("/"))

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from selfboost.measures import WIN_RATE
 from selfboost.report.charts import Estimate, estimates, figure
+from selfboost.report.drift import alarm_lines
+from selfboost.report.first_screen import first_screen
 from selfboost.report.markup import Html, join, table, tag
 from selfboost.report.material import Story
 from selfboost.views.sentences import (
     against_beside,
     broke_off,
-    duration,
     gate_row,
     headline,
     title_of,
@@ -39,16 +40,13 @@ def caveats(run: RunSummary) -> str:
 
 
 def top(story: Story) -> Html:
-    """Title, headline, facts and warnings."""
+    """Headline, the answers of the first screen, warnings, facts."""
     run = story.summary
-    tokens = sum(card.tokens for card in story.cards)
     facts = {
         "method": run.method or "?",
         "initial model": run.recipe.get("model", {}).get("path", "?"),
         "state": run.status,
-        "time": duration(run.seconds),
         "peak memory": f"{run.peak_memory_bytes / 2**20:,.0f} MB",
-        "tokens": f"{tokens:,}",
         "finished stages": f"{len(story.cards):,}",
     }
     shown = [tag("div", tag("dt", name), tag("dd", value)) for name, value in facts.items()]
@@ -59,9 +57,11 @@ def top(story: Story) -> Html:
     return join(
         [
             tag("h1", headline(run)),
+            first_screen(story),
+            *alarm_lines(story),
+            *(tag("p", warning, class_="warning") for warning in warnings),
             tag("p", caveats(run), class_="muted"),
             tag("dl", *shown, class_="facts"),
-            *(tag("p", warning, class_="warning") for warning in warnings),
         ]
     )
 

@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from selfboost.disk.files import write_atomically
-from selfboost.report import answers, health, overview, rounds
+from selfboost.report import answers, overview, rounds
 from selfboost.report.diversity import diversity_section
+from selfboost.report.drift import drift_section
 from selfboost.report.markup import Html, folded, join, table, tag
 from selfboost.report.material import Story, read_story
 from selfboost.report.self_play import self_play_section
@@ -35,9 +36,9 @@ def page(story: Story) -> str:
     sections = [
         overview.measures(run),
         overview.iterations_table(run),
+        drift_section(story),
         self_play,
         *rounds.iteration_sections(story),
-        health.health(story),
         diversity_section(story.prompts),
         answers.side_by_side(story),
         _stages(story),
@@ -54,17 +55,18 @@ def page(story: Story) -> str:
     )
     body = tag(
         "body",
+        tag("a", "Skip to the results", href="#results", class_="skip"),
         _navigation(story, {"self-play": "self-play"} if self_play else {}),
-        tag("main", overview.top(story), *sections),
+        tag("main", overview.top(story), *sections, id="results"),
     )
     return join([Html("<!doctype html>\n"), tag("html", head, body, lang="en"), Html("\n")])
 
 
 def _navigation(story: Story, played: Mapping[str, str]) -> Html:
     names = {"measures": "measures", "iterations": "iterations"} if story.rounds else {}
+    names |= {"drift": "drift"} if len(story.rounds) > 1 else {}
     names |= played
     names |= {f"iteration-{r.number}": str(r.number) for r in story.rounds if r.number > 0}
-    names |= {"health": "health"} if len(story.rounds) > 1 else {}
     names |= {"prompts": "prompts"} if story.prompts.iterations or story.prompts.self_instruct else {}
     names |= {"answers": "answers"} if len(story.rounds) > 1 else {}
     names |= {"stages": "stages", "recipe": "recipe"}

@@ -45,6 +45,7 @@ def _iteration(story: Story, r: Round, newest: bool) -> Html:
     entry = r.entry
     parts = [
         tag("p", tag("strong", entry.decision), f": {entry.why}"),
+        *(tag("p", f"{sentence}.", class_="warning") for sentence in entry.drift.alarms.values()),
         _sentence(story, r),
         tag("div", *note_charts(entry), *_distributions(r), class_="grid"),
         folded(

@@ -17,7 +17,7 @@ from selfboost.methods.parts.labelling import Labels, Scores
 from selfboost.records import Pair, Verdict
 from selfboost.report.charts import curves, figure, histogram, outcomes
 from selfboost.report.markup import Html, table, tag
-from selfboost.report.material import Round, Story
+from selfboost.report.material import Round, Story, outcome
 from selfboost.report.notes import labels_table, noted
 
 LIKELY = (-2.0, 0.0)
@@ -32,15 +32,15 @@ SIGMAS = {
 }
 FACTS = {"noise_scale": "noise scale c", "noise_start": "mean of β·m before the first step"}
 READING = (
-    "How to read it: self-play has stalled where the divergence is near 0 and generated answers are no further apart "
-    "than by chance: the new policy then writes what the one before it wrote."
+    "How to read it: a policy moves where its divergence lies above what rounding alone gives. The divergence bounds "
+    "what can have changed: no score between 0 and 1 by more than the column says. Self-play has stalled where that "
+    "bound is below any gain worth having. A policy that collapses moves too: read this beside the held-out score."
 )
 UNITS = (
-    "Divergence: KL(new policy ‖ the one before it) on its own samples at temperature 1, in nats, 95 % intervals over "
-    "prompts. Distances: Wasserstein-1 between mean log-probabilities per token, each model on its own answers to the "
-    "same prompts (by chance: what 95 % of equal models stay below), both models on the gold answers. Shifts: change "
-    "of the mean log-probability per token. Reward margin: β·(change of the summed log-probability), chosen minus "
-    "rejected."
+    "Divergence: KL(new policy ‖ the one before it) on its own samples at temperature 1, in nats, per answer by the "
+    "estimator k3, per token by k1; by rounding: the upper end of the former between sampler and trainer, one policy. "
+    "Shifts: paired change of the mean log-probability per token, of gold answers and of chosen minus rejected ones. "
+    "Reward margin: β·(change of the summed log-probability), chosen minus rejected. 95 % intervals over prompts."
 )
 Values = list[float]
 
@@ -223,18 +223,11 @@ def _games(story: Story, played: Sequence[Round]) -> list[Html]:
     before = initial
     for r in (r for r in played if r.ratings):
         if before is not initial:
-            results[f"{r.number} against {before.number}"] = _outcome(r.ratings, before.ratings, gate.sign)
-        results[f"{r.number} against 0"] = _outcome(r.ratings, initial.ratings, gate.sign)
+            results[f"{r.number} against {before.number}"] = outcome(r.ratings, before.ratings, gate.sign)
+        results[f"{r.number} against 0"] = outcome(r.ratings, initial.ratings, gate.sign)
         before = r if r.entry.decision == "promoted" else before
     title = f"policies on held-out prompts ({gate.title}); 0 is the initial model"
     return [figure(title, outcomes(results))] if results else []
-
-
-def _outcome(new: Mapping[str, float], old: Mapping[str, float], sign: int) -> tuple[float, float, float]:
-    """Prompts won, tied, lost; `sign` turns a change of the measure into an improvement."""
-    gaps = [sign * (new[prompt] - old[prompt]) for prompt in new.keys() & old.keys()]
-    won, lost = sum(gap > 0 for gap in gaps), sum(gap < 0 for gap in gaps)
-    return won, len(gaps) - won - lost, lost
 
 
 def _scores(played: Sequence[Round]) -> list[Html]:
@@ -259,9 +252,13 @@ def _scores(played: Sequence[Round]) -> list[Html]:
 
 
 def _stagnation(played: Sequence[Round]) -> Html:
-    """A row per iteration: how far the new policy has moved."""
-    columns = list(_moved(Movement()))
-    cells = [[r.name, *map(_with_interval, _moved(found).values())] for r, found in noted(played, Movement)]
+    """A row per iteration: whether, and how far, the new policy has moved."""
+    columns = ["moves", *_moved(Movement())]
+    words = {True: "yes", False: "no", None: ""}
+    cells = [
+        [r.name, words[found.moves], *map(_with_interval, _moved(found).values())]
+        for r, found in noted(played, Movement)
+    ]
     if not cells:
         return Html("")
     grid = table(["", *columns], cells, tuple(range(1, len(columns) + 1)))
@@ -270,12 +267,14 @@ def _stagnation(played: Sequence[Round]) -> Html:
 
 def _moved(found: Movement) -> dict[str, Estimated]:
     """Column → value."""
+    chance = found.moved_by_chance or Estimated()
     return {
-        "divergence per answer": found.kl_to_previous or Estimated(),
+        "divergence per answer": found.moved or found.kl_to_previous or Estimated(),
+        "by rounding": Estimated(value=chance.high),
+        "bounds a change of scores by": Estimated(value=found.most_changed),
         "per token": found.kl_per_token or Estimated(),
-        "distance of generated": Estimated(value=found.distance_of_generated),
-        "by chance": Estimated(value=found.distance_of_generated_by_chance),
-        "distance of gold": Estimated(value=found.distance_of_gold),
+        "shift of gold": found.gold_shift or Estimated(),
+        "shift of chosen over rejected": found.margin_shift or Estimated(),
         "chosen shift": Estimated(value=found.chosen_shift),
         "rejected shift": Estimated(value=found.rejected_shift),
         "reward margin": Estimated(value=found.reward_margin),

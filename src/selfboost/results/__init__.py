@@ -16,6 +16,7 @@ from selfboost import store
 from selfboost.disk.files import read_bytes
 from selfboost.disk.json_files import read_json, write_json
 from selfboost.disk.locks import check_held
+from selfboost.drift import Drift
 from selfboost.measures import Declared, Estimated, Measure, Measures
 from selfboost.notes import Kept, SomeNote, read_note
 from selfboost.results.environment import Environment
@@ -44,6 +45,8 @@ class Iteration:
     """The method's notes by name; `note` returns them typed."""
     agreement: float | None = None
     """Mean difference of the sampler's and the trainer's log-probabilities, in nats per token."""
+    drift: Drift = field(default_factory=Drift)
+    """How far the candidate has drifted from the initial model; empty in folders of earlier versions."""
 
     def note(self, kind: type[SomeNote]) -> SomeNote | None:
         """The note of a kind; None if the method left none."""
@@ -61,6 +64,8 @@ class Beside:
     """On the held-out prompts; gains against the initial model."""
     policy_over_it: Estimated = field(default_factory=Estimated)
     """The policy's gain over it, by the gate's measure."""
+    drift: Drift = field(default_factory=Drift)
+    """How far it has drifted from the initial model, without what needs the models."""
 
     @property
     def place(self) -> str:

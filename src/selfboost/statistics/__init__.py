@@ -19,8 +19,6 @@ from typing import Any, cast
 
 RESAMPLES = 9999
 """Bootstrap samples, and random sign patterns."""
-SWAPS = 400
-"""Random swaps of two models' values, for the distance due to chance alone."""
 EXACT = 13
 """Up to this many values, every sign pattern is tried."""
 BLOCK = 500
@@ -182,32 +180,6 @@ def _bca(values: Sequence[float], seed: int, level: float) -> tuple[float, float
     return float(low), float(high)
 
 
-def wasserstein(one: Sequence[float], other: Sequence[float]) -> float:
-    """Wasserstein-1 distance of two samples: how far values must move, on average, to turn one into the other."""
-    import scipy.stats
-
-    return float(cast(Any, scipy.stats).wasserstein_distance(one, other))
-
-
-def wasserstein_by_chance(one: Sequence[float], other: Sequence[float], *, seed: int = 0) -> float:
-    """The distance that 95 % of pairs of samples stay below if they differ by chance alone.
-
-    `one` and `other` hold a value of each model for the same prompts, in order; if the models are alike, the two of a
-    prompt are exchangeable, and are swapped here at random.
-    """
-    import numpy as np
-
-    pairs_N2 = np.asarray([one, other], dtype=float).T
-    generator = np.random.default_rng(seed)
-    distances: list[float] = []
-    for _ in range(SWAPS):
-        swapped_N = generator.integers(2, size=len(pairs_N2))
-        rows_N = np.arange(len(pairs_N2))
-        left_N, right_N = np.sort(pairs_N2[rows_N, swapped_N]), np.sort(pairs_N2[rows_N, 1 - swapped_N])
-        distances.append(float(np.abs(left_N - right_N).mean()))
-    return quantiles(distances, (LEVEL,))[0]
-
-
 def mcnemar_p(gained: int, lost: int) -> float:
     """Exact two-sided McNemar test (McNemar 1947): can chance explain `gained` prompts turning right, `lost` wrong?"""
     import scipy.stats
@@ -243,7 +215,7 @@ def distinct(texts: Sequence[Sequence[Hashable]], n: int, length: int = 0) -> fl
     """
     grams = Counter[tuple[Hashable, ...]]()
     for text in texts:
-        grams += _grams(text[:length] if length else text, n)
+        grams.update(_grams(text[:length] if length else text, n))
     return len(grams) / grams.total() if grams else 0.0
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal
 
+from selfboost.drift.alarms import WATCHED, shown
 from selfboost.measures import SCORE, Estimated, Measure, MeasureRow
 from selfboost.methods.parts.beta_search import BetaSearched
 from selfboost.methods.parts.distributions import Movement
@@ -118,6 +119,34 @@ def against_beside(run: RunSummary, entry: BesideSummary) -> str:
     return f"The policy stands {gap} against {entry.name} (held-out {run.gate.title}{lower})."
 
 
+def drift_sentences(run: RunSummary) -> list[str]:
+    """Alarms of the drift panel by iteration, and what the newest one says in short; empty if none was kept."""
+    watched = [entry for entry in run.iterations[1:] if entry.drift.figures]
+    if not watched:
+        return []
+    fired = [
+        f"Iteration {entry.iteration}, alarm: {text}." for entry in watched for text in entry.drift.alarms.values()
+    ]
+    newest = watched[-1].drift
+    named = {
+        "length_ratio": "length",
+        "entropy_ratio": "entropy",
+        "kl": "KL",
+        "equal_length_win_rate": "wins at equal length",
+    }
+    facts = [
+        f"{title} {shown(value, WATCHED[name].unit)}"
+        for name, title in named.items()
+        if (value := newest.value(name)) is not None
+    ]
+    count = sum(1 for name in newest.figures if WATCHED[name].rule)
+    silent = (
+        "no alarm" if not newest.alarms else f"{len(newest.alarms)} alarms" if len(newest.alarms) > 1 else "1 alarm"
+    )
+    told = f"Drift from the initial model after iteration {watched[-1].iteration}: {', '.join(facts)}; "
+    return [*fired, f"{told}{silent} among {count} figures."]
+
+
 def choices(iterations: Sequence[IterationSummary]) -> list[str]:
     """The pass rates of the filter and the betas that the search chose, by iteration, in sentences."""
     yields = [found for entry in iterations if (found := entry.note(PairYield))]
@@ -137,7 +166,9 @@ def _self_play(iterations: Sequence[IterationSummary]) -> list[str]:
             pairs = labels.gold_chosen + labels.generated_chosen
             fell.append(f"in iteration {entry.iteration}: {labels.generated_chosen:,} of {pairs:,}")
         movement = entry.note(Movement)
-        if movement and movement.kl_to_previous and movement.kl_to_previous.value is not None:
-            moved.append(f"in iteration {entry.iteration}: {movement.kl_to_previous.value:.3g}")
+        found = movement and (movement.moved or movement.kl_to_previous)
+        if movement and found and found.value is not None:
+            stays = " (no more than by rounding)" if movement.moves is False else ""
+            moved.append(f"in iteration {entry.iteration}: {found.value:.3g}{stays}")
     sentences = [f"Pairs whose generated answer is chosen, {', '.join(fell)}."] if fell else []
     return sentences + ([f"KL(new policy ‖ the one before it), nats per answer, {', '.join(moved)}."] if moved else [])

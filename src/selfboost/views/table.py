@@ -15,6 +15,7 @@ from selfboost.views.sentences import (
     against_beside,
     broke_off,
     choices,
+    drift_sentences,
     duration,
     gate_row,
     interval,
@@ -126,6 +127,7 @@ def print_summary(root: Path) -> None:
     out.print()
     for entry in run.iterations[1:]:
         out.print(visible(f"{entry.iteration} {entry.decision}: {entry.why}"))
-    for sentence in [*choices(run.iterations), *(against_beside(run, entry) for entry in run.beside)]:
+    beside = [against_beside(run, entry) for entry in run.beside]
+    for sentence in [*drift_sentences(run), *choices(run.iterations), *beside]:
         out.print(visible(sentence))
     out.print("Brackets are 95 % intervals over prompts; one run with one seed.", style="dim")

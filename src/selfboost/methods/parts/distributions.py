@@ -1,23 +1,25 @@
 """How log-probabilities move in an iteration, kept as stages: the diagnostics of DNPO's paper (arXiv 2502.05400).
 
-Of preference pairs under the policy before and after its training, and of the new policy's own samples: how far it has
-moved from the policy before it, or whether self-play has stalled. Leaves out the plots, which the report draws.
+Of preference pairs under the policy before and after its training, and of the new policy's own samples: whether, and
+how far, it has moved from the policy before it. Leaves out the plots, which the report draws.
 """
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from selfboost.drift.passes import k3
 from selfboost.measures import Estimated
 from selfboost.methods.parts.pairing import pick
 from selfboost.notes import Note
 from selfboost.records import Answer, Example, Model, Pair, Sampling
 from selfboost.scorers.likelihood import Likelihood
 from selfboost.setting_types import CountOrNone, Tokens
-from selfboost.statistics import mean_interval, ratio_interval, wasserstein, wasserstein_by_chance
+from selfboost.statistics import mean_interval, ratio_interval
 from selfboost.verbs import Verbs
 
 FOLDER = "distributions"
@@ -47,12 +49,28 @@ class Movement(Note, kept_as=FOLDER):
     """KL(new policy ‖ the one before it), estimated on the new one's samples, in nats per answer."""
     kl_per_token: Estimated | None = None
     """The same in nats per token."""
-    distance_of_generated: float | None = None
-    """Wasserstein-1 of nats per token, each policy on its own answers to the same prompts."""
-    distance_of_generated_by_chance: float | None = None
-    """The value that 95 % of identical policies stay below."""
-    distance_of_gold: float | None = None
-    """The same distance, both policies on the gold answers."""
+    moved: Estimated | None = None
+    """KL(new policy ‖ the one before it) in nats per answer, by the estimator k3: precise where it is small."""
+    moved_by_chance: Estimated | None = None
+    """The same between two computations of the new policy's log-probabilities, the sampler's and the trainer's."""
+    gold_shift: Estimated | None = None
+    """Mean paired change of the gold answers' log-probability, in nats per token."""
+    margin_shift: Estimated | None = None
+    """Mean paired change of chosen minus rejected, in nats per token."""
+
+    @property
+    def moves(self) -> bool | None:
+        """Whether the policy has moved: `moved` lies above what rounding explains. None where that is unknown."""
+        if self.moved is None or self.moved.low is None:
+            return None
+        chance = self.moved_by_chance.high if self.moved_by_chance else None
+        return self.moved.low > (chance or 0.0)
+
+    @property
+    def most_changed(self) -> float | None:
+        """The largest change of any mean score between 0 and 1 that `moved` leaves possible: sqrt(KL / 2) (Pinsker)."""
+        high = self.moved.high if self.moved else None
+        return None if high is None else min(1.0, math.sqrt(max(high, 0.0) / 2))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,25 +128,26 @@ class Distributions:
             chosen_reward=_mean(rewards["chosen"]),
             rejected_reward=_mean(rewards["rejected"]),
             reward_margin=_mean([None if c is None or r is None else c - r for c, r in both]),
+            margin_shift=_shift(shifts["chosen"], shifts["rejected"]),
         )
 
     def _of_samples(self, run: Verbs, before: Model, after: Model, found: Movement) -> Movement:
-        """`found` with the divergence of the new policy from the old one and the distances of what both find likely."""
+        """`found` with the divergence of the new policy from the old one, and the shift of the gold answers."""
         seeds = self.drawn_seeds(run)
         own, new = self._own(run, after, seeds, "samples", "samples-after")
         name = INITIAL if before.fingerprint == run.initial.fingerprint else "before-samples"
-        _, earlier = self._own(run, before, seeds, name, f"{name}-logps")
-        by_answer, by_token = divergence(own, logps(run, "samples-before", own, before), new)
+        self._own(run, before, seeds, name, f"{name}-logps")  # what the report draws beside the new policy's
+        old = logps(run, "samples-before", own, before)
+        by_answer, by_token = divergence(own, old, new)
         gold = [seed.answer for seed in seeds]
         gold_logps = logps(run, "gold-before", gold, before), logps(run, "gold-after", gold, after)
-        generated, of_gold = _both(earlier, new), _both(*gold_logps)
         return replace(
             found,
             kl_to_previous=by_answer,
             kl_per_token=by_token,
-            distance_of_generated=wasserstein(*generated) if generated else None,
-            distance_of_generated_by_chance=wasserstein_by_chance(*generated) if generated else None,
-            distance_of_gold=wasserstein(*of_gold) if of_gold else None,
+            moved=movement(own, old, new),
+            moved_by_chance=movement(own, sampled_logps(own), new),
+            gold_shift=_shift(gold_logps[1], gold_logps[0]),
         )
 
     def drawn_seeds(self, run: Verbs) -> list[Example]:
@@ -183,10 +202,30 @@ def divergence(samples: Sequence[Answer], old: Logps, new: Logps) -> tuple[Estim
     return Estimated.of(mean_interval(ratios)), Estimated.of(ratio_interval(ratios, counts))
 
 
-def _both(one: Logps, other: Logps) -> tuple[list[float], list[float]] | None:
-    """The values of the prompts that have both."""
-    known = [(a, b) for a, b in zip(one, other, strict=True) if a is not None and b is not None]
-    return ([a for a, _ in known], [b for _, b in known]) if known else None
+def movement(samples: Sequence[Answer], old: Logps, new: Logps) -> Estimated | None:
+    """KL(new ‖ old) in nats per answer by the estimator k3, with its 95 % interval; arguments as in `divergence`.
+
+    k3 = r - 1 - log r with r = p_old / p_new of the whole answer (Schulman 2020, Approximating KL divergence). It is
+    never negative and, near 0, about half the square of the log-ratio: it sees a movement that in `divergence`, whose
+    terms have both signs, drowns in their spread.
+    """
+    values = [
+        k3(n * len(answer.token_ids), o * len(answer.token_ids))
+        for answer, o, n in zip(samples, old, new, strict=True)
+        if o is not None and n is not None
+    ]
+    return Estimated.of(mean_interval(values)) if values else None
+
+
+def sampled_logps(samples: Sequence[Answer]) -> Logps:
+    """The mean log-probability per token that the sampler itself stored with each answer."""
+    return [sum(answer.logps) / len(answer.logps) if answer.logps else None for answer in samples]
+
+
+def _shift(new: Logps, old: Logps) -> Estimated | None:
+    """Mean paired difference new - old with its interval; None where nothing has both."""
+    known = [n - o for n, o in zip(new, old, strict=True) if n is not None and o is not None]
+    return Estimated.of(mean_interval(known)) if known else None
 
 
 def _mean(values: Logps) -> float | None:
