@@ -6,12 +6,9 @@ import argparse
 import errno
 import json
 import os
-import re
 import shlex
-import shutil
 import signal
 import sys
-import textwrap
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -364,32 +361,9 @@ def _report(arguments: Arguments) -> None:
 
 
 def _list(_arguments: Arguments) -> None:
-    from selfboost import recipe
+    from selfboost.views.listing import print_listing
 
-    print("recipes")
-    for name, path in recipe.shipped().items():
-        print(_listed(name, _first_sentence(path.read_text(encoding="utf-8"))))
-    for role, folder in plugins.FOLDERS.items():
-        print(f"{role}s  ({folder}/)" if role != "loss" else f"losses  ({folder}/)")
-        for kind, words in plugins.kinds(role).items():
-            print(_listed(kind, words))
-
-
-def _first_sentence(recipe: str) -> str:
-    """The first sentence of the comment that a recipe begins with."""
-    comment = re.match(r"(?:#.*\S.*\n?)*", recipe)
-    assert comment is not None, "it may be empty"
-    words = " ".join(line.lstrip("# ") for line in comment[0].splitlines())
-    return re.split(r"(?<=[.!?])\s", words, maxsplit=1)[0]
-
-
-def _listed(name: str, words: str) -> str:
-    """A name and, beside it, its description, as wide as the terminal."""
-    columns = shutil.get_terminal_size().columns
-    begin, beside = f"  {name:<26} ", " " * 29
-    return textwrap.fill(
-        words, columns, initial_indent=begin, subsequent_indent=beside, break_long_words=False, break_on_hyphens=False
-    )
+    print_listing()
 
 
 def _inspect(arguments: Arguments) -> None:

@@ -18,9 +18,9 @@ from selfboost.benchmark import check_rated
 from selfboost.data.seed_data import SeedData, load_seed_data
 from selfboost.data.seeds import Seed
 from selfboost.disk.record_files import hash_records
+from selfboost.drift import Measured
 from selfboost.endpoints import endpoints_of
 from selfboost.endpoints.asking import check_ready
-from selfboost.drift import Measured
 from selfboost.engines import answer_text
 from selfboost.losses import Loss
 from selfboost.notes import Counts, Note, Notebook
@@ -177,11 +177,9 @@ class Run:
             self.note(found[0])
             if fresh:
                 self.say(f"{self._place(name)}: {found[1]}")
-        return verdicts
-            found = stage.rows(Verdict)
         if self._measuring:
-            self.measured.scores.update({v.answer: v.value for v in found if v.value is not None})
-        return found
+            self.measured.scores.update({v.answer: v.value for v in verdicts if v.value is not None})
+        return verdicts
 
     def _score_rest(
         self, stage: OpenStage, answers: Sequence[Answer], scorer: Scorer, models: Mapping[str, Model]
@@ -262,6 +260,7 @@ class Run:
                 stage.replace_rows(rated)
                 stage.finish(notes=notes)
             return stage.rows(Rated)
+
     def rated(self, model: Model, examples: Sequence[Example], split: str) -> Sequence[Rated]:
         """The benchmark's rating; what it samples and scores meanwhile is kept in `measured`."""
         self.measured, self._measuring = Measured(), True
@@ -389,13 +388,12 @@ class Run:
                 self._remember_stored(stage.card, own)
             for sentence in stage.warnings:
                 self.listener.say(f"{self._place(name)}: {sentence}")
-            return stage.model(model_name)
+            made = stage.model(model_name)
+            if verb == "prefer":
+                self.histories[made.fingerprint] = stage.card.history if stage.card else []
+            return made
 
 
 def _same(some: Sequence[object], others: Sequence[object]) -> bool:
     """Whether two sequences hold the same objects."""
     return len(some) == len(others) and all(one is other for one, other in zip(some, others, strict=True))
-            made = stage.model(model_name)
-            if verb == "prefer":
-                self.histories[made.fingerprint] = stage.card.history if stage.card else []
-            return made

@@ -13,11 +13,12 @@ from dataclasses import dataclass, field
 from selfboost.measures import Estimated
 from selfboost.records import Answer, Example, Model, Sampling, Verdict
 from selfboost.scorers import pairwise
+from selfboost.scorers.contexts import same_ids
 from selfboost.scorers.likelihood import Likelihood
-from selfboost.scorers.verdicts import judgeable, verdicts
+from selfboost.scorers.verdicts import reasoned_verdicts
 from selfboost.setting_types import PathOrName, Score
 from selfboost.statistics import mean_interval, ratio_interval, summed
-from selfboost.train import Sequenced, Trainer
+from selfboost.train import Trainer
 from selfboost.verbs import Verbs
 
 FOLDER = "drift"
@@ -60,11 +61,11 @@ class TokenDivergence:
         return {"policy": self.policy, "reference": self.reference}
 
     def score(self, answers: Sequence[Answer], models: Mapping[str, Model], trainer: Trainer) -> Iterator[Verdict]:
-        """One value per answer."""
-        sequences = [Sequenced(prompt_ids=a.prompt_ids, token_ids=a.token_ids) for a in judgeable(answers)]
+        """One value per answer; None, with a reason, if a model cannot read it."""
+        sequences, reasons = same_ids(answers, models.values())
         own, others = trainer.logps(models["policy"], sequences), trainer.logps(models["reference"], sequences)
         values = (summed(map(k3, new, old)) for new, old in zip(own, others, strict=True))
-        yield from verdicts(answers, f"divergence({self.policy}/{self.reference})", values)
+        yield from reasoned_verdicts(answers, f"divergence({self.policy}/{self.reference})", reasons, values)
 
 
 def k3(new: float, old: float) -> float:
