@@ -133,7 +133,7 @@ class Loop:
         """Run all iterations, or until patience runs out."""
         self.run.begin(0, self.run.initial)
         self.first = incumbent = self._rate(self.run.initial)
-        self.first_measured = self.run.measured
+        self.first_measured = self.run.last_measured
         self._add(incumbent, incumbent, "initial", "the model to improve", self.run.initial)
         without_gain = 0
         rounds = 1 if self.recipe.method.once else self.recipe.run.iterations
@@ -201,7 +201,7 @@ class Loop:
     ) -> Drift:
         first = self.iterations[0].drift if self.iterations else None
         return drift_panel(
-            self.run.measured,
+            self.run.last_measured,
             self.first_measured,
             history=history,
             passes=passes if first else (passes[0], None),

@@ -71,7 +71,7 @@ class Run:
         """Pairs of the last policy training of this iteration."""
         self.histories: dict[str, list[Mapping[str, float]]] = {}
         """Fingerprint of a model → logged steps of the preference training that made it."""
-        self.measured = Measured()
+        self.last_measured = Measured()
         """What the last `measure` sampled and scored."""
         self.scorer_used = False
         """Whether the method has asked the recipe's own scorer."""
@@ -147,7 +147,7 @@ class Run:
             answers = [replace(answer, prompt=prompt, sampling=sampling) for answer, prompt in rows]
         self._recent[model.fingerprint] = [a for a in answers if a.logps][:4] or self._recent.get(model.fingerprint, [])
         if self._measuring:
-            self.measured.answers[name] = answers
+            self.last_measured.answers[name] = answers
         return answers
 
     def score(
@@ -178,7 +178,7 @@ class Run:
             if fresh:
                 self.say(f"{self._place(name)}: {found[1]}")
         if self._measuring:
-            self.measured.scores.update({v.answer: v.value for v in verdicts if v.value is not None})
+            self.last_measured.scores.update({v.answer: v.value for v in verdicts if v.value is not None})
         return verdicts
 
     def _score_rest(
@@ -263,7 +263,7 @@ class Run:
 
     def rated(self, model: Model, examples: Sequence[Example], split: str) -> Sequence[Rated]:
         """The benchmark's rating; what it samples and scores meanwhile is kept in `measured`."""
-        self.measured, self._measuring = Measured(), True
+        self.last_measured, self._measuring = Measured(), True
         try:
             return self.recipe.benchmark.rate(self, model, examples, split)
         finally:

@@ -466,7 +466,7 @@ def test_the_embedded_models_own_samples_are_silent(tmp_path: Path) -> None:
     made = Run(recipe.read(DEMO, changes), tmp_path, Silent())
     made.begin(0, made.initial)
     made.measure(made.initial, "held_out")
-    first = made.measured
+    first = made.last_measured
     prompts = [example.prompt for example in made.held_out]
     again = made.sample("again", made.initial, prompts, Sampling(temperature=0.7, max_tokens=40, samples=2))
     verdicts = made.score("again-scores", again, made.recipe.benchmark.scorer)  # type: ignore[attr-defined]
