@@ -15,6 +15,7 @@ from pathlib import Path
 from benchmarks.laboratory_inside import inside
 
 from selfboost import results, store
+from selfboost.disk.json_files import read_json
 from selfboost.records import Rated
 from selfboost.results import Iteration, Results
 from selfboost.statistics import Interval, mean_interval, paired_gain
@@ -133,7 +134,7 @@ def _estimate(interval: Interval) -> dict[str, float]:
 
 def read(path: Path) -> list[Row]:
     """The rows of a file; none where there is no file."""
-    rows = store.read_json(path) if path.exists() else []
+    rows = read_json(path) if path.exists() else []
     return [Row(**{**row, "seeds": tuple(row["seeds"])}) for row in rows]
 
 

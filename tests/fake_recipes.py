@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from selfboost import recipe, store
+from selfboost.disk.json_files import read_json
 from selfboost.loop import boost
 
 WORDS = tuple(
@@ -101,7 +102,7 @@ def run(path: Path, root: Path, *settings: str, trust: str | Sequence[str] = ())
 
 def summary(root: Path) -> dict[str, Any]:
     """A run's summary without what differs from run to run: seconds and memory."""
-    found = store.read_json(root / "run.json")
+    found = read_json(root / "run.json")
     return {key: value for key, value in found.items() if key not in ("seconds", "peak_memory_bytes")}
 
 

@@ -17,6 +17,7 @@ from selfboost import seed_models, store
 from selfboost.benchmark import check_rated
 from selfboost.data.seed_data import SeedData, load_seed_data
 from selfboost.data.seeds import Seed
+from selfboost.disk.record_files import hash_records
 from selfboost.endpoints import endpoints_of
 from selfboost.endpoints.asking import check_ready
 from selfboost.engines import answer_text
@@ -62,6 +63,8 @@ class Run:
         self._told = set[str]()
         self.tell()
         self._pairs: dict[int, list[Pair]] = {}
+        self._stored: dict[int, store.Earlier] = {}
+        """Iteration → the stage that stores its pairs, once a training has."""
         self._made: dict[str, Model] = {}
         self._recent: dict[str, list[Answer]] = {}
         self.memory: dict[Any, Any] = {}
@@ -113,7 +116,7 @@ class Run:
         """Sample `sampling.samples` answers to each prompt; answers to the same prompt are adjacent."""
         parts = self._parts("sample", engine=self.engine, model=model.fingerprint, sampling=sampling)
         parts |= {
-            "prompts": store.hash_records(prompts),
+            "prompts": hash_records(prompts),
             "tokenizer": self.tokenizer.fingerprint,
             "seed": self.recipe.run.seed,
             "stage": self._place(name),
@@ -137,7 +140,7 @@ class Run:
         parts = self._parts(
             "score", scorer=scorer, trainer=self.trainer, models={r: m.fingerprint for r, m in models.items()}
         )
-        parts |= {"answers": store.hash_records(answers)}
+        parts |= {"answers": hash_records(answers)}
         parts["scorer"].pop("threshold", None)  # used by the filter: a new threshold needs no new scores
         with self.stages.open(self._place(name), "score", parts, len(answers)) as stage:
             fresh = stage.card is None
@@ -181,7 +184,7 @@ class Run:
     ) -> Model:
         """Supervised fine-tuning of `start` on examples."""
         parts = self._parts("finetune", trainer=self.trainer, start=start.fingerprint, training=training)
-        parts["examples"] = store.hash_records(examples)
+        parts["examples"] = hash_records(examples)
         train = partial(self.trainer.finetune, start, examples, training)
         return self._trained(name, "finetune", parts, examples, train, model_name or name)
 
@@ -200,10 +203,10 @@ class Run:
         reference = (reference or start) if loss.needs_reference else None
         parts = self._parts("prefer", trainer=self.trainer, start=start.fingerprint, training=training)
         parts |= {"loss": known_by(loss), "reference": reference.fingerprint if reference else None}
-        parts["pairs"] = store.hash_records(pairs)
+        parts["pairs"] = hash_records(pairs)
         train = partial(self.trainer.prefer, start, reference, pairs, loss, training, cache=self.cache)
         model_name = f"iteration {self.iteration}" if name == "policy" else name
-        made = self._trained(name, "prefer", parts, pairs, train, model_name)
+        made = self._trained(name, "prefer", parts, pairs, train, model_name, self._stored_before(pairs))
         self.trained_pairs = len(pairs)
         return made
 
@@ -211,11 +214,11 @@ class Run:
         """The benchmark's rating of a model on a split, one record per prompt."""
         examples = self.validation if split == "validation" else self.held_out
         parts = self._parts("measure", benchmark=self.recipe.benchmark, engine=self.engine, model=model.fingerprint)
-        parts |= {"examples": store.hash_records(examples), "seed": self.recipe.run.seed}
+        parts |= {"examples": hash_records(examples), "seed": self.recipe.run.seed}
         # Its own stages run first and are reused: their content determines this one.
         rated = self.recipe.benchmark.rate(self, model, examples, split)
         check_rated(self.recipe.benchmark, rated)
-        parts["rated"] = store.hash_records(rated)
+        parts["rated"] = hash_records(rated)
         with self.stages.open(self._place(f"measure-{split}"), "measure", parts, len(rated)) as stage:
             if stage.card is None:
                 stage.replace_rows(rated)
@@ -273,6 +276,22 @@ class Run:
         length = {"last": 1, "last_two": 2, "all": self.iteration + 1}[window]
         return [p for t in sorted(self._pairs) if t > self.iteration - length for p in self._pairs[t]]
 
+    def _stored_before(self, pairs: Sequence[Pair]) -> tuple[store.Earlier, ...]:
+        """The stages of earlier iterations that store the first of these pairs, in order, each stage whole."""
+        found: list[store.Earlier] = []
+        done = 0
+        for iteration, kept in self._pairs.items():
+            theirs = pairs[done : done + len(kept)]
+            if iteration in self._stored and iteration < self.iteration and theirs and _same(theirs, kept):
+                found.append(self._stored[iteration])
+                done += len(kept)
+        return tuple(found)
+
+    def _remember_stored(self, card: store.StageCard, own: Sequence[object]) -> None:
+        """Note that a stage stores this iteration's pairs, if its own records are those."""
+        if card.own_rows == len(own) and _same(own, self._pairs.get(self.iteration, ())):
+            self._stored[self.iteration] = store.Earlier(name=card.name, fingerprint=card.fingerprint, rows=len(own))
+
     def recent(self, model: Model) -> list[Answer]:
         """A few of the model's most recent answers, for the agreement check."""
         return self._recent.get(model.fingerprint, [])
@@ -305,8 +324,10 @@ class Run:
         records: Sequence[object],
         train: Callable[..., TrainingResult],
         model_name: str,
+        earlier: tuple[store.Earlier, ...] = (),
     ) -> Model:
-        """A training stage: its training rows are stored beside the resulting model."""
+        """A training stage: its training rows, but those of `earlier` stages, are stored beside the resulting model."""
+        own = records[sum(each.rows for each in earlier) :]
         seed = self.recipe.run.seed
         with self.stages.open(self._place(name), verb, parts | {"seed": seed}, len(records)) as stage:
             if stage.card is None:
@@ -314,11 +335,18 @@ class Run:
                     why = self.notes.in_words or "the seed gives no example"
                     change = self.notes.decided_by or "the seed"
                     raise ValueError(f"{self._place(name)}: there is nothing to train on ({why}); change {change}")
-                stage.replace_rows(records)
+                stage.replace_rows(own)
                 into = stage.result_folder()
                 result = train(into=into, seed=seed, progress=stage.progress)
                 self.tokenizer.save(into)  # with the chat template that the run uses
-                stage.finish(tokens=result.tokens, notes=result.notes, result=WEIGHTS)
+                stage.finish(tokens=result.tokens, notes=result.notes, result=WEIGHTS, earlier=earlier)
+            if stage.card is not None:
+                self._remember_stored(stage.card, own)
             for sentence in stage.warnings:
                 self.listener.say(f"{self._place(name)}: {sentence}")
             return stage.model(model_name)
+
+
+def _same(some: Sequence[object], others: Sequence[object]) -> bool:
+    """Whether two sequences hold the same objects."""
+    return len(some) == len(others) and all(one is other for one, other in zip(some, others, strict=True))

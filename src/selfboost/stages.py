@@ -49,7 +49,7 @@ class OpenStage:
     def rows(self, kind: type[Record]) -> list[Record]:
         """The records of the finished stage."""
         assert self.card is not None, f"{self._stage.name} is not finished"
-        return list(store.parse_rows(self._stage.folder / store.ROWS, kind))
+        return list(store.each_row(self._stage.root, self.card, kind))
 
     def resumed(self, kind: type[Record], fits: Callable[[int, Record], bool]) -> list[Record]:
         """Records that an earlier try left; `fits` says whether one can be the i-th of this stage.
@@ -83,7 +83,7 @@ class OpenStage:
         self._stage.append(records)
 
     def replace_rows(self, records: Sequence[object]) -> None:
-        """Write all records at once."""
+        """Write all of its own records at once."""
         path = self._stage.begin() / store.ROWS
         files.refuse_link(path)
         path.unlink(missing_ok=True)
@@ -100,20 +100,28 @@ class OpenStage:
         """Tell the listener."""
         self._listener.progress(done, total, tokens)
 
-    def finish(self, *, tokens: int = 0, notes: Mapping[str, Any] | None = None, result: str = store.ROWS) -> None:
-        """Seal the stage."""
+    def finish(
+        self,
+        *,
+        tokens: int = 0,
+        notes: Mapping[str, Any] | None = None,
+        result: str = store.ROWS,
+        earlier: tuple[store.Earlier, ...] = (),
+    ) -> None:
+        """Seal the stage; the records of `earlier` stages come before its own."""
         self.card = self._stage.finish(
             rows=self.total,
             tokens=tokens,
             seconds=time.monotonic() - self._start - self.inner_seconds,
             result=result,
             notes=notes or {},
+            earlier=earlier,
         )
 
     def model(self, name: str) -> Model:
         """The model a finished training stage made."""
         assert self.card is not None, f"{self._stage.name} is not finished"
-        fingerprint = content_hash([self.card.fingerprint, {k: list(v) for k, v in self.card.files.items()}])
+        fingerprint = content_hash([self.card.fingerprint, self.card.known_by])
         return Model(name=name, path=str(self._stage.folder / WEIGHTS), fingerprint=fingerprint)
 
 

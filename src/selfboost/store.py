@@ -14,14 +14,15 @@ import shutil
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
-from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ValidationError
 
 from selfboost.disk import files
+from selfboost.disk.json_files import flat, read_json, write_json
 from selfboost.disk.locks import check_held
+from selfboost.disk.record_files import adapter_of, check_rows, parse_lines, parse_rows, to_line
 from selfboost.records import content_hash
 
 Record = TypeVar("Record")
@@ -35,6 +36,19 @@ LARGE = 64 * 2**20
 
 
 @dataclass(frozen=True, kw_only=True)
+class Earlier:
+    """Another stage whose own records are the first, or the next, of a stage."""
+
+    name: str
+    fingerprint: str
+    rows: int
+
+    def is_that(self, card: StageCard) -> bool:
+        """Whether a card is that stage's."""
+        return card.fingerprint == self.fingerprint and card.own_rows == self.rows
+
+
+@dataclass(frozen=True, kw_only=True)
 class StageCard:
     """A finished stage's description (its `stage.json`)."""
 
@@ -44,6 +58,7 @@ class StageCard:
     parts: Mapping[str, Any]
     """Everything that determines the result: settings, hashes of the inputs, version of the code."""
     rows: int = 0
+    """Records, those of `earlier` stages included."""
     tokens: int = 0
     seconds: float = 0.0
     file: str = ""
@@ -54,6 +69,21 @@ class StageCard:
     """Every file of the stage: size in bytes and SHA-256 (empty for large files)."""
     seal: str = ""
     """Hash of all the rest; empty in a card that version 0.1.0 wrote."""
+    earlier: tuple[Earlier, ...] = ()
+    """Stages whose own records come before this one's own, in order: they are not stored twice."""
+    all_records: tuple[int, str] = (0, "")
+    """With `earlier` ones: the size and hash of a file that held them all."""
+
+    @property
+    def known_by(self) -> dict[str, list[int | str]]:
+        """What identifies the result: its files, as they would be without `earlier`."""
+        whole = {ROWS: self.all_records} if self.earlier else {}
+        return {name: list(each) for name, each in (dict(self.files) | whole).items()}
+
+    @property
+    def own_rows(self) -> int:
+        """Records in this stage's own file."""
+        return self.rows - sum(each.rows for each in self.earlier)
 
     @property
     def warnings(self) -> list[str]:
@@ -81,45 +111,6 @@ def _numbers(found: Any) -> Mapping[str, float]:
     return {name: x for name, x in items if isinstance(x, int | float) and abs(x) <= sys.float_info.max}
 
 
-@cache
-def _adapter(kind: type[Any]) -> TypeAdapter[Any]:
-    return TypeAdapter(kind)
-
-
-def to_line(record: object) -> bytes:
-    """One record as one line of JSON."""
-    return _adapter(type(record)).dump_json(record) + b"\n"
-
-
-def hash_records(records: Iterable[object]) -> str:
-    """SHA-256 over records, in order: identifies a stage's inputs."""
-    digest = hashlib.sha256()
-    for record in records:
-        digest.update(to_line(record))
-    return digest.hexdigest()
-
-
-def write_json(path: Path, value: object) -> None:
-    """Write JSON atomically, readable for people."""
-    files.write_atomically(path, json.dumps(value, indent=1, ensure_ascii=False).encode() + b"\n")
-
-
-def read_json(path: Path) -> Any:
-    """Read JSON.
-
-    Raises:
-        ValueError: the file is missing or damaged, in one sentence.
-    """
-    try:
-        data = files.read_bytes(path)
-    except FileNotFoundError:
-        raise ValueError(f"{path}: no such file") from None
-    try:
-        return json.loads(data)
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"{path}: is damaged ({error})") from error
-
-
 class Stage:
     """A stage of a run: open for writing in its partial folder, or finished."""
 
@@ -128,7 +119,6 @@ class Stage:
         self.fingerprint = content_hash(parts)
         self.folder = root / STAGES / name
         self.partial = self.folder.with_name(f"{self.folder.name}.partial-{self.fingerprint[:8]}")
-        self._aside = root / SUPERSEDED / name.replace("/", "--")
         self.broken: list[str] = []
         """What was found broken, and where it was put, in sentences."""
 
@@ -139,7 +129,7 @@ class Stage:
         """
         if (self.partial / CARD).exists() and self._whole(self.partial):  # killed between the last write and the rename
             self._put_in_place()
-        kept = self._aside.with_name(f"{self._aside.name}--{self.fingerprint[:8]}")
+        kept = _aside(self.root, self.name, self.fingerprint)
         current = self._current()
         if current is not None and current.fingerprint == self.fingerprint:
             current = self._whole(self.folder)
@@ -182,7 +172,7 @@ class Stage:
         whole = data[: data.rfind(b"\n") + 1]
         if len(whole) < len(data):
             os.truncate(path, len(whole))
-        return list(_parse(whole.splitlines(), kind, path))
+        return list(parse_lines(whole.splitlines(), kind, path))
 
     def append(self, records: Iterable[object]) -> None:
         """Add records to the partial file; they survive a kill once this returns."""
@@ -192,15 +182,23 @@ class Stage:
             file.flush()
             os.fsync(file.fileno())
 
-    def finish(self, *, rows: int, tokens: int, seconds: float, result: str, notes: Mapping[str, Any]) -> StageCard:
-        """Seal the stage: card written last, then one rename.
+    def finish(
+        self,
+        *,
+        rows: int,
+        tokens: int,
+        seconds: float,
+        result: str,
+        notes: Mapping[str, Any],
+        earlier: tuple[Earlier, ...] = (),
+    ) -> StageCard:
+        """Seal the stage: card written last, then one rename. `rows` counts the records of `earlier` stages too.
 
         Raises:
             LockLost: another run may be writing this folder.
             ValueError: the file does not hold as many records as the card would say.
         """
         self.append(())
-        check_rows(self.partial / ROWS, rows)
         card = sealed(
             StageCard(
                 name=self.name,
@@ -212,13 +210,29 @@ class Stage:
                 seconds=round(max(seconds, 0.0), 3),
                 file=f"{STAGES}/{self.name}/{result}".rstrip("/"),
                 notes=notes,
+                earlier=earlier,
                 files={str(p.relative_to(self.partial)): _measure(p) for p in sorted(_files(self.partial))},
+                all_records=self._measure_all(earlier),
             )
         )
+        check_rows(self.partial / ROWS, card.own_rows)
         write_json(self.partial / CARD, asdict(card))
         check_held(self.root)
         self._put_in_place()
         return card
+
+    def _measure_all(self, earlier: tuple[Earlier, ...]) -> tuple[int, str]:
+        """Size and hash of a file of all records, those of earlier stages first; nothing where there are none."""
+        if not earlier:
+            return 0, ""
+        paths = [folder / ROWS for folder, _ in _earlier_parts(self.root, self.name, earlier)] + [self.partial / ROWS]
+        size = sum(path.stat().st_size for path in paths)
+        if size > LARGE:
+            return size, ""
+        digest = hashlib.sha256()
+        for path in paths:
+            digest.update(files.read_bytes(path))
+        return size, digest.hexdigest()
 
     def _put_in_place(self) -> None:
         self._set_current_aside()
@@ -227,7 +241,7 @@ class Stage:
     def _set_current_aside(self) -> None:
         current = self._current()
         if current is not None:
-            aside = self._aside.with_name(f"{self._aside.name}--{current.fingerprint[:8]}")
+            aside = _aside(self.root, self.name, current.fingerprint)
             files.refuse_links_on_the_way(self.root, aside.parent)
             aside.parent.mkdir(exist_ok=True)
             shutil.rmtree(aside, ignore_errors=True)
@@ -267,8 +281,11 @@ class Stage:
 
 def sealed(card: StageCard) -> StageCard:
     """The card with the hash of all the rest of it, as it is when it is read again."""
-    read = _adapter(StageCard).validate_python(json.loads(json.dumps(asdict(replace(card, seal="")))))
-    return replace(card, seal=content_hash(read))
+    read = adapter_of(StageCard).validate_python(json.loads(json.dumps(asdict(replace(card, seal="")))))
+    plain = asdict(read)
+    if not read.earlier:
+        del plain["earlier"], plain["all_records"]  # cards were sealed before there were such fields
+    return replace(card, seal=content_hash(plain))
 
 
 def read_card(folder: Path) -> StageCard | None:
@@ -282,7 +299,7 @@ def read_card(folder: Path) -> StageCard | None:
         return None
     found = read_json(path)
     try:
-        card = cast(StageCard, _adapter(StageCard).validate_python(found))
+        card = cast(StageCard, adapter_of(StageCard).validate_python(found))
     except ValidationError as error:
         raise ValueError(f"{path}: is damaged ({error.error_count()} wrong fields)") from error
     if card.seal and sealed(card).seal != card.seal:
@@ -294,21 +311,45 @@ def read_rows(root: Path, card: StageCard, kind: type[Record]) -> list[Record]:
     """The records of a finished stage.
 
     Raises:
-        ValueError: the file is missing or differs from what the stage wrote.
+        ValueError: a file is missing or differs from what its stage wrote.
     """
-    folder = root / STAGES / card.name
-    verify(folder, card)
-    return list(parse_rows(folder / ROWS, kind))
+    found: list[Record] = []
+    for folder, its in _parts(root, card):
+        verify(folder, its)
+        found += parse_rows(folder / ROWS, kind)
+    return found
 
 
-def parse_rows(path: Path, kind: type[Record]) -> Iterator[Record]:
-    """The records of a file, one a line, each read when it is asked for.
+def each_row(root: Path, card: StageCard, kind: type[Record]) -> Iterator[Record]:
+    """The records of a finished stage, each read when it is asked for, and no file's hash checked.
 
     Raises:
-        ValueError: a line is no such record.
+        ValueError: a file is missing, or a line is no such record.
     """
-    with files.open_to_read(path) as file:
-        yield from _parse(file, kind, path)
+    for folder, its in _parts(root, card):
+        if its.own_rows or (folder / ROWS).exists():
+            yield from parse_rows(folder / ROWS, kind)
+
+
+def _parts(root: Path, card: StageCard) -> Iterator[tuple[Path, StageCard]]:
+    """The folders and cards of the stages whose own records make up those of a stage, in order."""
+    yield from _earlier_parts(root, card.name, card.earlier)
+    yield root / STAGES / card.name, card
+
+
+def _earlier_parts(root: Path, name: str, earlier: Iterable[Earlier]) -> Iterator[tuple[Path, StageCard]]:
+    for each in earlier:
+        folder = root / STAGES / each.name
+        places = folder, _aside(root, each.name, each.fingerprint)
+        found = [(place, card) for place in places if (card := read_card(place)) and each.is_that(card)]
+        if not found:
+            raise ValueError(f"{folder}: is missing or another stage's, but {name} needs its records")
+        yield found[0]
+
+
+def _aside(root: Path, name: str, fingerprint: str) -> Path:
+    """Where a result that another recipe replaced is kept."""
+    return root / SUPERSEDED / f"{name.replace('/', '--')}--{fingerprint[:8]}"
 
 
 def verify(folder: Path, card: StageCard) -> None:
@@ -323,15 +364,7 @@ def verify(folder: Path, card: StageCard) -> None:
             raise ValueError(f"{path}: is missing")
         if path.stat().st_size != size or (digest and _measure(path)[1] != digest):
             raise ValueError(f"{path}: is not what the stage wrote (changed or damaged)")
-    check_rows(folder / ROWS, card.rows)
-
-
-def check_rows(path: Path, rows: int) -> None:
-    """Raise ValueError where a file does not hold this many records."""
-    with files.open_to_read(path) as file:
-        found = sum(block.count(b"\n") for block in iter(lambda: file.read(2**20), b""))
-    if found != rows:
-        raise ValueError(f"{path}: holds {found:,} records, not {rows:,}")
+    check_rows(folder / ROWS, card.own_rows)
 
 
 def cards(root: Path) -> list[StageCard]:
@@ -353,17 +386,6 @@ def cards(root: Path) -> list[StageCard]:
     return [card for card in found if card is not None]
 
 
-def _parse(lines: Iterable[bytes], kind: type[Record], path: Path) -> Iterator[Record]:
-    adapter = _adapter(kind)
-    for number, line in enumerate(lines, start=1):
-        try:
-            yield adapter.validate_json(line)
-        except ValidationError as error:
-            first = error.errors()[0]
-            where = ".".join(str(part) for part in first["loc"])
-            raise ValueError(f"{path} line {number}: is no {kind.__name__} ({where}: {first['msg']})") from error
-
-
 def _files(folder: Path) -> Iterator[Path]:
     unsealed = (CARD, CARD + files.FRESH)  # the second where a try was killed while it wrote the first
     return (path for path in folder.rglob("*") if path.is_file() and path.name not in unsealed)
@@ -373,14 +395,3 @@ def _measure(path: Path) -> tuple[int, str]:
     with files.open_to_read(path) as file:
         size = os.fstat(file.fileno()).st_size
         return size, hashlib.file_digest(file, "sha256").hexdigest() if size <= LARGE else ""
-
-
-def flat(parts: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested parts as dotted name → value."""
-    found: dict[str, Any] = {}
-    for key, value in parts.items():
-        if isinstance(value, Mapping):
-            found |= flat(cast(Mapping[str, Any], value), f"{prefix}{key}.")
-        else:
-            found[prefix + key] = value
-    return found

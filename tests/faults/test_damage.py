@@ -16,6 +16,7 @@ from killing import KILLED, command, finished_stages, fork, wait
 
 from fake_recipes import results, run, write_recipe
 from selfboost import cli
+from selfboost.disk.json_files import read_json
 
 SMALL: dict[str, dict[str, Any]] = {"run": {"iterations": 1}, "benchmark": {"samples": 1, "greedy": False}}
 SLOW = {"engine": {"seconds_per_answer": 0.05}}
@@ -197,9 +198,8 @@ def test_a_torn_line_of_a_killed_stage_is_made_again_and_a_wrong_one_is_named(sp
     name = "iteration-1/own-answers"
     card = next(c for c in (whole / "stages").rglob("stage.json") if name in str(c))
     rows = (card.parent / "records.jsonl").read_bytes()
-    from selfboost import store
 
-    fingerprint = store.read_json(card)["fingerprint"]
+    fingerprint = read_json(card)["fingerprint"]
     partial = root / "stages" / f"{name}.partial-{fingerprint[:8]}"
     partial.mkdir(parents=True)
     (partial / "records.jsonl").write_bytes(rows[: len(rows) // 2])

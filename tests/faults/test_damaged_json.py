@@ -13,6 +13,7 @@ import pytest
 
 from fake_recipes import results, run, write_recipe
 from selfboost import cli, store
+from selfboost.disk.json_files import read_json
 
 SMALL: dict[str, dict[str, Any]] = {
     "run": {"iterations": 1, "beside": ["seed_sft"]},
@@ -89,7 +90,7 @@ def readers(root: Path) -> None:
 def test_a_damaged_summary_is_shown_or_named(whole: tuple[Path, Path], tmp_path: Path, limit: int) -> None:
     root = tmp_path / "run"
     shutil.copytree(whole[1], root)
-    for text in damages(store.read_json(root / "run.json"), limit):
+    for text in damages(read_json(root / "run.json"), limit):
         (root / "run.json").write_bytes(text)
         readers(root)
 
@@ -106,7 +107,7 @@ def test_a_damaged_card_is_shown_or_named(
     root = tmp_path / "run"
     shutil.copytree(whole[1], root)
     path = root / "stages" / stage / store.CARD
-    card = store.read_json(path)
+    card = read_json(path)
     if not sealed:  # as version 0.1.0 wrote it
         del card["seal"]
     for text in damages(card, limit):
@@ -118,7 +119,7 @@ def test_a_damaged_card_is_shown_or_named(
 @pytest.mark.parametrize("file", ["run.json", *(f"stages/{stage}/{store.CARD}" for stage in CARDS)])
 def test_a_run_resumes_over_any_damage(whole: tuple[Path, Path], tmp_path: Path, file: str, limit: int) -> None:
     recipe, before = whole[0], results(whole[1])
-    for number, text in enumerate(damages(store.read_json(whole[1] / file), limit)):
+    for number, text in enumerate(damages(read_json(whole[1] / file), limit)):
         root = tmp_path / str(number)
         shutil.copytree(whole[1], root)
         (root / file).write_bytes(text)

@@ -13,6 +13,7 @@ from killing import wait as wait_for
 
 from fake_recipes import Heard, results, run, write_recipe
 from selfboost import check_function, recipe, store
+from selfboost.disk.json_files import read_json
 from selfboost.engines.fake import FakeSampler, is_good
 from selfboost.loop import boost
 from selfboost.records import Verdict
@@ -137,7 +138,7 @@ def test_a_long_scoring_stage_goes_on_inside_itself(tmp_path: Path, monkeypatch:
         _JUDGED.clear()
         assert wait_for(fork(lambda: boost(recipe.read(path, trust=__name__), root, Silent()))) == KILLED
     (partial,) = root.glob("stages/iteration-0/validation-sampled-scores.partial-*")
-    stage = store.read_json(whole / "stages/iteration-0/validation-sampled-scores/stage.json")
+    stage = read_json(whole / "stages/iteration-0/validation-sampled-scores/stage.json")
     kept = store.Stage(root, stage["name"], stage["verb"], stage["parts"]).rows_so_far(Verdict)
     assert partial.exists()
     assert len(kept) == WINDOW

@@ -25,7 +25,7 @@ ADAPTER = {"lora_rank": 2, "ema_decay": 0.5}
 
 @pytest.mark.parametrize(
     ("training", "trainer"),
-    [({}, {}), (ADAPTER, {"dtype": "bfloat16", "keep_states": 2})],
+    [({}, {}), pytest.param(ADAPTER, {"dtype": "bfloat16", "keep_states": 2}, marks=pytest.mark.slow)],
     ids=["whole", "an averaged adapter in bfloat16"],
 )
 def test_a_real_training_goes_on_from_its_checkpoint(

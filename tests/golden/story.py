@@ -26,8 +26,7 @@ class Story:
         self.names = {INITIAL.fingerprint: "initial", "given": "given"}
         for card in self.cards.values():
             if card.verb in ("finetune", "prefer"):
-                files = {name: list(value) for name, value in card.files.items()}
-                self.names[content_hash([card.fingerprint, files])] = card.name
+                self.names[content_hash([card.fingerprint, card.known_by])] = card.name
 
     def rows(self, stage: str, kind: type[Any]) -> list[Any]:
         """The records of a stage."""

@@ -170,6 +170,7 @@ def test_judgments_of_other_instructions_have_no_length_controlled_win_rate() ->
         length_controlled(**given)
 
 
+@pytest.mark.slow
 def test_the_interval_covers_the_truth() -> None:
     """60 experiments with judgments of 0 or 1; the binomial error of the coverage is 0.03."""
     given, inside = made(200), 0

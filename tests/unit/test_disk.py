@@ -9,6 +9,7 @@ import pytest
 
 from selfboost import store
 from selfboost.disk import files, locks
+from selfboost.disk.json_files import read_json, write_json
 from selfboost.disk.locks import LockLost, lock
 
 HOLD = (
@@ -91,10 +92,10 @@ def test_a_file_where_the_folder_should_be_is_named(tmp_path: Path) -> None:
 
 def test_a_new_file_replaces_the_old_one_whole(tmp_path: Path) -> None:
     path = tmp_path / "x.json"
-    store.write_json(path, {"a": 1})
+    write_json(path, {"a": 1})
     path.with_name("x.json.new").write_text("of a try that was killed")
-    store.write_json(path, {"a": 2})
-    assert store.read_json(path) == {"a": 2}
+    write_json(path, {"a": 2})
+    assert read_json(path) == {"a": 2}
     assert [p.name for p in tmp_path.iterdir()] == ["x.json"]
 
 

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from fake_recipes import Heard, write_recipe
 from fake_recipes import run as go
 from selfboost import recipe, store
+from selfboost.disk.json_files import read_json
 from selfboost.engines.fake import read_fake
 from selfboost.measures import Estimated
 from selfboost.method import Method
@@ -167,9 +168,9 @@ def test_a_resumed_run_finds_the_same_without_work(tmp_path: Path) -> None:
     method = {"kind": "test_distributions:Probe"}
     path = write_recipe(tmp_path, "spin", method=method, method__distributions={"pairs": 5, "prompts": 5})
     assert go(path, tmp_path / "run", trust=__name__).started_stages
-    told = store.read_json(tmp_path / "run" / "run.json")["iterations"]
+    told = read_json(tmp_path / "run" / "run.json")["iterations"]
     assert go(path, tmp_path / "run", trust=__name__).started_stages == []
-    assert store.read_json(tmp_path / "run" / "run.json")["iterations"] == told
+    assert read_json(tmp_path / "run" / "run.json")["iterations"] == told
     assert FOLDER in told[2]["notes"]
 
 

@@ -72,6 +72,7 @@ def test_a_folder_that_one_does_not_see_is_refused_on_both(start: Model, tmp_pat
         assert "is not seen by process 1 on" in sentence
 
 
+@pytest.mark.slow
 def test_a_relative_folder_is_the_conductor_s(start: Model, tmp_path: Path) -> None:
     found = ends(launch("train", start, "run", [tmp_path / "first", tmp_path / "second"]))
     assert [code for code, _, _ in found] == [0, 0], found

@@ -45,6 +45,7 @@ def test_the_score_is_the_mean_over_turns() -> None:
     assert (found.low, found.high) == pytest.approx((22 / 4, 31 / 4))
 
 
+@pytest.mark.slow
 def test_the_interval_covers_the_truth_where_turns_of_a_question_agree() -> None:
     """200 experiments of 80 questions; resampling turns as if independent covers less than it says."""
     inside = naive = 0

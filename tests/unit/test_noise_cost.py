@@ -43,6 +43,7 @@ def training_memory(*settings: str) -> int:
     return held
 
 
+@pytest.mark.slow
 def test_noise_is_priced_by_its_matrices_alone() -> None:
     noisy, plain = planned(), planned("method.noise=none")
     matrix, rejected = size().vocabulary * size().width, 20_000 * 350
@@ -71,9 +72,9 @@ def test_noise_is_priced_by_its_matrices_alone() -> None:
     ("settings", "bytes_per_weight"),
     [
         (["method.noise=fixed"], 2 + 2),
-        (["loss.noise.optimizer=adamw"], 2 + 4 + 4 + 4 + 8 + 2),
-        (["training.lora_rank=8", "trainer.sharding=false"], 2 + 4 + 4 + 4 + 4),
-        (["trainer.dtype=float32"], 4 + 4 + 4 + 4 + 4),
+        pytest.param(["loss.noise.optimizer=adamw"], 2 + 4 + 4 + 4 + 8 + 2, marks=pytest.mark.slow),
+        pytest.param(["training.lora_rank=8", "trainer.sharding=false"], 2 + 4 + 4 + 4 + 4, marks=pytest.mark.slow),
+        pytest.param(["trainer.dtype=float32"], 4 + 4 + 4 + 4 + 4, marks=pytest.mark.slow),
     ],
 )
 def test_memory_of_noise_follows_its_settings(settings: list[str], bytes_per_weight: int) -> None:

@@ -142,7 +142,7 @@ def _embedded(generator: Any) -> Any:
     return replace(generator, paragraphs="embedded")
 
 
-@pytest.mark.parametrize("most", [20_000, 150])
+@pytest.mark.parametrize("most", [pytest.param(20_000, marks=pytest.mark.slow), 150])
 def test_pairs_that_others_made_are_counted_or_assumed(tmp_path: Path, most: int) -> None:
     rows = ({"prompt": f"q{i}", "chosen": "good", "rejected": "poor"} for i in range(400))
     (tmp_path / "pairs.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
@@ -167,6 +167,7 @@ def test_what_is_wrong_is_one_sentence(settings: list[str], sentence: str) -> No
     assert "\n" not in str(raised.value)
 
 
+@pytest.mark.slow
 def test_a_policy_that_judges_itself_is_priced_as_the_policy() -> None:
     """Not as the recipe's scorer, which reads nothing then: a judge of 7 billion parameters is no small one."""
     own = stage(planned("synpo-mistral-7b", "method.kind=self_rewarding", "method.judge=likelihood"), SELF_SCORES)
@@ -195,6 +196,7 @@ def test_how_many_seeds_are_assumed_is_said() -> None:
     assert [note for note in notes if note.startswith("assumed: 10,000 seeds")]
 
 
+@pytest.mark.slow
 def test_log_probabilities_for_the_record_are_priced_as_the_policy() -> None:
     """Not as the recipe's judge of 14 billion parameters, which has no part in them."""
     found = planned("dnpo-zephyr-7b")
@@ -207,6 +209,7 @@ def test_log_probabilities_for_the_record_are_priced_as_the_policy() -> None:
     assert own.hours > 2 * 14e9 * 20_000 * (200 + 256) / SHARES["scoring"] / PEAK / 3600
 
 
+@pytest.mark.slow
 def test_a_scorer_that_nobody_asks_takes_no_memory() -> None:
     unasked = planned("spin-zephyr-7b").memory["scoring"]
     asked = planned("spin-zephyr-7b", "method.score_generations=true").memory["scoring"]

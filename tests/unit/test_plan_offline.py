@@ -25,7 +25,14 @@ print(len(found.stages) > 0, os.environ.get("HF_HUB_OFFLINE"), constants.HF_HUB_
 """
 
 
-@pytest.mark.parametrize(("value", "left"), [(None, "True None False"), ("0", "True 0 False"), ("1", "True 1 True")])
+@pytest.mark.parametrize(
+    ("value", "left"),
+    [
+        pytest.param(None, "True None False", marks=pytest.mark.slow),
+        ("0", "True 0 False"),
+        pytest.param("1", "True 1 True", marks=pytest.mark.slow),
+    ],
+)
 def test_a_plan_opens_no_connection_and_leaves_the_switch_as_it_was(value: str | None, left: str) -> None:
     kept = {name: v for name, v in os.environ.items() if name not in (SWITCH, "TRANSFORMERS_OFFLINE")}
     environment = kept | ({SWITCH: value} if value else {})

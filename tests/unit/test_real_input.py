@@ -10,6 +10,7 @@ import pytest
 from fake_recipes import Heard
 from real_data import DATA
 from selfboost import recipe, store
+from selfboost.disk.json_files import read_json
 from selfboost.loop import boost
 from selfboost.records import Answer, Example, Pair
 
@@ -109,7 +110,7 @@ def boosted(model: str, method: str) -> tuple[Path, Heard, dict[str, Any]]:
     (folder / "recipe.toml").write_text(text)
     heard = Heard()
     boost(recipe.read(folder / "recipe.toml"), folder / "run", heard)
-    return folder / "run", heard, store.read_json(folder / "run" / "run.json")
+    return folder / "run", heard, read_json(folder / "run" / "run.json")
 
 
 def rows(root: Path, name: str, kind: type[Any]) -> list[Any]:
@@ -123,7 +124,7 @@ each_run = pytest.mark.parametrize(
     [
         ("stories260K-hf", "synpo"),
         ("tinystories-bit1M-hf", "spin"),
-        ("stories260K-hf", "dnpo"),
+        pytest.param("stories260K-hf", "dnpo", marks=pytest.mark.slow),
         pytest.param("stories260K-hf", "spin", marks=pytest.mark.slow),
         pytest.param("tinystories-bit1M-hf", "dnpo", marks=pytest.mark.slow),
         pytest.param("tinystories-bit1M-hf", "synpo", marks=pytest.mark.slow),
@@ -218,7 +219,7 @@ def test_the_trained_folder_is_a_model_that_moved(model: str, method: str) -> No
     assert all(torch.isfinite(p).all() for p in trained.parameters())
     tokenizer: Any = AutoTokenizer.from_pretrained(folder)
     assert tokenizer.chat_template, "the default template is the trained model's own"
-    history = store.read_json(root / f"stages/iteration-{summary['iterations'][-1]['iteration']}/policy/stage.json")
+    history = read_json(root / f"stages/iteration-{summary['iterations'][-1]['iteration']}/policy/stage.json")
     assert history["notes"]["steps"] == len(history["notes"]["history"])
     assert not list(folder.glob("training-state*"))
 
@@ -259,7 +260,7 @@ def test_one_line_makes_it_a_baseline(method: str, tmp_path: Path) -> None:
     if method == "manual_data":
         changes += [f"method.data={DATA / 'pref' / 'raschka_preference_1100.jsonl.gz'}", "method.pairs=16"]
     boost(recipe.read(recipe_file, changes), tmp_path / "run", Heard())
-    summary = store.read_json(tmp_path / "run" / "run.json")
+    summary = read_json(tmp_path / "run" / "run.json")
     assert summary["status"] == "finished"
     assert len(summary["iterations"]) == len(first["iterations"]) == 2
     if method in ("sampling_ranking", "self_rewarding"):

@@ -13,6 +13,7 @@ from report_pages import page_of
 from small_run import EVIL, evil_pair, finished_run
 
 from selfboost import store
+from selfboost.disk.json_files import read_json, write_json
 from selfboost.records import Answer, Origin, Pair, user_prompt
 from selfboost.report import write_report
 from selfboost.report.charts import Estimate, Frame, bars, curves, estimates, histogram, ticks
@@ -30,7 +31,7 @@ def copy(tmp_path: Path) -> Path:
 
 
 def change(root: Path, **values: object) -> None:
-    store.write_json(root / "run.json", store.read_json(root / "run.json") | values)
+    write_json(root / "run.json", read_json(root / "run.json") | values)
 
 
 def hostile_stage(root: Path) -> None:
@@ -66,7 +67,7 @@ def searched(root: Path, *, trained_again: bool) -> Story:
     training_stage(root, "iteration-1/beta-10/policy", pairs[2:], 0.5)
     if trained_again:
         training_stage(root, "iteration-1/policy", pairs, 0.7)
-    told = store.read_json(root / "run.json")
+    told = read_json(root / "run.json")
     told["iterations"][1]["notes"] = {
         "beta_search": {"chosen": 10.0, "tried": {"2": 0.512, "10": 0.75}, "measure": "sampled"}
     }
@@ -107,7 +108,7 @@ def test_writing_twice_gives_the_same_bytes(copy: Path) -> None:
 
 def test_hostile_text_is_shown_and_cannot_act(copy: Path) -> None:
     hostile_stage(copy)
-    told = store.read_json(copy / "run.json")
+    told = read_json(copy / "run.json")
     told["iterations"][1]["notes"] = {EVIL: {EVIL: 3}, "plain": EVIL}
     told["iterations"][1]["why"] = told["said"] = EVIL
     change(copy, iterations=told["iterations"], said=[EVIL], method=EVIL)
@@ -118,7 +119,7 @@ def test_hostile_text_is_shown_and_cannot_act(copy: Path) -> None:
 
 
 def test_a_running_folder_one_without_measures_and_one_without_pairs_have_a_page(copy: Path) -> None:
-    told = store.read_json(copy / "run.json")
+    told = read_json(copy / "run.json")
     shutil.rmtree(copy / "stages" / "iteration-1" / "policy")
     page_of(copy)
     change(copy, status="running", iterations=told["iterations"][:1], beside=[])
@@ -146,7 +147,7 @@ def test_gold_answers_are_the_seed_s_and_those_of_a_file_the_data_s(copy: Path) 
 
 
 def test_other_measures_and_decisions_need_no_change(copy: Path) -> None:
-    told = store.read_json(copy / "run.json")
+    told = read_json(copy / "run.json")
     row = {"value": 7.5, "low": 7.0, "high": 7.9, "gain": -0.5, "gain_low": -0.9, "gain_high": -0.1}
     for entry in (*told["iterations"], *told["beside"]):
         entry["measures"] = {"turns": row, "unknown": dict.fromkeys(row)}
@@ -160,7 +161,7 @@ def test_other_measures_and_decisions_need_no_change(copy: Path) -> None:
 
 def test_a_damaged_stage_is_told_on_the_page(copy: Path) -> None:
     (copy / "stages" / "iteration-1" / "policy" / store.ROWS).write_text('{"half\n')
-    assert "line 1 is not a valid Pair record" in page_of(copy)
+    assert "line 1: is no Pair (" in page_of(copy)
 
 
 def test_a_folder_that_is_no_run_is_refused(tmp_path: Path) -> None:
@@ -250,7 +251,7 @@ def test_a_search_for_beta_counts_pairs_once_and_stands_apart(copy: Path, traine
 
 
 def test_a_share_among_the_notes_is_a_sentence_and_a_number_among_counts_no_count(copy: Path) -> None:
-    told = store.read_json(copy / "run.json")
+    told = read_json(copy / "run.json")
     notes = {"filter": {"counts": {"kept": 3, "candidates": 9}}, "my_own": {"mean_gap": 0.25, "of_which": {"odd": 2}}}
     told["iterations"][1]["notes"] = notes | {"pair_yield": {"pass_rate": 0.3123, "missing_pairs": 4}}
     change(copy, iterations=told["iterations"])
@@ -287,11 +288,11 @@ def test_prompts_of_pairs_count_where_nothing_was_sampled_and_damage_is_told(cop
     assert "written by this run (1 prompts)" in page_of(copy)
     sampled_stage(copy, "iteration-1/drafts", ["a"], Origin(source="prompts", iteration=1))
     (copy / "stages" / "iteration-1" / "drafts" / store.ROWS).write_text("{half\n")
-    assert "line 1 is not a valid Prompted record" in page_of(copy)
+    assert "line 1: is no Prompted (" in page_of(copy)
 
 
 def test_iterations_are_compared_where_there_are_several(copy: Path) -> None:
-    told = store.read_json(copy / "run.json")
+    told = read_json(copy / "run.json")
     second = told["iterations"][1] | {"iteration": 2}
     change(copy, iterations=[*told["iterations"], second])
     for number, kind in ((1, "name"), (2, "count")):

@@ -16,13 +16,13 @@ from small_run import EVIL
 
 from fake_recipes import run, write_recipe
 from selfboost import store
+from selfboost.disk.json_files import read_json, write_json
 from selfboost.methods.parts.distributions import FOLDER, INITIAL, Movement
 from selfboost.methods.parts.labelling import Labels, Scores
 from selfboost.records import Verdict
 from selfboost.report.charts import histogram, outcomes
 from selfboost.report.material import read_story
 from selfboost.report.self_play import OUTLINES, self_play_section
-from selfboost.report.stage_rows import rows
 from selfboost.views.sentences import choices
 from selfboost.views.summary import summary
 from selfboost.views.table import print_summary
@@ -61,10 +61,10 @@ def edit_training(root: Path, iteration: int, noise: float | None = None, **note
 
 
 def edit_notes(root: Path, change: Any) -> None:
-    told = store.read_json(root / "run.json")
+    told = read_json(root / "run.json")
     for entry in told["iterations"][1:]:
         change(entry["notes"])
-    store.write_json(root / "run.json", told)
+    write_json(root / "run.json", told)
 
 
 def test_the_section_tells_what_the_iterations_noted() -> None:
@@ -102,7 +102,7 @@ def test_values_left_of_the_axis_are_counted_and_told() -> None:
         stages |= {"initial model": f"{INITIAL}-logps"} if side == "samples" else {}
         told: list[str] = []
         for name, stage in stages.items():
-            values = [v.value for v in rows(self_play(), cards[stage], Verdict) if v.value is not None]
+            values = [v.value for v in store.each_row(self_play(), cards[stage], Verdict) if v.value is not None]
             below = sum(value < -2 for value in values)
             told += [f"{below} of {len(values)} ({name})"] if below else []
         sentence = f"being below -2: {', '.join(told)}." if told else "No value is below -2."
@@ -180,7 +180,7 @@ def test_notes_of_another_shape_do_no_harm(copy: Path, note: Any) -> None:
 
 def test_a_damaged_stage_is_told(copy: Path) -> None:
     (copy / "stages" / "iteration-2" / FOLDER / "chosen-after" / store.ROWS).write_text("{half\n")
-    assert "line 1 is not a valid Verdict record" in section(copy)
+    assert "line 1: is no Verdict (" in section(copy)
     assert "divergence per answer" in section(copy)
 
 
@@ -190,9 +190,9 @@ def test_the_first_and_the_last_of_many_iterations_are_drawn(copy: Path) -> None
         for path in (copy / "stages" / f"iteration-{number}").rglob(store.CARD):
             card = json.loads(path.read_text().replace("iteration-3/", f"iteration-{number}/"))
             path.write_text(json.dumps(card | {"seal": ""}))
-    told = store.read_json(copy / "run.json")
+    told = read_json(copy / "run.json")
     told["iterations"] += [told["iterations"][3] | {"iteration": number} for number in range(4, 8)]
-    store.write_json(copy / "run.json", told)
+    write_json(copy / "run.json", told)
     drawn = re.findall(r"implicit rewards, iteration (\d)", page_of(copy))
     assert drawn == ["1", "5", "6", "7"]
     assert len(drawn) == OUTLINES

@@ -11,6 +11,7 @@ from engine_models import TEMPLATE, WORDS, save_llama
 
 from fake_recipes import Heard, results
 from selfboost import loop, recipe, store
+from selfboost.disk.json_files import read_json
 from selfboost.engines.run_day import codes
 from selfboost.loop import boost
 from selfboost.records import Answer, Pair
@@ -95,7 +96,7 @@ def test_a_run_that_is_resumed_on_another_day_repeats_nothing(folder: Path, monk
     assert first_words(folder) == {word}
     said = "the chat template can show the date: it is 2031-05-05 in all stages of the run (run.date)"
     assert said in heard.said
-    assert said in store.read_json(folder / "run" / "run.json")["said"]
+    assert said in read_json(folder / "run" / "run.json")["said"]
     again = run_on(LATER, folder, monkeypatch)
     assert again.started_stages == []
     shutil.rmtree(folder / "run" / "stages" / "iteration-1" / "policy")
@@ -140,7 +141,7 @@ def test_a_run_says_and_keeps_what_it_changed_in_given_answers(folder: Path, mon
     heard = run_on(FIRST, folder, monkeypatch)
     told = "3 of 12 given answers ended with the text of an end token, which was taken off"
     assert told in heard.said
-    assert told in store.read_json(folder / "run" / "run.json")["said"]
+    assert told in read_json(folder / "run" / "run.json")["said"]
     for pair in rows(folder, "iteration-1/policy", Pair):
         assert "<end>" not in pair.chosen.text
         assert pair.chosen.token_ids.count(2) == 1

@@ -16,6 +16,7 @@ def test_the_interval_over_seeds_is_students() -> None:
     assert found.p == pytest.approx(scipy.stats.ttest_1samp(gains, 0).pvalue)
 
 
+@pytest.mark.slow
 def test_several_comparisons_hold_together() -> None:
     """Of 400 experiments with five methods that gain nothing, at most about 5 % show any gain."""
     draws = np.random.default_rng(0).normal(size=(400, 5, 3))

@@ -25,11 +25,12 @@ def test_no_difference_is_found_where_there_is_none_however_often_one_looks() ->
     wrong = np.mean([stopped(row).verdict != "open" for row in draws])
     assert wrong <= 0.05
     ordinary = np.mean(
-        [any(scipy.stats.ttest_1samp(row[:n], 0).pvalue < 0.05 for n in range(20, 300, 10)) for row in draws]
+        [any(scipy.stats.ttest_1samp(row[:n], 0).pvalue < 0.05 for n in range(20, 300, 20)) for row in draws[:100]]
     )
     assert ordinary > 0.15
 
 
+@pytest.mark.slow
 def test_the_promise_holds_for_skewed_differences() -> None:
     """A model that seldom wins by much and often loses by little: mean 0, as an API judge's verdicts may be."""
     draws = np.where(np.random.default_rng(1).random((400, 300)) < 0.1, 0.9, -0.1)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 from dataclasses import asdict
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from selfboost import store
+from selfboost.disk.record_files import parse_lines, to_line
 from selfboost.records import Answer, Message, Origin, Prompt, Verdict, content_hash, user_prompt
 
 ROWS = [Verdict(answer=f"a-{i}", scorer="s", value=i / 3) for i in range(5)]
@@ -159,9 +161,9 @@ def test_records_survive_a_file_exactly(turns: list[tuple[str, str]], ids: list[
     prompt = Prompt(messages=tuple(Message(role=r, content=c) for r, c in turns), origin=Origin(source="seed"))
     logps = tuple(-i / 7 for i in range(len(ids)))
     answer = Answer(prompt=prompt, text=text, prompt_ids=(), token_ids=tuple(ids), logps=logps)
-    line = store.to_line(answer)
+    line = to_line(answer)
     assert line.count(b"\n") == 1
-    assert list(store._parse([line], Answer, Path("x"))) == [answer]
+    assert list(parse_lines([line], Answer, Path("x"))) == [answer]
 
 
 def test_ids_depend_on_content_alone() -> None:
@@ -169,3 +171,46 @@ def test_ids_depend_on_content_alone() -> None:
     assert first.id == user_prompt("say hello", Origin(source="prompts", iteration=3)).id
     assert first.id != user_prompt("say hello ", Origin(source="seed")).id
     assert content_hash({"a": 1, "b": 2}) == content_hash({"b": 2, "a": 1})
+
+
+def extended(root: Path, earlier: store.StageCard, own: list[Verdict], name: str) -> store.StageCard:
+    """A stage whose first records are another's."""
+    before = store.Earlier(name=earlier.name, fingerprint=earlier.fingerprint, rows=earlier.own_rows)
+    stage = store.Stage(root, name, "prefer", {"of": name})
+    stage.append(own)
+    rows = earlier.rows + len(own)
+    kept = (*earlier.earlier, before)
+    return stage.finish(rows=rows, tokens=0, seconds=0, result=store.ROWS, notes={}, earlier=kept)
+
+
+def test_records_of_earlier_stages_are_read_with_a_stage_s_own(tmp_path: Path) -> None:
+    more = [Verdict(answer=f"b-{i}", scorer="s", value=i) for i in range(3)]
+    first = finished(tmp_path)
+    second = extended(tmp_path, first, more[:2], "iteration-2/policy")
+    third = extended(tmp_path, second, more[2:], "iteration-3/policy")
+    assert [card.rows for card in (first, second, third)] == [5, 7, 8]
+    assert (tmp_path / third.file).read_bytes().count(b"\n") == 1
+    for card, wanted in ((second, ROWS + more[:2]), (third, ROWS + more)):
+        assert store.read_rows(tmp_path, card, Verdict) == list(store.each_row(tmp_path, card, Verdict)) == wanted
+    assert store.Stage(tmp_path, third.name, "prefer", {"of": third.name}).card() == third
+
+
+def test_a_stage_is_known_by_the_same_whether_or_not_its_first_records_are_stored_elsewhere(tmp_path: Path) -> None:
+    more = [Verdict(answer="b", scorer="s", value=1)]
+    split = extended(tmp_path / "split", finished(tmp_path / "split"), more, "iteration-2/policy")
+    stage = store.Stage(tmp_path / "whole", "iteration-2/policy", "prefer", {"of": "iteration-2/policy"})
+    stage.append(ROWS + more)
+    whole = stage.finish(rows=6, tokens=0, seconds=0, result=store.ROWS, notes={})
+    assert split.known_by == whole.known_by
+
+
+def test_records_of_an_earlier_stage_are_found_where_another_recipe_has_set_it_aside(tmp_path: Path) -> None:
+    first = finished(tmp_path)
+    second = extended(tmp_path, first, ROWS[:1], "iteration-2/policy")
+    other = store.Stage(tmp_path, first.name, "score", {"a": 2})
+    other.append(ROWS[:2])
+    other.finish(rows=2, tokens=0, seconds=0, result=store.ROWS, notes={})
+    assert store.read_rows(tmp_path, second, Verdict) == ROWS + ROWS[:1]
+    shutil.rmtree(tmp_path / store.SUPERSEDED)
+    with pytest.raises(ValueError, match="scores: is missing or another stage's, but iteration-2/policy needs its"):
+        store.read_rows(tmp_path, second, Verdict)

@@ -15,6 +15,7 @@ from small_run import EVIL
 
 from fake_recipes import write_recipe
 from selfboost import cli, store
+from selfboost.disk.json_files import read_json
 from selfboost.views.sentences import duration
 from selfboost.views.streams import Guarded, GuardedStream, console
 from selfboost.views.visible import visible
@@ -31,7 +32,7 @@ def shell(command: str, *arguments: object, **environment: str) -> "subprocess.C
 
 def finished(root: Path) -> bool:
     """Whether a run came to its end, its report with it."""
-    return store.read_json(root / "run.json")["status"] == "finished" and (root / "report.html").exists()
+    return read_json(root / "run.json")["status"] == "finished" and (root / "report.html").exists()
 
 
 @pytest.mark.parametrize(
@@ -63,8 +64,8 @@ def test_a_full_disk_below_standard_output_costs_no_report(tmp_path: Path) -> No
 @pytest.mark.parametrize(
     "environment",
     [
-        {"PYTHONIOENCODING": "ascii"},
-        {"PYTHONIOENCODING": "latin-1"},
+        pytest.param({"PYTHONIOENCODING": "ascii"}, marks=pytest.mark.slow),
+        pytest.param({"PYTHONIOENCODING": "latin-1"}, marks=pytest.mark.slow),
         {"LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"},
     ],
     ids=["ascii", "latin-1", "C"],

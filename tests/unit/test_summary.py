@@ -12,6 +12,7 @@ import pytest
 from small_run import finished_run
 
 from selfboost import store
+from selfboost.disk.json_files import read_json, write_json
 from selfboost.measures import Estimated, Measure
 from selfboost.methods.parts.beta_search import BetaSearched
 from selfboost.methods.parts.pairing import GoldPairs
@@ -28,7 +29,7 @@ def copy(tmp_path: Path) -> Path:
 
 
 def change(root: Path, **values: object) -> None:
-    store.write_json(root / "run.json", store.read_json(root / "run.json") | values)
+    write_json(root / "run.json", read_json(root / "run.json") | values)
 
 
 def test_every_finished_stage_is_told_exactly_once() -> None:
@@ -53,7 +54,7 @@ def test_iterations_begin_with_the_initial_model_and_carry_what_programs_read() 
 
 
 def test_the_object_is_what_run_json_holds() -> None:
-    kept, told = store.read_json(finished_run() / "run.json"), as_json(summary(finished_run()))
+    kept, told = read_json(finished_run() / "run.json"), as_json(summary(finished_run()))
     for name in kept.keys() - {"iterations", "beside"}:
         assert told[name] == kept[name], name
     for name in ("iterations", "beside"):
@@ -78,7 +79,7 @@ def test_a_run_without_run_json_is_starting_and_shows_its_stages(copy: Path) -> 
 
 
 def test_stages_of_an_iteration_at_work_are_told_apart(copy: Path) -> None:
-    told = store.read_json(copy / "run.json")
+    told = read_json(copy / "run.json")
     change(copy, status="running", iterations=told["iterations"][:1])
     assert {stage.name.split("/")[0] for stage in summary(copy).further} == {"iteration-1"}
 
@@ -134,7 +135,7 @@ def test_the_printed_table_fits_its_width_and_breaks_no_interval(
 def test_wide_numbers_and_long_names_shrink_others_not_the_decision(
     copy: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    told = store.read_json(copy / "run.json")
+    told = read_json(copy / "run.json")
     wide = {"value": -1234.5, "low": -1250.1, "high": -1210.2, "gain": -100.5, "gain_low": -110.1, "gain_high": -90.5}
     for entry in (*told["iterations"], *told["beside"]):
         entry["measures"] = {"sampled": wide, "length": wide, "win_rate": entry["measures"].get("win_rate", wide)}

@@ -264,7 +264,7 @@ def test_seed_sft_po_starts_from_the_tuned_model(tmp_path: Path) -> None:
     tuned = store.read_card(root / "stages" / "prepare" / "seed_sft")
     assert card is not None
     assert tuned is not None
-    assert card.parts["start"] == content_hash([tuned.fingerprint, {k: list(v) for k, v in tuned.files.items()}])
+    assert card.parts["start"] == content_hash([tuned.fingerprint, tuned.known_by])
 
 
 def test_pairs_name_who_scored_them(tmp_path: Path) -> None:

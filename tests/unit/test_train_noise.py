@@ -138,6 +138,7 @@ def test_the_noise_is_standard_normal():
         assert abs(found - expected) < 4 * math.sqrt(spread / count)
 
 
+@pytest.mark.slow
 def test_the_mean_log_probability_is_a_monte_carlo_estimate_of_its_own(states):
     head, hidden_ND, targets_N = states
     noise = Noise()
@@ -310,7 +311,7 @@ def test_the_hinge_is_mirrored_too(llama, reference, tmp_path):
     assert total.isfinite()
 
 
-@pytest.mark.parametrize("start", [0.5, 4.0])
+@pytest.mark.parametrize("start", [0.5, pytest.param(4.0, marks=pytest.mark.slow)])
 def test_an_automatic_scale_takes_as_much_of_the_margin_as_is_wished(start, llama, reference, tmp_path):
     loss = NoisePreference(beta=0.5, noise=Noise(scale="auto", start=start))
     made, items = objective(llama, reference, loss, tmp_path)

@@ -38,7 +38,7 @@ LOSSES = [
 TRAINING = Training(learning_rate=1e-3, batch_size=4, epochs=2.5, warmup=0.2, ema_decay=0.5)
 
 
-@pytest.fixture(scope="module", params=[True, False], ids=["tied", "untied"])
+@pytest.fixture(scope="module", params=[pytest.param(True, marks=pytest.mark.slow), False], ids=["tied", "untied"])
 def start(request, tmp_path_factory):
     folder = tmp_path_factory.mktemp("start")
     save_llama(folder, tie_word_embeddings=request.param)

@@ -6,7 +6,7 @@ iterations' notes and the histories of their trainings. Each part is shown if it
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -19,7 +19,6 @@ from selfboost.report.charts import curves, figure, histogram, outcomes
 from selfboost.report.markup import Html, table, tag
 from selfboost.report.material import Round, Story
 from selfboost.report.notes import labels_table, noted
-from selfboost.report.stage_rows import rows
 
 LIKELY = (-2.0, 0.0)
 """Mean log-probabilities per token that the histograms show, as the paper's do."""
@@ -101,7 +100,11 @@ def _moves(root: Path, played: Sequence[Round], cards: Sequence[store.StageCard]
 
 
 def _known(root: Path, card: store.StageCard) -> Values:
-    return [verdict.value for verdict in rows(root, card, Verdict) if verdict.value is not None]
+    return [verdict.value for verdict in _verdicts(root, card) if verdict.value is not None]
+
+
+def _verdicts(root: Path, card: store.StageCard) -> Iterator[Verdict]:
+    return store.each_row(root, card, Verdict)
 
 
 def _side_rewards(root: Path, r: Round, kept: Mapping[str, store.StageCard]) -> dict[str, Values]:
@@ -112,11 +115,13 @@ def _side_rewards(root: Path, r: Round, kept: Mapping[str, store.StageCard]) -> 
         return {}
     changes: dict[str, dict[str, float]] = {}
     for side in SIDES:
-        both = zip(*(rows(root, kept[f"{side}-{when}"], Verdict) for when in ("before", "after")), strict=True)
+        both = zip(
+            *(store.each_row(root, kept[f"{side}-{when}"], Verdict) for when in ("before", "after")), strict=True
+        )
         changes[side] = {o.answer: n.value - o.value for o, n in both if o.value is not None and n.value is not None}
     found: dict[str, dict[str, float]] = {side: {} for side in SIDES}
     for card in r.policy_trainings:
-        for pair in rows(root, card, Pair):
+        for pair in store.each_row(root, card, Pair):
             for side in SIDES:
                 answer = reply(pair, side)
                 if (change := changes[side].get(answer.id)) is not None:

@@ -14,6 +14,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from selfboost import store
 from selfboost.disk.files import read_bytes
+from selfboost.disk.json_files import read_json, write_json
 from selfboost.disk.locks import check_held
 from selfboost.measures import Declared, Estimated, Measure, Measures
 from selfboost.notes import Kept, SomeNote, read_note
@@ -99,7 +100,7 @@ def write(root: Path, results: Results) -> None:
     kept = asdict(results)
     if not results.error:
         del kept["error"]
-    store.write_json(root / SUMMARY, kept)
+    write_json(root / SUMMARY, kept)
 
 
 def read(root: Path) -> Results:
@@ -115,7 +116,7 @@ def read(root: Path) -> Results:
         raise ValueError(
             f"{root}: is not a run's folder (it holds neither {SUMMARY} nor {RECIPE}); give the --into of a run"
         )
-    found = store.read_json(path)
+    found = read_json(path)
     if not isinstance(found, dict) or not isinstance(cast(dict[str, Any], found).get("iterations"), list):
         raise ValueError(f"{path}: is damaged (no list of iterations)")
     try:

@@ -10,6 +10,7 @@ from typing import Any
 from rich.table import Table
 
 from selfboost import results, store
+from selfboost.disk.json_files import flat
 from selfboost.measures import Estimated, Measure, gain_of
 from selfboost.records import Rated
 from selfboost.statistics import Interval
@@ -127,8 +128,8 @@ def _policy_of(root: Path) -> _Rated:
 
 def _check_comparable(old: _Rated, new: _Rated) -> None:
     if old.benchmark != new.benchmark:
-        flat = [store.flat({"benchmark": each.benchmark}) for each in (old, new)]
-        differing = sorted(key for key in {*flat[0], *flat[1]} if flat[0].get(key) != flat[1].get(key))
+        one, other = (flat({"benchmark": each.benchmark}) for each in (old, new))
+        differing = sorted(key for key in one.keys() | other.keys() if one.get(key) != other.get(key))
         raise ValueError(
             f"{old.root} and {new.root}: measured differently ({', '.join(differing)}), so their figures cannot be "
             "compared; run both with the same [benchmark]"

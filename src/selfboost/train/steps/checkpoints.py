@@ -21,9 +21,9 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from selfboost.disk.json_files import read_json, write_json
 from selfboost.engines.chat import open_tokenizer
 from selfboost.engines.checkpoint import quiet, resolve
-from selfboost.store import read_json, write_json
 from selfboost.train.devices.parallel import ALONE, World
 
 STATE = "training-state"
