@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from selfboost.measures import Declared
 from selfboost.records import Example, Model, Rated
@@ -20,6 +20,28 @@ class Benchmark(Protocol):
 
     def rate(self, run: Verbs, model: Model, examples: Sequence[Example], split: str) -> Sequence[Rated]:
         """One record per prompt: the name of each declared measure → values of its samples."""
+        ...
+
+
+@runtime_checkable
+class OwnItems(Protocol):
+    """A benchmark that brings its own items, such as a public test's questions, and is given none of the seed's.
+
+    `rate` returns one record per item: by which `Rated.prompt` names it in every run, so that models can be compared
+    on it. A measure that an item has no part in has no values there. `split` is `all` outside a run.
+    """
+
+    @property
+    def own_items(self) -> bool: ...
+
+
+@runtime_checkable
+class Opposed(Protocol):
+    """A benchmark that rates a model against another one, its `opponent`."""
+
+    @property
+    def opponent(self) -> str:
+        """A name that `Verbs.model` takes: `initial`, `previous`, or a folder or hub name."""
         ...
 
 

@@ -137,34 +137,49 @@ def _add_recipe_commands(add: Add) -> None:
     run.add_argument("--into", type=_folder, required=True, metavar="DIR", help="the run's folder")
     words = "run the recipe once with each of these random seeds, in DIR/seed-N"
     run.add_argument("--seeds", type=_seed, nargs="+", default=[], metavar="N", help=words)
+    measure = _add_measure(add)
     for each in (check, run):
         each.add_argument("recipe", metavar="RECIPE", help="a .toml file or the name of a shipped recipe")
+    for each in (check, run, measure):
         words = """change one setting, such as training.epochs=2; may be repeated. VALUE is read as TOML (a quoted
         "one\\ntwo" spans two lines); anything that is not TOML is taken literally"""
         each.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help=words)
-    for each in (init, check, run):
+    for each in (init, check, run, measure):
         words = """let the recipe import this module or package, installed, in this folder or beside the recipe; may be
         repeated. 'remote-code' allows trust_remote_code = true"""
         each.add_argument("--trust", action="append", default=[], metavar="NAME", help=words)
 
 
+def _add_measure(add: Add) -> argparse.ArgumentParser:
+    measure = add("measure", _measure, "measure any model by any benchmark, or count a benchmark's judgments")
+    measure.add_argument("model", nargs="?", default="", metavar="MODEL", help="a transformers folder or hub name")
+    measure.add_argument("--benchmark", required=True, metavar="NAME", help="see 'selfboost list'")
+    words = "task files (JSONL, YAML) or names that the harness knows"
+    measure.add_argument("--tasks", nargs="+", default=[], metavar="FILE", help=words)
+    measure.add_argument("--seed", default="", metavar="DATA", help="prompts, for a benchmark without its own")
+    measure.add_argument("--against", default="", metavar="OTHER", help="another model, for paired differences")
+    measure.add_argument("--recipe", default="", metavar="RECIPE", help="take benchmark and engine settings from it")
+    measure.add_argument("--into", type=_folder, metavar="DIR", help="keep the stages here, to resume from")
+    measure.add_argument("--to", type=_folder, metavar="FILE", help="store the result as JSON, for 'compare'")
+    words = "judgments to count instead (JSONL, gzip too): generator_2 and preference in each row"
+    measure.add_argument("--judgments", type=Path, metavar="FILE", help=words)
+    measure.add_argument("--json", action="store_true", help="one JSON object for programs")
+    return measure
+
+
 def _add_folder_commands(add: Add) -> None:
     """Commands that read a run's folder."""
     show = add("show", _show, "show a run's results so far")
-    measure = add("measure", _measure, "win rates of a public benchmark, from its judgments")
-    measure.add_argument("--benchmark", required=True, choices=("alpaca_eval",), help="whose definitions apply")
-    words = "JSONL (gzip too) with generator_2 and preference in each row"
-    measure.add_argument("--judgments", type=Path, required=True, metavar="FILE", help=words)
-    compare = add("compare", _compare, "compare the policies of two runs, prompt by prompt")
+    compare = add("compare", _compare, "compare two runs or two stored measurements, item by item")
     report = add("report", _report, "write DIR/report.html, one self-contained page")
     inspect = add("inspect", _inspect, "show one preference pair: its origin, scores and tokens")
     for each in (show, report, inspect):
         each.add_argument("folder", type=_folder, metavar="DIR", help="the run's folder")
-    compare.add_argument("first", type=_folder, metavar="DIR", help="a run's folder")
+    compare.add_argument("first", type=_folder, metavar="A", help="a run's folder, or a file of measure --to")
     compare.add_argument(
-        "second", type=_folder, metavar="DIR", help="another's; differences are its values minus the first's"
+        "second", type=_folder, metavar="B", help="another; differences are its values minus the first's"
     )
-    for each in (show, measure, compare):
+    for each in (show, compare):
         each.add_argument("--json", action="store_true", help="one JSON object for programs")
     inspect.add_argument("what", choices=["pair"], help="what to show")
     inspect.add_argument("id", metavar="ID", help="the pair's id, or its beginning")
@@ -279,9 +294,35 @@ def _show(arguments: Arguments) -> None:
 
 
 def _measure(arguments: Arguments) -> None:
+    from selfboost.measuring.request import Request
+    from selfboost.views.measured import measure_and_print
+
+    if arguments.judgments is not None:
+        _count_judgments(arguments)
+        return
+    request = Request(
+        model=arguments.model,
+        benchmark=arguments.benchmark,
+        recipe=arguments.recipe,
+        settings=tuple(arguments.set),
+        tasks=tuple(arguments.tasks),
+        seed=arguments.seed,
+        against=arguments.against,
+        trust=tuple(arguments.trust),
+    )
+    measure_and_print(request, arguments.into, arguments.to, json=arguments.json)
+
+
+def _count_judgments(arguments: Arguments) -> None:
     from selfboost.benchmarks.parts.judgments import read_judgments, win_rates
     from selfboost.views.judged import as_json, print_judged
 
+    if arguments.benchmark != "alpaca_eval":
+        raise ValueError(f"--judgments: only those of alpaca_eval can be counted, not of {arguments.benchmark!r}")
+    for option in ("model", "tasks", "seed", "against", "recipe", "set", "into", "to"):
+        if getattr(arguments, option):
+            name = "MODEL" if option == "model" else f"--{option}"
+            raise ValueError(f"--judgments counts what was judged already; leave out {name}")
     found = win_rates(read_judgments(arguments.judgments))
     if arguments.json:
         print(json.dumps(as_json(found), indent=1))

@@ -5,7 +5,6 @@ Decisions are made on the validation prompts, results reported on the held-out o
 
 from __future__ import annotations
 
-import os
 import re
 import resource
 import sys
@@ -22,9 +21,10 @@ from selfboost.disk.locks import LockLost, check_held, lock
 from selfboost.engines.run_day import on_day, today
 from selfboost.measures import Estimated, Measure, Measures, gain_of, measures_of, with_win_rate
 from selfboost.recipe import Recipe
-from selfboost.recipe_text import recipe_text
+from selfboost.recipe_text import kind_of, recipe_text
 from selfboost.records import Model, Rated
 from selfboost.results import Beside, Decision, Iteration, Results, beside_place
+from selfboost.results.environment import continued, environment, limit_threads
 from selfboost.run import Run
 from selfboost.settings import Gate
 from selfboost.stages import Listener
@@ -56,7 +56,7 @@ def boost(recipe: Recipe, root: Path, listener: Listener) -> None:
     _spare_own_recipe(root)
     with lock(root):
         started = time.monotonic()
-        _limit_threads(recipe.run.threads)
+        limit_threads(recipe.run.threads)
         if launched():
             from selfboost.train.devices.shared_folder import require_shared
 
@@ -122,6 +122,7 @@ class Loop:
         self._clock = started
         earlier = _earlier(run)
         self._seconds, self._peak = earlier.seconds, earlier.peak_memory_bytes
+        self._environments = earlier.environments
 
     def go(self) -> None:
         """Run all iterations, or until patience runs out."""
@@ -222,6 +223,7 @@ class Loop:
             said=tuple(self.run.said),
             iterations=tuple(self.iterations),
             beside=tuple(self.beside),
+            environments=continued(self._environments, environment(kind_of(self.recipe.engine))),
             error=error,
         )
         results.write(self.run.root, found)
@@ -270,14 +272,6 @@ def worsened(guards: Mapping[str, Measure], new: Sequence[Rated], old: Sequence[
         if max(measure.sign * gain.low, measure.sign * gain.high) < 0:
             found.append(f"{name} {gain.value:+.3f} [{gain.low:+.3f}, {gain.high:+.3f}]")
     return f"not promoted: the guard {' and the guard '.join(found)} got worse" if found else ""
-
-
-def _limit_threads(threads: int) -> None:
-    """Limit PyTorch's threads, whether or not it is imported yet: a run with fakes must not import it."""
-    if threads:
-        os.environ["OMP_NUM_THREADS"] = str(threads)
-        if (torch := sys.modules.get("torch")) is not None:
-            torch.set_num_threads(threads)
 
 
 def peak_memory() -> int:

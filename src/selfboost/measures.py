@@ -26,6 +26,8 @@ class Measure:
     """`share` (0 to 1), `score` (a number without a unit), or the unit's name: `tokens`, `nats`, `points` …"""
     better: Literal["higher", "lower", "neither"] = "higher"
     """Which way is an improvement."""
+    metric: str = ""
+    """The metric's own name, where a measure is named after its task: `acc_norm`."""
 
     @property
     def share(self) -> bool:

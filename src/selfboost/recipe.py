@@ -148,27 +148,43 @@ def read(
     Raises:
         ValueError: names the setting, its value and what is allowed.
     """
-    table = _table(path)
     trusted = trusting(trust)
-    changes = [_parsed(setting, table, trusted) for setting in settings]
-    # Whole sections first, then the kinds of their components, then single settings.
-    for names, value in sorted(changes, key=lambda change: (len(change[0]), change[0][-1] != "kind")):
-        dropped = _override(table, names, value, trusted)
-        if dropped and say is not None:
-            say(dropped)
+    table = with_settings(read_table(path), settings, say, trusted)
     return build(Recipe, table, folder=path.resolve().parent, trust=trusted)
 
 
-def read_section(name: str, table: Mapping[str, Any], folder: Path) -> Any:
+def with_settings(
+    table: dict[str, Any], settings: Sequence[str], say: Callable[[str], None] | None, trust: Trust
+) -> dict[str, Any]:
+    """A recipe's table, changed by `section.key=value` overrides; `say` reports settings that a new kind drops.
+
+    Raises:
+        ValueError: an override is not `section.key=value`.
+    """
+    changes = [_parsed(setting, table, trust) for setting in settings]
+    # Whole sections first, then the kinds of their components, then single settings.
+    for names, value in sorted(changes, key=lambda change: (len(change[0]), change[0][-1] != "kind")):
+        dropped = _override(table, names, value, trust)
+        if dropped and say is not None:
+            say(dropped)
+    return table
+
+
+def read_section(name: str, table: Mapping[str, Any], folder: Path, trust: Trust = LISTED) -> Any:
     """One section of a recipe's table; the others are neither checked nor imported.
 
     Raises:
-        ValueError: an unknown, missing or wrong setting, or code that the user's settings file does not list.
+        ValueError: an unknown, missing or wrong setting, or code that is not trusted.
     """
-    return _value(get_type_hints(Recipe, include_extras=True)[name], table.get(name, {}), name, folder, None, LISTED)
+    return _value(get_type_hints(Recipe, include_extras=True)[name], table.get(name, {}), name, folder, None, trust)
 
 
-def _table(path: Path) -> dict[str, Any]:
+def read_table(path: Path) -> dict[str, Any]:
+    """A recipe's file as a table, unchecked.
+
+    Raises:
+        ValueError: it is too large, or not TOML.
+    """
     if path.stat().st_size > LARGEST_FILE:
         raise ValueError(f"{path}: is larger than {LARGEST_FILE:,} bytes, which no recipe is")
     try:

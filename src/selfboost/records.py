@@ -250,8 +250,8 @@ class Rated:
     """What a benchmark found for one prompt: for each measure, the values of its samples."""
 
     prompt: str
-    """Id of the prompt."""
+    """Id of the prompt, or of a benchmark's own item."""
     split: str
-    """`validation` (used for choices) or `held_out` (reported)."""
+    """`validation` (used for choices) or `held_out` (reported); `all` for a measurement outside a run."""
     values: Mapping[str, tuple[float | None, ...]]
     """Measure name → one value per sample; None where there is no value."""

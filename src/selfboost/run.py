@@ -31,7 +31,7 @@ from selfboost.scorers import Noting, Scorer, Workplace, notes_of, pairwise, sco
 from selfboost.scorers.blocks import block_ends
 from selfboost.stages import WEIGHTS, Listener, OpenStage, Stages
 from selfboost.train import Demanding, Training, TrainingResult
-from selfboost.verbs import Window
+from selfboost.verbs import Window, Work
 
 VERSIONS = {"sample": 1, "score": 1, "finetune": 1, "prefer": 1, "measure": 1}
 """Part of every fingerprint: raise a verb's number when its results change."""
@@ -52,10 +52,7 @@ class Run:
         self.notes = Notebook()
         """The method's notes on the current iteration."""
         self.tokenizer = self.engine.tokenizer(self.initial)
-        data = load_seed_data(recipe.seed, recipe.run.seed)
-        recipe.method.check(recipe, data.train)
-        if isinstance(self.trainer, Demanding):
-            self.trainer.require(recipe.training)
+        data = self.read_data()
         for endpoint in endpoints_of(recipe):
             check_ready(endpoint)
         self.seeds, self.validation, self.held_out = self._examples(data)
@@ -71,6 +68,18 @@ class Run:
         """What a method keeps for later iterations; a resumed run, which replays them all, restores it."""
         self.trained_pairs = 0
         """Pairs of the last policy training of this iteration."""
+
+    def read_data(self) -> SeedData:
+        """The seed, which the method accepts, as does the trainer its settings.
+
+        Raises:
+            ValueError: the seed can't be read, or one of them refuses.
+        """
+        data = load_seed_data(self.recipe.seed, self.recipe.run.seed)
+        self.recipe.method.check(self.recipe, data.train)
+        if isinstance(self.trainer, Demanding):
+            self.trainer.require(self.recipe.training)
+        return data
 
     def begin(self, iteration: int, previous: Model, place: str = "") -> None:
         """Enter an iteration; `previous` is the policy it starts with. Its stages go to `place`."""
@@ -223,6 +232,17 @@ class Run:
             if stage.card is None:
                 stage.replace_rows(rated)
                 stage.finish()
+            return stage.rows(Rated)
+
+    def compute(self, name: str, model: Model, inputs: Mapping[str, Any], work: Work, *, items: int = 0) -> list[Rated]:
+        """A benchmark's ratings by other means than sampled answers, as a stage of its own: a part of `measure`."""
+        parts = self._parts("measure", engine=self.engine, model=model.fingerprint) | {"inputs": dict(inputs)}
+        with self.stages.open(self._place(name), "measure", parts, items) as stage:
+            if stage.card is None:
+                rated, notes = work(self.engine, stage.progress)
+                stage.total = len(rated)
+                stage.replace_rows(rated)
+                stage.finish(notes=notes)
             return stage.rows(Rated)
 
     # Look-ups: nothing is computed here, except that a model made from the seed is trained on first use.

@@ -6,11 +6,12 @@ current iteration; `prepare/x` is shared by all iterations.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
+from selfboost.engines import Engine, Progress
 from selfboost.losses import Loss
 from selfboost.measures import Declared
 from selfboost.notes import Counts, Note
@@ -21,6 +22,10 @@ from selfboost.train import Training
 
 Window = Literal["last", "last_two", "all"]
 """Pairs of this iteration, of this and the one before, or of all so far."""
+
+
+Work = Callable[[Engine, Progress], tuple[Sequence[Rated], Mapping[str, Any]]]
+"""Rates with an engine, reporting progress: the ratings, and notes for their stage."""
 
 
 class Settings(Protocol):
@@ -83,6 +88,14 @@ class Verbs(Protocol):
 
     def measure(self, model: Model, split: Literal["validation", "held_out"]) -> list[Rated]:
         """The benchmark's rating of a model on a split, one record per prompt."""
+        ...
+
+    def compute(self, name: str, model: Model, inputs: Mapping[str, Any], work: Work, *, items: int = 0) -> list[Rated]:
+        """A benchmark's ratings by other means than sampled answers, such as log-probabilities, as a stage of its own.
+
+        `inputs` is everything that determines them beside model and engine, as plain JSON data; `items` says how many
+        ratings to expect, 0 if that is unknown.
+        """
         ...
 
     # The facts.

@@ -19,14 +19,13 @@ from selfboost.statistics import (
     paired_gain,
     quantiles,
     repeated_share,
+    share_interval,
     sign_flip_p,
     summed,
     win_rate,
-    win_rate_bounds,
 )
 
 numbers = st.floats(-100, 100)
-scores = st.none() | st.sampled_from([0.0, 0.5, 1.0])
 
 
 def drawn(count: int, seed: int = 0) -> list[float]:
@@ -174,23 +173,21 @@ def test_a_win_rate_is_the_mean_mann_whitney_statistic(prompts: list[tuple[list[
     assert win_rate(old, new).value == pytest.approx(1 - np.mean(each))
 
 
-@settings(deadline=None, max_examples=50)
-@given(
-    st.lists(st.tuples(st.lists(scores, min_size=1, max_size=3), st.lists(scores, min_size=1, max_size=3)), min_size=1)
-)
-def test_the_bounds_hold_whatever_the_missing_scores_were(prompts: list) -> None:
-    low, high = win_rate_bounds([a for a, _ in prompts], [b for _, b in prompts])
-    for filling in (-1.0, 0.5, 2.0):
-        new = [[filling if x is None else x for x in a] for a, _ in prompts]
-        old = [[filling if x is None else x for x in b] for _, b in prompts]
-        wins = [[(x > y) + 0.5 * (x == y) for x in a for y in b] for a, b in zip(new, old, strict=True)]
-        assert low - 1e-9 <= np.mean([np.mean(each) for each in wins]) <= high + 1e-9
-
-
 def test_a_prompt_whose_games_all_lack_a_score_is_missing() -> None:
     found = win_rate([[1.0, None], [None]], [[0.0, None], [1.0]])
     assert (found.value, found.count, found.missing) == (1.0, 1, 1)
-    assert win_rate_bounds([[1.0, None], [None]], [[0.0, None], [1.0]]) == (0.125, 1.0)
+
+
+def test_a_share_has_wilsons_interval_and_a_width_where_all_items_agree() -> None:
+    for hits, count in [(0, 20), (3, 20), (20, 20), (511, 1172)]:
+        found, z, share = share_interval(hits, count), scipy.stats.norm.ppf(0.975), hits / count
+        middle = (share + z * z / (2 * count)) / (1 + z * z / count)
+        half = z * math.sqrt(share * (1 - share) / count + z * z / (4 * count * count)) / (1 + z * z / count)
+        assert (found.value, found.count) == (share, count)
+        assert (found.low, found.high) == pytest.approx((max(0, middle - half), min(1, middle + half)), abs=1e-12)
+        assert found.low < found.high
+    with pytest.raises(ValueError, match="no value to average"):
+        share_interval(0, 0)
 
 
 def test_mcnemar_is_the_exact_binomial_test() -> None:

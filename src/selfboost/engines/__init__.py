@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 from selfboost.records import Finish, Message, Model, Sampling
 
@@ -119,6 +119,27 @@ class Engine(Protocol):
 
     def fingerprint(self, path: str) -> str:
         """Hash of a checkpoint's content. Raises ValueError, in one sentence, if there is no checkpoint."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Loaded:
+    """A transformers model in memory, for libraries that take one."""
+
+    weights: Any
+    """A `PreTrainedModel` in evaluation mode, on its device."""
+    tokenizer: Any
+    """A `PreTrainedTokenizerBase` with the chat template that the engine uses."""
+    context_length: int
+    """Most tokens that the model reads."""
+
+
+@runtime_checkable
+class Loading(Protocol):
+    """An engine that holds a transformers model in this process and can hand it out."""
+
+    def load(self, model: Model) -> AbstractContextManager[Loaded]:
+        """Load the model and free it at the end."""
         ...
 
 

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, cast
 
-from selfboost.engines import Footprint, Generation, Looked, Request
+from selfboost.engines import Footprint, Generation, Loaded, Looked, Request
 from selfboost.engines.chat import ChatTokenizer, open_tokenizer
 from selfboost.engines.checkpoint import DeviceName, DTypeName, bytes_of, fingerprint, load_causal_model, resolve
 from selfboost.engines.context import context_note, context_of
@@ -73,10 +73,7 @@ class Local:
     @contextmanager
     def open(self, model: Model) -> Generator[LocalSampler]:
         """Load the model for sampling and free it at the end."""
-        tokenizer = self.tokenizer(model)
-        require_content(model.path, tokenizer)
-        loaded = load_causal_model(model.path, self.dtype, self.device, self.trust_remote_code)
-        require_embeddings(model.path, tokenizer, _rows_of(loaded))
+        loaded, tokenizer = self._loaded(model)
         sampler = LocalSampler(loaded, tokenizer, self.batch_size)
         on_gpu = loaded.device.type == "cuda"
         del loaded
@@ -84,10 +81,27 @@ class Local:
             yield sampler
         finally:
             sampler.close()
-            if on_gpu:
-                import torch
+            _free(on_gpu)
 
-                torch.cuda.empty_cache()
+    @contextmanager
+    def load(self, model: Model) -> Generator[Loaded]:
+        """The transformers model itself, with a tokenizer that has the template in use; freed at the end."""
+        weights, tokenizer = self._loaded(model)
+        on_gpu = weights.device.type == "cuda"
+        tokenizer.raw.chat_template = tokenizer.template
+        try:
+            context = _context(weights.config, tokenizer)
+            yield Loaded(weights=weights, tokenizer=tokenizer.raw, context_length=context)
+        finally:
+            del weights
+            _free(on_gpu)
+
+    def _loaded(self, model: Model) -> tuple[PreTrainedModel, ChatTokenizer]:
+        tokenizer = self.tokenizer(model)
+        require_content(model.path, tokenizer)
+        loaded = load_causal_model(model.path, self.dtype, self.device, self.trust_remote_code)
+        require_embeddings(model.path, tokenizer, _rows_of(loaded))
+        return loaded, tokenizer
 
     def fingerprint(self, path: str) -> str:
         """Hash of a checkpoint's content."""
@@ -126,6 +140,14 @@ class LocalSampler:
     def close(self) -> None:
         """Free the weights."""
         self._decoder = None
+
+
+def _free(on_gpu: bool) -> None:
+    """Return a GPU's memory that nothing holds any more."""
+    if on_gpu:
+        import torch
+
+        torch.cuda.empty_cache()
 
 
 def require_content(path: str, tokenizer: ChatTokenizer) -> None:

@@ -28,6 +28,7 @@ from selfboost.settings import ModelSource
 from selfboost.stages import Silent
 from selfboost.train import Training
 from selfboost.train.fake import Fake as FakeTrainer
+from selfboost.verbs import Work
 
 NAMED = ("initial", "previous", *MAKERS)
 """Models that a run has or makes itself."""
@@ -213,6 +214,13 @@ class RehearsedRun(Run):
         self.measured = tuple(rated[0].values)
         self._note(self._place(f"measure-{split}"), "measure", len(examples))
         return rated
+
+    def compute(self, name: str, model: Model, inputs: Mapping[str, Any], work: Work, *, items: int = 0) -> list[Rated]:
+        """Ratings of two made-up items by every measure."""
+        del model, inputs, work
+        self._note(self._place(name), "measure", items)
+        values = dict.fromkeys(self.recipe.measures, (0.0,))
+        return [Rated(prompt=f"item {i}", split="", values=values) for i in range(2)]
 
     def recent(self, model: Model) -> list[Answer]:
         """None: nothing is sampled here."""

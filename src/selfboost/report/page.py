@@ -12,6 +12,7 @@ from selfboost.report.markup import Html, folded, join, table, tag
 from selfboost.report.material import Story, read_story
 from selfboost.report.self_play import self_play_section
 from selfboost.results import REPORT
+from selfboost.results.environment import described
 from selfboost.views.sentences import duration
 
 STYLE = Path(__file__).with_name("page.css")
@@ -40,6 +41,7 @@ def page(story: Story) -> str:
         diversity_section(story.prompts),
         answers.side_by_side(story),
         _stages(story),
+        _environments(story),
         _recipe(story),
     ]
     head = tag(
@@ -90,6 +92,16 @@ def _stages(story: Story) -> Html:
         parts.append(table(["stage outside the iterations", "faults counted", "rows"], faults, (2,)))
     title = f"All {len(rows)} finished stages, {time} together"
     return tag("section", tag("h2", "Stages"), folded(title, *parts), id="stages")
+
+
+def _environments(story: Story) -> Html:
+    found = story.summary.environments
+    if not found:
+        return Html("")
+    tables = [table([], [list(fact) for fact in described(each).items()]) for each in found]
+    several = f" of its {len(found)} processes, in order" if len(found) > 1 else ""
+    title = f"Libraries, devices and platform{several}"
+    return tag("section", tag("h2", "Environment"), folded(title, *tables), id="environment")
 
 
 def _recipe(story: Story) -> Html:

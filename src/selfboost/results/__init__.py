@@ -18,6 +18,7 @@ from selfboost.disk.json_files import read_json, write_json
 from selfboost.disk.locks import check_held
 from selfboost.measures import Declared, Estimated, Measure, Measures
 from selfboost.notes import Kept, SomeNote, read_note
+from selfboost.results.environment import Environment
 from selfboost.results.first_format import is_first_format, modernised
 
 SUMMARY, RECIPE, REPORT = "run.json", "recipe.toml", "report.html"
@@ -85,6 +86,8 @@ class Results:
     """Sentences for the user about model and seed."""
     iterations: tuple[Iteration, ...] = ()
     beside: tuple[Beside, ...] = ()
+    environments: tuple[Environment, ...] = ()
+    """What the run's processes worked with, in order; a process that was like the one before adds nothing."""
     error: str = ""
     """The error of a failed run, in a sentence."""
 

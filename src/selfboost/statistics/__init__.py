@@ -64,6 +64,20 @@ def mean_interval(values: Sequence[float | None], *, seed: int = 0, level: float
     )
 
 
+def share_interval(hits: int, count: int, *, level: float = LEVEL) -> Interval:
+    """Share of items that are hits, with Wilson's score interval (Wilson 1927), which has a width at 0 and 1 too.
+
+    Raises:
+        ValueError: there are no items.
+    """
+    import scipy.stats
+
+    if not count:
+        raise ValueError("there is no value to average: every one is missing")
+    found = cast(Any, scipy.stats).binomtest(hits, count).proportion_ci(confidence_level=level, method="wilson")
+    return Interval(value=hits / count, low=float(found.low), high=float(found.high), count=count)
+
+
 def ratio_interval(
     totals: Sequence[float], counts: Sequence[float], *, seed: int = 0, level: float = LEVEL
 ) -> Interval:
@@ -108,19 +122,6 @@ def win_rate(
     """
     rates = [_mean(_games(a, b)) for a, b in zip(new, old, strict=True)]
     return mean_interval(rates, seed=seed, level=level)
-
-
-def win_rate_bounds(
-    new: Sequence[Sequence[float | None]], old: Sequence[Sequence[float | None]]
-) -> tuple[float, float]:
-    """The win rate if every comparison without a score were lost, and if every one were won."""
-    games = [_games(a, b) for a, b in zip(new, old, strict=True)]
-    assert all(games), "every prompt has samples"
-
-    def rate(missing: float) -> float:
-        return sum(sum(missing if g is None else g for g in each) / len(each) for each in games) / len(games)
-
-    return rate(0.0), rate(1.0)
 
 
 def _games(new: Sequence[float | None], old: Sequence[float | None]) -> list[float | None]:

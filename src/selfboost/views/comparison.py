@@ -1,19 +1,20 @@
-"""Two runs compared: their policies' ratings, prompt by prompt, on the held-out prompts that both rated."""
+"""Two runs, or two stored measurements, compared item by item on what both rated."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from rich.table import Table
 
 from selfboost import results, store
 from selfboost.disk.json_files import flat
-from selfboost.measures import Estimated, Measure, gain_of
+from selfboost.measures import Estimated, Measure
+from selfboost.measuring.paired import Compared, adjusted, compare_ratings
+from selfboost.measuring.stored import read
 from selfboost.records import Rated
-from selfboost.statistics import Interval
 from selfboost.statistics.claims import over_seeds
 from selfboost.views.repeats import repeats
 from selfboost.views.sentences import gain_of as gain_words
@@ -23,19 +24,8 @@ from selfboost.views.visible import visible
 
 
 @dataclass(frozen=True, kw_only=True)
-class Compared:
-    """One measure of two policies."""
-
-    measure: Measure
-    difference: Interval
-    """Mean of the second run's value minus the first's."""
-    over: str = "prompts"
-    """What the interval is over: prompts of one run, or run seeds."""
-
-
-@dataclass(frozen=True, kw_only=True)
 class _Rated:
-    """A run's policy as its benchmark rated it."""
+    """A run's policy, or a stored measurement's model, as a benchmark rated it."""
 
     root: Path
     declared: Mapping[str, Measure]
@@ -46,18 +36,44 @@ class _Rated:
 def compare(first: Path, second: Path) -> dict[str, Compared]:
     """Measure → paired difference, second minus first, for every measure that both runs took of their policies.
 
+    Two files are compared as stored measurements.
+
     Raises:
-        ValueError: a folder is no run, a run has measured nothing yet, or the two rated different prompts or with
-            different settings.
+        ValueError: a folder is no run, a file no measurement, a run has measured nothing yet, or the two rated
+            different prompts or with different settings.
     """
+    if first.is_file() != second.is_file():
+        file, other = (first, second) if first.is_file() else (second, first)
+        raise ValueError(f"{file} is a file and {other} is not: compare two runs' folders, or two stored measurements")
+    if first.is_file():
+        return _paired(_stored(first), _stored(second), "items")
     if (old_runs := repeats(first)) and (new_runs := repeats(second)):
         return _compare_repeats(old_runs, new_runs)
-    old, new = _policy_of(first), _policy_of(second)
+    return _paired(_policy_of(first), _policy_of(second), "prompts")
+
+
+def _paired(old: _Rated, new: _Rated, over: str) -> dict[str, Compared]:
     _check_comparable(old, new)
     both = [prompt for prompt in old.ratings if prompt in new.ratings]
     one, other = ([rated.ratings[prompt] for prompt in both] for rated in (old, new))
     names = [name for name in old.declared if all(name in rated[0].values for rated in (one, other))]
-    return {name: Compared(measure=new.declared[name], difference=gain_of(other, one, name, seed=0)) for name in names}
+    return compare_ratings({name: new.declared[name] for name in names}, one, other, over)
+
+
+def _stored(path: Path) -> _Rated:
+    found = read(path)
+    return _Rated(
+        root=path,
+        declared=found.declared,
+        benchmark=_by_names(found.benchmark),
+        ratings={rated.prompt: rated for rated in found.items},
+    )
+
+
+def _by_names(benchmark: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A benchmark's settings with task files by their names alone: what they hold is compared item by item."""
+    tasks = cast("Sequence[str]", benchmark.get("tasks", ()))
+    return {**benchmark, "tasks": [Path(task).name for task in tasks]} if tasks else benchmark
 
 
 def _compare_repeats(old: Mapping[int, Path], new: Mapping[int, Path]) -> dict[str, Compared]:
@@ -67,18 +83,21 @@ def _compare_repeats(old: Mapping[int, Path], new: Mapping[int, Path]) -> dict[s
         raise ValueError(f"run seeds in common: {both}; a comparison over seeds needs at least two")
     each = [compare(old[seed], new[seed]) for seed in both]
     names = [name for name in each[0] if all(name in found for found in each)]
-    return {
-        name: Compared(
-            measure=each[0][name].measure,
-            difference=over_seeds([found[name].difference.value for found in each]),
-            over="run seeds",
-        )
-        for name in names
-    }
+    return adjusted(
+        {
+            name: Compared(
+                measure=each[0][name].measure,
+                difference=over_seeds([found[name].difference.value for found in each]),
+                over="run seeds",
+                test="Student's t",
+            )
+            for name in names
+        }
+    )
 
 
 def as_json(found: Mapping[str, Compared]) -> dict[str, Any]:
-    """Measure → difference, low, high, n and p, in the measure's own unit (shares from 0 to 1)."""
+    """Measure → difference, low, high, n, p and p_holm, in the measure's own unit (shares from 0 to 1)."""
     return {
         name: {
             "difference": each.difference.value,
@@ -86,6 +105,8 @@ def as_json(found: Mapping[str, Compared]) -> dict[str, Any]:
             "high": each.difference.high,
             "n": each.difference.count,
             "p": each.difference.p,
+            "p_holm": each.p_holm,
+            "test": each.test,
             "over": each.over,
             "title": each.measure.title,
             "unit": each.measure.unit,
@@ -98,19 +119,41 @@ def as_json(found: Mapping[str, Compared]) -> dict[str, Any]:
 def print_comparison(first: Path, second: Path) -> None:
     """The differences as a table."""
     found = compare(first, second)
-    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
     over = next(iter(found.values())).over
-    for heading in ("measure", "difference", over, "p"):
-        table.add_column(heading, justify="left" if heading == "measure" else "right", overflow="fold")
-    for each in found.values():
-        gain = each.difference
-        p = "" if gain.p is None else f"{gain.p:.3f}" if gain.p >= 0.001 else "< 0.001"
-        table.add_row(title_of(each.measure), gain_words(Estimated.of(gain), each.measure), str(gain.count), p)
     out = console()
     out.print(visible(f"{second} minus {first}, 95 % intervals over {over}:"), soft_wrap=True)
-    out.print(table)
-    if over == "prompts":
-        out.print("One run each: the spread over run seeds is not in these intervals.")
+    out.print(comparison_table(found))
+    for sentence in remarks(found):
+        out.print(sentence)
+
+
+def comparison_table(found: Mapping[str, Compared]) -> Table:
+    """A row per measure: the difference, over how many, the test's p, and the adjusted one where several are tested."""
+    several = sum(each.p_holm is not None for each in found.values()) > 1
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
+    over = next(iter(found.values())).over
+    for heading in ("measure", "difference", over, "p", *(["p (Holm)"] if several else [])):
+        table.add_column(heading, justify="left" if heading == "measure" else "right", overflow="fold")
+    for each in found.values():
+        gain, last = each.difference, [_p(each.p_holm)] if several else []
+        words = gain_words(Estimated.of(gain), each.measure)
+        table.add_row(visible(title_of(each.measure)), words, str(gain.count), _p(gain.p), *last)
+    return table
+
+
+def remarks(found: Mapping[str, Compared]) -> list[str]:
+    """What a reader of the table must know, in sentences."""
+    tests = " or ".join(sorted({each.test for each in found.values()}))
+    said = [f"p: {tests}."]
+    if sum(each.p_holm is not None for each in found.values()) > 1:
+        said.append("p (Holm): adjusted for all measures that are tested here.")
+    if next(iter(found.values())).over == "prompts":
+        said.append("One run each: the spread over run seeds is not in these intervals.")
+    return said
+
+
+def _p(value: float | None) -> str:
+    return "" if value is None else f"{value:.3f}" if value >= 0.001 else "< 0.001"
 
 
 def _policy_of(root: Path) -> _Rated:
@@ -132,7 +175,11 @@ def _check_comparable(old: _Rated, new: _Rated) -> None:
         differing = sorted(key for key in one.keys() | other.keys() if one.get(key) != other.get(key))
         raise ValueError(
             f"{old.root} and {new.root}: measured differently ({', '.join(differing)}), so their figures cannot be "
-            "compared; run both with the same [benchmark]"
+            "compared; measure both with the same [benchmark]"
+        )
+    if not old.ratings.keys() & new.ratings.keys() and old.root.is_file():
+        raise ValueError(
+            f"{old.root} and {new.root}: have no item in common; measure both on the same tasks or prompts"
         )
     if not old.ratings.keys() & new.ratings.keys():
         raise ValueError(

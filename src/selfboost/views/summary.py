@@ -18,6 +18,7 @@ from selfboost import results, store
 from selfboost.measures import Declared, Measure
 from selfboost.notes import words
 from selfboost.results import Beside, Iteration
+from selfboost.results.environment import Environment
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,6 +76,8 @@ class RunSummary:
     """Stages of unfinished iterations, or of a longer run with an earlier recipe."""
     prepare: tuple[StageSummary, ...] = field(default=())
     """Stages shared by all iterations."""
+    environments: tuple[Environment, ...] = ()
+    """What the run's processes worked with, in order."""
 
     @property
     def policy(self) -> IterationSummary | None:
@@ -124,6 +127,7 @@ def summary(root: Path) -> RunSummary:
         beside=tuple(beside),
         further=tuple(stage for name in further for stage in places[name]),
         prepare=tuple(stage for name, stages in places.items() if name not in further for stage in stages),
+        environments=found.environments,
     )
 
 
