@@ -1,0 +1,35 @@
+"""Recipes whose benchmark judges answers, with small files of questions where it brings its own."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from fake_recipes import write_recipe
+
+CHECKS = {"kind": "checks", "function": "selfboost.engines.fake:is_good"}
+
+
+def endpoint(url: str) -> dict[str, Any]:
+    """A fake server, as a judge's settings."""
+    return {"url": url, "model": "fake", "key_variable": "", "retries": 0}
+
+
+def write_judged(folder: Path, kind: str, /, *, url: str, method: str = "seed_sft", **settings: Any) -> Path:
+    """A recipe on fakes with this benchmark; `url`: the server of its judge."""
+    makers = {"duel": lambda: {"max_tokens": 60, "scorer": CHECKS}, "held_out": lambda: {"scorer": CHECKS}}
+    folder.mkdir(parents=True, exist_ok=True)
+    benchmark = {"kind": kind, **makers[kind](), **settings}
+    gate = {"rule": "always", "measure": "sampled" if kind == "held_out" else kind}
+    path = write_recipe(folder, method, gate=gate)
+    before, _, rest = path.read_text().partition("[benchmark]")
+    lines = "".join(f"{key} = {inline(value)}\n" for key, value in benchmark.items())
+    path.write_text(f"{before}[benchmark]\n{lines}\n[engine]{rest.partition('[engine]')[2]}")
+    return path
+
+
+def inline(value: Any) -> str:
+    """A value as TOML, tables on one line."""
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{key} = {inline(item)}" for key, item in value.items()) + "}"
+    return json.dumps(str(value) if isinstance(value, Path) else value)
