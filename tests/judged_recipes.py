@@ -17,7 +17,12 @@ def endpoint(url: str) -> dict[str, Any]:
 
 def write_judged(folder: Path, kind: str, /, *, url: str, method: str = "seed_sft", **settings: Any) -> Path:
     """A recipe on fakes with this benchmark; `url`: the server of its judge."""
-    makers = {"duel": lambda: {"max_tokens": 60, "scorer": CHECKS}, "held_out": lambda: {"scorer": CHECKS}}
+    makers = {
+        "alpaca_eval": lambda: {
+            "judge": {"endpoint": endpoint(url)}, "prompts": write_instructions(folder, 12), "limit": 12
+        },
+        "duel": lambda: {"max_tokens": 60, "scorer": CHECKS}, "held_out": lambda: {"scorer": CHECKS},
+    }  # fmt: skip
     folder.mkdir(parents=True, exist_ok=True)
     benchmark = {"kind": kind, **makers[kind](), **settings}
     gate = {"rule": "always", "measure": "sampled" if kind == "held_out" else kind}
@@ -26,6 +31,20 @@ def write_judged(folder: Path, kind: str, /, *, url: str, method: str = "seed_sf
     lines = "".join(f"{key} = {inline(value)}\n" for key, value in benchmark.items())
     path.write_text(f"{before}[benchmark]\n{lines}\n[engine]{rest.partition('[engine]')[2]}")
     return path
+
+
+def write_instructions(folder: Path, count: int) -> Path:
+    """AlpacaEval's file of a baseline's outputs, in its published form."""
+    rows = [
+        {
+            "instruction": f"Tell of thing {i}.",
+            "output": f"Thing {i} is " + "so " * (i % 7) + "fine.",
+            "generator": "base",
+        }
+        for i in range(count)
+    ]
+    (folder / "outputs.json").write_text(json.dumps(rows))
+    return folder / "outputs.json"
 
 
 def inline(value: Any) -> str:
