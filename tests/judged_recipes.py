@@ -21,6 +21,10 @@ def write_judged(folder: Path, kind: str, /, *, url: str, method: str = "seed_sf
         "alpaca_eval": lambda: {
             "judge": {"endpoint": endpoint(url)}, "prompts": write_instructions(folder, 12), "limit": 12
         },
+        "arena_hard": lambda: {
+            "judge": {"endpoint": endpoint(url)}, "questions": write_battles(folder, 12),
+            "answer_column": "old", "max_tokens": 90,
+        },
         "duel": lambda: {"max_tokens": 60, "scorer": CHECKS}, "held_out": lambda: {"scorer": CHECKS},
     }  # fmt: skip
     folder.mkdir(parents=True, exist_ok=True)
@@ -45,6 +49,13 @@ def write_instructions(folder: Path, count: int) -> Path:
     ]
     (folder / "outputs.json").write_text(json.dumps(rows))
     return folder / "outputs.json"
+
+
+def write_battles(folder: Path, count: int) -> Path:
+    """Arena-Hard's questions, with a baseline's answers in the column `old`."""
+    rows = [{"uid": f"u{i}", "prompt": f"Solve {i}.", "old": "# Old\n" * (i % 3) + f"answer {i}"} for i in range(count)]
+    (folder / "battles.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return folder / "battles.jsonl"
 
 
 def inline(value: Any) -> str:

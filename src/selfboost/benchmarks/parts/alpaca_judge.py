@@ -86,7 +86,6 @@ class AlpacaJudge(FormJudge):
         return (int(content_hash([self.seed, instruction])[:8], 16) % 2 == 1,)
 
     def _question(self, first: Answer, second: Answer) -> Question:
-        reasoned = self.judging.reason_tokens or 0
         values = {
             "instruction": first.prompt.conversation,
             "output_1": first.prompt.prefix + first.text,
@@ -94,9 +93,9 @@ class AlpacaJudge(FormJudge):
         }
         return Question(
             messages=filled(self.form, values),
-            max_tokens=reasoned + VERDICT_TOKENS,
+            max_tokens=self.reasoned + VERDICT_TOKENS,
             temperature=self.judging.temperature,
-            labels=() if reasoned else (FIRST, SECOND),
+            labels=() if self.reasoned else (FIRST, SECOND),
             top_logprobs=TOP,
         )
 

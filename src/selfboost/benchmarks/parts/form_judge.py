@@ -67,6 +67,8 @@ class FormJudge(ABC):
     """Fields of its form."""
     again: ClassVar[str]
     """What it is told after a reply that cannot be read."""
+    reason_tokens: ClassVar[int] = 0
+    """Most tokens of a reason, where the settings leave it out."""
 
     judging: Judging
     """The judge's settings."""
@@ -92,6 +94,11 @@ class FormJudge(ABC):
         """Eight digits that identify all words of the request but the question and the answers."""
         return content_hash([self.form, self.again])[:8]
 
+    @property
+    def reasoned(self) -> int:
+        """Most tokens of a reason before the verdict."""
+        return self.reason_tokens if self.judging.reason_tokens is None else self.judging.reason_tokens
+
     def needs(self) -> Mapping[str, str]:
         """No model of this machine."""
         return {}
@@ -109,7 +116,7 @@ class FormJudge(ABC):
     def work_of_requests(self, requests: float, texts: float) -> ScoringWork:
         """The work of this many requests per answer, which hold texts of these tokens; replies of maximum length."""
         asked = about_tokens(self.form) + texts
-        written = requests * ((self.judging.reason_tokens or 0) + VERDICT_TOKENS)
+        written = requests * (self.reasoned + VERDICT_TOKENS)
         return ScoringWork(read=requests * asked, written=written, weight_bytes=0, requests=requests)
 
     def verdict(self, answer: Answer, found: Reading) -> Verdict:
