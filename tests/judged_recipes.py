@@ -25,6 +25,9 @@ def write_judged(folder: Path, kind: str, /, *, url: str, method: str = "seed_sf
             "judge": {"endpoint": endpoint(url)}, "questions": write_battles(folder, 12),
             "answer_column": "old", "max_tokens": 90,
         },
+        "mt_bench": lambda: {
+            "judge": {"endpoint": endpoint(url)}, "questions": write_two_turns(folder, 8), "limit": 8, "max_tokens": 90,
+        },
         "duel": lambda: {"max_tokens": 60, "scorer": CHECKS}, "held_out": lambda: {"scorer": CHECKS},
     }  # fmt: skip
     folder.mkdir(parents=True, exist_ok=True)
@@ -56,6 +59,22 @@ def write_battles(folder: Path, count: int) -> Path:
     rows = [{"uid": f"u{i}", "prompt": f"Solve {i}.", "old": "# Old\n" * (i % 3) + f"answer {i}"} for i in range(count)]
     (folder / "battles.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     return folder / "battles.jsonl"
+
+
+def write_two_turns(folder: Path, count: int) -> Path:
+    """MT-Bench's questions, with reference answers where the category needs them."""
+    categories = ("writing", "math", "stem", "coding")
+    rows = [
+        {
+            "question_id": 81 + i,
+            "category": categories[i % 4],
+            "turns": [f"First {i}?", f"Second {i}?"],
+            **({"reference": [f"one {i}", f"two {i}"]} if i % 2 else {}),
+        }
+        for i in range(count)
+    ]
+    (folder / "turns.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return folder / "turns.jsonl"
 
 
 def inline(value: Any) -> str:
