@@ -36,9 +36,15 @@ VARIANTS: dict[str, tuple[str, ...]] = {
     "loss": ("dpo", "ipo", "noise_preference"),
     "engine": ("local",),
     "trainer": ("local",),
+    "benchmark": ("alpaca_eval", "arena_hard", "duel", "mt_bench"),
 }
 """Kinds beside those that the recipes of `fake_recipes` have."""
+JUDGE = 'benchmark.judge={endpoint = {url = "http://127.0.0.1:9/v1", model = "some", key_variable = ""}}'
 REQUIRED = {
+    "alpaca_eval": ("gate.measure=alpaca_eval", JUDGE, "benchmark.prompts=outputs.json"),
+    "arena_hard": ("gate.measure=arena_hard", JUDGE, "benchmark.questions=q.jsonl", "benchmark.baseline=a.jsonl"),
+    "duel": ("gate.measure=duel",),
+    "mt_bench": ("gate.measure=mt_bench", JUDGE, "benchmark.questions=q.jsonl"),
     "checks": ("scorer.function=selfboost.engines.fake:is_good",),
     "api_judge": ('scorer.endpoint={url = "http://127.0.0.1:9/v1", model = "some", key_variable = ""}',),
 }
