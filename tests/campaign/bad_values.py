@@ -43,7 +43,10 @@ JUDGE = 'benchmark.judge={endpoint = {url = "http://127.0.0.1:9/v1", model = "so
 REQUIRED = {
     "alpaca_eval": ("gate.measure=alpaca_eval", JUDGE, "benchmark.prompts=outputs.json"),
     "arena_hard": ("gate.measure=arena_hard", JUDGE, "benchmark.questions=q.jsonl", "benchmark.baseline=a.jsonl"),
-    "duel": ("gate.measure=duel",),
+    "duel": (
+        "gate.measure=duel",
+        'benchmark.scorer={kind = "checks", function = "selfboost.engines.fake:is_good"}',
+    ),
     "mt_bench": ("gate.measure=mt_bench", JUDGE, "benchmark.questions=q.jsonl"),
     "checks": ("scorer.function=selfboost.engines.fake:is_good",),
     "api_judge": ('scorer.endpoint={url = "http://127.0.0.1:9/v1", model = "some", key_variable = ""}',),

@@ -89,8 +89,10 @@ class AlpacaEval:
         """Judge and prompt stand in the titles: numbers of different judges are not comparable."""
         by = f"judged by {self.judge.endpoint.model} (prompt {self.scorer.prompt_hash})"
         return {
-            "alpaca_eval": Measure(title=f"AlpacaEval win rate, {by}", unit=SHARE),
-            "alpaca_eval/discrete": Measure(title=f"AlpacaEval discrete win rate, {by}", unit=SHARE, metric="discrete"),
+            "alpaca_eval": Measure(title=f"win rate on AlpacaEval, {by}", unit=SHARE),
+            "alpaca_eval/discrete": Measure(
+                title=f"discrete win rate on AlpacaEval, {by}", unit=SHARE, metric="discrete"
+            ),
             "alpaca_eval/length": Measure(
                 title="length of AlpacaEval answers", unit="characters", better="neither", metric="length"
             ),

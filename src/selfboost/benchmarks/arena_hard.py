@@ -86,7 +86,7 @@ class ArenaHard:
         """Judge and prompt stand in the title: numbers of different judges are not comparable."""
         by = f"judged by {self.judge.endpoint.model} (prompt {self.scorer.prompt_hash})"
         return {
-            "arena_hard": Measure(title=f"Arena-Hard win rate, {by}", unit=SHARE),
+            "arena_hard": Measure(title=f"win rate on Arena-Hard, {by}", unit=SHARE),
             "arena_hard/length": Measure(
                 title="length of Arena-Hard answers", unit="characters", better="neither", metric="length"
             ),

@@ -83,9 +83,9 @@ class MtBench:
         """The judge stands in the title: numbers of different judges are not comparable."""
         by = f"judged by {self.judge.endpoint.model} ({'own prompts' if not self.judge_prompts else 'prompts given'})"
         return {
-            "mt_bench": Measure(title=f"MT-Bench rating, {by}", unit="points"),
-            "mt_bench/first": Measure(title="MT-Bench rating of first turns", unit="points", metric="first"),
-            "mt_bench/second": Measure(title="MT-Bench rating of second turns", unit="points", metric="second"),
+            "mt_bench": Measure(title=f"rating on MT-Bench, {by}", unit="points"),
+            "mt_bench/first": Measure(title="rating of MT-Bench's first turns", unit="points", metric="first"),
+            "mt_bench/second": Measure(title="rating of MT-Bench's second turns", unit="points", metric="second"),
         }
 
     def rate(self, run: Verbs, model: Model, examples: Sequence[Example], split: str) -> Sequence[Rated]:

@@ -24,7 +24,7 @@ UNUSED: Mapping[str, Mapping[str, Any]] = {
 """Sections that a recipe must have, where no recipe is given."""
 TRAINED: Mapping[str, Mapping[str, Any]] = {"method": {"kind": "seed_sft"}, "loss": {"kind": "simpo"}}
 """Sections that only a training would use."""
-OPPONENTS = ("initial", "previous", "seed_sft")
+OPPONENTS = ("initial", "previous")
 """Models that only a run has."""
 
 
