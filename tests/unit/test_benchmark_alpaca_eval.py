@@ -241,7 +241,10 @@ def test_a_baseline_must_answer_every_instruction_and_be_one(tmp_path: Path) -> 
     [
         ({"gamed": "g.csv"}, "gamed is given without difficulty"),
         ({"gamed": "g.csv", "difficulty": "d.csv"}, "limit = 12: length control needs all 805"),
-        ({"judge": {"endpoint": endpoint("http://x/v1"), "template": "{instruction} {output_1}"}}, r"lacks {output_2}"),
+        (
+            {"judge": {"endpoint": endpoint("http://127.0.0.1:9/v1"), "template": "{instruction} {output_1}"}},
+            r"lacks {output_2}",
+        ),
         ({"orders": "two"}, "must be 'one' or 'both'"),
     ],
 )
