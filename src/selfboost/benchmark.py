@@ -35,13 +35,17 @@ class OwnItems(Protocol):
     def own_items(self) -> bool: ...
 
 
+GOLD = "gold"
+"""An opponent that is no model: the answers that the data have."""
+
+
 @runtime_checkable
 class Opposed(Protocol):
     """A benchmark that rates a model against another one, its `opponent`."""
 
     @property
     def opponent(self) -> str:
-        """A name that `Verbs.model` takes: `initial`, `previous`, or a folder or hub name."""
+        """A name that `Verbs.model` takes: `initial`, `previous`, or a folder or hub name; or `gold`."""
         ...
 
 

@@ -36,10 +36,18 @@ VARIANTS: dict[str, tuple[str, ...]] = {
     "loss": ("dpo", "ipo", "noise_preference"),
     "engine": ("local",),
     "trainer": ("local",),
-    "benchmark": ("harness",),
+    "benchmark": ("alpaca_eval", "arena_hard", "duel", "harness", "mt_bench"),
 }
 """Kinds beside those that the recipes of `fake_recipes` have."""
+JUDGE = 'benchmark.judge={endpoint = {url = "http://127.0.0.1:9/v1", model = "some", key_variable = ""}}'
 REQUIRED = {
+    "alpaca_eval": ("gate.measure=alpaca_eval", JUDGE, "benchmark.prompts=outputs.json"),
+    "arena_hard": ("gate.measure=arena_hard", JUDGE, "benchmark.questions=q.jsonl", "benchmark.baseline=a.jsonl"),
+    "duel": (
+        "gate.measure=duel",
+        'benchmark.scorer={kind = "checks", function = "selfboost.engines.fake:is_good"}',
+    ),
+    "mt_bench": ("gate.measure=mt_bench", JUDGE, "benchmark.questions=q.jsonl"),
     "checks": ("scorer.function=selfboost.engines.fake:is_good",),
     "api_judge": ('scorer.endpoint={url = "http://127.0.0.1:9/v1", model = "some", key_variable = ""}',),
     "harness": ("benchmark.preset=leaderboard_v1", "gate.measure=winogrande"),

@@ -10,9 +10,11 @@ from pathlib import Path
 import pytest
 
 from fake_recipes import write_recipe
+from judged_recipes import write_judged
 from selfboost import plugins, recipe
 from selfboost.benchmarks.held_out import HeldOut
 from selfboost.endpoints import Endpoint
+from selfboost.endpoints.fake_server import FakeServer
 from selfboost.losses.simpo import SimPO
 from selfboost.new_recipe import write_new_recipe
 from selfboost.recipe_text import field_docs
@@ -73,18 +75,19 @@ def test_does_what_its_role_asks(role: str, kind: str) -> None:
 
 @pytest.mark.parametrize("kind", sorted(plugins.kinds("benchmark").keys() - ON_REAL_MODELS))
 def test_a_benchmark_declares_exactly_the_measures_that_it_rates(kind: str, tmp_path: Path) -> None:
-    path = write_recipe(tmp_path, "seed_sft")
-    for settings in ([], BENCHMARKS.get(kind, [])):
-        read = recipe.read(path, [f"benchmark.kind={kind}", *settings])
-        run = Run(read, tmp_path / "run", Silent())
-        run.begin(0, run.initial)
-        rated = read.benchmark.rate(run, run.initial, run.held_out, "held_out")
-        assert {tuple(row.values) for row in rated} == {tuple(read.measures)}
-        for name, measure in read.measures.items():
-            assert measure.title[0].islower(), name
-            assert measure.unit, name
-            values = [value for row in rated for value in row.values[name] if value is not None]
-            assert not measure.share or all(0 <= value <= 1 for value in values), name
+    with FakeServer(lambda request: "m, so [[A=B]] and [[5]]") as server:
+        path = write_judged(tmp_path, kind, url=server.url)
+        for settings in ([], BENCHMARKS.get(kind, [])):
+            read = recipe.read(path, [f"benchmark.kind={kind}", *settings])
+            run = Run(read, tmp_path / "run", Silent())
+            run.begin(0, run.initial)
+            rated = read.benchmark.rate(run, run.initial, run.held_out, "held_out")
+            assert {tuple(row.values) for row in rated} == {tuple(read.measures)}
+            for name, measure in read.measures.items():
+                assert measure.title[0].islower(), name
+                assert measure.unit, name
+                values = [value for row in rated for value in row.values[name] if value is not None]
+                assert not measure.share or all(0 <= value <= 1 for value in values), name
 
 
 def test_reading_and_listing_need_no_gpu_stack() -> None:

@@ -1,7 +1,6 @@
 """Answers to prompts that the model was never trained on, judged by a scorer: greedy, and several samples each.
 
-A benchmark's scorer should differ from the one that chose the training pairs. Left out: comparison with a
-fixed opponent.
+A benchmark's scorer should differ from the one that chose the training pairs. Comparison with an opponent is duel's.
 """
 
 from __future__ import annotations
@@ -39,7 +38,8 @@ class HeldOut:
             name = type(self.scorer).__name__
             raise ValueError(
                 f"scorer = {name}: compares answers with each other, so it cannot rate one model; use a scorer of "
-                "single answers, such as reward_model or checks"
+                "single answers, such as reward_model or checks, or benchmark.kind = 'duel', which compares it with an "
+                "opponent"
             )
 
     @property

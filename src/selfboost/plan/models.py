@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, is_dataclass
 from typing import Any, get_type_hints
 
+from selfboost.benchmark import GOLD, Opposed
 from selfboost.data.hub_data import is_hub_name
 from selfboost.data.seed_data import SeedData
 from selfboost.engines import look_at
@@ -78,6 +79,8 @@ def look_at_other_models(recipe: Recipe) -> list[str]:
     notes: list[str] = []
     notes += [note for scorer in scorers_of(recipe) for note in notes_of(scorer, skip=NAMED)]
     needed = {name: "scorer" for scorer in scorers_of(recipe) for name in scorer.needs().values()}
+    if isinstance(recipe.benchmark, Opposed) and recipe.benchmark.opponent != GOLD:
+        needed[recipe.benchmark.opponent] = "benchmark.opponent"
     for name, use in (needed | dict.fromkeys(recipe.run.beside, "run.beside")).items():
         if name in NAMED:
             continue

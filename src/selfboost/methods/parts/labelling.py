@@ -60,7 +60,7 @@ class Scores(Note):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Duel:
+class GoldAndOwn:
     """A prompt's gold and generated answer, with the scorer's verdict on each."""
 
     gold: Example
@@ -133,7 +133,7 @@ class Labelling:
         return "generated" if gap > self.threshold else "gold"
 
 
-def _tell_unscored(run: Verbs, found: Sequence[Duel]) -> None:
+def _tell_unscored(run: Verbs, found: Sequence[GoldAndOwn]) -> None:
     """Warn that the scorer has no value for many answers, with the most common reason."""
     unscored = [duel for duel in found if duel.gap is None]
     if len(unscored) <= LOUD * len(found):
@@ -146,12 +146,12 @@ def _tell_unscored(run: Verbs, found: Sequence[Duel]) -> None:
     )
 
 
-def duels(run: Verbs, own: Sequence[Answer]) -> list[Duel]:
+def duels(run: Verbs, own: Sequence[Answer]) -> list[GoldAndOwn]:
     """Each own answer beside its gold, both scored by the recipe's scorer; note `Scores`."""
     golds = gold_of(run, own)
     verdicts = _side_by_side(run, golds, own) if pairwise(run.recipe.scorer) else _each_alone(run, golds, own)
     found = [
-        Duel(gold=gold, generated=answer, gold_verdict=of_gold, generated_verdict=of_own)
+        GoldAndOwn(gold=gold, generated=answer, gold_verdict=of_gold, generated_verdict=of_own)
         for gold, answer, (of_gold, of_own) in zip(golds, own, verdicts, strict=True)
     ]
     run.note(_compared(found))
@@ -177,13 +177,13 @@ def _each_alone(run: Verbs, golds: Sequence[Example], own: Sequence[Answer]) -> 
     return list(zip(of_gold, of_own, strict=True))
 
 
-def _pair(run: Verbs, duel: Duel, *, generated_wins: bool) -> Pair:
+def _pair(run: Verbs, duel: GoldAndOwn, *, generated_wins: bool) -> Pair:
     gold, generated = (duel.gold.answer, duel.gold_verdict), (duel.generated, duel.generated_verdict)
     chosen, rejected = (generated, gold) if generated_wins else (gold, generated)
     return run.pair(duel.gold.prompt, chosen[0], rejected[0], (chosen[1], rejected[1]))
 
 
-def _compared(found: Sequence[Duel]) -> Scores:
+def _compared(found: Sequence[GoldAndOwn]) -> Scores:
     golds = [d.gold_verdict.value for d in found if d.gold_verdict.value is not None]
     generated = [d.generated_verdict.value for d in found if d.generated_verdict.value is not None]
     gaps = [gap for gap in (duel.gap for duel in found) if gap is not None]
