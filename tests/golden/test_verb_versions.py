@@ -23,6 +23,7 @@ from selfboost.stages import Silent
 PINNED = Path(__file__).parent / "verbs.json"
 TINY = [
     "run.iterations=1",
+    "run.drift.prompts=0",
     "seed.limit=6",
     "seed.validation='validation.jsonl'",
     "seed.held_out='held_out.jsonl'",
