@@ -102,6 +102,10 @@ class Prompt:
         """Stable id, from the content alone: the same request has the same id in every run."""
         return "p-" + content_hash([[m.role, m.content] for m in self.messages] + [[self.prefix]])[:12]
 
+    def asks_the_same(self, other: Prompt) -> bool:
+        """Whether the id is the same, found without computing it."""
+        return self is other or (self.messages == other.messages and self.prefix == other.prefix)
+
     @property
     def text(self) -> str:
         """The last user message: what a user would call the prompt."""
