@@ -60,20 +60,23 @@ TRUE_COUNTS = Line(starts={}, steps=0)
 """No line: the true counts."""
 
 
-def line_through(counts: Iterable[int], measured: Iterable[int], multiples: int, grain: int = 1) -> Line:
+def line_through(
+    counts: Iterable[int], measured: Iterable[int], multiples: int, grain: int = 1, *, whole: bool = True
+) -> Line:
     """The cheapest line to rehearse on which no two counts, nor their multiples, change their order.
 
     `measured`: numbers of measured prompts, which are not compared with other counts. `multiples`: how many times a
-    count may add up, as pairs of several iterations do. Steps of all counts are multiples of `grain`.
+    count may add up, as pairs of several iterations do. Steps of all counts are multiples of `grain`. With `whole` it
+    may be the true counts themselves, if they are cheaper to rehearse once.
     """
     known = sorted(set(counts))
     apart = sorted(set(measured) - set(known))
-    lines = [TRUE_COUNTS]
+    lines = [TRUE_COUNTS] if whole else []
     for base, steps in itertools.product(BASES, STEPS):
         starts = _starts(known, multiples, base, steps * grain) | _starts(apart, multiples, FEWEST, steps * grain)
         lines.append(Line(starts=starts, steps=steps))
     lines.sort(key=lambda line: _effort(line, known) + MEASURINGS * _effort(line, apart))
-    return next(line for line in lines if _keeps_order(line, known, multiples))
+    return next((line for line in lines if _keeps_order(line, known, multiples)), TRUE_COUNTS)
 
 
 def _starts(counts: Sequence[int], multiples: int, base: int, whole: int) -> dict[int, int]:
