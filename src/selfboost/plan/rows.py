@@ -22,6 +22,8 @@ FAILING = (2, 16)
 """Of this many answers, all but one fail in a rehearsal: few are lost, or hardly any are left."""
 AFFORDABLE = 10_000
 """Largest sum of counts that is rehearsed as is, if no line is straight."""
+WORTH_IT = 0.5
+"""A smaller rehearsal, to compare failing answers with, has less than this share of the true counts."""
 SAMPLES = "samples"
 """The setting that says how many samples a prompt has."""
 MANY_SAMPLES = 100
@@ -86,7 +88,7 @@ def _stages(recipe: Recipe, sizes: Mapping[str, int], play: Play) -> list[Rows]:
             line, places = _along_a_line(play, counts, measured, partial(through, grain=grain))
     if not _is_straight(line, places) and sum(counts | measured) <= AFFORDABLE:
         line, places = _along_a_line(play, counts, measured, lambda _: TRUE_COUNTS)
-    whole, few = _smallest(play, line, places[0], lambda: line_through(counts, measured, multiples, whole=False))
+    whole, few = _smallest(play, line, places[0], counts | measured, lambda: through(counts, whole=False))
     failing = [play(few, failing=share)[0] for share in FAILING]
     growing = {_folder(name) for name in whole if any(_rows(name, fails) > _rows(name, whole) for fails in failing)}
     depends = {name for name in places[-1] if any(_rows(name, fails) != _rows(name, whole) for fails in failing)}
@@ -94,12 +96,12 @@ def _stages(recipe: Recipe, sizes: Mapping[str, int], play: Play) -> list[Rows]:
 
 
 def _smallest(
-    play: Play, line: Line, first: Played, smaller: Callable[[], Line]
+    play: Play, line: Line, first: Played, counts: set[int], smaller: Callable[[], Line]
 ) -> tuple[Played, Callable[[int], int]]:
     """The smallest rehearsal with the stages of the first, and its counts: what failing answers are compared with."""
     if not line.steps:
         few = partial(smaller().few, place=0)
-        found, _ = play(few)
+        found = play(few)[0] if sum(map(few, counts)) < WORTH_IT * sum(counts) else {}
         if list(found) == list(first):
             return found, few
     return first, partial(line.few, place=0)
@@ -112,7 +114,7 @@ def _along_a_line(
     known = counts | measured
     while True:
         line = through(counts)
-        played = [play(partial(line.few, place=place)) for place in line.places]
+        played = [play(partial(line.few, place=place), known=known) for place in line.places]
         found = set[int]().union(*(asked for _, asked in played))
         if found <= known:
             return line, [stages for stages, _ in played]
@@ -151,14 +153,20 @@ def _play(
     *,
     failing: int = 0,
     samples: Callable[[int], int] = int,
+    known: set[int] | None = None,
 ) -> tuple[Played, set[int]]:
-    """The stages of one rehearsal, and the counts that were shrunk for it; `samples` shrinks samples per prompt."""
+    """The stages of one rehearsal, and the counts that were shrunk for it; `samples` shrinks samples per prompt.
+
+    No stages if a component has a count that is not among the `known` ones: it would be rehearsed in full.
+    """
     with TemporaryDirectory() as folder:
         stage = RehearsalContext(folder=Path(folder), texts=Texts(prompt, answer), make_few=few)
         small = {name: stage.few(count) for name, count in sizes.items()}
         small_part = partial(_small, stage=stage, samples=samples)
         parts = {"method": small_part(recipe.method), "benchmark": small_part(recipe.benchmark)}
         parts["run"] = small_part(recipe.run)
+        if known is not None and not stage.counts <= known:
+            return {}, stage.counts
         return rehearse(replace(recipe, **parts), small, stage, failing=failing), stage.counts
 
 
