@@ -55,7 +55,7 @@ def stages_of(recipe: Recipe, data: SeedData, prompt: float, answer: float) -> l
 
 def _with_few_samples(recipe: Recipe, sizes: Mapping[str, int], play: Play, many: set[int]) -> list[Rows] | None:
     """The stages, from rehearsals with fewer samples per prompt; None unless all rows are linear in them."""
-    line = line_through(many, (), 1, whole=False)
+    line = line_through(many, (), 1, as_is=False)
     try:
         places = [
             {
@@ -88,7 +88,7 @@ def _stages(recipe: Recipe, sizes: Mapping[str, int], play: Play) -> list[Rows]:
             line, places = _along_a_line(play, counts, measured, partial(through, grain=grain))
     if not _is_straight(line, places) and sum(counts | measured) <= AFFORDABLE:
         line, places = _along_a_line(play, counts, measured, lambda _: TRUE_COUNTS)
-    whole, few = _smallest(play, line, places[0], counts | measured, lambda: through(counts, whole=False))
+    whole, few = _smallest(play, line, places[0], counts | measured, lambda: through(counts, as_is=False))
     failing = [play(few, failing=share)[0] for share in FAILING]
     growing = {_folder(name) for name in whole if any(_rows(name, fails) > _rows(name, whole) for fails in failing)}
     depends = {name for name in places[-1] if any(_rows(name, fails) != _rows(name, whole) for fails in failing)}
