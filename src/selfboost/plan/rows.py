@@ -50,7 +50,8 @@ def stages_of(recipe: Recipe, data: SeedData, prompt: float, answer: float) -> l
     sizes = {"train": len(data.train), "validation": len(data.validation), "held_out": len(data.held_out)}
     play = partial(_play, recipe, sizes, prompt, answer)
     many = {count for part in (recipe.method, recipe.benchmark) for count in _samples(part) if count > MANY_SAMPLES}
-    return (many and _with_few_samples(recipe, sizes, play, many)) or _stages(recipe, sizes, play)
+    found = _with_few_samples(recipe, sizes, play, many) if many else None
+    return found or _stages(recipe, sizes, play)
 
 
 def _with_few_samples(recipe: Recipe, sizes: Mapping[str, int], play: Play, many: set[int]) -> list[Rows] | None:
@@ -101,9 +102,10 @@ def _smallest(
     """The smallest rehearsal with the stages of the first, and its counts: what failing answers are compared with."""
     if not line.steps:
         few = partial(smaller().few, place=0)
-        found = play(few)[0] if sum(map(few, counts)) < WORTH_IT * sum(counts) else {}
-        if list(found) == list(first):
-            return found, few
+        if sum(map(few, counts)) < WORTH_IT * sum(counts):
+            found, _ = play(few)
+            if list(found) == list(first):
+                return found, few
     return first, partial(line.few, place=0)
 
 

@@ -19,7 +19,7 @@ from array import array
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
 from dataclasses import asdict, dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 
 from selfboost.prompts.person_names import names_in
@@ -204,7 +204,7 @@ class KeywordPool:
     def _lists(self, shuffled: random.Random, drawn: Sized) -> Iterator[tuple[str, ...]]:
         """Random lists until rounds add nothing new to `drawn`, then every remaining list."""
         order = array("Q", shuffled.sample(range(len(self.paragraphs)), len(self.paragraphs)))
-        words_of = lru_cache(maxsize=SPLIT)(lambda i: self.paragraphs[i].split(" "))
+        words_of = lru_cache(maxsize=SPLIT)(partial(_words_of, self.paragraphs))
         barren = 0
         while barren < BARREN_ROUNDS:
             before = len(drawn)
@@ -225,6 +225,10 @@ class KeywordPool:
             file.flush()
             os.fsync(file.fileno())
         fresh.replace(path)
+
+
+def _words_of(paragraphs: Sequence[str], i: int) -> list[str]:
+    return paragraphs[i].split(" ")
 
 
 def read_pool(path: Path) -> KeywordPool:
