@@ -12,6 +12,7 @@ import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, is_dataclass
+from functools import lru_cache
 from typing import Any, Literal, cast
 
 Finish = Literal["stop", "length", "failed", "given"]
@@ -100,7 +101,11 @@ class Prompt:
     @property
     def id(self) -> str:
         """Stable id, from the content alone: the same request has the same id in every run."""
-        return "p-" + content_hash([[m.role, m.content] for m in self.messages] + [[self.prefix]])[:12]
+        return _prompt_id(self.messages, self.prefix)
+
+    def asks_the_same(self, other: Prompt) -> bool:
+        """Whether the id is the same, found without computing it."""
+        return self is other or (self.messages == other.messages and self.prefix == other.prefix)
 
     @property
     def text(self) -> str:
@@ -116,6 +121,12 @@ class Prompt:
     def dialogue(self) -> str:
         """All of it but the system message, which many prompts share: what makes it like or unlike another."""
         return dialogue(self.messages)
+
+
+@lru_cache(maxsize=8192)
+def _prompt_id(messages: tuple[Message, ...], prefix: str) -> str:
+    """Kept for a while: records of many kinds name their prompt."""
+    return "p-" + content_hash([[m.role, m.content] for m in messages] + [[prefix]])[:12]
 
 
 def user_prompt(text: str, origin: Origin, *, prefix: str = "") -> Prompt:

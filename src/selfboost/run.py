@@ -301,7 +301,7 @@ class Run:
     ) -> Pair:
         """A preference between two answers to this prompt, whatever prompt each was written for."""
         # The ids that an answer to this very prompt was drawn under are those it is trained under.
-        carried = (side.prompt_ids for side in (rejected, chosen) if side.prompt.id == prompt.id)
+        carried = (side.prompt_ids for side in (rejected, chosen) if side.prompt.asks_the_same(prompt))
         ids = next(carried, None) or self.tokenizer.prompt_ids(prompt.messages, prompt.prefix)
         return Pair(
             iteration=self.iteration,

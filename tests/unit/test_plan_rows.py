@@ -130,6 +130,7 @@ def test_a_second_batch_of_prompts_is_planned_where_one_cannot_be_enough() -> No
 @given(st.sets(st.integers(1, 200_000), min_size=1, max_size=6), st.integers(1, 8), st.sampled_from([1, 20]))
 @example({10, 20, 10_000}, 3, 1)
 @example({10_000, 10_001}, 4, 1)
+@example({10_000, 10_000_000}, 4, 1)
 @settings(max_examples=30)
 def test_a_line_leads_to_the_true_counts_and_keeps_their_order(counts: set[int], multiples: int, grain: int) -> None:
     line = line_through(counts, {500}, multiples, grain)

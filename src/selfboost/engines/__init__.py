@@ -8,8 +8,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol, cast, runtime_checkable
 
 from selfboost.records import Finish, Message, Model, Sampling
 
@@ -82,7 +83,13 @@ def answer_text(tokenizer: Tokenizer, text: str) -> str:
     Raises:
         ValueError: it cannot be encoded as an answer.
     """
-    return tokenizer.answer_text(text) if isinstance(tokenizer, Tidying) else text
+    return cast(Tidying, tokenizer).answer_text(text) if _tidies(type(tokenizer)) else text
+
+
+@cache
+def _tidies(kind: type) -> bool:
+    """Asked once of each class, since a look at a protocol is slow and every given answer needs it."""
+    return issubclass(kind, Tidying)
 
 
 class Sampler(Protocol):

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
+from pathlib import Path
 from typing import ClassVar, Self
 
 from selfboost.data.hub_data import ASSUMED_ROWS, is_hub_name
@@ -54,7 +56,7 @@ class ManualData(PolicyTraining):
                 "method.data: is missing; name a file, folder or hub data set with prompt, chosen, rejected"
             )
         if not is_hub_name(self.data):
-            read_preferences(self.data)
+            _rows_of(self.data, _look(self.data))
 
     def reads(self, seed: str) -> Mapping[str, str]:
         """The pairs, and the prompts that they must keep away from."""
@@ -63,7 +65,7 @@ class ManualData(PolicyTraining):
 
     def for_rehearsal(self, rehearsal: Rehearsal) -> Self:
         """As many made-up pairs as the data has; a hub data set is not counted but assumed to have 10,000."""
-        rows = ASSUMED_ROWS if is_hub_name(self.data) else len(read_preferences(self.data)[0])
+        rows = ASSUMED_ROWS if is_hub_name(self.data) else _rows_of(self.data, _look(self.data))
         pairs = [
             Preference(messages=seed.messages, chosen=seed.response, rejected=f"not {seed.response}")
             for seed in rehearsal.seeds(rehearsal.few(rows))
@@ -91,3 +93,18 @@ class ManualData(PolicyTraining):
                 pairs.append(run.pair(prompt, chosen, rejected))
         run.count(ManualPairs, counts)
         return self.optimise(run, pick(pairs, self.pairs, run.recipe.run.seed))
+
+
+def _look(data: str) -> tuple[tuple[str, int, int], ...]:
+    """Path, size and time of each file that the data may be read from."""
+    source = Path(data).expanduser()
+    files = sorted(source.rglob("*")) if source.is_dir() else [source] if source.exists() else []
+    looks = [(str(file), file.stat()) for file in files]
+    return tuple((name, state.st_size, state.st_mtime_ns) for name, state in looks)
+
+
+@lru_cache(maxsize=8)
+def _rows_of(data: str, look: tuple[tuple[str, int, int], ...]) -> int:
+    """How many preferences there are; read once as long as the files do not change, since every rehearsal asks."""
+    del look
+    return len(read_preferences(data)[0])

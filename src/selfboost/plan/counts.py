@@ -18,6 +18,12 @@ BASES = (FEWEST, 2 * FEWEST, 4 * FEWEST, 8 * FEWEST)
 """Where the smallest of the larger counts may start."""
 STEPS = range(10, 1000)
 """In how many steps a line may reach the true counts."""
+HUGE = 1_000_000
+"""A line to a count above this may have more steps, ..."""
+MANY_STEPS = range(1000, 20_000, 10)
+"""... so many, ..."""
+HUNDREDS = 100
+"""... each a multiple of this: the more steps, the farther a rounded share would be off at their end."""
 PLACES = (0, 1, 7)
 """The points at which a line is rehearsed: by the last, rounding would add up to more than one."""
 GRAINS = (60, 100)
@@ -60,20 +66,26 @@ TRUE_COUNTS = Line(starts={}, steps=0)
 """No line: the true counts."""
 
 
-def line_through(counts: Iterable[int], measured: Iterable[int], multiples: int, grain: int = 1) -> Line:
+def line_through(
+    counts: Iterable[int], measured: Iterable[int], multiples: int, grain: int = 1, *, as_is: bool = True
+) -> Line:
     """The cheapest line to rehearse on which no two counts, nor their multiples, change their order.
 
     `measured`: numbers of measured prompts, which are not compared with other counts. `multiples`: how many times a
-    count may add up, as pairs of several iterations do. Steps of all counts are multiples of `grain`.
+    count may add up, as pairs of several iterations do. Steps of all counts are multiples of `grain`. With `as_is` it
+    may be the true counts themselves, if they are cheaper to rehearse once.
     """
     known = sorted(set(counts))
     apart = sorted(set(measured) - set(known))
-    lines = [TRUE_COUNTS]
-    for base, steps in itertools.product(BASES, STEPS):
-        starts = _starts(known, multiples, base, steps * grain) | _starts(apart, multiples, FEWEST, steps * grain)
+    lines = [TRUE_COUNTS] if as_is else []
+    ways = [(steps, steps * grain) for steps in STEPS]
+    if known and known[-1] > HUGE:
+        ways += [(steps, steps * math.lcm(grain, HUNDREDS)) for steps in MANY_STEPS]
+    for base, (steps, whole) in itertools.product(BASES, ways):
+        starts = _starts(known, multiples, base, whole) | _starts(apart, multiples, FEWEST, whole)
         lines.append(Line(starts=starts, steps=steps))
     lines.sort(key=lambda line: _effort(line, known) + MEASURINGS * _effort(line, apart))
-    return next(line for line in lines if _keeps_order(line, known, multiples))
+    return next((line for line in lines if _keeps_order(line, known, multiples)), TRUE_COUNTS)
 
 
 def _starts(counts: Sequence[int], multiples: int, base: int, whole: int) -> dict[int, int]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -114,6 +115,12 @@ class MadeUp(Answer):
         return f"a-{self.token_ids[0] if self.token_ids else (self.prompt.text, self.index)}"
 
 
+@lru_cache(maxsize=10_000)
+def _logps(count: int) -> tuple[float, ...]:
+    """Held once for all answers of a length."""
+    return (-1.0,) * count
+
+
 class RehearsedLoop(Loop):
     """The loop without the intervals that it would report."""
 
@@ -143,16 +150,13 @@ class RehearsedRun(Run):
         def made_up(place: str) -> list[Answer]:
             learned = self._replies.get(model.fingerprint, self._texts.answer).mean
             tokens = Tokens(min(sampling.max_tokens, learned), sampling.max_tokens)
-            asked = self._mean([self._texts.asked(prompt.messages, prompt.prefix) for prompt in prompts])
+            asked = [self._texts.asked(prompt.messages, prompt.prefix) for prompt in prompts]
             count = len(prompts) * sampling.samples
-            self._note(place, "sample", count, asked=asked, answers=(tokens,), sampling=sampling)
+            self._note(place, "sample", count, asked=Tokens.average(asked), answers=(tokens,), sampling=sampling)
             good = self._good(count, sampling.samples)
-            ids = [self.tokenizer.prompt_ids(prompt.messages, prompt.prefix) for prompt in prompts]
             return [
-                self._answer(
-                    model, prompt, ids[at], sampling, index, tokens, fails=at * sampling.samples + index >= good
-                )
-                for at, prompt in enumerate(prompts)
+                self._answer(model, prompt, ids, sampling, index, tokens, fails=at * sampling.samples + index >= good)
+                for at, (prompt, ids) in enumerate(zip(prompts, (each.prompt_ids for each in asked), strict=True))
                 for index in range(sampling.samples)
             ]
 
@@ -223,6 +227,11 @@ class RehearsedRun(Run):
         self._note(self._place(f"measure-{split}"), "measure", len(examples))
         return rated
 
+    def given(self, prompt: Prompt, text: str) -> Answer:
+        """An answer with the made-up kind of id."""
+        asked, tokens = self.tokenizer.prompt_ids(prompt.messages, prompt.prefix), self.tokenizer.answer_ids(text)
+        return MadeUp(prompt=prompt, text=text, prompt_ids=asked, token_ids=tokens)
+
     def compute(self, name: str, model: Model, inputs: Mapping[str, Any], work: Work, *, items: int = 0) -> list[Rated]:
         """Ratings of two made-up items by every measure."""
         del model, inputs, work
@@ -253,11 +262,7 @@ class RehearsedRun(Run):
         known = {key: self._texts.asked(prompt.messages, prompt.prefix) for key, prompt in prompts.items()}
         asked = [known[id(row.prompt)] for row in rows]
         answers = [[self._texts.of(side.text) for side in sides(row)] for row in rows]
-        return self._mean(asked), tuple(self._mean(side) for side in zip(*answers, strict=True)) or (NONE,)
-
-    @staticmethod
-    def _mean(tokens: Sequence[Tokens]) -> Tokens:
-        return sum(tokens, NONE) / max(1, len(tokens))
+        return Tokens.average(asked), tuple(Tokens.average(side) for side in zip(*answers, strict=True)) or (NONE,)
 
     def _has(self, wanted: str) -> bool:
         """Whether a model is the run's own; seed models are made now."""
@@ -285,7 +290,7 @@ class RehearsedRun(Run):
             text=text,
             prompt_ids=prompt_ids,
             token_ids=ids,
-            logps=(-1.0,) * len(ids),
+            logps=_logps(len(ids)),
             finish="failed" if fails else "stop",
             reason="rehearsed" if fails else "",
             model=model.fingerprint,

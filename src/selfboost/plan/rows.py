@@ -14,7 +14,7 @@ from selfboost.method import Rehearsable
 from selfboost.plan.counts import GRAINS, TRUE_COUNTS, Line, line_through
 from selfboost.plan.rehearsal import RehearsalContext, Rehearsed, rehearse
 from selfboost.plan.texts import Texts
-from selfboost.recipe import Recipe
+from selfboost.recipe import ROLES, Recipe
 from selfboost.setting_types import is_count
 
 FEWEST_MULTIPLES = 3
@@ -22,6 +22,12 @@ FAILING = (2, 16)
 """Of this many answers, all but one fail in a rehearsal: few are lost, or hardly any are left."""
 AFFORDABLE = 10_000
 """Largest sum of counts that is rehearsed as is, if no line is straight."""
+WORTH_IT = 0.5
+"""A smaller rehearsal, to compare failing answers with, has less than this share of the true counts."""
+SAMPLES = "samples"
+"""The setting that says how many samples a prompt has."""
+MANY_SAMPLES = 100
+"""More than these are shrunk as well, as long as rows stay linear in them: they multiply counts."""
 Bound = Literal["exact", "at most", "about"]
 """Kind of a number of rows. `at most`: the answers can only reduce it; `about`: they can also increase it, or counts
 are multiplied in it."""
@@ -43,6 +49,34 @@ def stages_of(recipe: Recipe, data: SeedData, prompt: float, answer: float) -> l
     """All stages of a run of the recipe, in order; `prompt` and `answer` are the seed's mean tokens."""
     sizes = {"train": len(data.train), "validation": len(data.validation), "held_out": len(data.held_out)}
     play = partial(_play, recipe, sizes, prompt, answer)
+    many = {count for part in (recipe.method, recipe.benchmark) for count in _samples(part) if count > MANY_SAMPLES}
+    found = _with_few_samples(recipe, sizes, play, many) if many else None
+    return found or _stages(recipe, sizes, play)
+
+
+def _with_few_samples(recipe: Recipe, sizes: Mapping[str, int], play: Play, many: set[int]) -> list[Rows] | None:
+    """The stages, from rehearsals with fewer samples per prompt; None unless all rows are linear in them."""
+    line = line_through(many, (), 1, as_is=False)
+    try:
+        places = [
+            {
+                found.stage.name: found
+                for found in _stages(recipe, sizes, partial(play, samples=partial(line.few, place=place)))
+            }
+            for place in line.places
+        ]
+    except ValueError:  # a component may refuse so few
+        return None
+    if len({tuple((name, found.bound) for name, found in place.items()) for place in places}) > 1:
+        return None
+    rows = {name: [place[name].rows for place in places] for name in places[0]}
+    if not all(map(line.is_straight, rows.values())):
+        return None
+    return [replace(found, rows=line.at_end(rows[name])) for name, found in places[-1].items()]
+
+
+def _stages(recipe: Recipe, sizes: Mapping[str, int], play: Play) -> list[Rows]:
+    """The stages, from rehearsals with small counts."""
     measured = {sizes["validation"], sizes["held_out"]}
     counts = {sizes["train"]} | _known_counts(recipe)
     if recipe.run.drift.prompts:
@@ -55,11 +89,24 @@ def stages_of(recipe: Recipe, data: SeedData, prompt: float, answer: float) -> l
             line, places = _along_a_line(play, counts, measured, partial(through, grain=grain))
     if not _is_straight(line, places) and sum(counts | measured) <= AFFORDABLE:
         line, places = _along_a_line(play, counts, measured, lambda _: TRUE_COUNTS)
-    failing = [play(partial(line.few, place=0), failing=share)[0] for share in FAILING]
-    growing = {
-        _folder(name) for name in places[0] if any(_rows(name, fails) > _rows(name, places[0]) for fails in failing)
-    }
-    return [_true(name, line, places, failing, growing) for name in places[-1]]
+    whole, few = _smallest(play, line, places[0], counts | measured, lambda: through(counts, as_is=False))
+    failing = [play(few, failing=share)[0] for share in FAILING]
+    growing = {_folder(name) for name in whole if any(_rows(name, fails) > _rows(name, whole) for fails in failing)}
+    depends = {name for name in places[-1] if any(_rows(name, fails) != _rows(name, whole) for fails in failing)}
+    return [_true(name, line, places, name in depends, _folder(name) in growing) for name in places[-1]]
+
+
+def _smallest(
+    play: Play, line: Line, first: Played, counts: set[int], smaller: Callable[[], Line]
+) -> tuple[Played, Callable[[int], int]]:
+    """The smallest rehearsal with the stages of the first, and its counts: what failing answers are compared with."""
+    if not line.steps:
+        few = partial(smaller().few, place=0)
+        if sum(map(few, counts)) < WORTH_IT * sum(counts):
+            found, _ = play(few)
+            if list(found) == list(first):
+                return found, few
+    return first, partial(line.few, place=0)
 
 
 def _along_a_line(
@@ -69,7 +116,7 @@ def _along_a_line(
     known = counts | measured
     while True:
         line = through(counts)
-        played = [play(partial(line.few, place=place)) for place in line.places]
+        played = [play(partial(line.few, place=place), known=known) for place in line.places]
         found = set[int]().union(*(asked for _, asked in played))
         if found <= known:
             return line, [stages for stages, _ in played]
@@ -91,11 +138,10 @@ def _rows(name: str, played: Played) -> int:
     return played[name].rows if name in played else 0
 
 
-def _true(name: str, line: Line, places: Sequence[Played], failing: Sequence[Played], growing: set[str]) -> Rows:
-    """`failing`: the stages where answers fail; `growing`: folders in which a stage then has more to do."""
+def _true(name: str, line: Line, places: Sequence[Played], depends: bool, growing: bool) -> Rows:
+    """`depends`: it has other rows where answers fail; `growing`: a stage of its folder then has more to do."""
     rows = [_rows(name, place) for place in places]
-    depends = any(_rows(name, fails) != rows[0] for fails in failing)
-    unsure = not line.is_straight(rows) or (depends and _folder(name) in growing)
+    unsure = not line.is_straight(rows) or (depends and growing)
     bound: Bound = "about" if unsure else "at most" if depends else "exact"
     return Rows(stage=places[-1][name], rows=line.at_end(rows), bound=bound)
 
@@ -108,24 +154,36 @@ def _play(
     few: Callable[[int], int],
     *,
     failing: int = 0,
+    samples: Callable[[int], int] = int,
+    known: set[int] | None = None,
 ) -> tuple[Played, set[int]]:
-    """The stages of one rehearsal, and the counts that were shrunk for it."""
+    """The stages of one rehearsal, and the counts that were shrunk for it; `samples` shrinks samples per prompt.
+
+    No stages if a component has a count that is not among the `known` ones: it would be rehearsed in full.
+    """
     with TemporaryDirectory() as folder:
         stage = RehearsalContext(folder=Path(folder), texts=Texts(prompt, answer), make_few=few)
         small = {name: stage.few(count) for name, count in sizes.items()}
-        parts = {"method": _small(recipe.method, stage), "benchmark": _small(recipe.benchmark, stage)}
-        parts["run"] = _small(recipe.run, stage)
+        small_part = partial(_small, stage=stage, samples=samples)
+        parts = {"method": small_part(recipe.method), "benchmark": small_part(recipe.benchmark)}
+        parts["run"] = small_part(recipe.run)
+        if known is not None and not stage.counts <= known:
+            return {}, stage.counts
         return rehearse(replace(recipe, **parts), small, stage, failing=failing), stage.counts
 
 
-def _small(component: Any, stage: RehearsalContext) -> Any:
+def _small(component: Any, stage: RehearsalContext, samples: Callable[[int], int]) -> Any:
     """The component with small counts, replaced by what its for_rehearsal() returns; its parts first."""
     changes: dict[str, Any] = {}
     for name, hint, value in _settings(component):
         if is_count(hint) and value:
             changes[name] = stage.few(value)
+        elif name == SAMPLES and isinstance(value, int):
+            changes[name] = samples(value)
+        elif ROLES.get(hint) == "scorer":
+            changes[name] = _small(value, stage, int)  # its samples are part of its costs
         elif is_dataclass(value):
-            changes[name] = _small(value, stage)
+            changes[name] = _small(value, stage, samples)
     component = replace(component, **changes)
     return component.for_rehearsal(stage) if isinstance(component, Rehearsable) else component
 
@@ -135,6 +193,17 @@ def _known_counts(component: Any) -> set[int]:
     found = set[int]()
     for _, hint, value in _settings(component):
         found |= {value} if is_count(hint) and value else _known_counts(value) if is_dataclass(value) else set()
+    return found
+
+
+def _samples(component: Any) -> set[int]:
+    """All numbers of samples per prompt among a component's settings, its scorers' left out."""
+    found = set[int]()
+    for name, hint, value in _settings(component):
+        if name == SAMPLES and isinstance(value, int):
+            found |= {value}
+        elif is_dataclass(value) and ROLES.get(hint) != "scorer":
+            found |= _samples(value)
     return found
 
 

@@ -77,7 +77,7 @@ class CountingTokenizer(FakeTokenizer):
 
     def prompt_ids(self, messages: Sequence[Message], prefix: str = "") -> tuple[int, ...]:
         """`count` equal ids."""
-        return (0,) * max(1, round(self._texts.asked(messages, prefix).mean))
+        return self._texts.asked(messages, prefix).prompt_ids
 
     def answer_ids(self, text: str) -> tuple[int, ...]:
         """`count` ids that no other text has."""

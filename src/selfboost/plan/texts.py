@@ -31,11 +31,28 @@ class Tokens:
     most: float
     """With every sampled answer of maximum length."""
 
+    @classmethod
+    def average(cls, tokens: Sequence[Tokens]) -> Tokens:
+        """The mean of several, 0 of none."""
+        parts = max(1, len(tokens))
+        return cls(sum(each.mean for each in tokens) / parts, sum(each.most for each in tokens) / parts)
+
+    @property
+    def prompt_ids(self) -> tuple[int, ...]:
+        """As many equal ids."""
+        return _zeros(max(1, round(self.mean)))
+
     def __add__(self, other: Tokens) -> Tokens:
         return Tokens(self.mean + other.mean, self.most + other.most)
 
     def __truediv__(self, parts: float) -> Tokens:
         return Tokens(self.mean / parts, self.most / parts)
+
+
+@lru_cache(maxsize=10_000)
+def _zeros(count: int) -> tuple[int, ...]:
+    """Held once for all prompts of a length."""
+    return (0,) * count
 
 
 NONE = Tokens(0.0, 0.0)
@@ -58,23 +75,29 @@ class Texts:
     def reply(self, asked: str, name: str, tokens: Tokens) -> str:
         """A new answer of the given length, in the tags that the request shows."""
         tags = _tags(asked)
-        parts = [f"{what} of {name} #{len(self._marked) + i}#" for i, what in enumerate(tags or ["answer"])]
-        whole = "\n".join(f"<{tag}>{part}</{tag}>" for tag, part in zip(tags, parts, strict=True)) if tags else parts[0]
-        self._marked += [tuple(dict.fromkeys((whole, part))) for part in parts]
-        self._known |= {part: tokens / len(parts) for part in parts} | {whole: tokens}
-        self._answers |= {*parts, whole}
+        if not tags:
+            whole = f"answer of {name} #{len(self._marked)}#"
+            self._marked.append((whole,))
+        else:
+            parts = [f"{tag} of {name} #{len(self._marked) + i}#" for i, tag in enumerate(tags)]
+            whole = "\n".join(f"<{tag}>{part}</{tag}>" for tag, part in zip(tags, parts, strict=True))
+            self._marked += [(whole, part) for part in parts]
+            self._known.update(dict.fromkeys(parts, tokens / len(parts)))
+            self._answers.update(parts)
+        self._known[whole] = tokens
+        self._answers.add(whole)
         return whole
 
     def asked(self, messages: Sequence[Message], prefix: str = "") -> Tokens:
         """Tokens of a conversation. A user's message that is a model's text is a new prompt, as long as the seed's."""
-        own = about_tokens(prefix)
-        total = Tokens(own, own)
+        mean = most = about_tokens(prefix)
         for message in messages:
             if message.role == "user" and self._is_written(message.content):
                 self._answers.discard(message.content)
                 self._known[message.content] = self.prompt
-            total += self.of(message.content)
-        return total
+            found = self.of(message.content)
+            mean, most = mean + found.mean, most + found.most
+        return Tokens(mean, most)
 
     def of(self, text: str) -> Tokens:
         """Tokens of a text: of all made-up texts in it and of its own words."""
@@ -113,7 +136,7 @@ class Texts:
 @lru_cache(maxsize=1000)
 def _tags(asked: str) -> list[str]:
     """The tags that a request shows."""
-    return list(dict.fromkeys(TAGS.findall(asked)))
+    return list(dict.fromkeys(TAGS.findall(asked))) if "</" in asked else []
 
 
 @lru_cache(maxsize=20_000)

@@ -52,6 +52,8 @@ QUESTION = r"<question>(.*?)</question>"
 ANY_TEXT = r"(.+)"
 REHEARSED_PARAGRAPHS = 32
 """Paragraphs of a rehearsal, and made-up prompts in each: enough keyword lists for any counts."""
+KEPT_LISTS = 100_000
+"""Up to so many keyword lists, some 25 MB, are kept in memory rather than drawn again for each batch."""
 COPIED_WORDS = 8
 """This many consecutive words of the template make a question a copy of it."""
 
@@ -132,8 +134,7 @@ class PromptGenerator:
 
         Lists are drawn in one order for the whole run, `of` in total, so that none is used twice.
         """
-        pool = self.pool([spoken(seed.prompt.messages) for seed in run.seeds], run.cache)
-        lists = pool.draw(of, seed=run.recipe.run.seed)[first : first + count]
+        lists = self._drawn(run, of)[first : first + count]
         requests = [self._request(list(words), run.iteration) for words in lists]
         outputs = run.sample("prompts", self.train(run), requests, self.sampling)
         novelty = novelty_of(run, self.novelty)
@@ -149,6 +150,17 @@ class PromptGenerator:
                 kept.append(_new_prompt(output, text, run.iteration, in_turns=in_turns))
         run.count(WrittenPrompts, {"keyword lists": len(lists), **counts})
         return kept
+
+    def _drawn(self, run: Verbs, count: int) -> Sequence[tuple[str, ...]]:
+        """All keyword lists of the run, in order; kept for later batches if there are not too many."""
+        known: dict[int, list[tuple[str, ...]]] = run.memory.setdefault((self, "keyword lists"), {})
+        if count in known:
+            return known[count]
+        pool = self.pool([spoken(seed.prompt.messages) for seed in run.seeds], run.cache)
+        drawn = pool.draw(count, seed=run.recipe.run.seed)
+        if count <= KEPT_LISTS:
+            known[count] = drawn
+        return drawn
 
     def pool(self, seed_prompts: Sequence[str], cache: Path) -> KeywordPool:
         """The pool that keyword lists are drawn from: of the paragraphs (cached in a folder) or the seed's prompts.

@@ -19,6 +19,7 @@ from array import array
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
 from dataclasses import asdict, dataclass
+from functools import lru_cache, partial
 from pathlib import Path
 
 from selfboost.prompts.person_names import names_in
@@ -40,6 +41,8 @@ NOISE_TRIES = 100
 """Texts tried as sources of noise keywords."""
 BARREN_ROUNDS = 20
 """Rounds over all paragraphs without a new list, after which the remaining lists are enumerated."""
+SPLIT = 1000
+"""A pool of so few paragraphs has each of them split once, not at every draw."""
 POOL_VERSION = 1
 """Raise it when the same texts and rule give different keywords, so that stored pools are rebuilt."""
 
@@ -201,11 +204,12 @@ class KeywordPool:
     def _lists(self, shuffled: random.Random, drawn: Sized) -> Iterator[tuple[str, ...]]:
         """Random lists until rounds add nothing new to `drawn`, then every remaining list."""
         order = array("Q", shuffled.sample(range(len(self.paragraphs)), len(self.paragraphs)))
+        words_of = lru_cache(maxsize=SPLIT)(partial(_words_of, self.paragraphs))
         barren = 0
         while barren < BARREN_ROUNDS:
             before = len(drawn)
             for i in order:
-                yield tuple(shuffled.sample(self.paragraphs[i].split(" "), self.words))
+                yield tuple(shuffled.sample(words_of(i), self.words))
             barren = barren + 1 if len(drawn) == before else 0
         for keywords in dict.fromkeys(self.paragraphs[i] for i in order):
             yield from itertools.combinations(keywords.split(" "), self.words)
@@ -221,6 +225,10 @@ class KeywordPool:
             file.flush()
             os.fsync(file.fileno())
         fresh.replace(path)
+
+
+def _words_of(paragraphs: Sequence[str], i: int) -> list[str]:
+    return paragraphs[i].split(" ")
 
 
 def read_pool(path: Path) -> KeywordPool:

@@ -132,6 +132,12 @@ def _min_hash(words: tuple[str, ...]) -> MinHash:
 
 def copied(text: str, template: str, length: int) -> bool:
     """Whether a text has only words of the template, or `length` consecutive words of it."""
-    words, source = tuple(words_of(text)), words_of(template)
-    whole = bool(words) and words in runs(source, len(words))
-    return whole or (len(words) >= length and not set(runs(words, length)).isdisjoint(runs(source, length)))
+    words = tuple(words_of(text))
+    whole = bool(words) and words in _runs_of(template, len(words))
+    return whole or (len(words) >= length and not _runs_of(template, length).isdisjoint(runs(words, length)))
+
+
+@lru_cache(maxsize=100)
+def _runs_of(template: str, length: int) -> frozenset[tuple[str, ...]]:
+    """Found once, for all texts that are compared with a template."""
+    return frozenset(runs(words_of(template), length))
