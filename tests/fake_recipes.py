@@ -1,6 +1,7 @@
 """Small runs on the fake engine, for tests of everything that is not a model: a recipe, a listener, what a run left."""
 
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -79,6 +80,8 @@ class Heard:
     started_stages: list[str] = field(default_factory=list)
     reused_stages: list[str] = field(default_factory=list)
     said: list[str] = field(default_factory=list)
+    """Sentences, but those on drift."""
+    alarms: list[str] = field(default_factory=list)
 
     def started(self, stage: str, verb: str, total: int) -> None:
         self.started_stages.append(stage)
@@ -90,7 +93,7 @@ class Heard:
             self.reused_stages.append(stage)
 
     def say(self, sentence: str) -> None:
-        self.said.append(sentence)
+        (self.alarms if re.match(r"iteration \d+, \w+: ", sentence) else self.said).append(sentence)
 
 
 def run(path: Path, root: Path, *settings: str, trust: str | Sequence[str] = ()) -> Heard:

@@ -126,6 +126,7 @@ class Loop:
         self.first_passes: Passes | None = None
         self._clock = started
         earlier = _earlier(run)
+        self._told_before = {each.iteration: list(each.drift.alarms.values()) for each in earlier.iterations}
         self._seconds, self._peak = earlier.seconds, earlier.peak_memory_bytes
         self._environments = earlier.environments
 
@@ -232,8 +233,10 @@ class Loop:
         self.save("running")
 
     def tell_alarms(self, drift: Drift, decision: Decision) -> None:
-        """Say what is alarming in the panel of this iteration's candidate."""
+        """Say what is alarming in the panel of this iteration's candidate, unless a run that is resumed has said it."""
         for sentence in drift.alarms.values():
+            if sentence in self._told_before.get(self.run.iteration, ()):
+                continue
             self.run.say(f"iteration {self.run.iteration}, {decision}: {sentence}")
 
     def _measure_beside(self, policy: Rating) -> None:

@@ -80,6 +80,7 @@ def test_exactly_what_depends_on_a_setting_runs_again_and_comes_back(
     assert all(" runs again, changed: " in sentence for sentence in heard.said)
     back = run(path, root)
     assert (back.started_stages, back.said) == ([], [])
+    assert run(path, root).alarms == [], "they have been said"
     assert results(root) == before
 
 

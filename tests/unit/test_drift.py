@@ -518,7 +518,7 @@ def test_an_alarm_is_said_on_the_iterations_line(tmp_path: Path) -> None:
     loop.iterations = []
     panel = panel_of(changed(looping))
     loop.tell_alarms(panel, "promoted")
-    assert heard.said == [f"iteration 0, promoted: {sentence}" for sentence in panel.alarms.values()]
+    assert heard.alarms == [f"iteration 0, promoted: {sentence}" for sentence in panel.alarms.values()]
 
 
 def test_models_beside_have_a_panel_of_their_texts(tmp_path: Path) -> None:
