@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -11,14 +11,14 @@ import pytest
 from fake_recipes import Heard, run, summary
 from judged_recipes import CHECKS, endpoint, write_judged
 from selfboost import recipe
-from selfboost.benchmarks.duel import Duel
+from selfboost.benchmarks.duel import LOOK, Duel
 from selfboost.benchmarks.held_out import HeldOut
 from selfboost.cli import main
 from selfboost.endpoints import Endpoint
 from selfboost.endpoints.fake_server import FakeServer, Said
 from selfboost.engines.fake import FakeModel, is_good, write_fake
 from selfboost.plan import plan
-from selfboost.records import Answer, Verdict
+from selfboost.records import Answer, Example, Model, Origin, Prompt, Rated, Sampling, Verdict, user_prompt
 from selfboost.run import Run
 from selfboost.scorers.api_judge import ApiJudge
 from selfboost.scorers.checks import Checks
@@ -201,3 +201,71 @@ def test_a_margin_makes_ties(gap: float, won: float, tmp_path: Path) -> None:
     benchmark = Duel(scorer=Gap(gap=gap), margin=0.3, opponent="gold")
     rated = benchmark.rate(made, made.initial, made.held_out, "held_out")
     assert {row.values["duel"] for row in rated} == {(won,)}
+
+
+@dataclass
+class Judged:
+    """The verbs that a duel needs, with a judge that is always for the same side, or for one side of every game."""
+
+    policy_wins: Sequence[bool]
+    stages: dict[str, int] = field(default_factory=dict)
+    notes: list[Any] = field(default_factory=list)
+
+    def model(self, name: str) -> Model:
+        return Model(name=name, path=name, fingerprint=name)
+
+    def sample(self, name: str, model: Model, prompts: Sequence[Prompt], sampling: Sampling) -> list[Answer]:
+        drawn = [(prompt, i) for prompt in prompts for i in range(sampling.samples)]
+        texts = {"prompt_ids": (1,), "token_ids": (2,), "finish": "stop"}
+        return [Answer(prompt=p, text="x", model=model.name, index=i, **texts) for p, i in drawn]
+
+    def score(self, name: str, answers: Sequence[Answer], scorer: object) -> list[Verdict]:
+        del scorer
+        self.stages[name] = len(answers) // 2
+        wins = {a.prompt.id: won for a, won in zip(self.first, self.policy_wins, strict=True)}
+        return [
+            Verdict(answer=a.id, scorer="judge", value=float((at % 2 == 0) == wins[a.prompt.id]))
+            for at, a in enumerate(answers)
+        ]
+
+    def note(self, note: Any) -> None:
+        self.notes.append(note)
+
+    def rated(self, duel: Duel, split: str = "held_out") -> list[Rated]:
+        prompts = [user_prompt(f"question {i}", Origin(source=split)) for i in range(len(self.policy_wins))]
+        policy = self.model("policy")
+        self.first = self.sample("", policy, prompts, Sampling())
+        examples = [Example(prompt=a.prompt, prompt_ids=(1,), answer=a) for a in self.first]
+        return list(duel.rate(self, policy, examples, split))  # pyright: ignore[reportArgumentType]
+
+
+def stopping(samples: int = 1) -> Duel:
+    return Duel(scorer=Checks(function="selfboost.engines.fake:is_good"), stop_early=0.05, samples=samples)
+
+
+@pytest.mark.parametrize(("wins", "finding"), [(True, "better"), (False, "worse")])
+@pytest.mark.parametrize("samples", [1, 2])
+def test_the_judge_is_asked_no_further_once_the_winner_is_clear(wins: bool, finding: str, samples: int) -> None:
+    run = Judged([wins] * 200)
+    rated = run.rated(stopping(samples))
+    stopped, outcomes = run.notes
+    assert (stopped.asked, stopped.prompts, stopped.policy, stopped.level) == (LOOK, 200, finding, 0.05)
+    known = [row.values["duel"] for row in rated if None not in row.values["duel"]]
+    assert known == [(float(wins),) * samples] * LOOK
+    assert sum(run.stages.values()) == LOOK * samples
+    assert (outcomes.games, outcomes.missing, outcomes.win_rate) == (LOOK * samples, 0, float(wins))
+
+
+def test_all_prompts_are_judged_where_no_winner_is_clear_and_where_a_gate_decides() -> None:
+    even = Judged([i % 2 == 0 for i in range(100)])
+    rated = even.rated(stopping())
+    assert [row.values["duel"][0] for row in rated] == [float(i % 2 == 0) for i in range(100)]
+    assert (even.notes[0].asked, even.notes[0].policy) == (100, "open")
+    decided = Judged([True] * 100)
+    assert all(row.values["duel"] == (1.0,) for row in decided.rated(stopping(), "validation"))
+
+
+def test_a_plan_counts_every_judgment_of_a_duel_that_may_stop(tmp_path: Path) -> None:
+    path = duelling(tmp_path, CHECKS, stop_early=0.05)
+    found = {stage.name: stage.rows for stage in plan(recipe.read(path)).stages}
+    assert found["iteration-1/held_out-duel-scores"] == 8

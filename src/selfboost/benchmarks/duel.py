@@ -7,21 +7,41 @@ of the generations where the judge scores single answers. A model against itself
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Annotated
+from dataclasses import dataclass, replace
+from typing import Annotated, Self
 
 from pydantic import Field
 
 from selfboost.benchmark import GOLD
 from selfboost.benchmarks.parts.outcomes import Outcomes
 from selfboost.measures import SHARE, Declared, Measure
+from selfboost.method import Rehearsal
+from selfboost.notes import Note
 from selfboost.records import SAMPLING_LIMITS, Answer, Example, Model, Rated, Sampling, Verdict
 from selfboost.scorers import Scorer, pairwise, unit_of
 from selfboost.setting_types import LARGEST_SCORE, PathOrName, Tokens
+from selfboost.statistics.sequential import SequentialTest, State
 from selfboost.verbs import Verbs
 
 Won = float | None
 """1 for a win, 0.5 for a tie, 0 for a loss; None without a verdict."""
+
+
+LOOK = 32
+"""Prompts that are judged between two looks at the evidence."""
+UNASKED = "not asked: the winner was clear"
+
+
+@dataclass(frozen=True, kw_only=True)
+class EarlyStop(Note):
+    """How far a judge was asked, and what the betting test found."""
+
+    asked: int
+    prompts: int
+    policy: State
+    """`better` or `worse` than the opponent at this level; `open` if all prompts were judged without a winner."""
+    level: float
+    """Largest probability of a winner where there is none."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,6 +60,11 @@ class Duel:
     """Temperature of both sides' answers; 0 is greedy."""
     max_tokens: Tokens = 2048
     """Longest answer, in tokens."""
+    stop_early: Annotated[float, Field(ge=0, le=0.5)] = 0.0
+    """Ask the judge no further once a betting test at this level has found a winner, such as 0.05; 0 = judge all.
+
+    Decisions of a gate (on the validation prompts) always rest on all prompts.
+    """
 
     def __post_init__(self) -> None:
         if self.samples > 1 and not self.temperature:
@@ -77,10 +102,13 @@ class Duel:
             if not pairwise(self.scorer):
                 verdicts = run.score(f"{split}-duel-scores", own, self.scorer)
         else:
-            verdicts = self._judged(run, own, self._other_side(run, opponent, examples, split), split)
-            won = [_outcome(a, b, self.margin) for a, b in zip(verdicts[::2], verdicts[1::2], strict=True)]
+            others = self._other_side(run, opponent, examples, split)
+            judged = self._judged if split == "validation" or not self.stop_early else self._judged_until_clear
+            verdicts = judged(run, own, others, split)
+            won = self._won(verdicts)
+            asked = [game for game, verdict in zip(won, verdicts[::2], strict=True) if verdict.reason != UNASKED]
             verdicts, judge = verdicts[::2], verdicts[0].scorer if verdicts else ""
-            run.note(Outcomes.of(won, judge=judge, opponent=self.opponent))
+            run.note(Outcomes.of(asked, judge=judge, opponent=self.opponent))
         return [self._rated(example, split, i, own, won, verdicts) for i, example in enumerate(examples)]
 
     @property
@@ -109,6 +137,36 @@ class Duel:
             found.append(run.score(name, [answer for pair in sides for answer in pair], self.scorer))
         prompts = len(own) // self.samples
         return [v for i in range(prompts) for verdicts in found for v in verdicts[2 * i : 2 * i + 2]]
+
+    def _judged_until_clear(
+        self, run: Verbs, own: Sequence[Answer], others: Sequence[Answer], split: str
+    ) -> list[Verdict]:
+        """The verdicts on prompts in random order, `LOOK` at a time, until the winner is clear; then none.
+
+        A betting test holds its level however often one looks (Waudby-Smith & Ramdas 2024, arXiv 2010.09686).
+        """
+        prompts = sorted(range(len(own) // self.samples), key=lambda i: own[i * self.samples].prompt.id)
+        unasked = [Verdict(answer=a.id, scorer="", value=None, reason=UNASKED) for a in own for _ in range(2)]
+        found, test, asked = unasked, SequentialTest(alpha=self.stop_early), 0
+        while asked < len(prompts) and test.verdict == "open":
+            some = prompts[asked : asked + LOOK]
+            places = [i * self.samples + at for i in some for at in range(self.samples)]
+            part = f"{split}-part-{asked // LOOK + 1}"
+            verdicts = self._judged(run, [own[i] for i in places], [others[i] for i in places], part)
+            for at, place in enumerate(places):
+                found[2 * place : 2 * place + 2] = verdicts[2 * at : 2 * at + 2]
+            test.add(_gains(self._won(verdicts), self.samples))
+            asked += len(some)
+        run.note(EarlyStop(asked=asked, prompts=len(prompts), policy=test.verdict, level=self.stop_early))
+        return found
+
+    def _won(self, verdicts: Sequence[Verdict]) -> list[Won]:
+        return [_outcome(a, b, self.margin) for a, b in zip(verdicts[::2], verdicts[1::2], strict=True)]
+
+    def for_rehearsal(self, rehearsal: Rehearsal) -> Self:
+        """With every prompt judged: a plan gives the most that it can cost."""
+        del rehearsal
+        return replace(self, stop_early=0.0)
 
     def _rated(
         self,
@@ -139,3 +197,9 @@ def _outcome(own: Verdict, other: Verdict, margin: float) -> Won:
         return None
     gap = own.value - other.value
     return 0.5 if abs(gap) <= margin else float(gap > 0)
+
+
+def _gains(won: Sequence[Won], samples: int) -> list[float]:
+    """For each prompt with a verdict, 1 if every game was won, -1 if every one was lost."""
+    games = [[game for game in won[i : i + samples] if game is not None] for i in range(0, len(won), samples)]
+    return [2 * sum(each) / len(each) - 1 for each in games if each]
