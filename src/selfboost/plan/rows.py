@@ -48,6 +48,7 @@ class Rows:
 def stages_of(recipe: Recipe, data: SeedData, prompt: float, answer: float) -> list[Rows]:
     """All stages of a run of the recipe, in order; `prompt` and `answer` are the seed's mean tokens."""
     sizes = {"train": len(data.train), "validation": len(data.validation), "held_out": len(data.held_out)}
+    recipe = _with_drift(recipe, min(recipe.run.drift.prompts, sizes["held_out"]))
     play = partial(_play, recipe, sizes, prompt, answer)
     many = {count for part in (recipe.method, recipe.benchmark) for count in _samples(part) if count > MANY_SAMPLES}
     found = _with_few_samples(recipe, sizes, play, many) if many else None
@@ -78,9 +79,11 @@ def _with_few_samples(recipe: Recipe, sizes: Mapping[str, int], play: Play, many
 def _stages(recipe: Recipe, sizes: Mapping[str, int], play: Play) -> list[Rows]:
     """The stages, from rehearsals with small counts."""
     measured = {sizes["validation"], sizes["held_out"]}
-    counts = {sizes["train"]} | _known_counts(recipe)
-    if recipe.run.drift.prompts:
-        counts |= {sizes["held_out"]}  # the drift's prompts are the fewer of the two: their order must hold
+    counts = {sizes["train"]} | _known_counts(_with_drift(recipe, 0))
+    if drift := recipe.run.drift.prompts:
+        measured |= {drift}
+        if counts & {drift, sizes["held_out"]}:
+            counts |= {drift, sizes["held_out"]}  # the drift's prompts are the fewer of the two: their order must hold
     multiples = max(FEWEST_MULTIPLES, recipe.run.iterations)
     through = partial(line_through, measured=measured, multiples=multiples)
     line, places = _along_a_line(play, counts, measured, through)
@@ -94,6 +97,10 @@ def _stages(recipe: Recipe, sizes: Mapping[str, int], play: Play) -> list[Rows]:
     growing = {_folder(name) for name in whole if any(_rows(name, fails) > _rows(name, whole) for fails in failing)}
     depends = {name for name in places[-1] if any(_rows(name, fails) != _rows(name, whole) for fails in failing)}
     return [_true(name, line, places, name in depends, _folder(name) in growing) for name in places[-1]]
+
+
+def _with_drift(recipe: Recipe, prompts: int) -> Recipe:
+    return replace(recipe, run=replace(recipe.run, drift=replace(recipe.run.drift, prompts=prompts)))
 
 
 def _smallest(
