@@ -137,6 +137,7 @@ def test_one_that_is_killed_ends_the_other_and_a_rerun_gives_the_same_bits(
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="looks for processes under /proc")
+@pytest.mark.slow
 def test_one_that_no_longer_answers_is_waited_for_as_long_as_the_setting_says(start: Model, tmp_path: Path) -> None:
     stopped: list[float] = []
 
