@@ -290,6 +290,8 @@ def _axes(frame: Frame, x_label: str, x_ticks: Sequence[float]) -> Html:
     marks = ticks(frame.y_low, frame.y_high)
     step = (marks[1] - marks[0] if marks[1:] else 1.0) * (100 if frame.share else 1)
     for value in marks:
+        if frame.share and abs(value) > 1:
+            continue  # no share, nor difference of shares, is beyond 100 %
         y = frame.y(value)
         text = f"{_mark(100 * value, step)} %" if frame.share else _mark(value, step)
         parts.append(tag("line", x1=LEFT, x2=WIDTH - RIGHT, y1=y, y2=y, class_="grid"))
