@@ -425,6 +425,7 @@ def test_a_run_measures_by_it_and_stores_every_item(
     assert "task: acc_norm" in (out / "report.html").read_text()
 
 
-def test_check_plans_it_without_the_harness(small: Path) -> None:
+def test_check_plans_it_without_loading_a_model(small: Path) -> None:
+    pytest.importorskip("lm_eval", reason="the extra `eval` is not installed")
     found = plan(read_recipe(small / "small.toml"))
     assert ("iteration-1/harness-task", 10) in [(stage.name, stage.rows) for stage in found.stages]
