@@ -12,6 +12,7 @@ from real_data import real
 from selfboost import Measure, read_recipe
 from selfboost.benchmarks.harness import Harness
 from selfboost.benchmarks.parts import evaluation
+from selfboost.benchmarks.parts.own_items import of_split
 from selfboost.benchmarks.parts.protocols import PRESETS
 from selfboost.benchmarks.parts.task_files import FORMATS, format_of, name_of
 from selfboost.cli import main
@@ -356,8 +357,7 @@ def ratings(count: int, task: str = "t") -> list[Rated]:
 
 @pytest.mark.parametrize("count", [2, 5, 100])
 def test_questions_are_shared_out_between_the_splits(count: int) -> None:
-    benchmark = Harness(tasks=("t",), validation=0.2)
-    parts = {split: benchmark._of_split(ratings(count), split) for split in ("validation", "held_out", "all")}
+    parts = {split: of_split(ratings(count), split, 0.2) for split in ("validation", "held_out", "all")}
     names = {split: [each.prompt for each in part] for split, part in parts.items()}
     assert sorted(names["validation"] + names["held_out"]) == sorted(names["all"])
     assert len(names["validation"]) == max(1, round(0.2 * count))

@@ -18,6 +18,7 @@ from pydantic import Field
 
 from selfboost.benchmarks.parts import evaluation
 from selfboost.benchmarks.parts.evaluation import Evaluated
+from selfboost.benchmarks.parts.own_items import of_split
 from selfboost.benchmarks.parts.protocols import PRESETS, PresetName, TaskProtocol
 from selfboost.benchmarks.parts.task_files import is_file, is_yaml, metrics_in, name_of, questions_in
 from selfboost.data.files import content_of
@@ -130,19 +131,10 @@ class Harness:
             work = partial(self._work, model, what)
             own = run.compute(f"harness-{name_of(task)}", model, _inputs(what), work, items=self._items(task))
             measures = self._named(task, what.metrics)
-            for each in self._of_split(own, split):
+            for each in of_split(own, split, self.validation):
                 values = {name: each.values[name] for name in measures}
                 rated.append(Rated(prompt=each.prompt, split=split, values={**nothing, **values}))
         return rated
-
-    def _of_split(self, rated: Sequence[Rated], split: str) -> list[Rated]:
-        """The questions of a split, drawn by the hash of their ids: the same for every model."""
-        if split not in ("validation", "held_out"):
-            return list(rated)
-        drawn = sorted(rated, key=lambda each: sha256(each.prompt.encode()).digest())
-        count = max(1, min(len(drawn) - 1, round(self.validation * len(drawn))))
-        chosen = {each.prompt for each in (drawn[:count] if split == "validation" else drawn[count:])}
-        return [each for each in rated if each.prompt in chosen]
 
     def _what(self, task: str, metrics: tuple[str, ...]) -> Evaluated:
         protocol, preset = self._protocol(task), PRESETS.get(self.preset)
