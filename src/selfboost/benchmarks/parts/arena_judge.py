@@ -49,11 +49,9 @@ class ArenaJudge(FormJudge):
             for _, group in groupby(block, key=lambda answer: answer.prompt.id):
                 baseline, model = group
                 games += [(baseline, model), (model, baseline)]
-            faults = [fault(first) or fault(second) for first, second in games]
-            questions = [self._question(*game) for game, why in zip(games, faults, strict=True) if not why]
-            found = iter(self.readings(questions, _level, workplace))
-            for (first, _), why in zip(games, faults, strict=True):
-                yield self.verdict(first, why or next(found))
+            asked = [fault(first) or fault(second) or self._question(first, second) for first, second in games]
+            for (first, _), found in zip(games, self.judged(asked, _level, workplace), strict=True):
+                yield self.verdict(first, found)
 
     def _question(self, first: Answer, second: Answer) -> Question:
         values = {

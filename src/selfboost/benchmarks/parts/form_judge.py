@@ -124,6 +124,13 @@ class FormJudge(ABC):
         value, reason = (None, found) if isinstance(found, str) else (found, "")
         return Verdict(answer=answer.id, scorer=self.name, value=value, reason=reason)
 
+    def judged(
+        self, asked: Sequence[Question | str], read: Callable[[Reply], Reading], workplace: Workplace
+    ) -> list[Reading]:
+        """What the judge says to each question, in order; a text in place of one says why it is not put, and stands."""
+        found = iter(self.readings([each for each in asked if isinstance(each, Question)], read, workplace))
+        return [next(found) if isinstance(each, Question) else each for each in asked]
+
     def readings(
         self, questions: Sequence[Question], read: Callable[[Reply], Reading], workplace: Workplace
     ) -> list[Reading]:

@@ -80,11 +80,8 @@ class MtJudge(FormJudge):
         del models, trainer
         forms = cast("Mapping[str, tuple[str, str]]", parsed(self.form))
         for block in blocks(answers, answers, whole_prompts=False):
-            faults = [fault(answer) for answer in block]
-            questions = [self._question(answer, forms) for answer, why in zip(block, faults, strict=True) if not why]
-            found = iter(self.readings(questions, _rating, workplace))
-            for answer, why in zip(block, faults, strict=True):
-                yield self.verdict(answer, why or next(found))
+            asked = [fault(answer) or self._question(answer, forms) for answer in block]
+            yield from map(self.verdict, block, self.judged(asked, _rating, workplace))
 
     def _question(self, answer: Answer, forms: Mapping[str, tuple[str, str]]) -> Question:
         asked = [message.content for message in answer.prompt.messages if message.role == "user"]
