@@ -7,11 +7,13 @@ other than tooltips.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from selfboost.measures import Estimated
 from selfboost.report.markup import Html, join, tag
 from selfboost.views.sentences import number
+from selfboost.views.summary import IterationSummary
 
 WIDTH, HEIGHT = 400, 220
 LEFT, RIGHT, TOP, BOTTOM = 50, 12, 10, 34
@@ -71,6 +73,23 @@ def spread(values: Sequence[float], *, around: float = 0.08) -> tuple[float, flo
     room = (high - low) * around or abs(high) * 0.1
     room = room if room > NARROWEST else max(1.0 if high == low else 0.0, NARROWEST)
     return low - room, high + room
+
+
+def by_iteration(
+    iterations: Iterable[IterationSummary], found: Callable[[IterationSummary], Estimated | None]
+) -> list[Estimate]:
+    """The points of what was found of each iteration; those without a value are left out."""
+    return [
+        Estimate(
+            x=entry.iteration,
+            value=each.value,
+            low=each.low,
+            high=each.high,
+            hollow=entry.decision not in ("initial", "promoted"),
+        )
+        for entry in iterations
+        if (each := found(entry)) is not None and each.value is not None
+    ]
 
 
 def estimates(

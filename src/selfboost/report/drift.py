@@ -9,8 +9,8 @@ from collections.abc import Mapping
 
 from selfboost.drift import Drift
 from selfboost.drift.alarms import WATCHED, Watched, alarm_level, shown
-from selfboost.measures import SCORE, SHARE, Estimated
-from selfboost.report.charts import Estimate, estimates, figure
+from selfboost.measures import SCORE, SHARE
+from selfboost.report.charts import by_iteration, estimates, figure
 from selfboost.report.markup import Html, folded, join, table, tag
 from selfboost.report.material import Story
 from selfboost.views.sentences import interval
@@ -105,17 +105,7 @@ def _absent(panels: Mapping[str, Drift]) -> list[Html]:
 def _charts(story: Story) -> list[Html]:
     charts: list[Html] = []
     for name in CHARTED:
-        points = [
-            Estimate(
-                x=entry.iteration,
-                value=found.value,
-                low=found.low,
-                high=found.high,
-                hollow=entry.decision not in ("initial", "promoted"),
-            )
-            for entry in story.summary.iterations
-            if (found := entry.drift.figures.get(name, Estimated())).value is not None
-        ]
+        points = by_iteration(story.summary.iterations, lambda entry, name=name: entry.drift.figures.get(name))
         if len(points) > 1:
             watched = WATCHED[name]
             charts.append(figure(_title(watched), estimates(points, (), share=watched.unit == SHARE)))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from selfboost.measures import WIN_RATE
-from selfboost.report.charts import Estimate, estimates, figure
+from selfboost.report.charts import by_iteration, estimates, figure
 from selfboost.report.drift import alarm_lines
 from selfboost.report.first_screen import first_screen
 from selfboost.report.markup import Html, join, table, tag
@@ -83,17 +83,7 @@ def measures(run: RunSummary) -> Html:
 
 
 def _chart(run: RunSummary, name: str) -> Html:
-    points = [
-        Estimate(
-            x=entry.iteration,
-            value=row.value,
-            low=row.low,
-            high=row.high,
-            hollow=entry.decision not in ("initial", "promoted"),
-        )
-        for entry in run.iterations
-        if (row := entry.measures.get(name)) and row.value is not None
-    ]
+    points = by_iteration(run.iterations, lambda entry: entry.measures.get(name))
     rows = ((model.name, model.measures.get(name)) for model in run.beside)
     beside = [(at, row.value) for at, row in rows if row and row.value is not None]
     measure = run.measure(name)
