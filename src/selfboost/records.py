@@ -13,7 +13,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, is_dataclass
 from functools import lru_cache
-from typing import Any, Literal, cast
+from typing import Any, Literal, TypeGuard
 
 Finish = Literal["stop", "length", "failed", "given"]
 """How an answer ended: the model ended it, it hit the token limit, it failed, or a person gave it."""
@@ -29,14 +29,18 @@ def content_hash(value: object) -> str:
 
 def _pieces(value: object) -> Iterator[str]:
     """A value as JSON in pieces, so that long lists of records are never held as one text."""
-    listed: Sequence[Any] = cast("Sequence[Any]", value) if isinstance(value, list | tuple) else ()
-    if listed and (is_dataclass(listed[0]) or isinstance(listed[0], list)):
-        for i, each in enumerate(listed):
-            yield "," if i else "["
+    if _is_list(value) and (not value or is_dataclass(value[0]) or _is_list(value[0])):
+        yield "["
+        for i, each in enumerate(value):
+            yield "," if i else ""
             yield from _pieces(each)
         yield "]"
     else:
         yield json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"), default=asdict)
+
+
+def _is_list(value: object) -> TypeGuard[Sequence[Any]]:
+    return isinstance(value, Sequence) and not isinstance(value, str | bytes)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import is_dataclass, replace
+from dataclasses import is_dataclass
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,6 +19,7 @@ from selfboost.benchmark import check_rated
 from selfboost.data.seed_data import SeedData, load_seed_data
 from selfboost.data.seeds import Seed
 from selfboost.disk.record_files import hash_records
+from selfboost.disk.sequences import Joined, Mapped
 from selfboost.drift import Measured
 from selfboost.endpoints import endpoints_of
 from selfboost.endpoints.asking import check_ready
@@ -32,10 +34,12 @@ from selfboost.scorers import Noting, Scorer, Workplace, notes_of, pairwise, sco
 from selfboost.scorers.blocks import block_ends
 from selfboost.stages import WEIGHTS, Listener, OpenStage, Stages
 from selfboost.train import Demanding, Training, TrainingResult
-from selfboost.verbs import Window, Work
+from selfboost.verbs import Sides, Window, Work
 
 VERSIONS = {"sample": 1, "score": 1, "finetune": 1, "prefer": 1, "measure": 1}
 """Part of every fingerprint: raise a verb's number when its results change."""
+RECENT = 4
+"""A model's answers that the agreement check looks at."""
 
 
 class Run:
@@ -60,7 +64,7 @@ class Run:
         self._data_notes, self._scorer_notes = list(data.notes), list[str]()
         self._told = set[str]()
         self.tell()
-        self._pairs: dict[int, list[Pair]] = {}
+        self._pairs: dict[int, Sequence[Pair]] = {}
         self._stored: dict[int, store.Earlier] = {}
         """Iteration → the stage that stores its pairs, once a training has."""
         self._made: dict[str, Model] = {}
@@ -129,7 +133,7 @@ class Run:
 
     # The five verbs.
 
-    def sample(self, name: str, model: Model, prompts: Sequence[Prompt], sampling: Sampling) -> list[Answer]:
+    def sample(self, name: str, model: Model, prompts: Sequence[Prompt], sampling: Sampling) -> Sequence[Answer]:
         """Sample `sampling.samples` answers to each prompt; answers to the same prompt are adjacent."""
         parts = self._parts("sample", engine=self.engine, model=model.fingerprint, sampling=sampling)
         parts |= {
@@ -141,18 +145,16 @@ class Run:
         with self.stages.open(self._place(name), "sample", parts, len(prompts) * sampling.samples) as stage:
             if stage.card is None:
                 draw_answers(stage, self._place(name), self.engine, model, prompts, sampling, self.recipe.run.seed)
-            # The prompts that were asked, not copies of them: a run holds many answers.
-            asked = (prompt for prompt in prompts for _ in range(sampling.samples))
-            rows = zip(stage.rows(Answer), asked, strict=True)
-            answers = [replace(answer, prompt=prompt, sampling=sampling) for answer, prompt in rows]
-        self._recent[model.fingerprint] = [a for a in answers if a.logps][:4] or self._recent.get(model.fingerprint, [])
+            answers = stage.rows(Answer)
+        recent = list(islice((answer for answer in answers if answer.logps), RECENT))
+        self._recent[model.fingerprint] = recent or self._recent.get(model.fingerprint, [])
         if self._measuring:
             self.last_measured.answers[name] = answers
         return answers
 
     def score(
         self, name: str, answers: Sequence[Answer], scorer: Scorer | None = None, **given: Model
-    ) -> list[Verdict]:
+    ) -> Sequence[Verdict]:
         """A verdict on each answer, in order; by the recipe's scorer unless another is given.
 
         `given` maps roles to models that replace those the scorer asks for.
@@ -248,7 +250,7 @@ class Run:
             if stage.card is None:
                 stage.replace_rows(rated)
                 stage.finish()
-            return stage.rows(Rated)
+            return list(stage.rows(Rated))
 
     def compute(self, name: str, model: Model, inputs: Mapping[str, Any], work: Work, *, items: int = 0) -> list[Rated]:
         """A benchmark's ratings by other means than sampled answers, as a stage of its own: a part of `measure`."""
@@ -259,7 +261,7 @@ class Run:
                 stage.total = len(rated)
                 stage.replace_rows(rated)
                 stage.finish(notes=notes)
-            return stage.rows(Rated)
+            return list(stage.rows(Rated))
 
     def rated(self, model: Model, examples: Sequence[Example], split: str) -> Sequence[Rated]:
         """The benchmark's rating; what it samples and scores meanwhile is kept in `measured`."""
@@ -300,11 +302,26 @@ class Run:
         self, prompt: Prompt, chosen: Answer, rejected: Answer, verdicts: tuple[Verdict, Verdict] | None = None
     ) -> Pair:
         """A preference between two answers to this prompt, whatever prompt each was written for."""
+        return self._pair(self.iteration, prompt, chosen, rejected, verdicts)
+
+    def pairs(self, sides: Callable[..., Sides], *sources: Sequence[Any]) -> Sequence[Pair]:
+        """A pair of what `sides` makes of the items in each place of the sources, made whenever it is asked for."""
+        iteration = self.iteration
+        return Mapped(lambda *items: self._pair(iteration, *sides(*items)), *sources)
+
+    def _pair(
+        self,
+        iteration: int,
+        prompt: Prompt,
+        chosen: Answer,
+        rejected: Answer,
+        verdicts: tuple[Verdict, Verdict] | None = None,
+    ) -> Pair:
         # The ids that an answer to this very prompt was drawn under are those it is trained under.
         carried = (side.prompt_ids for side in (rejected, chosen) if side.prompt.asks_the_same(prompt))
         ids = next(carried, None) or self.tokenizer.prompt_ids(prompt.messages, prompt.prefix)
         return Pair(
-            iteration=self.iteration,
+            iteration=iteration,
             prompt=prompt,
             prompt_ids=ids,
             chosen=chosen,
@@ -314,27 +331,31 @@ class Run:
             scorer=verdicts[0].scorer if verdicts else "",
         )
 
-    def windowed(self, pairs: Sequence[Pair], window: Window) -> list[Pair]:
+    def windowed(self, pairs: Sequence[Pair], window: Window) -> Sequence[Pair]:
         """This iteration's pairs, and those of earlier iterations within the window."""
-        self._pairs[self.iteration] = list(pairs)
+        self._pairs[self.iteration] = pairs
+        self._stored.pop(self.iteration, None)
         length = {"last": 1, "last_two": 2, "all": self.iteration + 1}[window]
-        return [p for t in sorted(self._pairs) if t > self.iteration - length for p in self._pairs[t]]
+        parts = [self._pairs[t] for t in sorted(self._pairs) if t > self.iteration - length]
+        return Joined(parts) if len(parts) > 1 else pairs
 
     def _stored_before(self, pairs: Sequence[Pair]) -> tuple[store.Earlier, ...]:
         """The stages of earlier iterations that store the first of these pairs, in order, each stage whole."""
+        parts = pairs.parts if isinstance(pairs, Joined) else (pairs,)
+        stages = {id(self._pairs[t]): stage for t, stage in self._stored.items() if t < self.iteration}
         found: list[store.Earlier] = []
-        done = 0
-        for iteration, kept in self._pairs.items():
-            theirs = pairs[done : done + len(kept)]
-            if iteration in self._stored and iteration < self.iteration and theirs and _same(theirs, kept):
-                found.append(self._stored[iteration])
-                done += len(kept)
+        for part in parts:
+            if id(part) not in stages:
+                break
+            found.append(stages[id(part)])
         return tuple(found)
 
-    def _remember_stored(self, card: store.StageCard, own: Sequence[object]) -> None:
-        """Note that a stage stores this iteration's pairs, if its own records are those."""
-        if card.own_rows == len(own) and _same(own, self._pairs.get(self.iteration, ())):
+    def _remember_stored(self, stage: OpenStage, own: Sequence[object]) -> None:
+        """Note that a stage stores this iteration's pairs, if its own records are those; they are read there then."""
+        card = stage.card
+        if card is not None and own is self._pairs.get(self.iteration) and card.own_rows == len(own):
             self._stored[self.iteration] = store.Earlier(name=card.name, fingerprint=card.fingerprint, rows=len(own))
+            self._pairs[self.iteration] = stage.own_rows(Pair)
 
     def recent(self, model: Model) -> list[Answer]:
         """A few of the model's most recent answers, for the agreement check."""
@@ -371,7 +392,7 @@ class Run:
         earlier: tuple[store.Earlier, ...] = (),
     ) -> Model:
         """A training stage: its training rows, but those of `earlier` stages, are stored beside the resulting model."""
-        own = records[sum(each.rows for each in earlier) :]
+        own = _after(records, len(earlier))
         seed = self.recipe.run.seed
         with self.stages.open(self._place(name), verb, parts | {"seed": seed}, len(records)) as stage:
             if stage.card is None:
@@ -384,8 +405,7 @@ class Run:
                 result = train(into=into, seed=seed, progress=stage.progress)
                 self.tokenizer.save(into)  # with the chat template that the run uses
                 stage.finish(tokens=result.tokens, notes=result.notes, result=WEIGHTS, earlier=earlier)
-            if stage.card is not None:
-                self._remember_stored(stage.card, own)
+            self._remember_stored(stage, own)
             for sentence in stage.warnings:
                 self.listener.say(f"{self._place(name)}: {sentence}")
             made = stage.model(model_name)
@@ -394,6 +414,9 @@ class Run:
             return made
 
 
-def _same(some: Sequence[object], others: Sequence[object]) -> bool:
-    """Whether two sequences hold the same objects."""
-    return len(some) == len(others) and all(one is other for one, other in zip(some, others, strict=True))
+def _after(records: Sequence[object], parts: int) -> Sequence[object]:
+    """Records without those of the first parts that they are joined of."""
+    if not (parts and isinstance(records, Joined)):
+        return records
+    rest = records.parts[parts:]
+    return rest[0] if len(rest) == 1 else Joined(rest)

@@ -46,12 +46,17 @@ class OpenStage:
         self.inner_seconds = 0.0
         """Seconds spent in stages opened inside this one, which count for those."""
 
-    def rows(self, kind: type[Record]) -> list[Record]:
-        """The records of the finished stage."""
+    def rows(self, kind: type[Record]) -> Sequence[Record]:
+        """The records of the finished stage, each read when it is asked for."""
         assert self.card is not None, f"{self._stage.name} is not finished"
-        return list(store.each_row(self._stage.root, self.card, kind))
+        return store.stored_rows(self._stage.root, self.card, kind)
 
-    def resumed(self, kind: type[Record], fits: Callable[[int, Record], bool]) -> list[Record]:
+    def own_rows(self, kind: type[Record]) -> Sequence[Record]:
+        """Those of its records that are not an earlier stage's."""
+        assert self.card is not None, f"{self._stage.name} is not finished"
+        return store.own_rows(self._stage.root, self.card, kind)
+
+    def resumed(self, kind: type[Record], fits: Callable[[int, Record], bool]) -> Sequence[Record]:
         """Records that an earlier try left; `fits` says whether one can be the i-th of this stage.
 
         A try that is damaged, or of which one does not fit, is set aside, and said to be.

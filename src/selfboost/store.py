@@ -12,7 +12,7 @@ import json
 import os
 import shutil
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar, cast
@@ -22,7 +22,8 @@ from pydantic import ValidationError
 from selfboost.disk import files
 from selfboost.disk.json_files import flat, read_json, write_json
 from selfboost.disk.locks import check_held
-from selfboost.disk.record_files import adapter_of, check_rows, parse_lines, parse_rows, to_line
+from selfboost.disk.record_files import StoredRows, adapter_of, check_rows, lines_of
+from selfboost.disk.sequences import Joined
 from selfboost.records import content_hash
 
 Record = TypeVar("Record")
@@ -158,27 +159,20 @@ class Stage:
         """Set an earlier try aside; `why` says what is wrong with it."""
         self._set_broken_aside(self.partial, why)
 
-    def rows_so_far(self, kind: type[Record]) -> list[Record]:
-        """Records already written by a killed attempt; an incomplete last line is cut off the file.
-
-        Raises:
-            ValueError: a line is no such record.
-        """
+    def rows_so_far(self, kind: type[Record]) -> Sequence[Record]:
+        """Records already written by a killed attempt; an incomplete last line is cut off the file."""
         path = self.begin() / ROWS
         if not os.path.lexists(path):
             return []
         files.refuse_link(path)
-        data = files.read_bytes(path)
-        whole = data[: data.rfind(b"\n") + 1]
-        if len(whole) < len(data):
-            os.truncate(path, len(whole))
-        return list(parse_lines(whole.splitlines(), kind, path))
+        files.cut_to_lines(path)
+        return StoredRows(path, kind)
 
     def append(self, records: Iterable[object]) -> None:
         """Add records to the partial file; they survive a kill once this returns."""
         check_held(self.root)
         with files.open_to_add(self.begin() / ROWS) as file:
-            file.writelines(map(to_line, records))
+            file.writelines(lines_of(records))
             file.flush()
             os.fsync(file.fileno())
 
@@ -313,22 +307,28 @@ def read_rows(root: Path, card: StageCard, kind: type[Record]) -> list[Record]:
     Raises:
         ValueError: a file is missing or differs from what its stage wrote.
     """
-    found: list[Record] = []
     for folder, its in _parts(root, card):
         verify(folder, its)
-        found += parse_rows(folder / ROWS, kind)
-    return found
+    return list(stored_rows(root, card, kind))
 
 
-def each_row(root: Path, card: StageCard, kind: type[Record]) -> Iterator[Record]:
+def stored_rows(root: Path, card: StageCard, kind: type[Record]) -> Sequence[Record]:
     """The records of a finished stage, each read when it is asked for, and no file's hash checked.
 
     Raises:
-        ValueError: a file is missing, or a line is no such record.
+        ValueError: a file is missing; while records are read: a line is no such record.
     """
-    for folder, its in _parts(root, card):
-        if its.own_rows or (folder / ROWS).exists():
-            yield from parse_rows(folder / ROWS, kind)
+    parts = [_own_rows(folder, its, kind) for folder, its in _parts(root, card)]
+    return parts[0] if len(parts) == 1 else Joined(parts)
+
+
+def own_rows(root: Path, card: StageCard, kind: type[Record]) -> Sequence[Record]:
+    """The records of a finished stage that are not an earlier stage's, as `stored_rows`."""
+    return _own_rows(root / STAGES / card.name, card, kind)
+
+
+def _own_rows(folder: Path, card: StageCard, kind: type[Record]) -> Sequence[Record]:
+    return StoredRows(folder / ROWS, kind) if card.own_rows or (folder / ROWS).exists() else []
 
 
 def _parts(root: Path, card: StageCard) -> Iterator[tuple[Path, StageCard]]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
 from selfboost.engines import Engine, Progress
 from selfboost.losses import Loss
@@ -26,6 +26,15 @@ Window = Literal["last", "last_two", "all"]
 
 Work = Callable[[Engine, Progress], tuple[Sequence[Rated], Mapping[str, Any]]]
 """Rates with an engine, reporting progress: the ratings, and notes for their stage."""
+
+
+class Sides(NamedTuple):
+    """What makes a pair, as `Verbs.pair` takes it."""
+
+    prompt: Prompt
+    chosen: Answer
+    rejected: Answer
+    verdicts: tuple[Verdict, Verdict] | None = None
 
 
 class Settings(Protocol):
@@ -54,13 +63,13 @@ class Verbs(Protocol):
 
     # The five verbs. Each call is a named stage: stored, and never computed twice.
 
-    def sample(self, name: str, model: Model, prompts: Sequence[Prompt], sampling: Sampling) -> list[Answer]:
+    def sample(self, name: str, model: Model, prompts: Sequence[Prompt], sampling: Sampling) -> Sequence[Answer]:
         """Sample `sampling.samples` answers to each prompt; answers to the same prompt are adjacent."""
         ...
 
     def score(
         self, name: str, answers: Sequence[Answer], scorer: Scorer | None = None, **given: Model
-    ) -> list[Verdict]:
+    ) -> Sequence[Verdict]:
         """A verdict on each answer, by the recipe's scorer unless another is given.
 
         `given` maps roles to models that replace those the scorer asks for.
@@ -153,7 +162,11 @@ class Verbs(Protocol):
         """A preference between two answers to this prompt, whatever prompt each was written for."""
         ...
 
-    def windowed(self, pairs: Sequence[Pair], window: Window) -> list[Pair]:
+    def pairs(self, sides: Callable[..., Sides], *sources: Sequence[Any]) -> Sequence[Pair]:
+        """A pair of what `sides` makes of the items in each place of the sources, made whenever it is asked for."""
+        ...
+
+    def windowed(self, pairs: Sequence[Pair], window: Window) -> Sequence[Pair]:
         """This iteration's pairs, and those of earlier iterations within the window."""
         ...
 

@@ -39,7 +39,7 @@ def talked(*answer: dict[str, Any], row: dict[str, Any] | None = None) -> dict[s
 # Keys of messages.
 
 
-def test_unknown_keys_and_columns_are_counted_once_for_each_row(tmp_path: Path) -> None:
+def test_unknown_keys_and_columns_are_counted_once_for_stored_rows(tmp_path: Path) -> None:
     thought = [said("assistant", "Here.", reasoning_content="Hm."), said("user", "Sure?", name="Ann")]
     rows = [
         talked(*thought, said("assistant", "Yes.", reasoning_content="Hm.", thinking=""), row={"meta": {"a": 1}}),

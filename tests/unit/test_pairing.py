@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from selfboost.methods.parts.pairing import PairFilter, answer_fault, best_and_worst, pick
-from selfboost.records import Answer, Origin, Pair, Verdict, user_prompt
+from selfboost.records import Answer, Origin, Pair, user_prompt
 from selfboost.statistics import repeated_share
 
 PROMPT = user_prompt("Say something.", Origin(source="seed"))
@@ -112,22 +112,16 @@ def test_every_candidate_is_counted_once_and_what_is_kept_is_fit(
 
 @given(st.lists(scores, max_size=8))
 def test_best_and_worst_are_the_extremes(values: list[float | None]) -> None:
-    sampled = [answer(f"answer {i}", index=i) for i in range(len(values))]
-    verdicts = [Verdict(answer=a.id, scorer="s", value=v) for a, v in zip(sampled, values, strict=True)]
     known = [value for value in values if value is not None]
-    found = best_and_worst(sampled, verdicts)
+    found = best_and_worst([None, *values], range(1, len(values) + 1))
     if len(known) < 2:
         assert found is None
         return
     assert found is not None
-    (best, high), (worst, low) = found
-    assert (high.value, low.value) == (max(known), min(known))
-    assert (values[best.index], values[worst.index]) == (high.value, low.value)
-
-
-def test_answers_and_verdicts_must_belong_together() -> None:
-    with pytest.raises(ValueError):
-        best_and_worst([GOOD, BAD], [Verdict(answer=GOOD.id, scorer="s", value=1.0)])
+    best, worst = found
+    assert (values[best - 1], values[worst - 1]) == (max(known), min(known))
+    assert best - 1 == values.index(max(known))
+    assert worst - 1 == values.index(min(known))
 
 
 @given(st.integers(0, 30), st.integers(1, 40), st.integers(0, 5))

@@ -102,7 +102,7 @@ def test_values_left_of_the_axis_are_counted_and_told() -> None:
         stages |= {"initial model": f"{INITIAL}-logps"} if side == "samples" else {}
         told: list[str] = []
         for name, stage in stages.items():
-            values = [v.value for v in store.each_row(self_play(), cards[stage], Verdict) if v.value is not None]
+            values = [v.value for v in store.stored_rows(self_play(), cards[stage], Verdict) if v.value is not None]
             below = sum(value < -2 for value in values)
             told += [f"{below} of {len(values)} ({name})"] if below else []
         sentence = f"being below -2: {', '.join(told)}." if told else "No value is below -2."

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from selfboost import store
-from selfboost.disk.record_files import parse_lines, to_line
+from selfboost.disk.record_files import parse_line, to_line
 from selfboost.records import Answer, Message, Origin, Prompt, Verdict, content_hash, user_prompt
 
 ROWS = [Verdict(answer=f"a-{i}", scorer="s", value=i / 3) for i in range(5)]
@@ -52,9 +52,9 @@ def test_a_torn_line_is_cut_and_the_whole_ones_stay(tmp_path: Path) -> None:
     path = stage.begin() / store.ROWS
     path.write_bytes(path.read_bytes() + b'{"answer": "a-3", "sco')
     again = store.Stage(tmp_path, "iteration-1/scores", "score", {"a": 1})
-    assert again.rows_so_far(Verdict) == ROWS[:3]
+    assert list(again.rows_so_far(Verdict)) == ROWS[:3]
     again.append(ROWS[3:])
-    assert again.rows_so_far(Verdict) == ROWS
+    assert list(again.rows_so_far(Verdict)) == ROWS
 
 
 def test_a_kill_between_card_and_rename_leaves_a_finished_stage(tmp_path: Path) -> None:
@@ -163,7 +163,7 @@ def test_records_survive_a_file_exactly(turns: list[tuple[str, str]], ids: list[
     answer = Answer(prompt=prompt, text=text, prompt_ids=(), token_ids=tuple(ids), logps=logps)
     line = to_line(answer)
     assert line.count(b"\n") == 1
-    assert list(parse_lines([line], Answer, Path("x"))) == [answer]
+    assert parse_line(line, Answer, Path("x"), 1) == answer
 
 
 def test_ids_depend_on_content_alone() -> None:
@@ -191,7 +191,7 @@ def test_records_of_earlier_stages_are_read_with_a_stage_s_own(tmp_path: Path) -
     assert [card.rows for card in (first, second, third)] == [5, 7, 8]
     assert (tmp_path / third.file).read_bytes().count(b"\n") == 1
     for card, wanted in ((second, ROWS + more[:2]), (third, ROWS + more)):
-        assert store.read_rows(tmp_path, card, Verdict) == list(store.each_row(tmp_path, card, Verdict)) == wanted
+        assert store.read_rows(tmp_path, card, Verdict) == list(store.stored_rows(tmp_path, card, Verdict)) == wanted
     assert store.Stage(tmp_path, third.name, "prefer", {"of": third.name}).card() == third
 
 

@@ -96,7 +96,7 @@ class Duel:
         own = run.sample(f"{split}-duel", model, [example.prompt for example in examples], self._sampling)
         opponent = None if self.opponent == GOLD else run.model(self.opponent)
         itself = opponent is not None and opponent.fingerprint == model.fingerprint
-        verdicts: list[Verdict] = []
+        verdicts: Sequence[Verdict] = []
         if itself:
             won: list[Won] = [0.5] * len(own)
             if not pairwise(self.scorer):
@@ -130,7 +130,7 @@ class Duel:
     def _judged(self, run: Verbs, own: Sequence[Answer], others: Sequence[Answer], split: str) -> list[Verdict]:
         """The verdicts on own and other answer in turns. Each round of samples is a stage: a judge of pairs compares
         all answers to a prompt that lie side by side."""
-        found: list[list[Verdict]] = []
+        found: list[Sequence[Verdict]] = []
         for at in range(self.samples):
             sides = zip(own[at :: self.samples], others[at :: self.samples], strict=True)
             name = f"{split}-duel-scores" + (f"-{at + 1}" if self.samples > 1 else "")

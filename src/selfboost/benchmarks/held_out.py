@@ -77,7 +77,9 @@ class HeldOut:
         ]
 
     @staticmethod
-    def _answers(run: Verbs, model: Model, examples: Sequence[Example], name: str, sampling: Sampling) -> list[Answer]:
+    def _answers(
+        run: Verbs, model: Model, examples: Sequence[Example], name: str, sampling: Sampling
+    ) -> Sequence[Answer]:
         return run.sample(name, model, [example.prompt for example in examples], sampling)
 
     def _scores(self, run: Verbs, answers: Sequence[Answer], name: str) -> list[float | None]:

@@ -13,6 +13,8 @@ from pathlib import Path
 
 BROKEN = ".broken-"
 """Before the number in the name of what was set aside."""
+BLOCK = 2**20
+"""Bytes that are searched at a time."""
 FRESH = ".new"
 """Ends the name of a file that is being written."""
 
@@ -65,6 +67,21 @@ def read_bytes(path: Path) -> bytes:
     """Read a whole file, as `open_to_read`."""
     with open_to_read(path) as file:
         return file.read()
+
+
+def cut_to_lines(path: Path) -> None:
+    """Cut an incomplete last line off a file."""
+    with open_to_change(path) as file:
+        size = end = file.seek(0, os.SEEK_END)
+        while end:
+            start = max(0, end - BLOCK)
+            file.seek(start)
+            found = file.read(end - start).rfind(b"\n") + 1
+            end = start + found
+            if found:
+                break
+        if end < size:
+            file.truncate(end)
 
 
 def _plain(path: Path, flags: int) -> int:

@@ -1,16 +1,19 @@
-"""Files of records: one record per line, as JSON."""
+"""Files of records: one record per line, as JSON; read one by one, wherever they are asked for."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator
+from array import array
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
+from itertools import accumulate
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from pydantic import TypeAdapter, ValidationError
 
 from selfboost.disk import files
+from selfboost.disk.sequences import Joined, Lazy
 
 Record = TypeVar("Record")
 
@@ -26,38 +29,79 @@ def to_line(record: object) -> bytes:
     return adapter_of(type(record)).dump_json(record) + b"\n"
 
 
+def lines_of(records: Iterable[object]) -> Iterator[bytes]:
+    """Records as lines of JSON; those of files as they are."""
+    if isinstance(records, StoredRows):
+        return records.lines(range(len(records)))
+    if isinstance(records, Joined):
+        return (line for part in records.parts for line in lines_of(part))
+    return map(to_line, records)
+
+
 def hash_records(records: Iterable[object]) -> str:
     """SHA-256 over records, in order: identifies a stage's inputs."""
     digest = hashlib.sha256()
-    for record in records:
-        digest.update(to_line(record))
+    for line in lines_of(records):
+        digest.update(line)
     return digest.hexdigest()
 
 
-def parse_rows(path: Path, kind: type[Record]) -> Iterator[Record]:
-    """The records of a file, each read when it is asked for.
+class StoredRows(Lazy[Record]):
+    """The records of a file. Only the places of its lines are in memory."""
 
-    Raises:
-        ValueError: a line is no such record.
-    """
-    with files.open_to_read(path) as file:
-        yield from parse_lines(file, kind, path)
+    def __init__(self, path: Path, kind: type[Record]) -> None:
+        """Raises ValueError where the file is missing or no plain file."""
+        self._path, self._kind = path, kind
+        with files.open_to_read(path) as file:
+            self._ends = array("Q", accumulate(map(len, file)))
+
+    def __len__(self) -> int:
+        return len(self._ends)
+
+    def each(self, places: Sequence[int]) -> Iterator[Record]:
+        """The records at these places, each read when it is asked for.
+
+        Raises:
+            ValueError: a line is no such record.
+        """
+        for place, line in zip(places, self.lines(places), strict=True):
+            yield parse_line(line, self._kind, self._path, place + 1)
+
+    def lines(self, places: Sequence[int]) -> Iterator[bytes]:
+        """The lines at these places."""
+        with files.open_to_read(self._path) as file:
+            here = 0
+            for place in places:
+                start = self._ends[place - 1] if place else 0
+                if start != here:
+                    file.seek(start)
+                here = self._ends[place]
+                yield file.read(here - start)
 
 
-def parse_lines(lines: Iterable[bytes], kind: type[Record], path: Path) -> Iterator[Record]:
-    """The records of lines, which are those of a file.
-
-    Raises:
-        ValueError: a line is no such record.
-    """
+def write_rows(path: Path, records: Iterable[Record], kind: type[Record]) -> StoredRows[Record]:
+    """Write a file of records that can be made again, and read them there; its folder is created."""
+    path.parent.mkdir(parents=True, exist_ok=True)
     adapter = adapter_of(kind)
-    for number, line in enumerate(lines, start=1):
-        try:
-            yield adapter.validate_json(line)
-        except ValidationError as error:
-            first = error.errors()[0]
-            where = ".".join(str(part) for part in first["loc"])
-            raise ValueError(f"{path} line {number}: is no {kind.__name__} ({where}: {first['msg']})") from error
+    fresh = path.with_name(path.name + files.FRESH)
+    with files.open_new(fresh) as file:
+        file.writelines(adapter.dump_json(record) + b"\n" for record in records)
+    fresh.replace(path)
+    return StoredRows(path, kind)
+
+
+def parse_line(line: bytes, kind: type[Record], path: Path, number: int) -> Record:
+    """The record of a line of a file.
+
+    Raises:
+        ValueError: it is no such record.
+    """
+    try:
+        return cast(Record, adapter_of(kind).validate_json(line))
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise ValueError(f"{path} line {number}: is no {kind.__name__} ({where}: {first['msg']})") from error
 
 
 def check_rows(path: Path, rows: int) -> None:

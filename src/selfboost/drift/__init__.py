@@ -39,12 +39,12 @@ def request(answer: Answer) -> Hashable:
 class Measured:
     """What a benchmark sampled and scored while it rated one model on one split."""
 
-    answers: dict[str, list[Answer]] = field(default_factory=dict[str, list[Answer]])
+    answers: dict[str, Sequence[Answer]] = field(default_factory=dict[str, Sequence[Answer]])
     """Stage → its answers; those to the same prompt are adjacent."""
     scores: dict[str, float] = field(default_factory=dict[str, float])
     """Id of an answer → the score that it was given last."""
 
     def most(self) -> Sequence[Answer]:
         """The answers of the largest sampling stage, the first of equals, without failed ones."""
-        largest = max(self.answers.values(), key=len, default=list[Answer]())
+        largest = max(self.answers.values(), key=len, default=())
         return [answer for answer in largest if answer.finish != "failed"]

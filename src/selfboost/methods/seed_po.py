@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from selfboost.methods.parts.pairing import gold_pairs, pick
+from selfboost.methods.parts.pairing import gold_pairs, pick, prompts_of
 from selfboost.methods.parts.policy_training import OwnAnswers
 from selfboost.records import Model
 from selfboost.verbs import Verbs
@@ -19,5 +19,5 @@ class SeedPO(OwnAnswers):
 
     def iterate(self, run: Verbs) -> Model:
         """One pair per seed, at most `pairs` of them."""
-        own = run.sample("initial-answers", run.initial, [seed.prompt for seed in run.seeds], self.sampling)
+        own = run.sample("initial-answers", run.initial, prompts_of(run.seeds), self.sampling)
         return self.optimise(run, pick(gold_pairs(run, own), self.pairs, run.recipe.run.seed))

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal, Self
 
+from selfboost.disk.sequences import Mapped, Selected, sorted_out
 from selfboost.method import Rehearsal
 from selfboost.methods.parts.pairing import answer_fault
 from selfboost.methods.parts.ranking import Ranking
@@ -73,25 +74,28 @@ class SelfRewarding(Ranking):
         )
         return self.optimise(run, pairs)
 
-    def _scores(self, run: Verbs, answers: Sequence[Answer]) -> list[Verdict]:
+    def _scores(self, run: Verbs, answers: Sequence[Answer]) -> Sequence[Verdict]:
         if self.judge == "likelihood":
             return run.score("self-scores", answers, Likelihood(policy="previous", over="mean"))
         return self._judged(run, answers)
 
-    def _judged(self, run: Verbs, answers: Sequence[Answer]) -> list[Verdict]:
+    def _judged(self, run: Verbs, answers: Sequence[Answer]) -> Sequence[Verdict]:
         """Mean points of each answer; a reply without points is counted, never guessed."""
-        judgeable = [answer for answer in answers if not answer_fault(answer)]
-        replies = run.sample("judgements", run.previous, [self._request(a) for a in judgeable], self.judging)
+        judgeable, _ = sorted_out(map(answer_fault, answers))
+        requests = Mapped(self._request, Selected(answers, judgeable))
+        replies = run.sample("judgements", run.previous, requests, self.judging)
         points = [self._points(reply) for reply in replies]
         n = self.judging.samples
         known = [[p for p in points[i * n : (i + 1) * n] if p is not None] for i in range(len(judgeable))]
-        means = {answer.id: sum(own) / len(own) for answer, own in zip(judgeable, known, strict=True) if own}
-        run.count(Judgements, {"replies": len(points), "without points": sum(p is None for p in points)})
+        means = {place: sum(own) / len(own) for place, own in zip(judgeable, known, strict=True) if own}
+        run.count(Judgements, {"replies": len(points), "without points": points.count(None)})
         name, why = f"self_rewarding({run.previous.name})", "no judgement could be read"
-        return [
-            Verdict(answer=a.id, scorer=name, value=means.get(a.id), reason="" if a.id in means else why)
-            for a in answers
-        ]
+
+        def verdict(answer: Answer, place: int) -> Verdict:
+            reason = "" if place in means else why
+            return Verdict(answer=answer.id, scorer=name, value=means.get(place), reason=reason)
+
+        return Mapped(verdict, answers, range(len(answers)))
 
     def _request(self, answer: Answer) -> Prompt:
         origin = Origin(source="judgement", iteration=answer.prompt.origin.iteration, parent=answer.id)

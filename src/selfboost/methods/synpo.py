@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
+from selfboost.disk.sequences import Mapped
 from selfboost.methods.parts.improver import ResponseImprover
 from selfboost.methods.parts.pairing import scored_pairs
 from selfboost.methods.parts.synthetic_preferences import SyntheticPreferences
@@ -35,18 +36,22 @@ class SynPO(SyntheticPreferences):
         pairs = self.gather(run, lambda prompts: self._candidates(run, improver, prompts))
         return self.optimise(run, pairs)
 
-    def _candidates(self, run: Verbs, improver: Model | None, prompts: Sequence[Prompt]) -> list[Pair]:
+    def _candidates(self, run: Verbs, improver: Model | None, prompts: Sequence[Prompt]) -> Sequence[Pair]:
         """For each prompt: a draft, its rewrite as the chosen answer, the initial model's as the rejected one."""
         drafts = run.sample("drafts", run.previous, prompts, self.sampling)
-        return scored_pairs(run, prompts, self._chosen(run, improver, drafts), self._rejected(run, drafts))
+        return scored_pairs(
+            run, prompts, self._chosen(run, improver, prompts, drafts), self._rejected(run, prompts, drafts)
+        )
 
-    def _chosen(self, run: Verbs, improver: Model | None, drafts: Sequence[Answer]) -> list[Answer]:
+    def _chosen(
+        self, run: Verbs, improver: Model | None, prompts: Sequence[Prompt], drafts: Sequence[Answer]
+    ) -> Sequence[Answer]:
         if improver is None:
-            return run.sample("resampled", run.previous, [draft.prompt for draft in drafts], self.sampling)
-        requests = [self.improver.request(draft.prompt, draft) for draft in drafts]
+            return run.sample("resampled", run.previous, prompts, self.sampling)
+        requests = Mapped(self.improver.request, prompts, drafts)
         return run.sample("refined", improver, requests, self.improver.sampling)
 
-    def _rejected(self, run: Verbs, drafts: Sequence[Answer]) -> Sequence[Answer]:
+    def _rejected(self, run: Verbs, prompts: Sequence[Prompt], drafts: Sequence[Answer]) -> Sequence[Answer]:
         if self.rejected == "draft":
             return drafts
-        return run.sample("initial-answers", run.initial, [draft.prompt for draft in drafts], self.sampling)
+        return run.sample("initial-answers", run.initial, prompts, self.sampling)

@@ -6,9 +6,9 @@ Every output that gives no new prompt is counted by reason. Left out: judging wh
 from __future__ import annotations
 
 import random
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Self
 
@@ -18,6 +18,8 @@ from selfboost.data.hub_data import is_hub_name
 from selfboost.data.paragraphs import read_paragraphs
 from selfboost.data.seeds import question_texts, read_prompts
 from selfboost.demo import EMBEDDED, EMBEDDED_FILES
+from selfboost.disk.record_files import write_rows
+from selfboost.disk.sequences import Mapped, Selected, sorted_out
 from selfboost.method import Rehearsal
 from selfboost.notes import Counts, Note
 from selfboost.prompts.keywords import (
@@ -29,8 +31,19 @@ from selfboost.prompts.keywords import (
     keywords_of_each,
     training_list,
 )
-from selfboost.prompts.novelty import NoveltyRule, copied, novelty_of
-from selfboost.records import Answer, Example, Model, Origin, Prompt, Sampling, from_transcript, spoken, user_prompt
+from selfboost.prompts.novelty import Novelty, NoveltyRule, copied, novelty_of
+from selfboost.records import (
+    Answer,
+    Example,
+    Model,
+    Origin,
+    Prompt,
+    Sampling,
+    content_hash,
+    from_transcript,
+    spoken,
+    user_prompt,
+)
 from selfboost.setting_types import MOST_TOKENS, Name, PathOrNone, Pattern, Text
 from selfboost.templates import check_pattern, check_template, groups_found
 from selfboost.train import Training
@@ -52,8 +65,6 @@ QUESTION = r"<question>(.*?)</question>"
 ANY_TEXT = r"(.+)"
 REHEARSED_PARAGRAPHS = 32
 """Paragraphs of a rehearsal, and made-up prompts in each: enough keyword lists for any counts."""
-KEPT_LISTS = 100_000
-"""Up to so many keyword lists, some 25 MB, are kept in memory rather than drawn again for each batch."""
 COPIED_WORDS = 8
 """This many consecutive words of the template make a question a copy of it."""
 
@@ -129,38 +140,40 @@ class PromptGenerator:
             run.note(GeneratorSeeds(seeds=len(run.seeds), with_enough_keywords=len(examples)))
         return run.finetune("prepare/generator", examples, self.training, start=run.initial)
 
-    def new_prompts(self, run: Verbs, first: int, count: int, of: int) -> list[Prompt]:
+    def new_prompts(self, run: Verbs, first: int, count: int, of: int) -> Sequence[Prompt]:
         """New prompts from the lists `first` to `first + count`; every other output is counted by reason.
 
         Lists are drawn in one order for the whole run, `of` in total, so that none is used twice.
         """
-        lists = self._drawn(run, of)[first : first + count]
-        requests = [self._request(list(words), run.iteration) for words in lists]
+        iteration, lists = run.iteration, Selected(self._drawn(run, of), range(first, first + count))
+        requests = Mapped(partial(self._request, iteration), lists)
         outputs = run.sample("prompts", self.train(run), requests, self.sampling)
         novelty = novelty_of(run, self.novelty)
         in_turns = any(seed.prompt.dialogue != seed.prompt.text for seed in run.seeds)
-        kept: list[Prompt] = []
-        counts = Counter[str]()
-        for output in outputs:
-            text, reason = self._read(output)
-            reason = reason or novelty.objection(text)
-            counts[reason or "kept"] += 1
-            if not reason:
-                novelty.remember(text)
-                kept.append(_new_prompt(output, text, run.iteration, in_turns=in_turns))
+        kept, counts = sorted_out(self._objection(output, novelty) for output in outputs)
         run.count(WrittenPrompts, {"keyword lists": len(lists), **counts})
-        return kept
 
-    def _drawn(self, run: Verbs, count: int) -> Sequence[tuple[str, ...]]:
-        """All keyword lists of the run, in order; kept for later batches if there are not too many."""
-        known: dict[int, list[tuple[str, ...]]] = run.memory.setdefault((self, "keyword lists"), {})
-        if count in known:
-            return known[count]
-        pool = self.pool([spoken(seed.prompt.messages) for seed in run.seeds], run.cache)
-        drawn = pool.draw(count, seed=run.recipe.run.seed)
-        if count <= KEPT_LISTS:
-            known[count] = drawn
-        return drawn
+        def new(output: Answer) -> Prompt:
+            return _new_prompt(output, self._read(output)[0], iteration, in_turns=in_turns)
+
+        return Mapped(new, Selected(outputs, kept))
+
+    def _objection(self, output: Answer, novelty: Novelty) -> str:
+        """Why an output gives no new prompt; the text of one that does is remembered."""
+        text, reason = self._read(output)
+        reason = reason or novelty.objection(text)
+        if not reason:
+            novelty.remember(text)
+        return reason
+
+    def _drawn(self, run: Verbs, count: int) -> Sequence[Sequence[str]]:
+        """All keyword lists of the run, in order; in a file of the cache, for later batches."""
+        known: dict[int, Sequence[Sequence[str]]] = run.memory.setdefault((self, "keyword lists"), {})
+        if count not in known:
+            pool = self.pool([spoken(seed.prompt.messages) for seed in run.seeds], run.cache)
+            path = run.cache / f"lists-{content_hash([asdict(self), count])[:16]}.jsonl"
+            known[count] = write_rows(path, pool.lists(count, run.recipe.run.seed), tuple[str, ...])
+        return known[count]
 
     def pool(self, seed_prompts: Sequence[str], cache: Path) -> KeywordPool:
         """The pool that keyword lists are drawn from: of the paragraphs (cached in a folder) or the seed's prompts.
@@ -233,12 +246,12 @@ class PromptGenerator:
             return "", "too long"
         return ("", "copied template") if copied(text, self.template, COPIED_WORDS) else (text, "")
 
-    def _request(self, keywords: list[str], iteration: int) -> Prompt:
+    def _request(self, iteration: int, keywords: Sequence[str]) -> Prompt:
         origin = Origin(source="keywords", iteration=iteration, keywords=tuple(keywords))
         return user_prompt(self.template.format(keywords=self.separator.join(keywords)), origin, prefix=self.prefix)
 
     def _example(self, run: Verbs, seed: Example, keywords: list[str]) -> Example:
-        prompt = self._request(keywords, 0)
+        prompt = self._request(0, keywords)
         target = self.target.format(question=seed.prompt.dialogue, solution=seed.answer.text)
         return run.example(prompt, run.given(prompt, target))
 

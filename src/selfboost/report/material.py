@@ -178,7 +178,7 @@ def _pairs(root: Path, cards: Sequence[store.StageCard], iteration: int) -> Pair
 
     def own() -> Iterator[tuple[str, Pair]]:
         for card in cards:
-            for pair in store.each_row(root, card, Pair) if card.verb == "prefer" else ():
+            for pair in store.stored_rows(root, card, Pair) if card.verb == "prefer" else ():
                 if pair.iteration == iteration and pair.id not in seen:
                     seen.add(pair.id)
                     facts.add(pair)
@@ -197,7 +197,7 @@ def _answers(root: Path, cards: Sequence[store.StageCard], measure: str) -> list
     if not name:
         return []
     scores = next((c for c in cards if c.verb == "score" and c.name.endswith(f"/{name}-scores")), None)
-    verdicts = list(store.each_row(root, scores, Verdict)) if scores is not None else []
+    verdicts = list(store.stored_rows(root, scores, Verdict)) if scores is not None else []
     values: list[float | None] = [verdict.value for verdict in verdicts]
     return [
         Answered(
@@ -208,7 +208,7 @@ def _answers(root: Path, cards: Sequence[store.StageCard], measure: str) -> list
             tokens=len(answer.token_ids),
             score=values[i] if i < len(values) else None,
         )
-        for i, answer in enumerate(store.each_row(root, stages[name], Answer))
+        for i, answer in enumerate(store.stored_rows(root, stages[name], Answer))
     ]
 
 
@@ -216,7 +216,7 @@ def _ratings(root: Path, cards: Sequence[store.StageCard], measure: str) -> dict
     means: dict[str, float] = {}
     for card in cards:
         if card.verb == "measure" and card.name.endswith("held_out"):
-            for rated in store.each_row(root, card, Rated):
+            for rated in store.stored_rows(root, card, Rated):
                 known = [value for value in rated.values.get(measure, ()) if value is not None]
                 if known:
                     means[rated.prompt] = sum(known) / len(known)

@@ -57,7 +57,7 @@ def read_run_prompts(
     seed = _texts(root, stages.get("seed", ()), "seed")
     measured = {text: p for name in MEASURED for text, p in _texts(root, stages.get(name, ()), name).items()}
     known = known_prompts((seed | measured).values())
-    baseline = read_prompts(store.each_row(root, plain, Answer), known)[0] if plain is not None else []
+    baseline = read_prompts(store.stored_rows(root, plain, Answer), known)[0] if plain is not None else []
     return RunPrompts(
         seed=seed or measured,
         seed_name="seed" if seed else "measured prompts",
@@ -74,7 +74,7 @@ def _stages(root: Path, cards: Sequence[store.StageCard]) -> dict[str, list[stor
         key = _iteration(card), str(card.parts.get("prompts") or card.parts.get("examples") or card.name)
         if card.verb in ("sample", "finetune") and key not in seen:
             seen.add(key)
-            first = next(store.each_row(root, card, Prompted), None)
+            first = next(iter(store.stored_rows(root, card, Prompted)), None)
             found.setdefault(first.prompt.origin.source if first is not None else "", []).append(card)
     return found
 
@@ -86,5 +86,5 @@ def _iteration(card: store.StageCard) -> int | None:
 
 def _texts(root: Path, cards: Sequence[store.StageCard], source: str) -> dict[str, Prompt]:
     """The prompts from one source in these stages, by text."""
-    found = (row.prompt for card in cards for row in store.each_row(root, card, Prompted))
+    found = (row.prompt for card in cards for row in store.stored_rows(root, card, Prompted))
     return {prompt.text: prompt for prompt in found if prompt.origin.source == source}

@@ -104,7 +104,7 @@ def _known(root: Path, card: store.StageCard) -> Values:
 
 
 def _verdicts(root: Path, card: store.StageCard) -> Iterator[Verdict]:
-    return store.each_row(root, card, Verdict)
+    return iter(store.stored_rows(root, card, Verdict))
 
 
 def _side_rewards(root: Path, r: Round, kept: Mapping[str, store.StageCard]) -> dict[str, Values]:
@@ -116,12 +116,12 @@ def _side_rewards(root: Path, r: Round, kept: Mapping[str, store.StageCard]) -> 
     changes: dict[str, dict[str, float]] = {}
     for side in SIDES:
         both = zip(
-            *(store.each_row(root, kept[f"{side}-{when}"], Verdict) for when in ("before", "after")), strict=True
+            *(store.stored_rows(root, kept[f"{side}-{when}"], Verdict) for when in ("before", "after")), strict=True
         )
         changes[side] = {o.answer: n.value - o.value for o, n in both if o.value is not None and n.value is not None}
     found: dict[str, dict[str, float]] = {side: {} for side in SIDES}
     for card in r.policy_trainings:
-        for pair in store.each_row(root, card, Pair):
+        for pair in store.stored_rows(root, card, Pair):
             for side in SIDES:
                 answer = reply(pair, side)
                 if (change := changes[side].get(answer.id)) is not None:

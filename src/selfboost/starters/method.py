@@ -6,6 +6,7 @@ of the run's folder: stored under its name, and never computed twice. docs/guide
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -32,7 +33,7 @@ class Starter(Method):
             pairs += self._best_over_worst(run, answers[group], verdicts[group])
         return run.prefer("policy", pairs, start=run.previous)  # the reference is `start` unless another is named
 
-    def _best_over_worst(self, run: Verbs, answers: list[Answer], verdicts: list[Verdict]) -> list[Pair]:
+    def _best_over_worst(self, run: Verbs, answers: Sequence[Answer], verdicts: Sequence[Verdict]) -> list[Pair]:
         """One pair, or none where no answer is better than another."""
         scored = [(verdict.value, i) for i, verdict in enumerate(verdicts) if verdict.value is not None]
         if len({value for value, _ in scored}) < 2:

@@ -91,7 +91,7 @@ class BetaSearch:
             loss = with_beta(run.recipe.loss, run.memory[FOUND])
             run.note(BetaSearched(chosen=run.memory[FOUND]))
             return run.prefer("policy", pairs, start=start, reference=reference, loss=loss)
-        tried_on = pick(pairs, self.pairs, run.recipe.run.seed + run.iteration) if self.pairs else list(pairs)
+        tried_on = pick(pairs, self.pairs, run.recipe.run.seed + run.iteration) if self.pairs else pairs
         found: dict[float, tuple[float, Model]] = {}
         for beta in self.betas:
             with run.inside(f"beta-{beta:g}"):

@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from selfboost.methods.parts.pairing import answer_fault
+from selfboost.disk.sequences import Mapped, Selected, alternating, sorted_out
+from selfboost.methods.parts.pairing import answer_fault, answers_of, prompts_of
 from selfboost.notes import Note
 from selfboost.records import Answer, Example, Model, Origin, Prompt, Sampling, user_prompt
 from selfboost.scorers import pairwise
@@ -64,7 +65,7 @@ class ResponseImprover:
         Raises:
             ValueError: gold beats the policy's own answer on none of the seeds.
         """
-        own = run.sample("seed-answers", run.previous, [seed.prompt for seed in run.seeds], own_sampling)
+        own = run.sample("seed-answers", run.previous, prompts_of(run.seeds), own_sampling)
         worse = self._where_gold_wins(run, own)
         run.note(ImproverSeeds(seeds=len(run.seeds), kept=len(worse)))
         if not worse:
@@ -73,7 +74,11 @@ class ResponseImprover:
                 f"{self.threshold:g} on none of the {len(run.seeds)} seeds; lower method.improver.threshold, or end "
                 f"the run before this iteration (run.iterations = {run.iteration - 1})"
             )
-        examples = [run.example(self.request(seed.prompt, answer), seed.answer) for seed, answer in worse]
+
+        def rewrite(seed: Example, answer: Answer) -> Example:
+            return run.example(self.request(seed.prompt, answer), seed.answer)
+
+        examples = Mapped(rewrite, Selected(run.seeds, worse), Selected(own, worse))
         return run.finetune("improver", examples, self.training, start=run.initial)
 
     def request(self, prompt: Prompt, draft: Answer) -> Prompt:
@@ -86,22 +91,25 @@ class ResponseImprover:
         )
         return user_prompt(self.template.format(prompt=prompt.conversation, answer=draft.text), origin)
 
-    def _where_gold_wins(self, run: Verbs, own: Sequence[Answer]) -> list[tuple[Example, Answer]]:
-        usable = [(seed, answer) for seed, answer in zip(run.seeds, own, strict=True) if not answer_fault(answer)]
+    def _where_gold_wins(self, run: Verbs, own: Sequence[Answer]) -> Sequence[int]:
+        """Places of the seeds that train the improver."""
+        usable, _ = sorted_out(map(answer_fault, own))
         if self.threshold == float("-inf"):
             return usable
+        scores = self._scores(run, Selected(run.seeds, usable), Selected(own, usable))
         return [
-            pair
-            for pair, (gold, mine) in zip(usable, self._scores(run, usable), strict=True)
+            place
+            for place, (gold, mine) in zip(usable, scores, strict=True)
             if gold is not None and mine is not None and gold - mine > self.threshold
         ]
 
     @staticmethod
-    def _scores(run: Verbs, pairs: Sequence[tuple[Example, Answer]]) -> list[tuple[float | None, float | None]]:
+    def _scores(run: Verbs, seeds: Sequence[Example], own: Sequence[Answer]) -> list[tuple[float | None, float | None]]:
         """Scores of gold and own answers. Gold is scored once, unless the scorer compares the two."""
         if pairwise(run.recipe.scorer):
-            values = [v.value for v in run.score("seed-scores", [side for s, own in pairs for side in (s.answer, own)])]
+            both = run.score("seed-scores", alternating(answers_of(seeds), own))
+            values = [verdict.value for verdict in both]
             return list(zip(values[::2], values[1::2], strict=True))
-        gold = {v.answer: v.value for v in run.score("prepare/gold-scores", [seed.answer for seed in run.seeds])}
-        own = run.score("seed-scores", [answer for _, answer in pairs])
-        return [(gold[seed.answer.id], verdict.value) for (seed, _), verdict in zip(pairs, own, strict=True)]
+        gold = {v.answer: v.value for v in run.score("prepare/gold-scores", answers_of(run.seeds))}
+        verdicts = run.score("seed-scores", own)
+        return [(gold[seed.answer.id], verdict.value) for seed, verdict in zip(seeds, verdicts, strict=True)]

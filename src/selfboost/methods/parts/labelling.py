@@ -7,17 +7,19 @@ iteration; a pairwise scorer sees a prompt's two answers together, as in the aut
 from __future__ import annotations
 
 import math
+from array import array
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from selfboost.methods.parts.pairing import gold_of, objection
+from selfboost.disk.sequences import Mapped, Selected, alternating, taken_apart
+from selfboost.methods.parts.pairing import answers_of, gold_of, objection
 from selfboost.notes import Note
 from selfboost.records import Answer, Example, Pair, Verdict
 from selfboost.scorers import pairwise
 from selfboost.setting_types import ScoreOrNone
-from selfboost.verbs import Verbs
+from selfboost.verbs import Sides, Verbs
 
 LOUD = 0.1
 """Share of prompts without a score from which a warning is shown."""
@@ -86,19 +88,22 @@ class Labelling:
     unscored: Literal["gold", "drop"] = "gold"
     """If the scorer has no value for one of the two: keep gold chosen, as in the seed; or make no pair."""
 
-    def label(self, run: Verbs, own: Sequence[Answer]) -> list[Pair]:
+    def label(self, run: Verbs, own: Sequence[Answer]) -> Sequence[Pair]:
         """A pair of each own answer (one per prompt) and its gold, with both scores; notes `Labels` and `Scores`.
 
         Raises:
             ValueError: the scorer gave no pair a score.
         """
         found = duels(run, own)
-        faults = [objection(duel.gold.answer, duel.generated) for duel in found]
-        contested = [duel for duel, fault in zip(found, faults, strict=True) if not fault]
-        no_pair, wins, changed = Counter(fault for fault in faults if fault), Counter[str](), 0
+        no_pair, wins, changed = Counter[str](), Counter[str](), 0
         last: dict[str, str] = run.memory.setdefault("labels", {})
-        pairs: list[Pair] = []
-        for duel in contested:
+        gaps: list[float | None] = []
+        kept, generated_wins = array("q"), array("b")
+        for place, duel in enumerate(found):
+            if fault := objection(duel.gold.answer, duel.generated):
+                no_pair[fault] += 1
+                continue
+            gaps.append(duel.gap)
             winner, prompt = self._winner(duel.gap), duel.gold.prompt.id
             if winner == "drop":
                 no_pair["dropped without a score" if duel.gap is None else "dropped as a tie"] += 1
@@ -106,8 +111,8 @@ class Labelling:
             wins[winner] += 1
             changed += winner != last.get(prompt, "gold")
             last[prompt] = winner
-            pairs.append(_pair(run, duel, generated_wins=winner == "generated"))
-        gaps = [duel.gap for duel in contested]
+            kept.append(place)
+            generated_wins.append(winner == "generated")
         run.note(
             Labels(
                 gold_chosen=wins["gold"],
@@ -120,7 +125,7 @@ class Labelling:
         )
         if gaps and gaps.count(None) == len(gaps):
             raise ValueError(f"iteration {run.iteration}: the scorer gave no score to any pair, so it decided no label")
-        return pairs
+        return run.pairs(_sides, Selected(found, kept), generated_wins)
 
     def _is_tie(self, gap: float) -> bool:
         return math.isclose(gap, self.threshold, rel_tol=EQUAL, abs_tol=EQUAL)  # 0.3 − 0.2 is not quite 0.1
@@ -133,66 +138,68 @@ class Labelling:
         return "generated" if gap > self.threshold else "gold"
 
 
-def _tell_unscored(run: Verbs, found: Sequence[GoldAndOwn]) -> None:
+def _tell_unscored(run: Verbs, of_gold: Verdicts, of_own: Verdicts) -> None:
     """Warn that the scorer has no value for many answers, with the most common reason."""
-    unscored = [duel for duel in found if duel.gap is None]
-    if len(unscored) <= LOUD * len(found):
+    reasons, unscored = Counter[str](), 0
+    for verdicts in zip(of_own, of_gold, strict=True):
+        without = [verdict.reason for verdict in verdicts if verdict.value is None]
+        reasons.update(without)
+        unscored += bool(without)
+    if unscored <= LOUD * len(of_own):
         return
-    verdicts = (verdict for duel in unscored for verdict in (duel.generated_verdict, duel.gold_verdict))
-    reasons = Counter(verdict.reason for verdict in verdicts if verdict.value is None)
     run.say(
-        f"iteration {run.iteration}: {len(unscored)} of {len(found)} prompts have no score for gold or own answer, "
+        f"iteration {run.iteration}: {unscored} of {len(of_own)} prompts have no score for gold or own answer, "
         f"mostly: {reasons.most_common(1)[0][0]}; method.labelling.unscored decides their labels"
     )
 
 
-def duels(run: Verbs, own: Sequence[Answer]) -> list[GoldAndOwn]:
+def duels(run: Verbs, own: Sequence[Answer]) -> Sequence[GoldAndOwn]:
     """Each own answer beside its gold, both scored by the recipe's scorer; note `Scores`."""
     golds = gold_of(run, own)
     verdicts = _side_by_side(run, golds, own) if pairwise(run.recipe.scorer) else _each_alone(run, golds, own)
-    found = [
-        GoldAndOwn(gold=gold, generated=answer, gold_verdict=of_gold, generated_verdict=of_own)
-        for gold, answer, (of_gold, of_own) in zip(golds, own, verdicts, strict=True)
-    ]
-    run.note(_compared(found))
-    _tell_unscored(run, found)
-    return found
+    run.note(_compared(*verdicts))
+    _tell_unscored(run, *verdicts)
+    return Mapped(_duel, golds, own, *verdicts)
 
 
-def _side_by_side(run: Verbs, golds: Sequence[Example], own: Sequence[Answer]) -> list[tuple[Verdict, Verdict]]:
-    both = [side for gold, answer in zip(golds, own, strict=True) for side in (gold.answer, answer)]
-    verdicts = run.score("label-scores", both)
-    return list(zip(verdicts[::2], verdicts[1::2], strict=True))
+def _duel(gold: Example, own: Answer, of_gold: Verdict, of_own: Verdict) -> GoldAndOwn:
+    return GoldAndOwn(gold=gold, generated=own, gold_verdict=of_gold, generated_verdict=of_own)
 
 
-def _each_alone(run: Verbs, golds: Sequence[Example], own: Sequence[Answer]) -> list[tuple[Verdict, Verdict]]:
+Verdicts = Sequence[Verdict]
+
+
+def _side_by_side(run: Verbs, golds: Sequence[Example], own: Sequence[Answer]) -> tuple[Verdicts, Verdicts]:
+    return taken_apart(run.score("label-scores", alternating(answers_of(golds), own)))
+
+
+def _each_alone(run: Verbs, golds: Sequence[Example], own: Sequence[Answer]) -> tuple[Verdicts, Verdicts]:
     """Scores gold for all of the run's seeds at once, so that no iteration's choice of prompts needs new scores."""
     of_own = run.score("own-scores", own)
     if "previous" in run.recipe.scorer.needs().values():  # a new judge in every iteration
-        of_gold = run.score("gold-scores", [gold.answer for gold in golds])
+        of_gold = run.score("gold-scores", answers_of(golds))
     else:
-        scored = run.score("prepare/gold-scores", [seed.answer for seed in run.seeds])
+        scored = run.score("prepare/gold-scores", answers_of(run.seeds))
         known = {seed.prompt.id: verdict for seed, verdict in zip(run.seeds, scored, strict=True)}
         of_gold = [known[gold.prompt.id] for gold in golds]
-    return list(zip(of_gold, of_own, strict=True))
+    return of_gold, of_own
 
 
-def _pair(run: Verbs, duel: GoldAndOwn, *, generated_wins: bool) -> Pair:
+def _sides(duel: GoldAndOwn, generated_wins: bool) -> Sides:
     gold, generated = (duel.gold.answer, duel.gold_verdict), (duel.generated, duel.generated_verdict)
     chosen, rejected = (generated, gold) if generated_wins else (gold, generated)
-    return run.pair(duel.gold.prompt, chosen[0], rejected[0], (chosen[1], rejected[1]))
+    return Sides(duel.gold.prompt, chosen[0], rejected[0], (chosen[1], rejected[1]))
 
 
-def _compared(found: Sequence[GoldAndOwn]) -> Scores:
-    golds = [d.gold_verdict.value for d in found if d.gold_verdict.value is not None]
-    generated = [d.generated_verdict.value for d in found if d.generated_verdict.value is not None]
-    gaps = [gap for gap in (duel.gap for duel in found) if gap is not None]
+def _compared(of_gold: Verdicts, of_own: Verdicts) -> Scores:
+    golds, generated = [verdict.value for verdict in of_gold], [verdict.value for verdict in of_own]
+    both = [(gold, own) for gold, own in zip(golds, generated, strict=True) if gold is not None and own is not None]
     return Scores(
-        gold_mean=_mean(golds),
-        generated_mean=_mean(generated),
-        generated_beats_gold=_mean([gap > 0 for gap in gaps]),
-        ties=_mean([gap == 0 for gap in gaps]),
-        without_a_value=_mean([duel.gap is None for duel in found]),
+        gold_mean=_mean([value for value in golds if value is not None]),
+        generated_mean=_mean([value for value in generated if value is not None]),
+        generated_beats_gold=_mean([own > gold for gold, own in both]),
+        ties=_mean([own == gold for gold, own in both]),
+        without_a_value=round((len(golds) - len(both)) / len(golds), DIGITS) if golds else None,
     )
 
 

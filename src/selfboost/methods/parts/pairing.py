@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import random
-from collections import Counter
-from collections.abc import Iterable, Sequence
+from array import array
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from operator import attrgetter, itemgetter
 from typing import TypeVar
 
+from selfboost.disk.sequences import Mapped, Selected, Spread, sorted_out, taken_apart
 from selfboost.notes import Counts
 from selfboost.records import Answer, Example, Pair, Prompt, Verdict
 from selfboost.setting_types import Score, Several, Share
 from selfboost.statistics import repeated_share
-from selfboost.verbs import Verbs
+from selfboost.verbs import Sides, Verbs
 
 Item = TypeVar("Item")
 
@@ -40,18 +42,11 @@ class PairFilter:
     keep_cut: bool = False
     """Keep pairs whose chosen answer was cut at the token limit; such pairs teach the model not to stop."""
 
-    def keep(self, candidates: Iterable[Pair], threshold: float) -> tuple[list[Pair], dict[str, int]]:
+    def keep(self, candidates: Sequence[Pair], threshold: float) -> tuple[Sequence[Pair], dict[str, int]]:
         """The pairs to train on, and counts of the dropped ones by reason. `threshold` is the scorer's own."""
         least = threshold if self.threshold is None else self.threshold
-        kept: list[Pair] = []
-        counts = Counter[str]()
-        for pair in candidates:
-            reason = self._objection(pair, least)
-            counts["candidates"] += 1
-            counts[reason or "kept"] += 1
-            if not reason:
-                kept.append(pair)
-        return kept, dict(counts)
+        kept, counts = sorted_out(self._objection(pair, least) for pair in candidates)
+        return Selected(candidates, kept), {"candidates": len(candidates), **counts} if candidates else {}
 
     def _objection(self, pair: Pair, least: float) -> str:
         chosen, rejected = pair.chosen, pair.rejected
@@ -84,17 +79,41 @@ def objection(chosen: Answer, rejected: Answer) -> str:
 
 def ranked_pairs(
     run: Verbs, prompts: Sequence[Prompt], answers: Sequence[Answer], verdicts: Sequence[Verdict]
-) -> list[Pair]:
+) -> Sequence[Pair]:
     """The best over the worst of each prompt's answers, which are adjacent, equally many per prompt."""
     n = len(answers) // len(prompts) if prompts else 0
-    pairs: list[Pair] = []
-    for i, prompt in enumerate(prompts):
-        ranked = best_and_worst(answers[i * n : (i + 1) * n], verdicts[i * n : (i + 1) * n])
-        if ranked is not None:
-            (best, high), (worst, low) = ranked
-            pairs.append(run.pair(prompt, best, worst, (high, low)))
-    run.count(Filtered, {"fewer than two scored answers": len(prompts) - len(pairs)})
-    return pairs
+    values = [verdict.value for verdict in verdicts]
+    ranked = [best_and_worst(values, range(i * n, (i + 1) * n)) for i in range(len(prompts))]
+    kept = array("q", (i for i, found in enumerate(ranked) if found is not None))
+    best, worst = (array("q", (found[side] for found in ranked if found is not None)) for side in (0, 1))
+    run.count(Filtered, {"fewer than two scored answers": len(prompts) - len(kept)})
+    return run.pairs(
+        _with_verdicts,
+        Selected(prompts, kept),
+        *(Selected(items, side) for items in (answers, verdicts) for side in (best, worst)),
+    )
+
+
+def best_and_worst(values: Sequence[float | None], places: Sequence[int]) -> tuple[int, int] | None:
+    """Where the best and the worst of some values are, the first of equals; None if fewer than two are known."""
+    known = [(value, place) for place in places if (value := values[place]) is not None]
+    if len(known) < 2:
+        return None
+    return max(known, key=itemgetter(0))[1], min(known, key=itemgetter(0))[1]
+
+
+def _with_verdicts(prompt: Prompt, chosen: Answer, rejected: Answer, better: Verdict, worse: Verdict) -> Sides:
+    return Sides(prompt, chosen, rejected, (better, worse))
+
+
+def prompts_of(examples: Sequence[Example]) -> Sequence[Prompt]:
+    """What is asked in examples."""
+    return Mapped(attrgetter("prompt"), examples)
+
+
+def answers_of(examples: Sequence[Example]) -> Sequence[Answer]:
+    """The answers of examples."""
+    return Mapped(attrgetter("answer"), examples)
 
 
 def gold_of(run: Verbs, own: Sequence[Answer]) -> list[Example]:
@@ -103,49 +122,34 @@ def gold_of(run: Verbs, own: Sequence[Answer]) -> list[Example]:
     return [seeds[answer.prompt.id] for answer in own]
 
 
-def gold_pairs(run: Verbs, own: Sequence[Answer]) -> list[Pair]:
+def gold_pairs(run: Verbs, own: Sequence[Answer]) -> Sequence[Pair]:
     """Gold over a model's own answer, one pair per answer to a seed; answers without one are counted by reason."""
-    counts = Counter[str]()
-    pairs: list[Pair] = []
-    for seed, answer in zip(gold_of(run, own), own, strict=True):
-        reason = objection(seed.answer, answer)
-        counts[reason or "kept"] += 1
-        if not reason:
-            pairs.append(run.pair(seed.prompt, chosen=seed.answer, rejected=answer))
+    golds = gold_of(run, own)
+    kept, counts = sorted_out(objection(seed.answer, answer) for seed, answer in zip(golds, own, strict=True))
     run.count(GoldPairs, counts)
-    return pairs
 
+    def sides(seed: Example, answer: Answer) -> Sides:
+        return Sides(seed.prompt, seed.answer, answer)
 
-def best_and_worst(
-    answers: Sequence[Answer], verdicts: Sequence[Verdict]
-) -> tuple[tuple[Answer, Verdict], tuple[Answer, Verdict]] | None:
-    """The best and the worst scored answer of one prompt; None if fewer than two have a score."""
-    scored = [(v.value, a, v) for a, v in zip(answers, verdicts, strict=True) if v.value is not None]
-    if len(scored) < 2:
-        return None
-    best, worst = max(scored, key=lambda item: item[0]), min(scored, key=lambda item: item[0])
-    return best[1:], worst[1:]
+    return run.pairs(sides, Selected(golds, kept), Selected(own, kept))
 
 
 def scored_pairs(
     run: Verbs, prompts: Sequence[Prompt], chosen: Sequence[Answer], rejected: Sequence[Answer]
-) -> list[Pair]:
+) -> Sequence[Pair]:
     """One pair per prompt, both sides scored as replies to that prompt, whatever request they were written for."""
-    pairs = [run.pair(p, c, r) for p, c, r in zip(prompts, chosen, rejected, strict=True)]
-    replies = [
-        replace(side, prompt=pair.prompt, prompt_ids=pair.prompt_ids)
-        for pair in pairs
-        for side in (pair.chosen, pair.rejected)
-    ]
-    verdicts = run.score("pair-scores", replies)
-    return [
-        replace(pair, chosen_score=better.value, rejected_score=worse.value, scorer=better.scorer)
-        for pair, better, worse in zip(pairs, verdicts[::2], verdicts[1::2], strict=True)
-    ]
+    unscored = run.pairs(Sides, prompts, chosen, rejected)
+    verdicts = run.score("pair-scores", Spread(replies_of, 2, unscored))
+    return run.pairs(_with_verdicts, prompts, chosen, rejected, *taken_apart(verdicts))
 
 
-def pick(items: Sequence[Item], count: int, seed: int) -> list[Item]:
+def replies_of(pair: Pair) -> Sequence[Answer]:
+    """Both sides of a pair, chosen first, as answers to the pair's prompt, whatever request they were written for."""
+    return [replace(side, prompt=pair.prompt, prompt_ids=pair.prompt_ids) for side in (pair.chosen, pair.rejected)]
+
+
+def pick(items: Sequence[Item], count: int, seed: int) -> Sequence[Item]:
     """`count` random items in their original order, or all if there are no more."""
     if len(items) <= count:
-        return list(items)
-    return [items[i] for i in sorted(random.Random(seed).sample(range(len(items)), count))]
+        return items
+    return Selected(items, sorted(random.Random(seed).sample(range(len(items)), count)))

@@ -23,7 +23,7 @@ class Ranking(SyntheticPreferences):
 
     def ranked(
         self, run: Verbs, prompts: Sequence[Prompt], score: Callable[[Sequence[Answer]], Sequence[Verdict]]
-    ) -> list[Pair]:
+    ) -> Sequence[Pair]:
         """Sample each prompt, score the answers, and pair the best with the worst."""
         answers = run.sample("answers", run.previous, prompts, replace(self.sampling, samples=self.samples))
         return ranked_pairs(run, prompts, answers, score(answers))

@@ -16,7 +16,7 @@ from selfboost.losses.noise_settings import Noise
 from selfboost.method import Method, ModelName
 from selfboost.methods.parts.distributions import Distributions
 from selfboost.methods.parts.labelling import duels
-from selfboost.methods.parts.pairing import gold_pairs, pick
+from selfboost.methods.parts.pairing import gold_pairs, pick, prompts_of
 from selfboost.recipe_text import kind_of
 from selfboost.records import Answer, Model, Pair, Sampling
 from selfboost.setting_types import CountOrNone, PassesOrNone, Positive
@@ -84,14 +84,14 @@ class SelfPlay(Method):
         """DPO's loss, the papers' training."""
         return {**super().suggested(), "training": TRAINING}
 
-    def own_answers(self, run: Verbs) -> list[Answer]:
+    def own_answers(self, run: Verbs) -> Sequence[Answer]:
         """The policy's answers to this iteration's seeds."""
         # No two runs' iterations share a draw, as seed + iteration would.
         seed = DRAWS * run.recipe.run.seed + run.iteration
         seeds = pick(run.seeds, self.prompts, seed) if self.prompts else run.seeds
-        return run.sample("own-answers", run.previous, [seed.prompt for seed in seeds], self.sampling)
+        return run.sample("own-answers", run.previous, prompts_of(seeds), self.sampling)
 
-    def gold_over_own(self, run: Verbs, own: Sequence[Answer]) -> list[Pair]:
+    def gold_over_own(self, run: Verbs, own: Sequence[Answer]) -> Sequence[Pair]:
         """Gold chosen in every pair."""
         if self.score_generations:
             duels(run, own)

@@ -18,7 +18,8 @@ from pydantic import Field
 from selfboost.data.hub_data import is_hub_name
 from selfboost.data.seeds import Seed, read_seeds, spoken_texts
 from selfboost.demo import EMBEDDED
-from selfboost.methods.parts.pairing import Filtered, PairFilter, pick
+from selfboost.disk.sequences import Joined
+from selfboost.methods.parts.pairing import Filtered, PairFilter, pick, prompts_of
 from selfboost.methods.parts.policy_training import OwnAnswers
 from selfboost.notes import Note
 from selfboost.prompts.generator import PromptGenerator
@@ -108,7 +109,7 @@ class SyntheticPreferences(OwnAnswers):
 
     def gather(
         self, run: Verbs, candidates: Callable[[Sequence[Prompt]], Sequence[Pair]], threshold: float | None = None
-    ) -> list[Pair]:
+    ) -> Sequence[Pair]:
         """This iteration's pairs: candidates for new prompts, filtered; more prompts until there are enough.
 
         `threshold` is the smallest score gap if the filter sets none; by default that of the recipe's scorer.
@@ -117,15 +118,16 @@ class SyntheticPreferences(OwnAnswers):
             self.self_instruct.write(run)
         least = run.recipe.scorer.threshold if threshold is None else threshold
         first = (self.prompts + self.extra) * (run.iteration - 1)
-        kept: list[Pair] = []
+        parts: list[Sequence[Pair]] = []
         used, lists, batch, made = 0, self.prompts, 1, 0
         while lists:
             with run.inside(f"batch-{batch}") if batch > 1 else nullcontext():
                 found = candidates(self._prompts(run, first + used, lists))
-                kept += self._kept(run, found, least)
+                parts.append(self._kept(run, found, least))
                 made += len(found)
             used, batch = used + lists, batch + 1
-            lists = self._lists_to_come(len(kept), used)
+            lists = self._lists_to_come(sum(map(len, parts)), used)
+        kept = parts[0] if len(parts) == 1 else Joined(parts)
         self._report(run, len(kept), made)
         return pick(kept, self.pairs, run.recipe.run.seed + run.iteration)
 
@@ -140,16 +142,16 @@ class SyntheticPreferences(OwnAnswers):
         """The policy, trained on these pairs and those of earlier iterations within the window."""
         return super().optimise(run, run.windowed(pairs, self.window))
 
-    def _prompts(self, run: Verbs, first: int, count: int) -> list[Prompt]:
+    def _prompts(self, run: Verbs, first: int, count: int) -> Sequence[Prompt]:
         if self.prompts_from == "seed":
-            return [seed.prompt for seed in run.seeds]
+            return prompts_of(run.seeds)
         return self.generator.new_prompts(run, first, count, self._lists(run.recipe))
 
     def _lists(self, recipe: Settings) -> int:
         """Most keyword lists of the whole run. Each iteration has its own block, so that a run can be resumed."""
         return (self.prompts + self.extra) * recipe.run.iterations
 
-    def _kept(self, run: Verbs, candidates: Sequence[Pair], threshold: float) -> list[Pair]:
+    def _kept(self, run: Verbs, candidates: Sequence[Pair], threshold: float) -> Sequence[Pair]:
         kept, counts = self.filter.keep(candidates, threshold)
         run.count(Filtered, counts)
         return kept

@@ -6,10 +6,13 @@ both sides of a pair keep the same prompt. Every cut is counted.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from array import array
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
+from itertools import pairwise
 
+from selfboost.disk.sequences import Lazy
 from selfboost.records import Example, Pair
 
 
@@ -59,6 +62,38 @@ class Item:
         return sum(len(row.token_ids) for row in self.rows)
 
 
+class CompactItems(Lazy[Item]):
+    """Items with equally many rows; each is made when it is asked for, from four bytes a token."""
+
+    def __init__(self, items: Iterable[Item], rows: int) -> None:
+        self._rows = rows
+        self._tokens, self._cuts = array("i"), array("b")
+        self._ends = array("Q", [0])
+        """Where the tokens end of: each item's prompt, then each of its completions."""
+        self._ids, self._id_ends = bytearray(), array("Q", [0])
+        for item in items:
+            for ids in (item.prompt_ids, *(row.token_ids for row in item.rows)):
+                self._tokens.extend(ids)
+                self._ends.append(len(self._tokens))
+            self._ids += item.id.encode()
+            self._id_ends.append(len(self._ids))
+            self._cuts.append(item.cuts)
+
+    def __len__(self) -> int:
+        return len(self._cuts)
+
+    def each(self, places: Sequence[int]) -> Iterator[Item]:
+        """The items at these places."""
+        return map(self._item, places)
+
+    def _item(self, place: int) -> Item:
+        first = place * (self._rows + 1)
+        ends = self._ends[first : first + self._rows + 2]
+        prompt, *completions = (tuple(self._tokens[a:b]) for a, b in pairwise(ends))
+        name = self._ids[self._id_ends[place] : self._id_ends[place + 1]].decode()
+        return Item(name, tuple(Row(prompt, ids) for ids in completions), self._cuts[place])
+
+
 def hash_items(items: Iterable[Item]) -> str:
     """SHA-256 of all items, in order."""
     digest = sha256()
@@ -67,7 +102,7 @@ def hash_items(items: Iterable[Item]) -> str:
     return digest.hexdigest()
 
 
-def example_items(examples: Sequence[Example], max_length: int, max_prompt: int = 0) -> list[Item]:
+def example_items(examples: Sequence[Example], max_length: int, max_prompt: int = 0) -> Sequence[Item]:
     """Items of one row each, with prompts of at most `max_prompt` tokens (0 = no limit of its own).
 
     Raises:
@@ -75,10 +110,11 @@ def example_items(examples: Sequence[Example], max_length: int, max_prompt: int 
     """
     if not examples:
         raise ValueError("there is no example to train on")
-    return [_item(e.id, e.prompt_ids, {"answer": e.answer.token_ids}, max_length, max_prompt) for e in examples]
+    items = (_item(e.id, e.prompt_ids, {"answer": e.answer.token_ids}, max_length, max_prompt) for e in examples)
+    return CompactItems(items, rows=1)
 
 
-def pair_items(pairs: Sequence[Pair], max_length: int, max_prompt: int = 0) -> list[Item]:
+def pair_items(pairs: Sequence[Pair], max_length: int, max_prompt: int = 0) -> Sequence[Item]:
     """Items of two rows each, chosen first, with prompts of at most `max_prompt` tokens (0 = no limit of its own).
 
     Raises:
@@ -86,12 +122,13 @@ def pair_items(pairs: Sequence[Pair], max_length: int, max_prompt: int = 0) -> l
     """
     if not pairs:
         raise ValueError("there is no pair to train on")
-    return [
+    items = (
         _item(
             p.id, p.prompt_ids, {"chosen": p.chosen.token_ids, "rejected": p.rejected.token_ids}, max_length, max_prompt
         )
         for p in pairs
-    ]
+    )
+    return CompactItems(items, rows=2)
 
 
 def _item(
