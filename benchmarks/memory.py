@@ -1,6 +1,6 @@
-"""Memory of a run on the fake engine: the peak of many prompts as a ratio to that of few.
+"""Memory and CPU time of a run on the fake engine as its prompts grow: a bounded peak, and flat time per prompt.
 
-python benchmarks/memory.py --prompts 20000
+python benchmarks/memory.py --prompts 2000 20000 200000 --method synpo
 """
 
 from __future__ import annotations
@@ -11,9 +11,29 @@ import resource
 import subprocess
 import sys
 import tempfile
+from dataclasses import dataclass
 from pathlib import Path
 
-FEW = 200
+SEEDS = 200
+"""Of a method that writes its own prompts."""
+PARAGRAPHS = 20_000
+METHODS = {
+    "spin": """[method]
+kind = "spin"
+distributions = {pairs = 0, prompts = 0}
+[loss]
+kind = "dpo"
+""",
+    "synpo": """[method]
+kind = "synpo"
+prompts = PROMPTS
+pairs = PAIRS
+generator = {paragraphs = "paragraphs.txt"}
+filter = {threshold = 0.0}
+[loss]
+kind = "simpo"
+""",
+}
 RECIPE = """
 [run]
 iterations = 1
@@ -23,11 +43,6 @@ path = "fake"
 path = "seed.jsonl"
 validation = 8
 held_out = 8
-[method]
-kind = "spin"
-distributions = {pairs = 0, prompts = 0}
-[loss]
-kind = "dpo"
 [scorer]
 kind = "implicit"
 [benchmark]
@@ -42,42 +57,66 @@ kind = "fake"
 """
 
 
-def one_run(prompts: int, folder: Path) -> int:
-    """Run self-play on this many prompts in a process of its own; its peak in bytes."""
+@dataclass(frozen=True)
+class Cost:
+    """What a run took."""
+
+    peak_bytes: int
+    cpu_seconds: float
+
+
+def one_run(method: str, prompts: int, folder: Path) -> Cost:
+    """Run a method on this many prompts in a process of its own."""
     folder.mkdir()
-    (folder / "recipe.toml").write_text(RECIPE, encoding="utf-8")
+    text = METHODS[method].replace("PROMPTS", str(prompts)).replace("PAIRS", str(prompts // 4)) + RECIPE
+    (folder / "recipe.toml").write_text(text, encoding="utf-8")
+    seeds = prompts if method == "spin" else SEEDS
     with (folder / "seed.jsonl").open("w", encoding="utf-8") as file:
-        for i in range(prompts + 16):
+        for i in range(seeds + 16):
             file.write(json.dumps({"prompt": f"Compare item {i} with item {i * 7}?", "response": f"Good {i}."}) + "\n")
+    if method == "synpo":
+        words = [f"{a}{b}{c}" for a in "bdfgklmnprst" for b in ("ola", "eri", "unta", "ami") for c in "bdfgklmnprst"]
+        with (folder / "paragraphs.txt").open("w", encoding="utf-8") as file:
+            for i in range(PARAGRAPHS):
+                file.write(
+                    " ".join(words[(i * 31 + j * j * 17 + i // 500 * j) % len(words)] for j in range(12)) + "\n\n"
+                )
     command = [sys.executable, __file__, "--inside", str(folder)]
-    done = subprocess.run(command, check=True, capture_output=True, text=True)
-    return int(done.stdout)
+    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+    return Cost(**json.loads(done.stdout))
 
 
 def inside(folder: Path) -> None:
-    """The run itself; prints the peak of this process in bytes."""
+    """The run itself; prints what it took."""
     from selfboost import boost, read_recipe
     from selfboost.stages import Silent
 
     boost(read_recipe(folder / "recipe.toml"), folder / "run", Silent())
-    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    print(json.dumps({"peak_bytes": used.ru_maxrss * 1024, "cpu_seconds": used.ru_utime + used.ru_stime}))
 
 
 def main() -> None:
-    """Two runs, their peaks, and what each further prompt costs."""
+    """A run of each size; its peak, and the CPU time of a prompt as a ratio to that of the smallest run."""
     parsing = argparse.ArgumentParser(description=__doc__)
-    parsing.add_argument("--prompts", type=int, default=20_000)
+    parsing.add_argument("--prompts", type=int, nargs="+", default=[2_000, 20_000, 200_000])
+    parsing.add_argument("--method", choices=METHODS, default="synpo")
     parsing.add_argument("--inside", type=Path, help=argparse.SUPPRESS)
     arguments = parsing.parse_args()
     if arguments.inside:
         inside(arguments.inside)
         return
-    with tempfile.TemporaryDirectory() as folder:
-        few = one_run(FEW, Path(folder) / "few")
-        many = one_run(arguments.prompts, Path(folder) / "many")
-    each = (many - few) / (arguments.prompts - FEW)
-    print(f"{FEW:,} prompts {few / 2**20:,.0f} MB, {arguments.prompts:,} prompts {many / 2**20:,.0f} MB")
-    print(f"ratio {many / few:.2f}, {each / 1000:.1f} kB a prompt")
+    base = 0.0
+    for prompts in arguments.prompts:
+        with tempfile.TemporaryDirectory() as folder:
+            cost = one_run(arguments.method, prompts, Path(folder) / "one")
+        each = cost.cpu_seconds / prompts
+        base = base or each
+        print(
+            f"{arguments.method} {prompts:>9,} prompts: peak {cost.peak_bytes / 2**20:>7,.0f} MB, "
+            f"CPU {each * 1000:.2f} ms a prompt ({each / base:.2f} of the smallest run's)",
+            flush=True,
+        )
 
 
 if __name__ == "__main__":

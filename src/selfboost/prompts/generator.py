@@ -6,6 +6,7 @@ Every output that gives no new prompt is counted by reason. Left out: judging wh
 from __future__ import annotations
 
 import random
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
@@ -19,7 +20,7 @@ from selfboost.data.paragraphs import read_paragraphs
 from selfboost.data.seeds import question_texts, read_prompts
 from selfboost.demo import EMBEDDED, EMBEDDED_FILES
 from selfboost.disk.record_files import write_rows
-from selfboost.disk.sequences import Mapped, Selected, sorted_out
+from selfboost.disk.sequences import Mapped, Selected
 from selfboost.method import Rehearsal
 from selfboost.notes import Counts, Note
 from selfboost.prompts.keywords import (
@@ -31,7 +32,7 @@ from selfboost.prompts.keywords import (
     keywords_of_each,
     training_list,
 )
-from selfboost.prompts.novelty import Novelty, NoveltyRule, copied, novelty_of
+from selfboost.prompts.novelty import NoveltyRule, copied, novelty_of
 from selfboost.records import (
     Answer,
     Example,
@@ -150,21 +151,20 @@ class PromptGenerator:
         outputs = run.sample("prompts", self.train(run), requests, self.sampling)
         novelty = novelty_of(run, self.novelty)
         in_turns = any(seed.prompt.dialogue != seed.prompt.text for seed in run.seeds)
-        kept, counts = sorted_out(self._objection(output, novelty) for output in outputs)
+        counts = Counter[str]()
+
+        def new() -> Iterator[Prompt]:
+            for output in outputs:
+                text, reason = self._read(output)
+                reason = reason or novelty.objection(text)
+                counts[reason or "kept"] += 1
+                if not reason:
+                    novelty.remember(text)
+                    yield _new_prompt(output, text, iteration, in_turns=in_turns)
+
+        kept = write_rows(run.cache / f"prompts-{iteration}-{first}.jsonl", new(), Prompt)
         run.count(WrittenPrompts, {"keyword lists": len(lists), **counts})
-
-        def new(output: Answer) -> Prompt:
-            return _new_prompt(output, self._read(output)[0], iteration, in_turns=in_turns)
-
-        return Mapped(new, Selected(outputs, kept))
-
-    def _objection(self, output: Answer, novelty: Novelty) -> str:
-        """Why an output gives no new prompt; the text of one that does is remembered."""
-        text, reason = self._read(output)
-        reason = reason or novelty.objection(text)
-        if not reason:
-            novelty.remember(text)
-        return reason
+        return kept
 
     def _drawn(self, run: Verbs, count: int) -> Sequence[Sequence[str]]:
         """All keyword lists of the run, in order; in a file of the cache, for later batches."""

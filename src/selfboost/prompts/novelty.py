@@ -10,17 +10,20 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, lru_cache
-from typing import TYPE_CHECKING, Annotated, cast
+from typing import TYPE_CHECKING, Annotated
 
+import numpy as np
+from numpy.typing import NDArray
 from pydantic import Field
 
 from selfboost.data.seeds import read_prompts
+from selfboost.prompts.near_index import NearIndex
 from selfboost.setting_types import PathOrName, SeveralOrNone
 from selfboost.statistics import words_of
 from selfboost.verbs import Verbs
 
 if TYPE_CHECKING:
-    from datasketch import MinHash, MinHashLSH
+    from datasketch import MinHash
 
 SHINGLE = 3
 """Words of the n-grams that two prompts are compared by."""
@@ -54,7 +57,7 @@ class Novelty:
         """`prompts`: (text, reason given when it is repeated); `measured`: texts to keep away from → their name."""
         self._rule = rule
         self._reasons: dict[str, str] = {}
-        self._near: MinHashLSH | None = None
+        self._near: NearIndex | None = None
         self._texts: list[str] = []
         self._guarded: dict[tuple[str, ...], str] = {}
         for text, name in measured.items():
@@ -81,18 +84,15 @@ class Novelty:
         """Add a text to those that no later one may repeat."""
         self._reasons.setdefault(text, reason)
         if self._rule.similarity < 1:
-            if self._near is None:
-                from datasketch import MinHashLSH
-
-                self._near = MinHashLSH(threshold=LOOSER * self._rule.similarity, num_perm=PERMUTATIONS)
-            self._near.insert(len(self._texts), _min_hash(tuple(words_of(text))), check_duplication=False)
+            self._near = self._near or _index(LOOSER * self._rule.similarity)
+            self._near.insert(_min_hash(tuple(words_of(text))))
             self._texts.append(text)
 
     def _resembles(self, words: tuple[str, ...]) -> bool:
         if self._near is None:
             return False
         own = set(runs(words, SHINGLE))
-        found = cast("list[int]", self._near.query(_min_hash(words)))
+        found = self._near.query(_min_hash(words))
         return any(jaccard(own, set(runs(words_of(self._texts[i]), SHINGLE))) >= self._rule.similarity for i in found)
 
 
@@ -123,11 +123,19 @@ def _empty() -> MinHash:
     return MinHash(num_perm=PERMUTATIONS)
 
 
+def _index(threshold: float) -> NearIndex:
+    """With the bands that balance what is missed and what is compared in vain at a threshold."""
+    from datasketch import MinHashLSH
+
+    best = MinHashLSH(threshold=threshold, num_perm=PERMUTATIONS)
+    return NearIndex(best.b, best.r)
+
+
 @lru_cache(maxsize=1)  # a prompt that is looked up and then remembered is hashed once
-def _min_hash(words: tuple[str, ...]) -> MinHash:
+def _min_hash(words: tuple[str, ...]) -> NDArray[np.uint64]:
     found = _empty().copy()
     found.update_batch([" ".join(run).encode() for run in runs(words, SHINGLE)])
-    return found
+    return np.asarray(found.hashvalues, dtype=np.uint64)
 
 
 def copied(text: str, template: str, length: int) -> bool:
