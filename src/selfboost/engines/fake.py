@@ -14,7 +14,7 @@ from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 from pydantic import Field
 
@@ -125,6 +125,8 @@ class FakeTokenizer:
 class Fake:
     """Deterministic answers without a language model, for tests."""
 
+    block_size: ClassVar[int] = 64
+
     context_length: Tokens = 8192
     """Most tokens (bytes) of prompt and answer together."""
     limits: bool = True
@@ -149,8 +151,6 @@ class Fake:
 
 class FakeSampler:
     """An opened fake model."""
-
-    chunk = 64
 
     def __init__(self, model: FakeModel, engine: Fake) -> None:
         self.model = model
