@@ -15,6 +15,9 @@ from typing import Any, Literal
 
 from selfboost import seed_models, store
 from selfboost.benchmark import check_rated
+from selfboost.blocks.sampling import AnswerSampler, draw_answers
+from selfboost.blocks.scoring import AnswerScorer, score_answers
+from selfboost.cluster import Site
 from selfboost.data.seed_data import SeedData, load_seed_data
 from selfboost.data.seeds import Seed
 from selfboost.disk.record_files import hash_records
@@ -22,15 +25,14 @@ from selfboost.drift import Measured
 from selfboost.endpoints import endpoints_of
 from selfboost.endpoints.asking import check_ready
 from selfboost.engines import answer_text
+from selfboost.engines.run_day import run_day
 from selfboost.losses import Loss
 from selfboost.notes import Counts, Note, Notebook
 from selfboost.recipe import Recipe
 from selfboost.recipe_text import known_by
 from selfboost.records import Answer, Example, Model, Origin, Pair, Prompt, Rated, Sampling, Verdict
-from selfboost.sampling import draw_answers
-from selfboost.scorers import Noting, Scorer, Workplace, notes_of, pairwise, scored
-from selfboost.scorers.blocks import block_ends
-from selfboost.stages import WEIGHTS, Listener, OpenStage, Stages
+from selfboost.scorers import Noting, Scorer, Workplace, notes_of
+from selfboost.stages import WEIGHTS, Listener, Stages
 from selfboost.train import Demanding, Training, TrainingResult
 from selfboost.verbs import Window, Work
 
@@ -52,6 +54,8 @@ class Run:
         self.iteration, self.place = 0, "iteration-0"
         self.notes = Notebook()
         """The method's notes on the current iteration."""
+        self.cluster = recipe.cluster.start(self._site())
+        """Computes the blocks of stages; started when it is first needed, or entered as a context manager."""
         self.tokenizer = self.engine.tokenizer(self.initial)
         data = self.read_data()
         for endpoint in endpoints_of(recipe):
@@ -140,7 +144,9 @@ class Run:
         }
         with self.stages.open(self._place(name), "sample", parts, len(prompts) * sampling.samples) as stage:
             if stage.card is None:
-                draw_answers(stage, self._place(name), self.engine, model, prompts, sampling, self.recipe.run.seed)
+                salt = f"{self.recipe.run.seed}/{self._place(name)}"
+                worker = AnswerSampler(engine=self.engine, model=model, sampling=sampling, salt=salt)
+                draw_answers(stage, self._place(name), self.cluster, worker, prompts)
             # The prompts that were asked, not copies of them: a run holds many answers.
             asked = (prompt for prompt in prompts for _ in range(sampling.samples))
             rows = zip(stage.rows(Answer), asked, strict=True)
@@ -170,8 +176,9 @@ class Run:
             if fresh:
                 self._scorer_notes += [note for note in notes_of(scorer) if note not in self._scorer_notes]
                 self.tell()
-                failed = self._score_rest(stage, answers, scorer, models)
-                stage.finish(tokens=sum(len(a.token_ids) for a in answers), notes={"without a value": failed})
+                worker = AnswerScorer(scorer=scorer, models=models, trainer=self.trainer, engine=self.engine)
+                workplace = Workplace(cache=self.cache, say=self.say)
+                score_answers(stage, self._place(name), self.cluster, worker, answers, workplace)
             verdicts = stage.rows(Verdict)
         if isinstance(scorer, Noting) and (found := scorer.note_on(answers, verdicts)):
             self.note(found[0])
@@ -180,29 +187,6 @@ class Run:
         if self._measuring:
             self.last_measured.scores.update({v.answer: v.value for v in verdicts if v.value is not None})
         return verdicts
-
-    def _score_rest(
-        self, stage: OpenStage, answers: Sequence[Answer], scorer: Scorer, models: Mapping[str, Model]
-    ) -> int:
-        """Score from the start of the last stored block on; returns how many verdicts have no value.
-
-        Verdicts that an earlier attempt stored beyond that block are computed again, and kept as they were.
-        """
-        earlier = stage.resumed(Verdict, lambda i, verdict: verdict.answer == answers[i].id)
-        done, failed = len(earlier), sum(verdict.value is None for verdict in earlier)
-        ends = block_ends(answers, whole_prompts=pairwise(scorer))
-        first = max((end for end in ends if end <= done), default=0)
-        block: list[Verdict] = []
-        workplace = Workplace(cache=self.cache, say=self.say)
-        rest = scored(scorer, answers[first:], models, self.trainer, workplace)
-        for end, verdict in enumerate(rest, start=first + 1):
-            if end > done:
-                block.append(verdict)
-                failed += verdict.value is None
-            if end in ends:
-                stage.append(block)
-                block = []
-        return failed
 
     def finetune(
         self, name: str, examples: Sequence[Example], training: Training, *, start: Model, model_name: str = ""
@@ -340,6 +324,18 @@ class Run:
         """A few of the model's most recent answers, for the agreement check."""
         return self._recent.get(model.fingerprint, [])
 
+    def _site(self) -> Site:
+        """What the cluster's workers need to know."""
+        scorers = (self.recipe.scorer, getattr(self.recipe.benchmark, "scorer", None))
+        needed = {path for scorer in scorers if scorer for path in scorer.needs().values() if Path(path).is_dir()}
+        return Site(
+            root=self.root,
+            models=tuple(sorted({self.initial.path, *needed})),
+            engine=self.engine,
+            threads=self.recipe.run.threads,
+            day=run_day(),
+        )
+
     def _place(self, name: str) -> str:
         return name if "/" in name else f"{self.place}/{name}"
 
@@ -381,9 +377,11 @@ class Run:
                     raise ValueError(f"{self._place(name)}: there is nothing to train on ({why}); change {change}")
                 stage.replace_rows(own)
                 into = stage.result_folder()
+                released = self.cluster.release(self.engine)
                 result = train(into=into, seed=seed, progress=stage.progress)
                 self.tokenizer.save(into)  # with the chat template that the run uses
-                stage.finish(tokens=result.tokens, notes=result.notes, result=WEIGHTS, earlier=earlier)
+                notes = result.notes | ({"released": dict(released)} if released else {})
+                stage.finish(tokens=result.tokens, notes=notes, result=WEIGHTS, earlier=earlier)
             if stage.card is not None:
                 self._remember_stored(stage.card, own)
             for sentence in stage.warnings:

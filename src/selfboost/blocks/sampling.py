@@ -1,4 +1,4 @@
-"""Samples the answers of a sampling stage in chunks, so that a killed stage resumes where it was.
+"""Samples the answers of a sampling stage block by block, so that a killed stage resumes where it was.
 
 Every draw has its own seed, from the run's seed, the stage and the prompt: it does not depend on the other draws.
 """
@@ -6,69 +6,97 @@ Every draw has its own seed, from the run's seed, the stage and the prompt: it d
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 
-from selfboost.engines import Engine, Generation, Request, Sampler, Tokenizer
+from selfboost.cluster import Block, Crew
+from selfboost.engines import Engine, Generation, Request, Sampler, Tokenizer, blocks_at_once
 from selfboost.records import Answer, Model, Prompt, Sampling, content_hash
 from selfboost.stages import OpenStage
 
-Wanted = tuple[Prompt, int, Request]
-"""A prompt, the sample's index, and the request made of them."""
+Wanted = tuple[Prompt, int]
+"""A prompt and the sample's index."""
 
 
-def draw_answers(
-    stage: OpenStage, name: str, engine: Engine, model: Model, prompts: Sequence[Prompt], sampling: Sampling, seed: int
-) -> None:
+@dataclass(frozen=True, kw_only=True)
+class AnswerSampler:
+    """The work of a sampling stage: a model answers the prompts of a block."""
+
+    engine: Engine
+    model: Model
+    sampling: Sampling
+    salt: str
+    """Tells the draws of this stage from those of others."""
+
+    @property
+    def at_once(self) -> int:
+        """As many blocks as the engine takes."""
+        return blocks_at_once(self.engine)
+
+    @contextmanager
+    def open(self) -> Generator[Callable[[Sequence[Wanted]], list[Answer]]]:
+        """Open the model; gives the function from a block of prompts to their answers."""
+        with self.engine.open(self.model) as sampler:
+            yield partial(self._answers, sampler)
+
+    def _answers(self, sampler: Sampler, wanted: Sequence[Wanted]) -> list[Answer]:
+        requests = [self._request(sampler.tokenizer, prompt, index) for prompt, index in wanted]
+        generations = dict(sampler.sample(requests))
+        assert len(generations) == len(wanted), "an engine must yield every request once"
+        return [
+            _answer(sampler.tokenizer, self.model, prompt, index, requests[i], generations[i])
+            for i, (prompt, index) in enumerate(wanted)
+        ]
+
+    def _request(self, tokenizer: Tokenizer, prompt: Prompt, index: int) -> Request:
+        ids = tokenizer.prompt_ids(prompt.messages, prompt.prefix)
+        seed = int(content_hash([self.salt, prompt.id, index])[:15], 16)
+        return Request(prompt_ids=ids, sampling=self.sampling, seed=seed)
+
+
+def draw_answers(stage: OpenStage, name: str, crew: Crew, worker: AnswerSampler, prompts: Sequence[Prompt]) -> None:
     """Sample every prompt `sampling.samples` times into the stage and seal it.
 
-    Requests are made, and answers held, one chunk at a time.
+    Blocks are made as workers take them, and a block's answers are held until they are written.
     """
+    samples, size = worker.sampling.samples, worker.engine.block_size
 
     def fits(i: int, answer: Answer) -> bool:
-        number, index = divmod(i, sampling.samples)
+        number, index = divmod(i, samples)
         return (answer.prompt.id, answer.index) == (prompts[number].id, index)
 
-    made, total = _Tally(), len(prompts) * sampling.samples
+    made, total = _Tally(), len(prompts) * samples
     for answer in stage.resumed(Answer, fits):
         made.add(answer)
     done, tokens = made.answers, 0
-    with engine.open(model) as sampler:
-        # A resumed stage starts at the beginning of a chunk, so that the same batches give the same bits.
-        start = done // sampler.chunk * sampler.chunk
-        requests = _requests(sampler.tokenizer, prompts, sampling, f"{seed}/{name}", start)
-        while wanted := list(islice(requests, sampler.chunk)):
-            answers = _chunk(sampler, model, wanted)
-            tokens += sum(len(answer.token_ids) for answer in answers)
-            fresh = answers[max(0, done - start) :]
-            stage.append(fresh)
-            for answer in fresh:
-                made.add(answer)
-            start += len(wanted)
-            stage.progress(start, total, tokens)
+    # A resumed stage starts at the beginning of a block, so that the same batches give the same bits.
+    start = done // size * size if done < total else total
+    for answers in crew.results(worker, _blocks(name, prompts, samples, size, start)):
+        tokens += sum(len(answer.token_ids) for answer in answers)
+        fresh = answers[max(0, done - start) :]
+        stage.append(fresh)
+        for answer in fresh:
+            made.add(answer)
+        start += len(answers)
+        stage.progress(start, total, tokens)
     stage.finish(tokens=made.tokens, notes={name: count for name, count in made.faults.items() if count})
 
 
-def _requests(
-    tokenizer: Tokenizer, prompts: Sequence[Prompt], sampling: Sampling, salt: str, start: int
-) -> Iterator[Wanted]:
-    """The requests from the `start`-th on, each made when it is asked for."""
-    first, skipped = divmod(start, sampling.samples)
-    for prompt in islice(prompts, first, None):
-        ids = tokenizer.prompt_ids(prompt.messages, prompt.prefix)
-        for index in range(skipped, sampling.samples):
-            seed = int(content_hash([salt, prompt.id, index])[:15], 16)
-            yield prompt, index, Request(prompt_ids=ids, sampling=sampling, seed=seed)
-        skipped = 0
-
-
-def _chunk(sampler: Sampler, model: Model, wanted: Sequence[Wanted]) -> list[Answer]:
-    generations = dict(sampler.sample([request for _, _, request in wanted]))
-    assert len(generations) == len(wanted), "an engine must yield every request once"
-    return [
-        _answer(sampler.tokenizer, model, prompt, number, request, generations[i])
-        for i, (prompt, number, request) in enumerate(wanted)
-    ]
+def _blocks(
+    name: str, prompts: Sequence[Prompt], samples: int, size: int, start: int
+) -> Iterator[Block[Sequence[Wanted]]]:
+    """The blocks from the `start`-th answer on, each made when it is asked for."""
+    first, skipped = divmod(start, samples)
+    wanted = ((prompt, index) for prompt in islice(prompts, first, None) for index in range(samples))
+    wanted = islice(wanted, skipped, None)
+    while items := list(islice(wanted, size)):
+        end = start + len(items)
+        where = f"prompts {start // samples + 1:,} to {(end - 1) // samples + 1:,} of {len(prompts):,}"
+        yield Block(name=f"{name}, {where}", items=items)
+        start = end
 
 
 def _answer(
