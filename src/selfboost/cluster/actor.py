@@ -17,7 +17,7 @@ from typing import Any
 
 from selfboost.cluster import Worker, opened
 from selfboost.cluster.threads import VARIABLE, limit_threads
-from selfboost.engines.run_day import on_day
+from selfboost.engines.run_day import stay_on_day
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,9 +68,8 @@ class BlockActor:
             limit_threads(surroundings.threads)
         else:
             os.environ.pop(VARIABLE, None)  # Ray sets it to one
-        self._day = on_day(surroundings.day)
         self._context = copy_context()
-        self._context.run(self._day.__enter__)
+        self._context.run(stay_on_day, surroundings.day)
         self._lock = Lock()
         self._stage = 0
         self._manager: AbstractContextManager[Callable[[Any], Any]] | None = None

@@ -79,6 +79,7 @@ class RayCrew:
         self._coming: dict[Any, Hand] = {}
         """Reference to what an actor will see when it has started → the actor."""
         self._stages = count(1)
+        self._failed_starts = 0
         self._alive_at = monotonic()
 
     def __enter__(self) -> RayCrew:
@@ -114,7 +115,7 @@ class RayCrew:
         if queue.finished:
             return
         self._start()
-        stage = next(self._stages)
+        stage, self._alive_at = next(self._stages), monotonic()
         try:
             while not queue.finished:
                 self._hand_out(queue, stage, worker, at_once)
@@ -151,7 +152,6 @@ class RayCrew:
                 f"cluster.replicas = {self._settings.replicas}: only {len(self._hands)} workers started within "
                 f"{START_SECONDS:.0f} seconds; the cluster has {self._session.possessions}, some perhaps in use"
             )
-        self._alive_at = monotonic()
 
     def _hire(self, number: int) -> None:
         assert self._session is not None
@@ -160,20 +160,32 @@ class RayCrew:
             self._coming[actor.look.remote()] = Hand(actor)
 
     def _welcome(self, references: Iterable[Any]) -> None:
-        """Take in the workers that have started; one that could not is asked for again when others are lost."""
+        """Take in the workers that have started."""
         assert self._session is not None
         for reference in references:
             hand = self._coming.pop(reference)
             sight = self._session.found(reference)
             if isinstance(sight, self._session.lost):
-                raise ValueError(f"cluster: a worker could not be started ({self._session.reason(sight)})")
+                self._ask_again(sight)
+                continue
             if sight.unseen:
                 raise ValueError(
                     f"{sight.unseen[0]}: the folder is not seen, or not with the same files, by {sight.name}; workers "
                     "on several machines need runs and models under the same paths on a shared disk"
                 )
-            hand.sight = sight
+            hand.sight, self._failed_starts = sight, 0
             self._hands.append(hand)
+
+    def _ask_again(self, error: Exception) -> None:
+        """Ask for another worker in place of one that ended before it had started."""
+        assert self._session is not None
+        self._failed_starts += 1
+        if self._failed_starts >= self._settings.attempts:
+            raise ValueError(
+                f"cluster: {self._failed_starts} workers in a row could not be started, the last by: "
+                f"{self._session.reason(error)}"
+            )
+        self._hire(1)
 
     def _hand_out(self, queue: BlockQueue[Item, Any], stage: int, worker: Worker[Item, Any], at_once: int) -> None:
         """Give every free worker a block, each one before any gets a second."""
@@ -210,6 +222,11 @@ class RayCrew:
         if isinstance(found, Failed):
             found.error.add_note(f"raised by {hand.sight.name if hand.sight else 'a worker'}:\n{found.trace}")
             raise found.error
+        if isinstance(found, self._session.unreadable):
+            raise ValueError(
+                f"a worker cannot read its block ({self._session.reason(found)}): its Python needs the same selfboost, "
+                "and what the recipe imports"
+            )
         if not isinstance(found, self._session.lost):
             queue.done(hand.blocks.pop(reference), found)
             hand.alone = False

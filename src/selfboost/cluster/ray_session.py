@@ -77,6 +77,8 @@ class Session:
         self.share: Share
         self.lost: type[Exception] = ray.exceptions.RayError
         """What stands in place of a result whose worker was lost."""
+        self.unreadable: type[Exception] = ray.exceptions.RayTaskError
+        """What stands in its place if the worker could not even begin."""
         self._token = site.root / f".workers-{uuid4().hex}"
         self._around = Surroundings(
             working_directory=os.getcwd(),
@@ -188,7 +190,8 @@ class Session:
     def reason(self, error: Exception) -> str:
         """An error of Ray in one line."""
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-        return f"{type(error).__name__}: {lines[0] if lines else 'no reason given'}"
+        of_python = isinstance(error, self.unreadable) or (lines and "creation task" in lines[0])
+        return (lines[-1] if of_python else lines[0]) if lines else type(error).__name__
 
     def kill(self, actor: Any) -> None:
         """End an actor's process."""
