@@ -26,7 +26,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "benchmark": {"samples": 1, "greedy": False},
     "training": {"batch_size": 3},
 }
-MANY = 600
+MANY, BLOCK = 600, Fake().block_size
 ON_RAY = ["cluster.kind=ray", "cluster.replicas=2"]
 
 
@@ -81,7 +81,7 @@ class Killing(Heard):
     killed = 0
 
     def progress(self, done: int, total: int, tokens: int) -> None:
-        if done in (Fake.block_size, 3 * Fake.block_size):
+        if done in (BLOCK, 3 * BLOCK):
             os.kill(pids(self.run)[0], signal.SIGKILL)
             self.killed += 1
 

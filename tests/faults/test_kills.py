@@ -20,7 +20,7 @@ from selfboost.records import Verdict
 from selfboost.stages import Silent
 from selfboost.train.packs.batches import WINDOW
 
-BLOCK = Fake.block_size
+BLOCK = Fake().block_size
 SMALL: dict[str, dict[str, Any]] = {
     "run": {"iterations": 1},
     "benchmark": {"samples": 1, "greedy": False},

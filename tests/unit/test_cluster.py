@@ -14,7 +14,7 @@ import pytest
 
 from fake_recipes import write_recipe
 from selfboost import recipe
-from selfboost.cluster import Block
+from selfboost.cluster import StageBlock
 from selfboost.cluster.actor import BlockActor, Failed, Surroundings, sizes
 from selfboost.cluster.here import ThisProcess
 from selfboost.cluster.queue import BlockQueue
@@ -53,10 +53,10 @@ class Doubling:
         return 2 * number
 
 
-def numbers(count: int, taken: list[int]) -> Iterator[Block[int]]:
+def numbers(count: int, taken: list[int]) -> Iterator[StageBlock[int]]:
     for number in range(count):
         taken.append(number)
-        yield Block(name=f"block {number}", items=number)
+        yield StageBlock(name=f"block {number}", items=number)
 
 
 @pytest.mark.parametrize("at_once", [1, 3])

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import islice
 
-from selfboost.cluster import Block, Crew
+from selfboost.cluster import StageBlock, Crew
 from selfboost.engines import Engine, Generation, Request, Sampler, Tokenizer, blocks_at_once
 from selfboost.records import Answer, Model, Prompt, Sampling, content_hash
 from selfboost.stages import OpenStage
@@ -87,7 +87,7 @@ def draw_answers(stage: OpenStage, name: str, crew: Crew, worker: AnswerSampler,
 
 def _blocks(
     name: str, prompts: Sequence[Prompt], samples: int, size: int, start: int
-) -> Iterator[Block[Sequence[Wanted]]]:
+) -> Iterator[StageBlock[Sequence[Wanted]]]:
     """The blocks from the `start`-th answer on, each made when it is asked for."""
     first, skipped = divmod(start, samples)
     wanted = ((prompt, index) for prompt in islice(prompts, first, None) for index in range(samples))
@@ -95,7 +95,7 @@ def _blocks(
     while items := list(islice(wanted, size)):
         end = start + len(items)
         where = f"prompts {start // samples + 1:,} to {(end - 1) // samples + 1:,} of {len(prompts):,}"
-        yield Block(name=f"{name}, {where}", items=items)
+        yield StageBlock(name=f"{name}, {where}", items=items)
         start = end
 
 

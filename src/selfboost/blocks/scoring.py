@@ -6,7 +6,7 @@ from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
-from selfboost.cluster import Block, Crew
+from selfboost.cluster import StageBlock, Crew
 from selfboost.cluster.here import ThisProcess
 from selfboost.engines import Engine, release
 from selfboost.engines.kept_models import models_kept_open
@@ -63,9 +63,11 @@ def score_answers(
     stage.finish(tokens=sum(len(a.token_ids) for a in answers), notes={"without a value": failed})
 
 
-def _blocks(name: str, answers: Sequence[Answer], ends: Sequence[int], start: int) -> Iterator[Block[Sequence[Answer]]]:
+def _blocks(
+    name: str, answers: Sequence[Answer], ends: Sequence[int], start: int
+) -> Iterator[StageBlock[Sequence[Answer]]]:
     for end in ends:
         if end > start:
             where = f"answers {start + 1:,} to {end:,} of {len(answers):,}"
-            yield Block(name=f"{name}, {where}", items=answers[start:end])
+            yield StageBlock(name=f"{name}, {where}", items=answers[start:end])
             start = end

@@ -24,7 +24,7 @@ Result_co = TypeVar("Result_co", covariant=True)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Block(Generic[Item]):
+class StageBlock(Generic[Item]):
     """A part of a stage that one worker computes at a time."""
 
     name: str
@@ -66,7 +66,7 @@ class Crew(Protocol):
     def __enter__(self) -> object: ...
     def __exit__(self, *_: object) -> None: ...
 
-    def results(self, worker: Worker[Item, Result], blocks: Iterable[Block[Item]]) -> Iterator[Result]:
+    def results(self, worker: Worker[Item, Result], blocks: Iterable[StageBlock[Item]]) -> Iterator[Result]:
         """The result of each block, in order; blocks are taken as workers become free, a few ahead of the results."""
         ...
 

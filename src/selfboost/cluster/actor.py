@@ -9,6 +9,7 @@ import traceback
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, suppress
 from contextvars import copy_context
+from copy import copy
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -113,7 +114,8 @@ def sizes(path: str) -> dict[str, int]:
 def _sent(error: Exception) -> Exception:
     """The error itself if it survives the way to another process, else what it says."""
     try:
-        pickle.loads(pickle.dumps(error))
+        pickle.dumps(error)
+        copy(error)  # made anew as it will be over there
     except Exception:  # its class has a constructor of its own, or holds what cannot be sent
         return RuntimeError(f"{type(error).__name__}: {error}")
     return error

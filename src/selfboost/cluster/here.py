@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from itertools import chain
 from typing import Any, TypeVar
 
-from selfboost.cluster import Block, Site, Worker, opened
+from selfboost.cluster import StageBlock, Site, Worker, opened
 from selfboost.engines import Engine, release
 
 Item = TypeVar("Item")
@@ -34,7 +34,7 @@ class ThisProcess:
 
     def __exit__(self, *_: object) -> None: ...
 
-    def results(self, worker: Worker[Item, Result], blocks: Iterable[Block[Item]]) -> Iterator[Result]:
+    def results(self, worker: Worker[Item, Result], blocks: Iterable[StageBlock[Item]]) -> Iterator[Result]:
         """The result of each block, in order; the worker is opened for the first block."""
         items = (block.items for block in blocks)
         for first in items:

@@ -6,7 +6,7 @@ from collections import Counter, deque
 from collections.abc import Iterable, Iterator
 from typing import Generic, TypeVar
 
-from selfboost.cluster import Block
+from selfboost.cluster import StageBlock
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -15,10 +15,10 @@ Result = TypeVar("Result")
 class BlockQueue(Generic[Item, Result]):
     """Hands out blocks in order, lost ones first, and gives their results back in order."""
 
-    def __init__(self, blocks: Iterable[Block[Item]], *, ahead: int, attempts: int) -> None:
+    def __init__(self, blocks: Iterable[StageBlock[Item]], *, ahead: int, attempts: int) -> None:
         self._source = enumerate(blocks)
         self._ahead, self._attempts = ahead, attempts
-        self._held: dict[int, Block[Item]] = {}
+        self._held: dict[int, StageBlock[Item]] = {}
         """Blocks without a result: with a worker, or waiting for one."""
         self._waiting = deque[int]()
         self._lost = Counter[int]()

@@ -16,7 +16,7 @@ from typing import Annotated, Any, TypeVar
 
 from pydantic import Field
 
-from selfboost.cluster import Block, Site, Worker
+from selfboost.cluster import StageBlock, Site, Worker
 from selfboost.cluster.actor import BlockActor, Failed, Sight
 from selfboost.cluster.queue import BlockQueue
 from selfboost.cluster.ray_session import Session, Share
@@ -103,7 +103,7 @@ class RayCrew:
             self._session.close()
             self._session = None
 
-    def results(self, worker: Worker[Item, Result], blocks: Iterable[Block[Item]]) -> Iterator[Result]:
+    def results(self, worker: Worker[Item, Result], blocks: Iterable[StageBlock[Item]]) -> Iterator[Result]:
         """The result of each block, in order.
 
         Raises:

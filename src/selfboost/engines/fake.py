@@ -14,7 +14,7 @@ from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any
 
 from pydantic import Field
 
@@ -125,14 +125,17 @@ class FakeTokenizer:
 class Fake:
     """Deterministic answers without a language model, for tests."""
 
-    block_size: ClassVar[int] = 64
-
     context_length: Tokens = 8192
     """Most tokens (bytes) of prompt and answer together."""
     limits: bool = True
     """Obey `max_tokens`; false if a recipe's limits are too short for its tokens, which are bytes."""
     seconds_per_answer: Annotated[float, Field(ge=0, le=60)] = 0.0
     """Seconds per answer, so that a test can interrupt a stage."""
+
+    @property
+    def block_size(self) -> int:
+        """Requests of a block."""
+        return 64
 
     def tokenizer(self, model: Model) -> FakeTokenizer:
         """The tokenizer of every fake model."""
