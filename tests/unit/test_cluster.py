@@ -115,11 +115,12 @@ def test_a_block_that_ends_worker_after_worker_is_named() -> None:
 
 
 def around(folder: Path, **changes: object) -> Surroundings:
-    (folder / "token").touch()
+    (folder / "cache").mkdir(exist_ok=True)
+    (folder / "cache" / "token").touch()
     model = folder / "model"
     model.mkdir(exist_ok=True)
     (model / "config.json").write_text("{}")
-    same = {"threads": 0, "day": DAY, "token": folder / "token", "folders": {str(model): sizes(str(model))}}
+    same = {"threads": 0, "day": DAY, "token": folder / "cache" / "token", "folders": {str(model): sizes(str(model))}}
     return Surroundings(working_directory=str(folder), **{**same, **changes})  # type: ignore[arg-type]
 
 
@@ -155,7 +156,7 @@ def test_an_actor_opens_once_a_stage_and_sends_errors_back(tmp_path: Path, monke
 
 def test_an_actor_names_what_it_does_not_see(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    elsewhere = around(tmp_path, token=tmp_path / "elsewhere" / "token")
+    elsewhere = around(tmp_path, token=tmp_path / "elsewhere" / "cache" / "token")
     assert BlockActor(elsewhere).look().unseen == [str(tmp_path / "elsewhere")]
     other = around(tmp_path, folders={str(tmp_path / "model"): {"config.json": 3}})
     assert BlockActor(other).look().unseen == [str(tmp_path / "model")]

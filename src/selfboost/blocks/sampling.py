@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import islice
 
-from selfboost.cluster import StageBlock, Crew
+from selfboost.cluster import Crew, StageBlock
 from selfboost.engines import Engine, Generation, Request, Sampler, Tokenizer, blocks_at_once
 from selfboost.records import Answer, Model, Prompt, Sampling, content_hash
 from selfboost.stages import OpenStage

@@ -6,7 +6,7 @@ from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
-from selfboost.cluster import StageBlock, Crew
+from selfboost.cluster import Crew, StageBlock
 from selfboost.cluster.here import ThisProcess
 from selfboost.engines import Engine, release
 from selfboost.engines.kept_models import models_kept_open

@@ -30,7 +30,7 @@ class Surroundings:
     """PyTorch's CPU threads (0: its default)."""
     day: date
     token: Path
-    """A file in the run's folder."""
+    """A file in the cache of the run's folder."""
     folders: Mapping[str, Mapping[str, int]]
     """Folders of models, with their files and the sizes of these."""
 
@@ -79,7 +79,7 @@ class BlockActor:
     def look(self) -> Sight:
         """What this process sees."""
         around = self._around
-        unseen = [] if around.token.exists() else [str(around.token.parent)]
+        unseen = [] if around.token.exists() else [str(around.token.parents[1])]
         unseen += [path for path, files in around.folders.items() if sizes(path) != files]
         return Sight(host=socket.gethostname(), pid=os.getpid(), unseen=unseen)
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from itertools import chain
 from typing import Any, TypeVar
 
-from selfboost.cluster import StageBlock, Site, Worker, opened
+from selfboost.cluster import Site, StageBlock, Worker, opened
 from selfboost.engines import Engine, release
 
 Item = TypeVar("Item")

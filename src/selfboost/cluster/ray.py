@@ -16,7 +16,7 @@ from typing import Annotated, Any, TypeVar
 
 from pydantic import Field
 
-from selfboost.cluster import StageBlock, Site, Worker
+from selfboost.cluster import Site, StageBlock, Worker
 from selfboost.cluster.actor import BlockActor, Failed, Sight
 from selfboost.cluster.queue import BlockQueue
 from selfboost.cluster.ray_session import Session, Share

@@ -16,8 +16,8 @@ import sysconfig
 import tempfile
 import threading
 import time
-from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Generator, Iterable, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -30,6 +30,8 @@ from selfboost.engines import Engine
 
 OBJECTS = 256 * 2**20
 """Bytes of shared memory for results on their way, of a cluster started here."""
+TOKEN = ".workers-"
+"""Begins the name of a file in the run's cache that workers look for."""
 QUIET: Mapping[str, str] = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "1",  # workers without a GPU see none; unset, Ray warns of it
@@ -73,13 +75,17 @@ class Session:
     """This process in a Ray cluster."""
 
     def __init__(self, ray: Any, *, own: bool, folder: str, python: str, site: Site) -> None:
-        self._ray, self._own, self._folder, self._python = ray, own, folder, python
+        self._ray, self._own, self._folder = ray, own, folder
+        self._environment: dict[str, Any] = {} if folder and not python else {"env_vars": _environment()}
+        """Of workers; those of a cluster that is started here have this process's own."""
+        if python:
+            self._environment["py_executable"] = python
         self.share: Share
         self.lost: type[Exception] = ray.exceptions.RayError
         """What stands in place of a result whose worker was lost."""
         self.unreadable: type[Exception] = ray.exceptions.RayTaskError
         """What stands in its place if the worker could not even begin."""
-        self._token = site.root / f".workers-{uuid4().hex}"
+        self._token = site.root / "cache" / f"{TOKEN}{uuid4().hex}"
         self._around = Surroundings(
             working_directory=os.getcwd(),
             threads=threads_in_use(site.threads),
@@ -103,17 +109,24 @@ class Session:
             if own:
                 session._join(address, share)
             session.share = session._fitting(share)
-            session._token.touch()
+            session._leave_token()
         except BaseException:
             session.close()
             raise
         return session
 
+    def _leave_token(self) -> None:
+        """Write the file that workers look for; those of runs that were killed go."""
+        self._token.parent.mkdir(exist_ok=True)
+        for old in self._token.parent.glob(f"{TOKEN}*"):
+            old.unlink(missing_ok=True)
+        self._token.touch()
+
     def _join(self, address: str, share: Share) -> None:
         started = {"include_dashboard": False, "num_cpus": share.replicas * share.cpus, "_temp_dir": self._folder}
         started |= {"object_store_memory": OBJECTS}
         try:
-            with _OwnSignals():
+            with _OwnSignals(), _shown_to_children(_environment()):
                 self._ray.init(
                     address=address or "local",
                     log_to_driver=False,
@@ -129,6 +142,8 @@ class Session:
     def close(self) -> None:
         """Leave the cluster; one that was started here ends."""
         self._token.unlink(missing_ok=True)
+        with suppress(OSError):  # it holds something else, or was never made
+            self._token.parent.rmdir()
         if self._own:
             with suppress(Exception):  # what is left of it ends with this process
                 self._ray.shutdown()
@@ -165,12 +180,9 @@ class Session:
 
     def actor(self, cls: type, at_once: int) -> Any:
         """Ask for an actor, without waiting for it."""
-        environment: dict[str, Any] = {"env_vars": _environment()}
-        if self._python:
-            environment["py_executable"] = self._python
         options = {"num_cpus": self.share.cpus, "num_gpus": self.share.gpus, "max_concurrency": at_once}
         options |= {"max_restarts": 0, "max_task_retries": 0, "scheduling_strategy": "SPREAD"}
-        return self._ray.remote(cls).options(runtime_env=environment, **options).remote(self._around)
+        return self._ray.remote(cls).options(runtime_env=self._environment, **options).remote(self._around)
 
     def ready(self, references: Sequence[Any], seconds: float) -> list[Any]:
         """Those whose result is there, once one is or the time is over."""
@@ -226,6 +238,21 @@ class _OwnSignals:
     def __exit__(self, *_: object) -> None:
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, self._before)
+
+
+@contextmanager
+def _shown_to_children(variables: Mapping[str, str]) -> Generator[None]:
+    """Environment variables of the processes that the block starts."""
+    before = {name: os.environ.get(name) for name in variables}
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
 
 
 def _folder_for_ray() -> str:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from selfboost import Engine
-from selfboost.cluster import StageBlock, Cluster, Crew, Site, Worker
+from selfboost.cluster import Cluster, Crew, Site, StageBlock, Worker
 from selfboost.cluster.here import Here
 from selfboost.setting_types import NotNegative
 
