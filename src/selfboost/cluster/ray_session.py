@@ -123,21 +123,24 @@ class Session:
         self._token.touch()
 
     def _join(self, address: str, share: Share) -> None:
-        started = {"include_dashboard": False, "num_cpus": share.replicas * share.cpus, "_temp_dir": self._folder}
-        started |= {"object_store_memory": OBJECTS}
-        try:
-            with _OwnSignals(), _shown_to_children(_environment()):
-                self._ray.init(
-                    address=address or "local",
-                    log_to_driver=False,
-                    logging_level="CRITICAL",
-                    namespace=f"selfboost-{uuid4().hex}",
-                    **({} if address else started),
-                )
-        except Exception as error:  # Ray raises several kinds
-            where = f"cluster.address = {address!r}: no Ray cluster could be joined there"
-            said = str(error).strip().partition("\n")[0]
-            raise ValueError(f"{where if address else 'Ray could not be started here'} ({said})") from error
+        """Join a cluster, or start one: once more if that fails, as Ray waits for itself half a minute at most."""
+        settings: dict[str, Any] = {"address": address or "local", "log_to_driver": False, "logging_level": "CRITICAL"}
+        settings["namespace"] = f"selfboost-{uuid4().hex}"
+        if not address:
+            settings |= {"num_cpus": share.replicas * share.cpus, "object_store_memory": OBJECTS}
+            settings |= {"_temp_dir": self._folder, "include_dashboard": False}
+        for last in (False, True):
+            try:
+                with _OwnSignals(), _shown_to_children(_environment()):
+                    self._ray.init(**settings)
+                return
+            except Exception as error:  # Ray raises several kinds
+                if address or last:
+                    where = f"cluster.address = {address!r}: no Ray cluster could be joined there"
+                    said = str(error).strip().partition("\n")[0]
+                    raise ValueError(f"{where if address else 'Ray could not be started here'} ({said})") from error
+                with suppress(Exception):
+                    self._ray.shutdown()
 
     def close(self) -> None:
         """Leave the cluster; one that was started here ends."""
