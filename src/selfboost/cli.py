@@ -129,7 +129,7 @@ def parser() -> argparse.ArgumentParser:
 
     _add_recipe_commands(add)
     _add_folder_commands(add)
-    add("list", _list, "list recipes, methods, losses, engines, trainers, scorers and benchmarks")
+    add("list", _list, "list recipes, methods, losses, engines, trainers, scorers, benchmarks and clusters")
     return made
 
 

@@ -15,19 +15,21 @@ from datetime import date
 from pathlib import Path
 
 from selfboost import results, store
+from selfboost.cluster.threads import limit_threads
 from selfboost.disk import files
 from selfboost.disk.locks import NAME as LOCK
 from selfboost.disk.locks import LockLost, check_held, lock
 from selfboost.drift import Drift, Measured
 from selfboost.drift.panel import drift_panel
 from selfboost.drift.passes import Passes, run_passes, why_not_scored
+from selfboost.engines import Holding
 from selfboost.engines.run_day import on_day, today
 from selfboost.measures import Estimated, Measure, MeasureRow, Measures, gain_of, measures_of, with_win_rate
 from selfboost.recipe import Recipe
 from selfboost.recipe_text import kind_of, recipe_text
 from selfboost.records import Model, Rated
 from selfboost.results import Beside, Decision, Iteration, Results, beside_place
-from selfboost.results.environment import continued, environment, limit_threads
+from selfboost.results.environment import continued, environment
 from selfboost.run import Run
 from selfboost.settings import Gate
 from selfboost.stages import Listener
@@ -71,11 +73,13 @@ def boost(recipe: Recipe, root: Path, listener: Listener) -> None:
 
 
 def _go(recipe: Recipe, root: Path, listener: Listener, started: float) -> None:
-    loop = Loop(Run(recipe, root, listener), started)
+    run = Run(recipe, root, listener)
+    loop = Loop(run, started)
     check_held(root)
     files.write_atomically(root / results.RECIPE, recipe_text(recipe, TITLE).encode())
     try:
-        loop.go()
+        with run.cluster:
+            loop.go()
     except LockLost:
         raise  # whatever is in the folder may be another run's
     except (ValueError, FloatingPointError) as error:
@@ -344,6 +348,8 @@ def check_agreement(run: Run, model: Model) -> float | None:
     if not answers:
         return None
     sequences = [Sequenced(prompt_ids=a.prompt_ids, token_ids=a.token_ids) for a in answers]
+    if isinstance(run.engine, Holding):
+        run.cluster.release(run.engine)
     trained = run.trainer.logps(model, sequences)
     differences = [
         abs(mine - theirs)

@@ -25,6 +25,7 @@ FOLDERS: Mapping[str, str] = {
     "trainer": "train",
     "scorer": "scorers",
     "benchmark": "benchmarks",
+    "cluster": "cluster",
 }
 """Role, as recipes call it → the folder of its components."""
 DOES: Mapping[str, str] = {
@@ -34,15 +35,17 @@ DOES: Mapping[str, str] = {
     "trainer": "prefer",
     "scorer": "score",
     "benchmark": "rate",
+    "cluster": "start",
 }
 """Role, as recipes call it → the function that makes a class a component."""
 ASKED: Mapping[str, tuple[str, ...]] = {
     "method": ("check", "once", "reads", "remarks", "suggested", "fitted"),
     "loss": ("rewards", "needs_reference", "head"),
-    "engine": ("tokenizer", "fingerprint"),
+    "engine": ("tokenizer", "fingerprint", "block_size"),
     "trainer": ("finetune", "logps", "rewards"),
     "scorer": ("needs", "threshold"),
     "benchmark": (),  # its `measures` are checked by the recipe
+    "cluster": (),
 }
 """Role → what else its components define; `selfboost.Method` has all of a method's."""
 

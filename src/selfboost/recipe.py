@@ -22,6 +22,8 @@ from pydantic import TypeAdapter, ValidationError
 
 from selfboost import plugins
 from selfboost.benchmark import Benchmark
+from selfboost.cluster import Cluster
+from selfboost.cluster.here import Here
 from selfboost.data.seed_data import SeedSource
 from selfboost.engines import Engine
 from selfboost.losses import Loss
@@ -41,6 +43,7 @@ ROLES: Mapping[type, str] = {
     Trainer: "trainer",
     Scorer: "scorer",
     Benchmark: "benchmark",
+    Cluster: "cluster",
 }
 """A field of one of these types is a component, chosen by `kind`."""
 LARGEST_FILE = 10_000_000
@@ -78,6 +81,8 @@ class Recipe:
     seed_models: SeedModels = field(default_factory=SeedModels)
     engine: Engine
     trainer: Trainer
+    cluster: Cluster = field(default_factory=Here)
+    """Where blocks are sampled and scored; changes how fast a run is, no result."""
 
     def __post_init__(self) -> None:
         check_roles(self)

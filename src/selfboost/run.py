@@ -16,23 +16,26 @@ from typing import Any, Literal
 
 from selfboost import seed_models, store
 from selfboost.benchmark import check_rated
+from selfboost.blocks.sampling import AnswerSampler, draw_answers
+from selfboost.blocks.scoring import AnswerScorer, score_answers
+from selfboost.cluster import Site
 from selfboost.data.seed_data import SeedData, load_seed_data
 from selfboost.data.seeds import Seed
 from selfboost.disk.record_files import hash_records
-from selfboost.disk.sequences import Joined, Mapped
+from selfboost.disk.sequences import Mapped
 from selfboost.drift import Measured
 from selfboost.endpoints import endpoints_of
 from selfboost.endpoints.asking import check_ready
 from selfboost.engines import answer_text
+from selfboost.engines.run_day import run_day
 from selfboost.losses import Loss
 from selfboost.notes import Counts, Note, Notebook
+from selfboost.pair_history import PairHistory, without_first
 from selfboost.recipe import Recipe
 from selfboost.recipe_text import known_by
 from selfboost.records import Answer, Example, Model, Origin, Pair, Prompt, Rated, Sampling, Verdict
-from selfboost.sampling import draw_answers
-from selfboost.scorers import Noting, Scorer, Workplace, notes_of, pairwise, scored
-from selfboost.scorers.blocks import block_ends
-from selfboost.stages import WEIGHTS, Listener, OpenStage, Stages
+from selfboost.scorers import Noting, Scorer, Workplace, notes_of
+from selfboost.stages import WEIGHTS, Listener, Stages
 from selfboost.train import Demanding, Training, TrainingResult
 from selfboost.verbs import Sides, Window, Work
 
@@ -56,6 +59,8 @@ class Run:
         self.iteration, self.place = 0, "iteration-0"
         self.notes = Notebook()
         """The method's notes on the current iteration."""
+        self.cluster = recipe.cluster.start(self._site())
+        """Computes the blocks of stages; started when it is first needed, or entered as a context manager."""
         self.tokenizer = self.engine.tokenizer(self.initial)
         data = self.read_data()
         for endpoint in endpoints_of(recipe):
@@ -64,9 +69,7 @@ class Run:
         self._data_notes, self._scorer_notes = list(data.notes), list[str]()
         self._told = set[str]()
         self.tell()
-        self._pairs: dict[int, Sequence[Pair]] = {}
-        self._stored: dict[int, store.Earlier] = {}
-        """Iteration → the stage that stores its pairs, once a training has."""
+        self._history = PairHistory()
         self._made: dict[str, Model] = {}
         self._recent: dict[str, list[Answer]] = {}
         self.memory: dict[Any, Any] = {}
@@ -144,7 +147,9 @@ class Run:
         }
         with self.stages.open(self._place(name), "sample", parts, len(prompts) * sampling.samples) as stage:
             if stage.card is None:
-                draw_answers(stage, self._place(name), self.engine, model, prompts, sampling, self.recipe.run.seed)
+                salt = f"{self.recipe.run.seed}/{self._place(name)}"
+                worker = AnswerSampler(engine=self.engine, model=model, sampling=sampling, salt=salt)
+                draw_answers(stage, self._place(name), self.cluster, worker, prompts)
             answers = stage.rows(Answer)
         recent = list(islice((answer for answer in answers if answer.logps), RECENT))
         self._recent[model.fingerprint] = recent or self._recent.get(model.fingerprint, [])
@@ -172,8 +177,9 @@ class Run:
             if fresh:
                 self._scorer_notes += [note for note in notes_of(scorer) if note not in self._scorer_notes]
                 self.tell()
-                failed = self._score_rest(stage, answers, scorer, models)
-                stage.finish(tokens=sum(len(a.token_ids) for a in answers), notes={"without a value": failed})
+                worker = AnswerScorer(scorer=scorer, models=models, trainer=self.trainer, engine=self.engine)
+                workplace = Workplace(cache=self.cache, say=self.say)
+                score_answers(stage, self._place(name), self.cluster, worker, answers, workplace)
             verdicts = stage.rows(Verdict)
         if isinstance(scorer, Noting) and (found := scorer.note_on(answers, verdicts)):
             self.note(found[0])
@@ -182,29 +188,6 @@ class Run:
         if self._measuring:
             self.last_measured.scores.update({v.answer: v.value for v in verdicts if v.value is not None})
         return verdicts
-
-    def _score_rest(
-        self, stage: OpenStage, answers: Sequence[Answer], scorer: Scorer, models: Mapping[str, Model]
-    ) -> int:
-        """Score from the start of the last stored block on; returns how many verdicts have no value.
-
-        Verdicts that an earlier attempt stored beyond that block are computed again, and kept as they were.
-        """
-        earlier = stage.resumed(Verdict, lambda i, verdict: verdict.answer == answers[i].id)
-        done, failed = len(earlier), sum(verdict.value is None for verdict in earlier)
-        ends = block_ends(answers, whole_prompts=pairwise(scorer))
-        first = max((end for end in ends if end <= done), default=0)
-        block: list[Verdict] = []
-        workplace = Workplace(cache=self.cache, say=self.say)
-        rest = scored(scorer, answers[first:], models, self.trainer, workplace)
-        for end, verdict in enumerate(rest, start=first + 1):
-            if end > done:
-                block.append(verdict)
-                failed += verdict.value is None
-            if end in ends:
-                stage.append(block)
-                block = []
-        return failed
 
     def finetune(
         self, name: str, examples: Sequence[Example], training: Training, *, start: Model, model_name: str = ""
@@ -233,7 +216,9 @@ class Run:
         parts["pairs"] = hash_records(pairs)
         train = partial(self.trainer.prefer, start, reference, pairs, loss, training, cache=self.cache)
         model_name = f"iteration {self.iteration}" if name == "policy" else name
-        made = self._trained(name, "prefer", parts, pairs, train, model_name, self._stored_before(pairs))
+        made = self._trained(
+            name, "prefer", parts, pairs, train, model_name, self._history.stored_before(self.iteration, pairs)
+        )
         self.trained_pairs = len(pairs)
         return made
 
@@ -333,33 +318,23 @@ class Run:
 
     def windowed(self, pairs: Sequence[Pair], window: Window) -> Sequence[Pair]:
         """This iteration's pairs, and those of earlier iterations within the window."""
-        self._pairs[self.iteration] = pairs
-        self._stored.pop(self.iteration, None)
-        length = {"last": 1, "last_two": 2, "all": self.iteration + 1}[window]
-        parts = [self._pairs[t] for t in sorted(self._pairs) if t > self.iteration - length]
-        return Joined(parts) if len(parts) > 1 else pairs
-
-    def _stored_before(self, pairs: Sequence[Pair]) -> tuple[store.Earlier, ...]:
-        """The stages of earlier iterations that store the first of these pairs, in order, each stage whole."""
-        parts = pairs.parts if isinstance(pairs, Joined) else (pairs,)
-        stages = {id(self._pairs[t]): stage for t, stage in self._stored.items() if t < self.iteration}
-        found: list[store.Earlier] = []
-        for part in parts:
-            if id(part) not in stages:
-                break
-            found.append(stages[id(part)])
-        return tuple(found)
-
-    def _remember_stored(self, stage: OpenStage, own: Sequence[object]) -> None:
-        """Note that a stage stores this iteration's pairs, if its own records are those; they are read there then."""
-        card = stage.card
-        if card is not None and own is self._pairs.get(self.iteration) and card.own_rows == len(own):
-            self._stored[self.iteration] = store.Earlier(name=card.name, fingerprint=card.fingerprint, rows=len(own))
-            self._pairs[self.iteration] = stage.own_rows(Pair)
+        return self._history.windowed(self.iteration, pairs, window)
 
     def recent(self, model: Model) -> list[Answer]:
         """A few of the model's most recent answers, for the agreement check."""
         return self._recent.get(model.fingerprint, [])
+
+    def _site(self) -> Site:
+        """What the cluster's workers need to know."""
+        scorers = (self.recipe.scorer, getattr(self.recipe.benchmark, "scorer", None))
+        needed = {path for scorer in scorers if scorer for path in scorer.needs().values() if Path(path).is_dir()}
+        return Site(
+            root=self.root,
+            models=tuple(sorted({self.initial.path, *needed})),
+            engine=self.engine,
+            threads=self.recipe.run.threads,
+            day=run_day(),
+        )
 
     def _place(self, name: str) -> str:
         return name if "/" in name else f"{self.place}/{name}"
@@ -392,7 +367,7 @@ class Run:
         earlier: tuple[store.Earlier, ...] = (),
     ) -> Model:
         """A training stage: its training rows, but those of `earlier` stages, are stored beside the resulting model."""
-        own = _after(records, len(earlier))
+        own = without_first(records, len(earlier))
         seed = self.recipe.run.seed
         with self.stages.open(self._place(name), verb, parts | {"seed": seed}, len(records)) as stage:
             if stage.card is None:
@@ -402,21 +377,15 @@ class Run:
                     raise ValueError(f"{self._place(name)}: there is nothing to train on ({why}); change {change}")
                 stage.replace_rows(own)
                 into = stage.result_folder()
+                released = self.cluster.release(self.engine)
                 result = train(into=into, seed=seed, progress=stage.progress)
                 self.tokenizer.save(into)  # with the chat template that the run uses
-                stage.finish(tokens=result.tokens, notes=result.notes, result=WEIGHTS, earlier=earlier)
-            self._remember_stored(stage, own)
+                notes = result.notes | ({"released": dict(released)} if released else {})
+                stage.finish(tokens=result.tokens, notes=notes, result=WEIGHTS, earlier=earlier)
+            self._history.remember(self.iteration, stage, own)
             for sentence in stage.warnings:
                 self.listener.say(f"{self._place(name)}: {sentence}")
             made = stage.model(model_name)
             if verb == "prefer":
                 self.histories[made.fingerprint] = stage.card.history if stage.card else []
             return made
-
-
-def _after(records: Sequence[object], parts: int) -> Sequence[object]:
-    """Records without those of the first parts that they are joined of."""
-    if not (parts and isinstance(records, Joined)):
-        return records
-    rest = records.parts[parts:]
-    return rest[0] if len(rest) == 1 else Joined(rest)

@@ -56,14 +56,14 @@ class OpenStage:
         assert self.card is not None, f"{self._stage.name} is not finished"
         return store.own_rows(self._stage.root, self.card, kind)
 
-    def resumed(self, kind: type[Record], fits: Callable[[int, Record], bool]) -> Sequence[Record]:
-        """Records that an earlier try left; `fits` says whether one can be the i-th of this stage.
+    def resumed(self, kind: type[Record], fits: Callable[[Record], bool]) -> Sequence[Record]:
+        """Records that an earlier try left; `fits` says of each in turn whether it can stand there in this stage.
 
         A try that is damaged, or of which one does not fit, is set aside, and said to be.
         """
         try:
             found = self._stage.rows_so_far(kind)
-            wrong = next((i for i, record in enumerate(found) if i >= self.total or not fits(i, record)), None)
+            wrong = next((i for i, record in enumerate(found) if i >= self.total or not fits(record)), None)
             if wrong is None:
                 return found
             why = f"{self._stage.partial / store.ROWS} line {wrong + 1}: does not belong there"

@@ -33,10 +33,11 @@ ON_REAL_MODELS = {"harness"}
 BEHAVIOUR = {
     "method": ["iterate"],
     "loss": ["losses", "rewards", "needs_reference", "head"],
-    "engine": ["open", "tokenizer", "fingerprint"],
+    "engine": ["open", "tokenizer", "fingerprint", "block_size"],
     "trainer": ["finetune", "prefer", "logps", "rewards"],
     "scorer": ["score", "needs", "threshold"],
     "benchmark": ["rate", "measures"],
+    "cluster": ["start"],
 }
 
 
@@ -97,7 +98,7 @@ def test_reading_and_listing_need_no_gpu_stack() -> None:
         "from selfboost.views import summary, terminal\n"
         "[plugins.load(role, kind) for role in plugins.FOLDERS for kind in plugins.kinds(role)]\n"
         "[recipe.read(path) for path in recipe.shipped().values()]\n"
-        "print(sorted({'torch', 'transformers', 'scipy', 'pyarrow'} & set(sys.modules)))"
+        "print(sorted({'torch', 'transformers', 'scipy', 'pyarrow', 'ray'} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

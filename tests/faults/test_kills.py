@@ -14,13 +14,13 @@ from killing import wait as wait_for
 from fake_recipes import Heard, results, run, write_recipe
 from selfboost import check_function, recipe, store
 from selfboost.disk.json_files import read_json
-from selfboost.engines.fake import FakeSampler, is_good
+from selfboost.engines.fake import Fake, is_good
 from selfboost.loop import boost
 from selfboost.records import Verdict
 from selfboost.stages import Silent
 from selfboost.train.packs.batches import WINDOW
 
-CHUNK = FakeSampler.chunk
+BLOCK = Fake().block_size
 SMALL: dict[str, dict[str, Any]] = {
     "run": {"iterations": 1},
     "benchmark": {"samples": 1, "greedy": False},
@@ -94,19 +94,19 @@ def test_twenty_times_at_random(tmp_path: Path) -> None:
 
 
 def test_a_long_sampling_stage_goes_on_inside_itself(tmp_path: Path) -> None:
-    path = write_recipe(tmp_path, "spin", **SMALL | {"benchmark": {"samples": 4 * CHUNK // 5, "greedy": False}})
+    path = write_recipe(tmp_path, "spin", **SMALL | {"benchmark": {"samples": 4 * BLOCK // 5, "greedy": False}})
     root, whole = tmp_path / "killed", tmp_path / "whole"
     run(path, whole)
 
     class DiesAt(Heard):
         def progress(self, done: int, total: int, tokens: int) -> None:
-            if done == 2 * CHUNK:
+            if done == 2 * BLOCK:
                 kill_me()
 
     assert wait_for(fork(lambda: boost(recipe.read(path), root, DiesAt()))) == KILLED
     (partial,) = root.glob("stages/iteration-0/validation-sampled.partial-*/records.jsonl")
     left, state = partial.read_bytes(), partial.stat()
-    assert left.count(b"\n") == 2 * CHUNK
+    assert left.count(b"\n") == 2 * BLOCK
     run(path, root)
     sealed = root / "stages/iteration-0/validation-sampled/records.jsonl"
     assert sealed.read_bytes().startswith(left)

@@ -28,7 +28,7 @@ class Ended(BaseException):
     """The moment after a block is stored."""
 
 
-def reward_model(folder: Path) -> Path:
+def reward_model(folder: Path, longest: int = 2048) -> Path:
     """A random reward model of two layers with the embedded model's tokenizer."""
     folder.mkdir()
     for file in EMBEDDED_MODEL.glob("*"):
@@ -36,6 +36,7 @@ def reward_model(folder: Path) -> Path:
             (folder / file.name).write_bytes(file.read_bytes())
     torch.manual_seed(1)
     sizes = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2}
+    sizes |= {"max_position_embeddings": longest}
     config = LlamaConfig(vocab_size=2048, num_labels=1, pad_token_id=0, **sizes)
     LlamaForSequenceClassification(config).save_pretrained(folder)
     return folder
@@ -67,12 +68,15 @@ def ending_after(blocks: int, append: Callable[..., None]) -> Callable[..., None
     return store_block
 
 
-def test_ended_after_every_block(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("longest", [2048, 40])
+def test_ended_after_every_block(longest: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where answers are too long for the model, fewer rows than a block's answers are computed together."""
     torch.set_num_threads(1)
     chosen = tiny_recipe(tmp_path, {}, {"micro_batch_tokens": 200})
-    scorer = RewardModel(path=str(reward_model(tmp_path / "reward")))
+    scorer = RewardModel(path=str(reward_model(tmp_path / "reward", longest)))
     answers = many_answers(Run(chosen, tmp_path / "whole", Silent()))
     expected = Run(chosen, tmp_path / "whole", Silent()).score("scores", answers, scorer)
+    assert any("tokens, the reward model reads" in verdict.reason for verdict in expected) == (longest < 2048)
     ends = block_ends(answers, whole_prompts=False)
     assert len(ends) == 2 < len(answers) / WINDOW
     for blocks in range(1, len(ends) + 1):

@@ -196,7 +196,8 @@ def test_nothing_wanted_gives_nothing(llama):
     assert sampled(llama[1], []) == {}
 
 
-def test_chunk_and_context(llama):
-    with Local(batch_size=5).open(llama[1]) as sampler:
-        assert sampler.chunk == 20
+def test_block_and_context(llama):
+    engine = Local(batch_size=5)
+    assert engine.block_size == 20
+    with engine.open(llama[1]) as sampler:
         assert sampler.context_length == 96

@@ -234,10 +234,12 @@ def test_prompts_too_long_for_the_model_are_counted_not_lost() -> None:
     path = str(DATA / "model" / "stories260K-hf")
     model = Model(name="initial", path=path, fingerprint=chosen.engine.fingerprint(path))
     prompts = [user_prompt(text, Origin(source="seed")) for text in ("Tell a story.", "word " * 600)]
-    from selfboost.sampling import draw_answers
+    from selfboost.blocks.sampling import AnswerSampler, draw_answers
+    from selfboost.cluster.here import ThisProcess
 
     with Stages(root, Silent()).open("iteration-1/x", "sample", {"a": 1}, 2) as stage:
-        draw_answers(stage, "x", chosen.engine, model, prompts, Sampling(max_tokens=8), 0)
+        worker = AnswerSampler(engine=chosen.engine, model=model, sampling=Sampling(max_tokens=8), salt="0/x")
+        draw_answers(stage, "x", ThisProcess(), worker, prompts)
         short, long = stage.rows(Answer)
     assert short.finish in ("stop", "length")
     assert long.finish == "failed"

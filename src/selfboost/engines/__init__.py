@@ -5,7 +5,7 @@ An engine opens a checkpoint and yields a `Sampler`; the rest of the system know
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import cache
@@ -103,18 +103,18 @@ class Sampler(Protocol):
         """Context: most tokens of prompt and answer together."""
         ...
 
-    @property
-    def chunk(self) -> int:
-        """How many requests to hand over at once; the same requests in one call give the same bits."""
-        ...
-
     def sample(self, requests: Sequence[Request]) -> Iterator[tuple[int, Generation]]:
-        """Yield (index of the request, its sample) as the samples finish, in any order."""
+        """Yield (index of the request, its sample) of one block as the samples finish, in any order."""
         ...
 
 
 class Engine(Protocol):
     """A component that samples."""
+
+    @property
+    def block_size(self) -> int:
+        """Requests of a block, which are handed over at once; the same block gives the same bits."""
+        ...
 
     def tokenizer(self, model: Model) -> Tokenizer:
         """The model's tokenizer alone, without loading weights."""
@@ -127,6 +127,28 @@ class Engine(Protocol):
     def fingerprint(self, path: str) -> str:
         """Hash of a checkpoint's content. Raises ValueError, in one sentence, if there is no checkpoint."""
         ...
+
+
+def blocks_at_once(engine: Engine) -> int:
+    """How many calls of an opened sampler's `sample` may run at a time, each in its thread.
+
+    An engine that batches continuously says so by an attribute or property of this name; others take one.
+    """
+    return int(getattr(engine, "blocks_at_once", 1))
+
+
+@runtime_checkable
+class Holding(Protocol):
+    """An engine that keeps a model on the device after `open` has ended, to reload weights in place the next time."""
+
+    def release(self) -> Mapping[str, Any]:
+        """Let go of what this process holds for it, if anything; facts for the notes of the training that follows."""
+        ...
+
+
+def release(engine: Engine) -> Mapping[str, Any]:
+    """Make an engine let go of the model that it keeps in this process, if it is one that does."""
+    return engine.release() if isinstance(engine, Holding) else {}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -132,6 +132,11 @@ class Fake:
     seconds_per_answer: Annotated[float, Field(ge=0, le=60)] = 0.0
     """Seconds per answer, so that a test can interrupt a stage."""
 
+    @property
+    def block_size(self) -> int:
+        """Requests of a block."""
+        return 64
+
     def tokenizer(self, model: Model) -> FakeTokenizer:
         """The tokenizer of every fake model."""
         read_fake(model.path)
@@ -149,8 +154,6 @@ class Fake:
 
 class FakeSampler:
     """An opened fake model."""
-
-    chunk = 64
 
     def __init__(self, model: FakeModel, engine: Fake) -> None:
         self.model = model

@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 
 PROBES = ("What is 3 and 4 ?", "Name a colour , please .")
 """Two questions that a chat template must tell apart."""
-CHUNK_BATCHES = 4
-"""Batches handed over at once: rows of later batches take the places of rows that end early."""
+BLOCK_BATCHES = 4
+"""Batches of a block: rows of later batches take the places of rows that end early."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,6 +48,11 @@ class Local:
     """Let a model whose template allows it think before it answers; given answers then need thoughts of their own."""
     trust_remote_code: RemoteCode = False
     """Whether Python files of a checkpoint may run; needs `--trust remote-code` too."""
+
+    @property
+    def block_size(self) -> int:
+        """Requests of a block."""
+        return self.batch_size * BLOCK_BATCHES
 
     def tokenizer(self, model: Model) -> ChatTokenizer:
         """The model's tokenizer alone, without loading weights."""
@@ -120,7 +125,6 @@ class LocalSampler:
 
         self.tokenizer = tokenizer
         self.context_length = _context(model.config, tokenizer)
-        self.chunk = batch_size * CHUNK_BATCHES
         self._decoder: Decoder | None = Decoder(
             model=model,
             stop_ids=tokenizer.stop_ids,

@@ -41,6 +41,11 @@ def on_day(day: date) -> Generator[None]:
         _DAY.reset(before)
 
 
+def stay_on_day(day: date) -> None:
+    """Templates opened in this context see this day from now on: for a process of a run that another one started."""
+    _DAY.set(day)
+
+
 def pinned(template: str) -> str:
     """The template with a `strftime_now` of its own in place of transformers', which accepts no other as an argument.
 

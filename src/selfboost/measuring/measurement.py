@@ -11,6 +11,7 @@ from pathlib import Path
 
 from selfboost import results, store
 from selfboost.benchmark import OwnItems, check_rated
+from selfboost.cluster.threads import limit_threads
 from selfboost.data.seed_data import SeedData, load_seed_data
 from selfboost.data.seeds import read_seeds
 from selfboost.disk import files
@@ -20,7 +21,7 @@ from selfboost.measuring.request import Planned
 from selfboost.measuring.stored import Measurement, StageFacts, figures_of
 from selfboost.recipe_text import kind_of, known_by
 from selfboost.records import Rated
-from selfboost.results.environment import environment, limit_threads
+from selfboost.results.environment import environment
 from selfboost.run import Run
 from selfboost.stages import Listener
 
@@ -53,7 +54,9 @@ def measure(planned: Planned, root: Path, listener: Listener) -> Measurement:
 def _opened(planned: Planned, root: Path, listener: Listener, until: ExitStack) -> MeasuringRun:
     until.enter_context(lock(root))
     files.refuse_links_inside(root / store.STAGES, spare=store.CARD)
-    return MeasuringRun(planned, root, listener)
+    run = MeasuringRun(planned, root, listener)
+    until.enter_context(run.cluster)
+    return run
 
 
 class MeasuringRun(Run):

@@ -81,14 +81,6 @@ def described(found: Environment) -> dict[str, str]:
     return {name: value for name, value in facts.items() if value}
 
 
-def limit_threads(threads: int) -> None:
-    """Limit PyTorch's threads (0: as they are), imported or not: a run with fakes must not import it."""
-    if threads:
-        os.environ["OMP_NUM_THREADS"] = str(threads)
-        if (torch := cast(Any, sys.modules.get("torch"))) is not None:
-            torch.set_num_threads(threads)
-
-
 def _release(package: str) -> str:
     try:
         return version(package)

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, cast
 
 from selfboost.engines.checkpoint import DeviceName, DTypeName, bytes_of
+from selfboost.engines.kept_models import kept
 from selfboost.records import Answer, Message, Model, Verdict
 from selfboost.scorers import ScoringWork
 from selfboost.scorers.blocks import blocks
@@ -67,8 +68,9 @@ class ArmoRM:
             return
         from selfboost.scorers.armorm_model import open_armorm, scores_in_order
 
-        model = open_armorm(models["reward"].path, self.dtype, self.device)
-        reader = Reader.of(models["reward"].path, model.config.max_position_embeddings)
+        path = models["reward"].path
+        model = kept((self, path), lambda: open_armorm(path, self.dtype, self.device))
+        reader = kept((self, path, "reader"), lambda: Reader.of(path, model.config.max_position_embeddings))
         readings = [why or reader.read(answer) for answer, why in zip(answers, faults, strict=True)]
         reasons = [reading if isinstance(reading, str) else "" for reading in readings]
         conversations = (

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, Self, cast
 
 from selfboost.engines import Engine, Generation, Request, Tokenizer, footprint_of, look_at
+from selfboost.engines.kept_models import kept_open
 from selfboost.engines.local import Local
 from selfboost.records import Answer, Message, Model, Sampling, Verdict, content_hash
 from selfboost.scorers import ScoringWork
@@ -131,8 +133,8 @@ class Judge:
         if not answers:
             return
         samples = self.judging.samples
-        with self.engine.open(model) as sampler:
-            for together in _chunks(answers, max(1, sampler.chunk // samples)):
+        with kept_open(("judge", id(self.engine), model), partial(self.engine.open, model)) as sampler:
+            for together in _asked_together(answers, max(1, self.engine.block_size // samples)):
                 asked = [self._requests(sampler.tokenizer, answer) for answer in together]
                 replies = dict(sampler.sample([request for requests in asked for request in requests]))
                 read = [self._reading(sampler.tokenizer, replies[i]) for i in range(len(replies))]
@@ -161,7 +163,7 @@ class Judge:
         return self.read(text)
 
 
-def _chunks(answers: Sequence[Answer], size: int) -> Iterator[Sequence[Answer]]:
+def _asked_together(answers: Sequence[Answer], size: int) -> Iterator[Sequence[Answer]]:
     """What is asked at once: neighbours in one block."""
     for block in blocks(answers, answers, whole_prompts=False):
         yield from (block[start : start + size] for start in range(0, len(block), size))

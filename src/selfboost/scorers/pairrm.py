@@ -16,6 +16,7 @@ from typing import Annotated, ClassVar
 from pydantic import Field
 
 from selfboost.engines.checkpoint import DeviceName, DTypeName, bytes_of
+from selfboost.engines.kept_models import kept
 from selfboost.records import Answer, Model, Prompt, Verdict
 from selfboost.scorers import ScoringWork
 from selfboost.scorers.blocks import blocks
@@ -81,8 +82,11 @@ class PairRM:
             return
         from selfboost.scorers.pairrm_model import logits_in_order, open_pairrm, open_reader
 
-        model = open_pairrm(path, self.dtype, self.device)
-        reader = open_reader(path, model.config, self.source_tokens, self.candidate_tokens)
+        model = kept((self, path), lambda: open_pairrm(path, self.dtype, self.device))
+        reader = kept(
+            (self, path, "reader"),
+            lambda: open_reader(path, model.config, self.source_tokens, self.candidate_tokens),
+        )
         comparisons = (
             [
                 reader.read(source_text(answer.prompt), answer_text(answer), answer_text(other))

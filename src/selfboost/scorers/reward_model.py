@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from selfboost.engines.kept_models import kept
 from selfboost.records import Answer, Message, Model, Verdict
 from selfboost.scorers.contexts import context, same_ids, too_long
 from selfboost.scorers.verdicts import fault, judgeable, reasoned_verdicts
@@ -67,7 +68,7 @@ def _own_ids(answers: Sequence[Answer], model: Model) -> list[Sequenced]:
     """
     from selfboost.engines.chat import open_tokenizer
 
-    tokenizer = open_tokenizer(model.path)
+    tokenizer = kept(("tokenizer", model.path), lambda: open_tokenizer(model.path))
     sequences: list[Sequenced] = []
     for answer in answers:
         reply = Message(role="assistant", content=answer.prompt.prefix + answer.text)

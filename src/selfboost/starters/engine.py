@@ -24,6 +24,11 @@ class Starter:
     draws: Several = 2
     """Most draws of an answer; the last one stands."""
 
+    @property
+    def block_size(self) -> int:
+        """Requests that are handed over at once."""
+        return self.inner.block_size
+
     def tokenizer(self, model: Model) -> Tokenizer:
         """The model's tokenizer alone, without loading weights."""
         return self.inner.tokenizer(model)
@@ -45,7 +50,6 @@ class Redrawing:
     def __init__(self, sampler: Sampler, draws: int) -> None:
         self.tokenizer = sampler.tokenizer
         self.context_length = sampler.context_length
-        self.chunk = sampler.chunk
         self._sampler, self._draws = sampler, draws
 
     def sample(self, requests: Sequence[Request]) -> Iterator[tuple[int, Generation]]:

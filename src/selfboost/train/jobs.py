@@ -17,6 +17,7 @@ from transformers import PreTrainedModel
 from selfboost.engines import Progress
 from selfboost.engines.checkpoint import choose_device, choose_dtype, load_causal_model
 from selfboost.engines.context import context_of
+from selfboost.engines.kept_models import kept
 from selfboost.losses import Loss, NoisyLoss, noisy
 from selfboost.records import Example, Model, Pair, content_hash
 from selfboost.train import Sequenced, Training, TrainingResult
@@ -284,13 +285,13 @@ def train_reward(job: Job, pairs: Sequence[Pair], loss: Loss) -> TrainingResult:
 
 def logps(local: LocalSettings, model: Model, sequences: Sequence[Sequenced]) -> Iterator[tuple[float, ...]]:
     """Log-probability of every completion token, in order."""
-    opened = _open(local, model)
+    opened = kept(("logps", local, model), partial(_open, local, model))
     yield from logps_in_order(opened, _rows(sequences, opened.model), local.micro_batch_tokens)
 
 
 def rewards(local: LocalSettings, model: Model, sequences: Sequence[Sequenced]) -> Iterator[float]:
     """Outputs of a reward model, in order."""
-    head = open_reward_model(model.path, local, new_head=False)
+    head = kept(("rewards", local, model), lambda: open_reward_model(model.path, local, new_head=False))
     yield from rewards_in_order(head, _rows(sequences, head.model), local.micro_batch_tokens)
 
 

@@ -1,0 +1,26 @@
+"""PyTorch's CPU threads: the same in every process of a run, since another number rounds differently."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Any, cast
+
+VARIABLE = "OMP_NUM_THREADS"
+"""Environment variable that PyTorch takes its number of threads from."""
+
+
+def limit_threads(threads: int) -> None:
+    """Limit PyTorch's threads (0: as they are), imported or not: a run with fakes must not import it."""
+    if threads:
+        os.environ[VARIABLE] = str(threads)
+        if (torch := cast(Any, sys.modules.get("torch"))) is not None:
+            torch.set_num_threads(threads)
+
+
+def threads_in_use(threads: int) -> int:
+    """The setting, else what PyTorch uses here; 0 if that is its own default, or it was not imported."""
+    torch = cast(Any, sys.modules.get("torch"))
+    wished = os.environ.get(VARIABLE, "")
+    default = int(wished) if wished.isdecimal() else 0
+    return threads or (int(torch.get_num_threads()) if torch is not None else default)
