@@ -67,23 +67,29 @@ class Cost:
 
 def one_run(method: str, prompts: int, folder: Path) -> Cost:
     """Run a method on this many prompts in a process of its own."""
-    folder.mkdir()
     text = METHODS[method].replace("PROMPTS", str(prompts)).replace("PAIRS", str(prompts // 4)) + RECIPE
     (folder / "recipe.toml").write_text(text, encoding="utf-8")
-    seeds = prompts if method == "spin" else SEEDS
-    with (folder / "seed.jsonl").open("w", encoding="utf-8") as file:
-        for i in range(seeds + 16):
-            file.write(json.dumps({"prompt": f"Compare item {i} with item {i * 7}?", "response": f"Good {i}."}) + "\n")
-    if method == "synpo":
-        words = [f"{a}{b}{c}" for a in "bdfgklmnprst" for b in ("ola", "eri", "unta", "ami") for c in "bdfgklmnprst"]
-        with (folder / "paragraphs.txt").open("w", encoding="utf-8") as file:
-            for i in range(PARAGRAPHS):
-                file.write(
-                    " ".join(words[(i * 31 + j * j * 17 + i // 500 * j) % len(words)] for j in range(12)) + "\n\n"
-                )
+    write_seed(folder / "seed.jsonl", prompts if method == "spin" else SEEDS)
+    write_paragraphs(folder / "paragraphs.txt")
     command = [sys.executable, __file__, "--inside", str(folder)]
     done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
     return Cost(**json.loads(done.stdout))
+
+
+def write_seed(path: Path, seeds: int) -> None:
+    """Made-up questions with answers; 16 more to measure on."""
+    with path.open("w", encoding="utf-8") as file:
+        for i in range(seeds + 16):
+            file.write(json.dumps({"prompt": f"Compare item {i} with item {i * 7}?", "response": f"Good {i}."}) + "\n")
+
+
+def write_paragraphs(path: Path) -> None:
+    """Made-up texts to draw keywords from."""
+    words = [f"{a}{b}{c}" for a in "bdfgklmnprst" for b in ("ola", "eri", "unta", "ami") for c in "bdfgklmnprst"]
+    with path.open("w", encoding="utf-8") as file:
+        for i in range(PARAGRAPHS):
+            chosen = (words[(i * 31 + j * j * 17 + i // 500 * j) % len(words)] for j in range(12))
+            file.write(" ".join(chosen) + "\n\n")
 
 
 def inside(folder: Path) -> None:
@@ -109,7 +115,7 @@ def main() -> None:
     base = 0.0
     for prompts in arguments.prompts:
         with tempfile.TemporaryDirectory() as folder:
-            cost = one_run(arguments.method, prompts, Path(folder) / "one")
+            cost = one_run(arguments.method, prompts, Path(folder))
         each = cost.cpu_seconds / prompts
         base = base or each
         print(

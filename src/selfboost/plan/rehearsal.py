@@ -258,6 +258,7 @@ class RehearsedRun(Run):
         self, rows: Sequence[Any], sides: Callable[[Any], tuple[Answer, ...]]
     ) -> tuple[Tokens, tuple[Tokens, ...]]:
         """Mean tokens of the rows' prompts, and of each of their answers."""
+        rows = list(rows)  # which may be made only now
         prompts: dict[int, Prompt] = {id(row.prompt): row.prompt for row in rows}  # many rows share one
         known = {key: self._texts.asked(prompt.messages, prompt.prefix) for key, prompt in prompts.items()}
         asked = [known[id(row.prompt)] for row in rows]
