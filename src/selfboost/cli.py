@@ -25,6 +25,8 @@ LONGEST_SENTENCE = 1500
 """Most characters of an error that are shown: it may quote a path of thousands."""
 MOST_DIGITS = 18
 """Of a random seed: it must fit 64 bits."""
+MOST_GPUS = 100_000
+"""Of a plan or a launch."""
 Arguments = argparse.Namespace
 Handler = Callable[[Arguments], None]
 Add = Callable[[str, Handler, str], argparse.ArgumentParser]
@@ -145,6 +147,9 @@ def _add_recipe_commands(add: Add) -> None:
     new.add_argument("name", metavar="NAME", help="its name: writes NAME.py and NAME.toml")
     new.add_argument("--to", type=_folder, default=Path(), metavar="DIR", help="folder to write to; default: this one")
     check = add("check", _check, "check a recipe without running it, and print its plan")
+    check.add_argument("--gpus", type=_gpus, default=0, metavar="N", help="price it on N GPUs, all held throughout")
+    words = "of this kind (H100, A100-80GB, RTX4090 ...; 'cpu' measures this one); refused if it does not fit"
+    check.add_argument("--gpu-kind", default="", metavar="KIND", help=words)
     run = add("run", _run, "run a recipe, or resume a stopped run")
     run.add_argument("--into", type=_folder, required=True, metavar="DIR", help="the run's folder")
     words = "run the recipe once with each of these random seeds, in DIR/seed-N"
@@ -255,9 +260,20 @@ def _seed(text: str) -> int:
 
 def _check(arguments: Arguments) -> None:
     from selfboost.plan import plan
+    from selfboost.plan.placement import fleet_for
     from selfboost.plan.text import show_plan
 
-    show_plan(plan(_read(arguments)))
+    recipe = _read(arguments)
+    found = plan(recipe, fleet_for(recipe, arguments.gpu_kind, arguments.gpus))
+    show_plan(found)
+    if found.misfits and (arguments.gpus or arguments.gpu_kind):
+        raise ValueError(f"on {found.fleet.gpus} x {found.fleet.hardware.name}: {'; '.join(found.misfits)}")
+
+
+def _gpus(text: str) -> int:
+    if not text.isdecimal() or not 1 <= int(text[:MOST_DIGITS]) <= MOST_GPUS:
+        raise argparse.ArgumentTypeError(f"{text!r}: must be a whole number from 1 to {MOST_GPUS:,}")
+    return int(text)
 
 
 def _init(arguments: Arguments) -> None:
