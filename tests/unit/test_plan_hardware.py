@@ -13,7 +13,7 @@ from selfboost.engines import Footprint
 from selfboost.engines.local import Local
 from selfboost.plan import Plan, plan
 from selfboost.plan.cost import WORK
-from selfboost.plan.hardware import KINDS, LLAMA_2_7B, LLAMA_3_8B, hardware
+from selfboost.plan.hardware import KINDS, hardware
 from selfboost.plan.placement import ENGINE_START, Fleet
 from selfboost.recipe import Recipe
 
@@ -76,21 +76,30 @@ def hours(found: Plan, work: str, iteration: str = "iteration-1/") -> float:
     return sum(s.mean.hours or 0.0 for s in some)
 
 
-def test_shares_are_those_of_published_throughput() -> None:
-    for kind, tokens in (("A100-80GB", 3700), ("H100", 7500)):
-        assert 1 / KINDS[kind].seconds(6 * LLAMA_2_7B) == pytest.approx(tokens)
-    # Others' measurements, which nothing was fitted to: torchtitan on 8 H100, vLLM's of another release.
-    assert 1 / KINDS["H100"].seconds(6 * LLAMA_3_8B) == pytest.approx(5762, rel=0.15)
-    assert KINDS["H100"].continuous_rate(2 * LLAMA_3_8B) == pytest.approx(6583, rel=0.05)
-    assert KINDS["A100-80GB"].continuous_rate(2 * LLAMA_2_7B) == pytest.approx(15.62 * 481 * 0.46, rel=0.35)
+def test_rates_are_those_of_published_throughput(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Exactly, where they were taken from it; for a model that is recomputed they are too low by up to a half."""
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[2]))
+    from benchmarks.prices import published
+
+    for row in published():
+        if row.basis:
+            assert row.ours == pytest.approx(row.rate), row.what
+        elif "recomputed" in row.what:
+            assert -0.5 < row.off < 0, row.what
+        else:
+            assert abs(row.off) < 0.1, row.what
 
 
 @pytest.mark.slow
 def test_an_iteration_of_the_paper_costs_what_published_rates_make_of_it() -> None:
     for work, (by_hand, bound) in COMPARED.items():
         assert hours(on_all(), work) == pytest.approx(by_hand, rel=bound), work
+    assert hours(on_all(), "training", "iteration-4/") == pytest.approx(13.2, rel=0.25)
     by_hand, bound = STEPS
     assert hours(on_steps(), "sampling") == pytest.approx(by_hand, rel=bound)
+    for found, by_hand, bound in ((on_steps(), 14.7, 0.3), (on_all(), 1.2, 0.25)):  # on 8 GPUs, openings left out
+        some = [s for s in found.stages if s.name.startswith("iteration-1/") and s.gpus]
+        assert sum((s.wall(s.mean) or 0.0) - s.opening for s in some) == pytest.approx(by_hand, rel=bound)
 
 
 def test_an_iteration_of_the_paper_in_miniature_has_the_same_rates() -> None:
