@@ -67,7 +67,7 @@ def test_every_command_that_is_written_down_parses(page: Path) -> None:
 def test_commands_are_found_where_they_stand() -> None:
     readme = (ROOT / "README.md").read_text()
     assert {line.split()[1] for line in in_blocks(readme)} == set(parsers())
-    assert "selfboost check NAME" in in_sentences(readme)
+    assert "selfboost check NAME --gpus 8 --gpu-kind H100" in in_sentences(readme)
     assert "unrecognized arguments: --no-such" in objection("selfboost run demo --into runs/x --no-such")
     assert "invalid choice: 'rnu'" in objection("selfboost rnu demo")
 
