@@ -54,7 +54,7 @@ def ours(model: LlamaForCausalLM, prompts: list[list[int]]) -> int:
 
 def peer(model: LlamaForCausalLM, prompts: list[list[int]]) -> int:
     """Sample with transformers' `generate`; tokens made."""
-    ids_BL = torch.tensor(prompts)
+    ids_BL = torch.tensor(prompts, device=model.device)
     settings: dict[str, Any] = {"do_sample": True, "temperature": TEMPERATURE, "top_p": TOP_P, "top_k": 0}
     made_BL = cast(Any, model).generate(
         ids_BL,

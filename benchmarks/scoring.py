@@ -40,7 +40,7 @@ def save_model(folder: Path, shape: str, dtype: str) -> None:
     LlamaForSequenceClassification(config).to(getattr(torch, dtype)).save_pretrained(folder)
 
 
-def ours(folder: Path, dtype: str, rows: Sequence[Row]) -> list[float]:
+def ours(folder: Path, dtype: str, rows: Sequence[Row], device: str = "cpu") -> list[float]:
     """Scores by the trainer, in packs without padding."""
     from selfboost.records import Model
     from selfboost.train import Sequenced
@@ -48,11 +48,11 @@ def ours(folder: Path, dtype: str, rows: Sequence[Row]) -> list[float]:
 
     model = Model(name="reward", path=str(folder), fingerprint="")
     sequences = [Sequenced(prompt_ids=tuple(prompt), token_ids=tuple(answer)) for prompt, answer in rows]
-    trainer = Local(device="cpu", dtype="bfloat16" if dtype == "bfloat16" else "float32")
+    trainer = Local(device=device, dtype="bfloat16" if dtype == "bfloat16" else "float32")
     return list(trainer.rewards(model, sequences))
 
 
-def padded(folder: Path, dtype: str, rows: Sequence[Row], batch_size: int) -> list[float]:
+def padded(folder: Path, dtype: str, rows: Sequence[Row], batch_size: int, device: str = "cpu") -> list[float]:
     """Scores by transformers, longest rows first, each batch padded to its longest."""
     import torch
     from transformers import AutoModelForSequenceClassification
@@ -60,14 +60,15 @@ def padded(folder: Path, dtype: str, rows: Sequence[Row], batch_size: int) -> li
 
     logging.disable_progress_bar()
     model = AutoModelForSequenceClassification.from_pretrained(folder, dtype=getattr(torch, dtype)).eval()
+    model.to(device)
     order = sorted(range(len(rows)), key=lambda i: -sum(map(len, rows[i])))
     found = [0.0] * len(rows)
     for at in range(0, len(order), batch_size):
         some = order[at : at + batch_size]
         each = [rows[i][0] + rows[i][1] for i in some]
         width = max(map(len, each))
-        ids = torch.tensor([row + [PAD] * (width - len(row)) for row in each])
-        mask = torch.tensor([[1] * len(row) + [0] * (width - len(row)) for row in each])
+        ids = torch.tensor([row + [PAD] * (width - len(row)) for row in each], device=device)
+        mask = torch.tensor([[1] * len(row) + [0] * (width - len(row)) for row in each], device=device)
         with torch.inference_mode():
             scores = model(input_ids=ids, attention_mask=mask).logits[:, 0].float().tolist()
         for i, score in zip(some, scores, strict=True):

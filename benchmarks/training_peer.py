@@ -1,4 +1,4 @@
-"""TRL's trainers on the pairs of the training benchmark, in TRL's own settings for one CPU process.
+"""TRL's trainers on the pairs of the training benchmark, in TRL's own settings for one process.
 
 Gradient checkpointing and logging are off, as on our side; attention is transformers' fused one, the optimiser its
 fused AdamW. The pairs are words of a tokenizer whose words are token ids, so TRL trains on exactly these ids.
@@ -76,7 +76,7 @@ def settings(case: argparse.Namespace) -> dict[str, Any]:
         "gradient_checkpointing": False,
         "train_sampling_strategy": "sequential",  # the pairs come in the order in which ours takes them
         "max_length": 512,
-        "use_cpu": True,
+        "use_cpu": case.device == "cpu",
         "dataloader_pin_memory": False,
         "logging_strategy": "no",
         "save_strategy": "no",

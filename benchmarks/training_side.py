@@ -12,7 +12,7 @@ import os
 import resource
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from itertools import pairwise
 from pathlib import Path
@@ -150,6 +150,11 @@ def read_pairs(case: argparse.Namespace) -> tuple[list[TokenPair], list[int]]:
 
 def train_ours(case: argparse.Namespace, meter: Meter) -> list[float]:
     """Train with this package; the losses of the steps."""
+    return [row["loss"] for row in our_history(case, meter.step_done)]
+
+
+def our_history(case: argparse.Namespace, step_done: Callable[[], None]) -> Sequence[Mapping[str, float]]:
+    """Train with this package; what it logged of the steps."""
     from selfboost.records import Model
     from selfboost.train import Training
     from selfboost.train.local import Local
@@ -157,7 +162,7 @@ def train_ours(case: argparse.Namespace, meter: Meter) -> list[float]:
     model = Model(name="start", path=str(case.folder), fingerprint="start")
     into = case.folder / "ours"
     into.mkdir(exist_ok=True)
-    local = Local(dtype=case.precision, device="cpu", checkpoint_seconds=0)
+    local = Local(dtype=case.precision, device=case.device, checkpoint_seconds=0)
     loss = our_loss(case.method)
     result = local.prefer(
         model,
@@ -173,9 +178,9 @@ def train_ours(case: argparse.Namespace, meter: Meter) -> list[float]:
         ),
         into=into,
         seed=SEED,
-        progress=lambda *_: meter.step_done(),
+        progress=lambda *_: step_done(),
     )
-    return [row["loss"] for row in result.history]
+    return result.history
 
 
 def our_loss(method: str) -> Loss:
@@ -264,6 +269,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--model", choices=tuple(SHAPES), required=True)
     parser.add_argument("--method", choices=METHODS, default="simpo")
     parser.add_argument("--precision", choices=("float32", "bfloat16"), default="float32")
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--steps", type=int, nargs="+", required=True, help="optimiser steps; prepare: all that occur")
     parser.add_argument("--weights", choices=("float32", "bfloat16"), default="float32", help="trl: weights loaded as")

@@ -39,6 +39,7 @@ class Shape:
 SHAPES = {
     "15m": Shape(hidden=288, layers=6, heads=6, intermediate=768, tied=True),
     "60m": Shape(hidden=512, layers=8, heads=8, intermediate=1408, tied=False),
+    "400m": Shape(hidden=1536, layers=12, heads=12, intermediate=4096, tied=False),
 }
 
 

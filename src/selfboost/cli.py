@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from selfboost import plugins
+from selfboost.launch.command import add_launch_arguments, count
 from selfboost.trust import REMOTE_CODE, is_server
 from selfboost.views.streams import guarded
 
@@ -145,18 +146,23 @@ def _add_recipe_commands(add: Add) -> None:
     new.add_argument("name", metavar="NAME", help="its name: writes NAME.py and NAME.toml")
     new.add_argument("--to", type=_folder, default=Path(), metavar="DIR", help="folder to write to; default: this one")
     check = add("check", _check, "check a recipe without running it, and print its plan")
+    check.add_argument("--gpus", type=count, default=0, metavar="N", help="price it on N GPUs, all held throughout")
+    words = "of this kind (H100, A100-80GB, RTX4090 ...; 'cpu' measures this one); refused if it does not fit"
+    check.add_argument("--gpu-kind", default="", metavar="KIND", help=words)
     run = add("run", _run, "run a recipe, or resume a stopped run")
     run.add_argument("--into", type=_folder, required=True, metavar="DIR", help="the run's folder")
     words = "run the recipe once with each of these random seeds, in DIR/seed-N"
     run.add_argument("--seeds", type=_seed, nargs="+", default=[], metavar="N", help=words)
     measure = _add_measure(add)
+    launch = add("launch", _launch, "write the file by which a cluster runs a recipe; submit nothing")
+    add_launch_arguments(launch, _folder)
     for each in (check, run):
         each.add_argument("recipe", metavar="RECIPE", help="a .toml file or the name of a shipped recipe")
-    for each in (check, run, measure):
+    for each in (check, run, measure, launch):
         words = """change one setting, such as training.epochs=2; may be repeated. VALUE is read as TOML (a quoted
         "one\\ntwo" spans two lines); anything that is not TOML is taken literally"""
         each.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help=words)
-    for each in (init, check, run, measure):
+    for each in (init, check, run, measure, launch):
         words = """let the recipe import this module or package, installed, in this folder or beside the recipe; may be
         repeated. 'remote-code' allows trust_remote_code = true, 'server:HOST' requests to another machine"""
         each.add_argument("--trust", action="append", default=[], metavar="NAME", help=words)
@@ -255,9 +261,14 @@ def _seed(text: str) -> int:
 
 def _check(arguments: Arguments) -> None:
     from selfboost.plan import plan
+    from selfboost.plan.placement import fleet_for
     from selfboost.plan.text import show_plan
 
-    show_plan(plan(_read(arguments)))
+    recipe = _read(arguments)
+    found = plan(recipe, fleet_for(recipe, arguments.gpu_kind, arguments.gpus))
+    show_plan(found)
+    if found.misfits and (arguments.gpus or arguments.gpu_kind):
+        raise ValueError(f"on {found.fleet.gpus} x {found.fleet.hardware.name}: {'; '.join(found.misfits)}")
 
 
 def _init(arguments: Arguments) -> None:
@@ -342,6 +353,14 @@ def _count_judgments(arguments: Arguments) -> None:
         print(json.dumps(as_json(found), indent=1))
     else:
         print_judged(found)
+
+
+def _launch(arguments: Arguments) -> None:
+    from selfboost import recipe
+    from selfboost.launch.command import write_and_explain
+
+    _read(arguments)  # a recipe that a cluster would refuse is refused here
+    write_and_explain(arguments, recipe.find(arguments.recipe))
 
 
 def _compare(arguments: Arguments) -> None:

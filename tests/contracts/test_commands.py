@@ -47,8 +47,8 @@ def in_sentences(text: str) -> list[str]:
 
 
 def objection(command: str) -> str:
-    """What the parser says against a command, or nothing. KIND and COMMAND stand for one that there is."""
-    stand_for = {"KIND": "method", "COMMAND": "run"}
+    """What the parser says against a command, or nothing. KIND, COMMAND and CLUSTER stand for one that there is."""
+    stand_for = {"KIND": "method", "COMMAND": "run", "CLUSTER": "slurm"}
     words = [word.strip("[]") for word in shlex.split(command, comments=True)][1:]
     said = io.StringIO()
     with contextlib.redirect_stderr(said), contextlib.redirect_stdout(io.StringIO()), contextlib.suppress(SystemExit):
@@ -67,7 +67,7 @@ def test_every_command_that_is_written_down_parses(page: Path) -> None:
 def test_commands_are_found_where_they_stand() -> None:
     readme = (ROOT / "README.md").read_text()
     assert {line.split()[1] for line in in_blocks(readme)} == set(parsers())
-    assert "selfboost check NAME" in in_sentences(readme)
+    assert "selfboost check NAME --gpus 8 --gpu-kind H100" in in_sentences(readme)
     assert "unrecognized arguments: --no-such" in objection("selfboost run demo --into runs/x --no-such")
     assert "invalid choice: 'rnu'" in objection("selfboost rnu demo")
 

@@ -10,7 +10,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from selfboost import recipe
 from selfboost.losses.noise_settings import Noise
 from selfboost.plan import Plan, plan
-from selfboost.plan.cost import PEAK, SHARES, noise_operations
+from selfboost.plan.cost import noise_operations
+from selfboost.plan.hardware import KINDS
 from selfboost.plan.memory import NOISE_BLOCKS
 from selfboost.plan.model_size import ModelSize, model_size
 from selfboost.plan.text import show_plan
@@ -20,6 +21,7 @@ from selfboost.train.noise.draws import NoiseDraws
 from selfboost.train.packs.layout import ROUND
 
 NOISY = "dnpo-llama3.2-3b"
+USABLE = KINDS["H100"].share * KINDS["H100"].peak
 
 
 def read(*settings: str) -> recipe.Recipe:
@@ -47,13 +49,13 @@ def training_memory(*settings: str) -> int:
 def test_noise_is_priced_by_its_matrices_alone() -> None:
     noisy, plain = planned(), planned("method.noise=none")
     matrix, rejected = size().vocabulary * size().width, 20_000 * 350
-    reference = 2 * 3e9 * 20_000 * (200 + 350) / SHARES["scoring"]
+    reference = 2 * 3e9 * 20_000 * (200 + 350)
     for one, other in zip(noisy.stages, plain.stages, strict=True):
         if one.verb != "prefer" or "iteration-1" in one.name:
             assert one == other
             continue
         epochs = 1 if "iteration-3" in one.name else 3
-        added = (reference + 12 * matrix * rejected * epochs / SHARES["training"]) / PEAK / 3600
+        added = (reference + 12 * matrix * rejected * epochs) / USABLE / 3600
         assert one.mean.hours is not None
         assert other.mean.hours is not None
         assert one.mean.hours - other.mean.hours == pytest.approx(added)
@@ -116,4 +118,4 @@ def test_a_plan_says_what_noise_takes_where_there_is_noise(
         words = " ".join(written.split())
         assert ("Estimated disk while training:" in words) == said
         assert ("of the training memory are noise's" in words) == said
-        assert ("optimiser (all but the noise's) over the GPUs" in words) == said
+        assert ("optimiser (all but the noise's) over 8 GPUs" in words) == said

@@ -9,7 +9,8 @@ from fake_recipes import write_recipe
 from selfboost import recipe
 from selfboost.new_recipe import write_new_recipe
 from selfboost.plan import Plan, PlannedStage, plan
-from selfboost.plan.cost import PEAK, SHARES
+from selfboost.plan.hardware import KINDS, LAUNCH
+from selfboost.plan.model_size import from_parameters
 
 CODE = '''
 import re
@@ -165,10 +166,13 @@ def test_requests_and_scores_of_ones_own_are_priced(own: Path) -> None:
     wish = len("Say in one sentence what is wrong with this answer, and nothing else about it. Question:  Answer: ")
     # 200 and 350 tokens are assumed of a seed that is not here; its answers are cut at 100 tokens, critiques at 50.
     asked = 200 + 100 + wish / 4
-    seconds = 2 * 1e9 * critiques.rows * (asked / SHARES["scoring"] + 50 / SHARES["sampling"]) / PEAK
+    usable = KINDS["H100"].share * KINDS["H100"].peak
+    step = LAUNCH * from_parameters(10**9).layers
+    seconds = 2 * 1e9 * critiques.rows * asked / usable + critiques.rows / 64 * 50 * step
     assert critiques.mean.hours == pytest.approx(seconds / 3600)
     assert scores.mean.tokens == SEEDS * (3 * (200 + 100 + 10) + 40)
-    seconds = 2 * 3e9 * SEEDS * (3 * 310 / SHARES["scoring"] + 40 / SHARES["sampling"]) / PEAK
+    step = LAUNCH * from_parameters(3 * 10**9).layers
+    seconds = 2 * 3e9 * SEEDS * 3 * 310 / usable + SEEDS / 5 * 40 * step
     assert scores.mean.hours == pytest.approx(seconds / 3600)
     held = found.memory["scoring"]
     assert held is not None

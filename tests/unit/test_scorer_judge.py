@@ -19,7 +19,8 @@ from selfboost.engines import Generation
 from selfboost.engines.fake import Fake, FakeSampler, read_fake
 from selfboost.engines.local import Local
 from selfboost.plan import plan
-from selfboost.plan.cost import PEAK, SHARES
+from selfboost.plan.hardware import KINDS, LAUNCH
+from selfboost.plan.model_size import from_parameters
 from selfboost.recipe_text import known_by, recipe_text
 from selfboost.records import Message, Model, Origin, Prompt, Sampling, Verdict
 from selfboost.scorers.judge import PROMPT, Judge
@@ -311,6 +312,12 @@ def test_a_run_scores_by_it_once_and_again_when_the_words_change(tmp_path: Path)
 SCORES = "iteration-1/answer-scores"
 
 
+def hours(parameters: int, read: float, written: float, rows: int) -> float:
+    """On an H100, of a batch of 64 or all rows: every step of decoding launches every layer."""
+    gpu, layers = KINDS["H100"], from_parameters(parameters).layers
+    return (2 * parameters * read / (gpu.share * gpu.peak) + written / min(64, rows) * LAUNCH * layers) / 3600
+
+
 def test_check_prices_the_judges_prompts_and_replies(tmp_path: Path) -> None:
     models = {"model": {"path": "some/model-1B"}, "engine": {"kind": "local"}, "trainer": {"kind": "local"}}
     scorer = {"kind": "judge", "path": "some/judge-8B"}
@@ -329,8 +336,7 @@ def test_check_prices_the_judges_prompts_and_replies(tmp_path: Path) -> None:
         read = 2 * (one.tokens + after.rows * len(PROMPT) / 4)
         written = 2 * after.rows * 20
         assert other.tokens == pytest.approx(read + written, abs=2)
-        seconds = 2 * 8e9 * (read / SHARES["scoring"] + written / SHARES["sampling"]) / PEAK
-        assert other.hours == pytest.approx(seconds / 3600, rel=1e-3)
+        assert other.hours == pytest.approx(hours(8 * 10**9, read, written, after.rows), rel=1e-3)
     memory = costly.memory["scoring"]
     assert memory is not None
     assert memory > 2 * 8e9  # weights in bfloat16, and a cache
@@ -345,8 +351,8 @@ def test_check_knows_the_judges_that_a_run_has_or_makes(tmp_path: Path, path: st
     assert ("prepare/seed_sft" in {s.name for s in found.stages}) == (path == "seed_sft")
     (scores,) = [s for s in found.stages if s.name == SCORES]
     read = scores.mean.tokens - scores.rows * 16
-    seconds = 2 * 1e9 * (read / SHARES["scoring"] + scores.rows * 16 / SHARES["sampling"]) / PEAK
-    assert scores.mean.hours == pytest.approx(seconds / 3600, rel=1e-3)  # tokens are whole
+    written = scores.rows * 16
+    assert scores.mean.hours == pytest.approx(hours(10**9, read, written, scores.rows), rel=1e-3)  # tokens are whole
 
 
 WORDS = [answer(f"w{i} w{i + 1}", f"w{2 * i} w3", i) for i in range(24)]

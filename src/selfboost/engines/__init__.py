@@ -10,7 +10,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any, Protocol, cast, runtime_checkable
+from typing import Any, Literal, Protocol, cast, runtime_checkable
 
 from selfboost.records import Finish, Message, Model, Sampling
 
@@ -201,14 +201,22 @@ def look_at(engine: Engine, model: Model) -> Looked:
     return engine.look(model) if isinstance(engine, Looking) else Looked(tokenizer=engine.tokenizer(model))
 
 
+Batching = Literal["steps", "continuous", "none"]
+"""Decoding steps launched one by one; continuous batching, as in vLLM; nothing on this run's GPUs."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Footprint:
-    """How an engine holds a model while it samples: the basis of a plan's memory."""
+    """How an engine holds a model while it samples: the basis of a plan's memory and hours."""
 
     weight_bytes: int = 2
     """Bytes per weight, and per number in the key-value cache."""
     rows: int = 1
-    """Rows decoded at a time, each with its keys and values."""
+    """Rows decoded at a time, each with its keys and values; under continuous batching, as many as fit."""
+    batching: Batching = "steps"
+    """What bounds its speed."""
+    gpus: int = 1
+    """GPUs that hold one copy of the model."""
 
 
 @runtime_checkable

@@ -19,7 +19,7 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from selfboost.disk.files import write_atomically
-from selfboost.engines import Generation, Request
+from selfboost.engines import Footprint, Generation, Request
 from selfboost.records import Message, Model, Sampling, content_hash
 from selfboost.setting_types import Tokens
 from selfboost.trust.check_functions import check_function
@@ -150,6 +150,10 @@ class Fake:
     def fingerprint(self, path: str) -> str:
         """Hash of a fake checkpoint's content."""
         return read_fake(path).fingerprint
+
+    def footprint(self) -> Footprint:
+        """No GPU."""
+        return Footprint(batching="none")
 
 
 class FakeSampler:

@@ -16,9 +16,11 @@ from selfboost.plan.judges import report_notes, server_notes
 from selfboost.plan.memory import size_text
 from selfboost.plan.model_size import model_size
 from selfboost.plan.models import look_at_model, look_at_other_models
+from selfboost.plan.needs import Needs
 from selfboost.plan.offline import offline
+from selfboost.plan.placement import Fleet, Placement, fleet_for
 from selfboost.plan.power import power_note
-from selfboost.plan.rows import Bound, stages_of
+from selfboost.plan.rows import Bound, Rows, stages_of
 from selfboost.plan.stand_ins import planned_seeds
 from selfboost.recipe import Recipe
 from selfboost.train import Demanding
@@ -37,6 +39,16 @@ class PlannedStage:
     """With sampled answers as long as the seed's."""
     most: Cost
     """With every sampled answer as long as it may be."""
+    gpus: int
+    """How many GPUs it keeps busy."""
+    opening: float
+    """Hours until its model is open."""
+
+    def wall(self, cost: Cost) -> float | None:
+        """Hours that it takes at a cost of its own; None if a model's size is unknown."""
+        if cost.hours is None:
+            return None
+        return cost.hours / self.gpus + self.opening if self.gpus else 0.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,16 +58,26 @@ class Plan:
     stages: Sequence[PlannedStage]
     notes: Sequence[str]
     """Facts, warnings and assumptions, in sentences."""
+    fleet: Fleet
+    """The GPUs that it is planned for."""
     memory: Mapping[str, int | None]
-    """Kind of work → estimated peak bytes; None if a model's size is unknown."""
+    """Kind of work → estimated peak bytes of one GPU; None if a model's size is unknown."""
+    misfits: Sequence[str]
+    """What does not fit on one of these GPUs, and what would do."""
+    host_memory: int | None
+    """Estimated peak bytes of a machine's own memory; None if the model's size is unknown."""
     disk: int | None
     """Bytes of the trained models; None if their size is unknown."""
+    disk_records: int
+    """Bytes of answers, examples and pairs."""
+    disk_states: int | None
+    """Bytes of a training's saved states, until it ends; None if unknown."""
     disk_while_training: int | None
     """Additional bytes that a training with noise needs until it ends; None if unknown."""
 
 
-def plan(recipe: Recipe) -> Plan:
-    """Check everything that can be checked without running, list the stages and estimate their costs.
+def plan(recipe: Recipe, fleet: Fleet | None = None) -> Plan:
+    """Check everything that can be checked without running, list the stages and estimate their costs on a fleet.
 
     Raises:
         ValueError: what is wrong, in one sentence.
@@ -70,27 +92,38 @@ def plan(recipe: Recipe) -> Plan:
         stages = stages_of(recipe, data, lengths.prompt, lengths.answer)
         judges = {name: model_size(name) for found in stages for name in found.stage.judges if name}
         notes += report_notes(recipe, [found.stage.scorer for found in stages])
-    costs = Costs(recipe=recipe, stages=stages, model=size, judges=judges)
+    fleet = fleet or fleet_for(recipe)
+    costs = Costs(recipe=recipe, stages=stages, model=size, judges=judges, hardware=fleet.hardware)
+    return _priced(Placement(costs=costs, fleet=fleet), notes)
+
+
+def _priced(placement: Placement, notes: Sequence[str]) -> Plan:
+    """The plan of stages whose costs and places are known."""
+    needs, costs = Needs(placement=placement), placement.costs
     return Plan(
-        stages=[
-            PlannedStage(
-                name=found.stage.name,
-                verb=found.stage.verb,
-                rows=found.rows,
-                bound=found.bound,
-                mean=costs.of(found, "mean"),
-                most=costs.of(found, "most"),
-            )
-            for found in stages
-        ],
-        notes=[*notes, *_cost_notes(costs)],
-        memory={
-            "training": costs.training_memory(),
-            "sampling": costs.sampling_memory(),
-            "scoring": costs.scoring_memory(),
-        },
-        disk=costs.disk(),
-        disk_while_training=costs.disk_while_training(),
+        stages=[_planned(found, placement) for found in costs.stages],
+        notes=[*notes, *_cost_notes(costs), *_memory_notes(needs)],
+        fleet=placement.fleet,
+        memory={"training": needs.training(), "sampling": needs.sampling(), "scoring": needs.scoring()},
+        misfits=needs.misfits(),
+        host_memory=needs.host(),
+        disk=needs.models(),
+        disk_records=needs.records(),
+        disk_states=needs.states(),
+        disk_while_training=needs.noise_states(),
+    )
+
+
+def _planned(found: Rows, placement: Placement) -> PlannedStage:
+    return PlannedStage(
+        name=found.stage.name,
+        verb=found.stage.verb,
+        rows=found.rows,
+        bound=found.bound,
+        mean=placement.costs.of(found, "mean"),
+        most=placement.costs.of(found, "most"),
+        gpus=placement.gpus(found),
+        opening=placement.opening(found),
     )
 
 
@@ -105,19 +138,26 @@ def _missing(recipe: Recipe) -> list[str]:
 
 
 def _cost_notes(costs: Costs) -> list[str]:
-    """Notes on what the hours leave out, what several GPUs share, and how much memory noise on the reference takes."""
+    """Notes on what the hours leave out."""
     notes: list[str] = []
     if requests := costs.requests():
         notes.append(f"about {requests:,} requests to servers, beside what a judge must be asked twice")
     if costs.unknown_scorers():
         notes.append("the size of a scorer's model is unknown: its scoring is left out of the GPU hours")
-    noise = costs.noise_memory()
-    if costs.trainer.shards != 1:
+    return notes
+
+
+def _memory_notes(needs: Needs) -> list[str]:
+    """Notes on what several GPUs share, how much memory noise on the reference takes, and several machines."""
+    notes: list[str] = []
+    noise, devices, fleet = needs.noise(), needs.placement.trains_on, needs.placement.fleet
+    if needs.costs.trainer.shards != 1 and devices > 1:
         whole = " (all but the noise's)" if noise else ""
-        spread = f"trainer.sharding spreads weights, gradients and optimiser{whole} over the GPUs"
-        notes.append(f"{spread}: divide by their number")
+        notes.append(f"trainer.sharding spreads weights, gradients and optimiser{whole} over {devices} GPUs")
     if noise:
         notes.append(f"{size_text(noise)} of the training memory are noise's, whose module is as large as the head")
+    if fleet.machines > 1:
+        notes.append(f"a training on {fleet.machines} machines is started by torchrun: selfboost launch slurm RECIPE")
     return notes
 
 

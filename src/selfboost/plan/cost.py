@@ -1,8 +1,8 @@
-"""What a planned run costs, roughly: tokens, floating-point operations, GPU hours, memory.
+"""What a planned run costs, roughly: tokens, floating-point operations, GPU hours.
 
 2 operations per parameter and token of a forward pass, 4 more of a backward pass (2 if the weights are frozen, as
 under LoRA), 2 more if activations are recomputed: arXiv 2001.08361, section 2.1. Attention's own
-products, loading, the disk and several devices are left out.
+products and the traffic between devices are left out. How fast a device is: `hardware.py`.
 """
 
 from __future__ import annotations
@@ -11,9 +11,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from selfboost.engines import Batching
 from selfboost.engines import footprint_of as sampler_footprint
 from selfboost.losses.noise_settings import Noise
-from selfboost.plan.memory import cache_bytes, noise_bytes, noise_of, training_bytes
+from selfboost.plan.hardware import Hardware
+from selfboost.plan.memory import noise_of, token_bytes
 from selfboost.plan.model_size import ModelSize
 from selfboost.plan.rehearsal import Rehearsed
 from selfboost.plan.rows import Rows
@@ -23,11 +25,6 @@ from selfboost.scorers import ScoringWork, work_of
 from selfboost.train import Footprint, Training
 from selfboost.train import footprint_of as trainer_footprint
 
-GPU = "A100"
-PEAK = 312e12
-"""The GPU's operations per second in bfloat16, from its data sheet."""
-SHARES: Mapping[str, float] = {"training": 0.4, "scoring": 0.3, "sampling": 0.1}
-"""Assumed share of the peak that each kind of work reaches."""
 WORK: Mapping[str, str] = {"sample": "sampling", "score": "scoring", "finetune": "training", "prefer": "training"}
 """Verb → kind of work; other verbs cost next to nothing."""
 Lengths = Literal["mean", "most"]
@@ -41,7 +38,23 @@ class Cost:
     tokens: int
     """Sampling: tokens of the new answers; otherwise of everything read, over all epochs, with a judge's replies."""
     hours: float | None
-    """Hours on one GPU; None if a model's size is unknown."""
+    """Hours of work on one GPU; None if a model's size is unknown."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Writing:
+    """New tokens that a model samples, and how."""
+
+    rows: int
+    """Rows in all."""
+    read: float
+    """Tokens of a row's prompt."""
+    written: float
+    """New tokens of a row."""
+    at_once: int
+    """Rows decoded at a time."""
+    weight_bytes: int
+    batching: Batching
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,6 +67,8 @@ class Costs:
     """The initial model's size; models trained from it have the same."""
     judges: Mapping[str, ModelSize | None]
     """Folder or hub name of a scorer's model → its size."""
+    hardware: Hardware
+    """What the hours are of."""
 
     @property
     def trainer(self) -> Footprint:
@@ -70,66 +85,80 @@ class Costs:
     def requests(self) -> int:
         """Requests of all scorers to servers."""
         asking = [found for found in self.stages if found.stage.scorer is not None]
-        return round(sum(found.rows * self._work(found.stage, "mean").requests for found in asking))
+        return round(sum(found.rows * self.work(found.stage, "mean").requests for found in asking))
 
     def unknown_scorers(self) -> bool:
         """Whether the size of a scorer's model is unknown, though the initial model's is not."""
         return self.model is not None and None in self.judges.values()
 
-    def training_memory(self) -> int | None:
-        """Bytes that the largest training holds on one device; None if the model's size is unknown."""
-        trainings = [found.stage for found in self.stages if found.stage.training]
-        if self.model is None or not trainings:
-            return None
-        held = self.trainer
-        return max(training_bytes(self.model, s, held) + noise_bytes(self.model, s, held) for s in trainings)
+    def work(self, stage: Rehearsed, at: Lengths) -> ScoringWork:
+        """What the scorer of a scoring stage declares to read and write for one score."""
+        assert stage.scorer is not None, "a scoring stage has a scorer"
+        return work_of(stage.scorer, at_length(stage.asked, at), at_length(stage.answers[0], at))
 
-    def noise_memory(self) -> int | None:
-        """Bytes that noise adds to a training on each device, 0 without noise; None if V and D are unknown."""
-        if self.model is None:
-            return None
-        return max((noise_bytes(self.model, found.stage, self.trainer) for found in self.stages), default=0)
-
-    def sampling_memory(self) -> int | None:
-        """Bytes of weights and key-value cache, with every row of a batch at maximum length."""
-        sampled = [found.stage for found in self.stages if found.stage.sampling]
-        if self.model is None or not sampled:
-            return None
-        longest = max(stage.asked.most + stage.answers[0].most for stage in sampled)
-        held = sampler_footprint(self.recipe.engine)
-        cache = cache_bytes(self.model, held.weight_bytes, held.rows, longest)
-        return round(self.model.parameters * held.weight_bytes + cache)
-
-    def disk(self) -> int | None:
-        """Bytes of all trained models."""
-        trained = sum(found.stage.training is not None for found in self.stages)
-        return self.model.parameters * self.trainer.weight_bytes * trained if self.model else None
-
-    def disk_while_training(self) -> int | None:
-        """Bytes of the hidden states that a training with noise keeps of all rejected answers, 0 without noise."""
-        most = max((s.rows * _rejected(s.stage, "most") for s in self.stages if noise_of(s.stage)), default=0)
-        return round(most * self.model.width * self.trainer.weight_bytes) if self.model else None
-
-    def scoring_memory(self) -> int | None:
-        """Bytes of the largest scorer's models, and of the cache of one that samples; None as above."""
-        held = [self._scorer_bytes(found.stage) for found in self.stages if found.stage.verb == "score"]
-        known = [size for size in held if size is not None]
-        return max(known, default=0) if len(known) == len(held) else None
+    def sizes(self, stage: Rehearsed) -> list[ModelSize] | None:
+        """Sizes of the models of a stage's scorer; None if one is unknown."""
+        found = [self.judges[name] if name else self.model for name in stage.judges]  # "": one of the run's own
+        known = [size for size in found if size]
+        return known if len(known) == len(found) else None
 
     def _sampling(self, found: Rows, at: Lengths) -> Cost:
-        size, asked, new = self._own_parameters(), _at(found.stage.asked, at), _at(found.stage.answers[0], at)
-        read, written = found.rows * asked, found.rows * new
-        hours = _sum(_hours(2 * read, size, "scoring"), _hours(2 * written, size, "sampling"))
-        return Cost(tokens=round(written), hours=hours)
+        held = sampler_footprint(self.recipe.engine)
+        asked, new = at_length(found.stage.asked, at), at_length(found.stage.answers[0], at)
+        writing = Writing(
+            rows=found.rows,
+            read=asked,
+            written=new,
+            at_once=held.rows,
+            weight_bytes=held.weight_bytes,
+            batching=held.batching,
+        )
+        hours = 0.0 if held.batching == "none" else self._written(writing, [self.model] if self.model else None)
+        return Cost(tokens=round(found.rows * new), hours=hours)
+
+    def _scoring(self, found: Rows, at: Lengths) -> Cost:
+        work, sizes = self.work(found.stage, at), self.sizes(found.stage)
+        width = self.trainer.weight_bytes if work.weight_bytes is None else work.weight_bytes
+        writing = Writing(
+            rows=found.rows,
+            read=work.read,
+            written=work.written,
+            at_once=max(1, work.rows),
+            weight_bytes=width,
+            batching=work.batching,
+        )
+        return Cost(tokens=round(found.rows * (work.read + work.written)), hours=self._written(writing, sizes))
+
+    def _written(self, work: Writing, sizes: Sequence[ModelSize] | None) -> float | None:
+        """Hours in which each model reads and writes all rows."""
+        if sizes is None:
+            return None
+        return sum(self._read(work, size) + self._decoded(work, size) for size in sizes)
+
+    def _read(self, work: Writing, size: ModelSize) -> float:
+        """Continuous batching's published rate includes reading as much as is written."""
+        read = max(0.0, work.read - work.written) if work.batching == "continuous" and work.written else work.read
+        return self.hardware.seconds(2 * size.parameters * work.rows * read) / 3600
+
+    def _decoded(self, work: Writing, size: ModelSize) -> float:
+        if not work.written or not work.rows:
+            return 0.0
+        weights = size.parameters * work.weight_bytes
+        if work.batching == "continuous":
+            return work.rows * work.written / self.hardware.continuous_rate(weights) / 3600
+        rows = min(work.at_once, work.rows)
+        held = rows * (work.read + work.written / 2) * token_bytes(size, work.weight_bytes)
+        step = self.hardware.step_seconds(size.layers, 2 * size.parameters * rows, weights + held)
+        return work.rows / rows * work.written * step / 3600
 
     def _training(self, found: Rows, at: Lengths) -> Cost:
-        stage, size = found.stage, self._own_parameters()
+        stage, size = found.stage, self.model.parameters if self.model else None
         assert stage.training is not None, "a training stage has its settings"
-        once = found.rows * _trained_tokens(stage, stage.training, at)
+        once = found.rows * trained_tokens(stage, at)
         tokens = once * _passes(stage.training)
-        hours = _hours(self._per_weight(stage.training) * tokens, size, "training")
+        hours = self._hours(self._per_weight(stage.training) * tokens, size)
         compared = stage.loss is not None and stage.loss.needs_reference
-        reference = _hours(2 * once, size, "scoring") if compared else 0.0
+        reference = self._hours(2 * once, size) if compared else 0.0
         return Cost(tokens=round(tokens), hours=_sum(hours, reference, self._noise_hours(found, at)))
 
     def _noise_hours(self, found: Rows, at: Lengths) -> float | None:
@@ -137,43 +166,13 @@ class Costs:
         stage, noise = found.stage, noise_of(found.stage)
         if noise is None or self.model is None or stage.training is None:
             return 0.0
-        rejected, asked = _rejected(stage, at), _asked(stage, stage.training, at)
+        rejected, asked = rejected_tokens(stage, at), _asked(stage, stage.training, at)
         tokens, weights = found.rows * rejected * _passes(stage.training), self.model.vocabulary * self.model.width
-        own = _hours(noise_operations(noise) * tokens, weights, "training")
-        return _sum(own, _hours(2 * found.rows * (asked + rejected), self.model.parameters, "scoring"))
+        own = self._hours(noise_operations(noise) * tokens, weights)
+        return _sum(own, self._hours(2 * found.rows * (asked + rejected), self.model.parameters))
 
-    def _scoring(self, found: Rows, at: Lengths) -> Cost:
-        """The cost of scores, from what the scorer declares to read and write."""
-        work, size = self._work(found.stage, at), self._parameters(found.stage)
-        read, written = found.rows * work.read, found.rows * work.written
-        hours = _sum(_hours(2 * read, size, "scoring"), _hours(2 * written, size, "sampling"))
-        return Cost(tokens=round(read + written), hours=hours)
-
-    def _work(self, stage: Rehearsed, at: Lengths) -> ScoringWork:
-        assert stage.scorer is not None, "a scoring stage has a scorer"
-        return work_of(stage.scorer, _at(stage.asked, at), _at(stage.answers[0], at))
-
-    def _scorer_bytes(self, stage: Rehearsed) -> int | None:
-        """Bytes of a scorer's weights and of its cache, with every row at maximum length."""
-        work, size = self._work(stage, "most"), self._parameters(stage)
-        if size is None:
-            return None
-        width = self.trainer.weight_bytes if work.weight_bytes is None else work.weight_bytes
-        caches = [cache_bytes(self._size(name), width, work.rows, work.longest) for name in stage.judges]
-        return round(size * width + sum(caches))
-
-    def _size(self, name: str) -> ModelSize | None:
-        """Size of a scorer's model; without a name, it is one of the run's own."""
-        return self.judges[name] if name else self.model
-
-    def _parameters(self, stage: Rehearsed) -> int | None:
-        """Size of all models of a stage's scorer together; None if one is unknown."""
-        sizes = [self._size(name) for name in stage.judges]
-        known = [size.parameters for size in sizes if size]
-        return sum(known) if len(known) == len(sizes) else None
-
-    def _own_parameters(self) -> int | None:
-        return self.model.parameters if self.model else None
+    def _hours(self, operations_per_weight: float, parameters: int | None) -> float | None:
+        return None if parameters is None else self.hardware.seconds(operations_per_weight * parameters) / 3600
 
     def _per_weight(self, training: Training) -> int:
         """Operations per parameter and trained token."""
@@ -190,38 +189,35 @@ def noise_operations(noise: Noise) -> int:
     return 4 + (backward if noise.trained else 0)
 
 
-def _at(tokens: Tokens, at: Lengths) -> float:
+def at_length(tokens: Tokens, at: Lengths) -> float:
+    """Mean tokens of a text in one of the two cases."""
     return tokens.mean if at == "mean" else tokens.most
 
 
 def _asked(stage: Rehearsed, training: Training, at: Lengths) -> float:
     """Tokens of a row's prompt as trained."""
-    asked = _at(stage.asked, at)
+    asked = at_length(stage.asked, at)
     return min(asked, training.max_prompt_length or asked)
 
 
-def _trained_tokens(stage: Rehearsed, training: Training, at: Lengths) -> float:
-    """Tokens of a row, its prompt counted once, cut as in training."""
+def trained_tokens(stage: Rehearsed, at: Lengths) -> float:
+    """Tokens of a row of a training stage, its prompt counted once, cut as in training."""
+    training = stage.training
+    assert training is not None, "a training stage has its settings"
     asked, limit = _asked(stage, training, at), training.max_length * len(stage.answers)
-    new = sum(_at(side, at) for side in stage.answers)
+    new = sum(at_length(side, at) for side in stage.answers)
     return asked + (min(new, limit - asked) if limit > asked else 0.0)
 
 
-def _rejected(stage: Rehearsed, at: Lengths) -> float:
+def rejected_tokens(stage: Rehearsed, at: Lengths) -> float:
     """Tokens of a pair's rejected answer: the longer one's, since either may be rejected."""
     assert stage.training is not None, "pairs are trained on"
-    return min(max(_at(side, at) for side in stage.answers), stage.training.max_length)
+    return min(max(at_length(side, at) for side in stage.answers), stage.training.max_length)
 
 
 def _passes(training: Training) -> float:
     """Sums over a training's rows."""
     return float(training.stop_after or training.epochs)
-
-
-def _hours(operations_per_weight: float, parameters: int | None, work: str) -> float | None:
-    if parameters is None:
-        return None
-    return operations_per_weight * parameters / (SHARES[work] * PEAK) / 3600
 
 
 def _sum(*hours: float | None) -> float | None:

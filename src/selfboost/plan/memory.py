@@ -11,7 +11,7 @@ from selfboost.losses import noisy
 from selfboost.losses.noise_settings import Noise
 from selfboost.plan.model_size import ModelSize
 from selfboost.plan.rehearsal import Rehearsed
-from selfboost.train import Footprint
+from selfboost.train import Footprint, Training
 
 MOMENT_BYTES: Mapping[str, int] = {"adamw": 8, "adamw_8bit": 2, "rmsprop": 4}
 """Bytes of the optimiser, per trained parameter."""
@@ -29,7 +29,7 @@ CACHE_ROOM = 1.5
 def training_bytes(model: ModelSize, stage: Rehearsed, held: Footprint) -> int:
     """Weights, float32 masters, gradients, moments (`train/steps/optimizers.py`), a micro-batch's activations.
 
-    For one device; with weights sharded over all there are (`shards = 0`), as if there were one.
+    For one device; `shards` is the number of devices that weights are spread over, each of which also gathers a layer.
     """
     assert stage.training is not None, "a training stage has its settings"
     training, width = stage.training, held.weight_bytes
@@ -39,12 +39,19 @@ def training_bytes(model: ModelSize, stage: Rehearsed, held: Footprint) -> int:
     if rank := training.lora_rank:
         weights = model.parameters * width + ADAPTED * model.layers * model.width * rank * each
     else:
-        weights = model.parameters * each // max(1, held.shards)
+        weights = model.parameters * each // held.shards
+    if held.shards > 1:
+        weights += 4 * max(model.parameters // model.layers, model.vocabulary * model.width)
     tokens = max(held.tokens, len(stage.answers) * training.max_length)
     scale = model.width * tokens * width // 2
     if held.recomputes:
         return weights + scale * (2 * model.layers + ACTIVATIONS)
     return weights + scale * ACTIVATIONS * model.layers
+
+
+def moments_of(training: Training) -> int:
+    """Bytes of the optimiser's moments for each parameter."""
+    return MOMENT_BYTES[training.optimizer]
 
 
 def noise_of(stage: Rehearsed) -> Noise | None:
@@ -73,7 +80,12 @@ def cache_bytes(model: ModelSize | None, weight_bytes: int, rows: int, longest: 
     """Bytes of the keys and values of `rows` rows of `tokens` tokens; 0 for a model of unknown size."""
     if model is None:
         return 0.0
-    return CACHE_ROOM * 2 * model.layers * model.key_width * weight_bytes * rows * longest
+    return CACHE_ROOM * token_bytes(model, weight_bytes) * rows * longest
+
+
+def token_bytes(model: ModelSize, weight_bytes: int) -> int:
+    """Bytes of a token's keys and values."""
+    return 2 * model.layers * model.key_width * weight_bytes
 
 
 def size_text(size: int | None) -> str:

@@ -11,14 +11,17 @@ from rich.table import Table
 from rich.text import Text
 
 from selfboost.plan import Plan, PlannedStage
-from selfboost.plan.cost import GPU, PEAK, SHARES, WORK, Cost
+from selfboost.plan.cost import WORK, Cost
 from selfboost.plan.memory import size_text
+from selfboost.plan.placement import Fleet
 from selfboost.plan.rows import Bound
 from selfboost.views.streams import console
 from selfboost.views.visible import visible
 
 SIGNS: Mapping[Bound, str] = {"exact": "", "at most": "≤", "about": "~"}
 """Prefix of a number of rows."""
+KINDS_OF_WORK = ("sampling", "training", "scoring")
+"""In the order of the tables."""
 DOMINANT = 3
 """How many kinds of stages are named as the longest."""
 
@@ -29,6 +32,8 @@ def show_plan(found: Plan) -> None:
     out.print(_stages(found.stages))
     out.print()
     out.print(_totals(found.stages))
+    out.print()
+    out.print(_held(found))
     for line in _explained(found):
         out.print(fill(visible(line), out.width - 1, subsequent_indent="  ", break_on_hyphens=False))
     out.print("The recipe is valid.")
@@ -56,11 +61,27 @@ def _folded(stages: Iterable[PlannedStage]) -> dict[str, list[PlannedStage]]:
 def _totals(stages: Iterable[PlannedStage]) -> Table:
     """Tokens and hours by kind of work, mean and upper bound."""
     table = _table("work", "tokens", "at most", "GPU hours", "at most")
-    by_work = {work: [s for s in stages if WORK.get(s.verb) == work] for work in ("sampling", "training", "scoring")}
+    by_work = {work: [s for s in stages if WORK.get(s.verb) == work] for work in KINDS_OF_WORK}
     for work, some in (by_work | {"all": [stage for part in by_work.values() for stage in part]}).items():
         mean, most = [s.mean for s in some], [s.most for s in some]
         counted = [_short(sum(c.tokens for c in costs)) for costs in (mean, most)]
         table.add_row(work, *(counted if work != "all" else ["", ""]), _hours(mean), _hours(most))
+    return table
+
+
+def _held(found: Plan) -> Table:
+    """Wall time by kind of work, the GPUs at work in it, and the hours of those that are idle meanwhile."""
+    reserved = found.fleet.gpus
+    table = _table("work", "GPUs at work", "wall hours", "GPU hours held", "idle")
+    parts = [[s for s in found.stages if WORK.get(s.verb) == work] for work in KINDS_OF_WORK]
+    for work, some in zip((*KINDS_OF_WORK, "all"), (*parts, [s for part in parts for s in part]), strict=True):
+        used = sorted({stage.gpus for stage in some})
+        at_work = f"{used[-1]} of {reserved}" if used and work != "all" else ""
+        wall = [stage.wall(stage.mean) for stage in some]
+        worked = [cost.hours if stage.gpus else 0.0 for stage in some for cost in (stage.mean,)]
+        held = [None if hours is None else hours * reserved for hours in wall]
+        idle = [None if h is None or w is None else h - w for h, w in zip(held, worked, strict=True)]
+        table.add_row(work, at_work, *map(_sum_text, (wall, held, idle)))
     return table
 
 
@@ -72,23 +93,44 @@ def _table(*columns: str) -> Table:
 
 
 def _explained(found: Plan) -> list[str]:
-    shares = ", ".join(f"{share:.0%} in {work}" for work, share in SHARES.items())
-    lines = _longest(found.stages)
-    held = ", ".join(f"{work} {size_text(size)}" for work, size in found.memory.items() if size != 0)
-    lines += [f"Estimated memory per device: {held}.", f"Estimated disk: {size_text(found.disk)} of trained models."]
-    if kept := found.disk_while_training:
-        lines.append(f"Estimated disk while training: {size_text(kept)} of the reference's states at rejected answers.")
-    lines += [
+    return [
+        *_longest(found.stages),
+        *_needs(found),
         "",
         *(f"- {note}" for note in found.notes),
         f"- rows are exact; {_signs(found.stages)}tokens and hours are for sampled answers as long as the seed's, "
         '"at most" for answers as long as they may be',
-        f"- hours are of one {GPU} ({PEAK / 1e12:.0f} TFLOP/s), of whose peak {shares} are assumed: rough, and too few "
-        "for a model below a billion parameters",
+        *_assumed(found.fleet),
         "- training memory: weights, masters, gradients, moments and a micro-batch's activations; sampling and judges: "
         "weights and a full batch's keys and values; other scorers: weights",
+        *(f"does not fit: {sentence}" for sentence in found.misfits),
     ]
+
+
+def _needs(found: Plan) -> list[str]:
+    """Memory and disk."""
+    held = ", ".join(f"{work} {size_text(size)}" for work, size in found.memory.items() if size != 0)
+    has = f"{found.fleet.hardware.name} has {size_text(found.fleet.hardware.memory)}"
+    lines = [
+        f"Estimated memory per device: {held} ({has}); of a machine itself: {size_text(found.host_memory)}.",
+        f"Estimated disk: {size_text(found.disk)} of trained models, {size_text(found.disk_records)} of records, "
+        f"{size_text(found.disk_states)} of saved states while training.",
+    ]
+    if kept := found.disk_while_training:
+        lines.append(f"Estimated disk while training: {size_text(kept)} of the reference's states at rejected answers.")
     return lines
+
+
+def _assumed(fleet: Fleet) -> list[str]:
+    """How hours come about."""
+    device = fleet.hardware
+    return [
+        f"- GPU hours are of one {device.name} ({device.peak / 1e12:.3g} TFLOP/s), of whose peak training and reading "
+        f"sustain {device.share:.0%} ({device.basis}); sampling is bound by launches or bandwidth or, with continuous "
+        "batching, by a published rate: rough, and too few for a model below a billion parameters",
+        "- wall hours: GPUs share a stage without loss, all are held while some of them work, and each stage opens its "
+        "model once",
+    ]
 
 
 def _signs(stages: Iterable[PlannedStage]) -> str:
@@ -115,7 +157,11 @@ def _longest(stages: Sequence[PlannedStage]) -> list[str]:
 
 def _hours(costs: Iterable[Cost]) -> str:
     """The sum of the known hours; `?` if none is known."""
-    known = [cost.hours for cost in costs if cost.hours is not None]
+    return _sum_text([cost.hours for cost in costs])
+
+
+def _sum_text(hours_of: Sequence[float | None]) -> str:
+    known = [hours for hours in hours_of if hours is not None]
     if not known:
         return "?"
     hours = sum(known)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 from selfboost.endpoints.kept_replies import tell_nobody
+from selfboost.engines import Batching
 from selfboost.measures import SCORE
 from selfboost.notes import Note
 from selfboost.records import Answer, Model, Verdict
@@ -62,6 +63,8 @@ class ScoringWork:
     """Rows whose keys and values are held at a time, if it samples."""
     longest: float = 0.0
     """Most tokens of such a row."""
+    batching: Batching = "steps"
+    """How it samples."""
     requests: float = 0.0
     """Requests to a server, whose model costs no GPU time here: `read` and `written` are its tokens."""
 

@@ -106,6 +106,7 @@ class Judge:
             weight_bytes=held.weight_bytes,
             rows=held.rows,
             longest=asked + self.judging.max_tokens,
+            batching=held.batching,
         )
 
     def score(self, answers: Sequence[Answer], models: Mapping[str, Model], trainer: Trainer) -> Iterator[Verdict]:

@@ -126,6 +126,8 @@ class Footprint:
     """Whether activations are recomputed in the backward pass."""
     shards: int = 1
     """Devices that weights, gradients and optimiser are spread over (1: each holds all of it, 0: all there are)."""
+    devices: int = 1
+    """Devices that train at once (0: all there are)."""
 
 
 @runtime_checkable

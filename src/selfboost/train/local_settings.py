@@ -68,4 +68,5 @@ class LocalSettings:
             tokens=self.micro_batch_tokens,
             recomputes=self.gradient_checkpointing,
             shards=self.devices if self.sharding else 1,
+            devices=self.devices,
         )
