@@ -22,12 +22,12 @@ from selfboost.records import Example, Model, Pair, content_hash
 from selfboost.train import Sequenced, Training, TrainingResult
 from selfboost.train.devices.launched import launched
 from selfboost.train.devices.parallel import ALONE, START_SECONDS, World, conduct
-from selfboost.train.devices.sharding import shard, whole_weights
+from selfboost.train.devices.sharding import mesh_of, processes_mesh, shard, whole_weights
 from selfboost.train.devices.shared_folder import require_shared
 from selfboost.train.local_settings import LocalSettings
 from selfboost.train.model import adapters
-from selfboost.train.model.logprobs import LanguageModel, language_model, logps_in_order
-from selfboost.train.model.mapped import load_mapped
+from selfboost.train.model.logprobs import LanguageModel, language_model, logps_in_order, unopened_model
+from selfboost.train.model.mapped import open_unread, read_parts
 from selfboost.train.model.recomputation import recompute_activations
 from selfboost.train.model.reward_models import open_reward_model, rewards_in_order
 from selfboost.train.noise.kept_states import StatesFile, states_file
@@ -108,7 +108,7 @@ class Job:
         names = local.trackers if self.world.conducts else ()
         with tracking(names, self._tracked(states, loop.done)) as trackers:
             result = loop.run(self.progress, trackers, extra_state or {})
-        weights = whole_weights(model, kind) if self.sharded else None
+        weights = whole_weights(model, kind, states.place()) if self.sharded else None
         if self.world.conducts:
             if adapter is not None:
                 adapter.save(self.into / adapters.FOLDER)
@@ -181,7 +181,8 @@ def finetune(job: Job, examples: Sequence[Example]) -> TrainingResult:
     opened = _open_to_train(job)
     items = example_items(examples, _longest(opened.model, job.training), job.training.max_prompt_length)
     states = job.states("finetune", items)
-    return job.run(opened.model, LikelihoodObjective(opened), items, states, states.read(job.world))
+    state = states.read(job.world, mesh_of(opened.parameters()))
+    return job.run(opened.model, LikelihoodObjective(opened), items, states, state)
 
 
 def prefer(job: Job, reference: Model | None, pairs: Sequence[Pair], loss: Loss) -> TrainingResult:
@@ -195,7 +196,7 @@ def prefer(job: Job, reference: Model | None, pairs: Sequence[Pair], loss: Loss)
     opened = _open_to_train(job)
     items = pair_items(pairs, _longest(opened.model, job.training), job.training.max_prompt_length)
     states = job.states("prefer", items, type(loss).__qualname__, loss, reference and reference.fingerprint)
-    state = states.read(job.world)
+    state = states.read(job.world, mesh_of(opened.parameters()))
     if not loss.needs_reference or reference is None:
         return job.run(opened.model, PreferenceObjective(opened, loss, None), items, states, state)
     open_reference = cache(partial(_open_reference, job, opened, reference))
@@ -319,8 +320,13 @@ def _open_to_train(job: Job) -> LanguageModel:
     if not job.sharded:
         return _open(local, job.start)
     device = choose_device(local.device)
-    opened = language_model(load_mapped(job.start.path, local.trust_remote_code), local)
-    shard(opened, job.world.size, device, choose_dtype(local.dtype, device))
+    opened = unopened_model(open_unread(job.start.path, local.trust_remote_code))
+    unread = any(parameter.is_meta for parameter in opened.parameters())
+    mesh = processes_mesh(job.world.size, local.shards or job.world.size, device)
+    shard(opened, mesh, device, choose_dtype(local.dtype, device))
+    if unread:
+        read_parts(job.start.path, opened.model)
+    opened.open(local)
     return opened
 
 

@@ -100,11 +100,11 @@ class TrainingLoop:
         if saved is None:
             return
         state = saved.common
-        self.optimizer.restore([part["optimizer"] for part in saved.parts])
-        self.average.restore([part["average"] for part in saved.parts])
+        self.optimizer.restore(saved.own["optimizer"])
+        self.average.restore(saved.own["average"])
         self.watch.restore(state["watch"])
         if self.companion_optimizer is not None:
-            self.companion_optimizer.restore([state["companion"]])
+            self.companion_optimizer.restore(state["companion"])
         self.done, self.tokens, self.history = state["done"], state["tokens"], state["history"]
         restore_random_state(state["random"])
 
