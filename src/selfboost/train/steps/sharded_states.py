@@ -5,6 +5,7 @@ Each process writes and reads its part; another number of processes, or one, may
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
@@ -88,7 +89,9 @@ def read_tensors(folder: Path, known: Mapping[str, Any], mesh: DeviceMesh | None
     """
     tensors = {name: _room(each.size, each.properties.dtype, mesh) for name, each in known.items()}
     try:
-        cast(Any, dcp).load(tensors, storage_reader=HuggingFaceStorageReader(str(folder)))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # that one process reads alone
+            cast(Any, dcp).load(tensors, storage_reader=HuggingFaceStorageReader(str(folder)))
     except CheckpointException as error:
         raise ValueError(f"{folder}: {error}") from error
     return tensors
