@@ -4,6 +4,7 @@ run the loop, merge, write the folder.
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
@@ -149,11 +150,16 @@ def conducted(job: Job, work: Callable[..., TrainingResult], *given: Any) -> Tra
     """Run `work(job, *given)` on all devices that the settings name.
 
     Raises:
-        ValueError: this machine has fewer GPUs.
+        ValueError: this machine has fewer GPUs, or the processes are no whole number of copies.
     """
     gpus = torch.cuda.device_count()
     if choose_device(job.local.device).type == "cuda" and job.local.devices > gpus and not launched():
         raise ValueError(f"trainer.devices = {job.local.devices}: this machine has {gpus} GPUs; 0 means all of them")
+    size = int(os.environ["WORLD_SIZE"]) if launched() else job.local.devices or gpus
+    if job.local.sharding and job.local.shards and size % job.local.shards:
+        raise ValueError(
+            f"trainer.shards = {job.local.shards}: must divide the {size} processes of a training, or be 0"
+        )
     job = replace(job, start=_anywhere(job.start), into=job.into.absolute(), cache=job.cache and job.cache.absolute())
     given = tuple(_anywhere(each) if isinstance(each, Model) else each for each in given)
     require_shared(job.into)

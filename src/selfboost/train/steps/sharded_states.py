@@ -21,8 +21,10 @@ from torch.distributed.device_mesh import DeviceMesh
 
 from selfboost.train.devices.sharding import part, placements
 
-FILE_BYTES = 2**30
-"""About as much of a process's part is in one file, which is put together in memory."""
+FILES = 16
+"""About as many files a process writes: each is put together in memory."""
+FILE_BYTES = 2**24
+"""Unless they would be smaller than this."""
 SEPARATOR = "/"
 PLACE = "\0tensor"
 """Stands for a tensor in what is kept beside the tensors."""
@@ -58,10 +60,11 @@ def write_tensors(folder: Path, tensors: Mapping[str, Tensor]) -> None:
     Raises:
         OSError: a process could not write; on every process.
     """
-    size, files = 0, dict[str, int]()
+    written, files = 0, dict[str, int]()
+    limit = max(FILE_BYTES, sum(part(tensor).nbytes for tensor in tensors.values()) // FILES)
     for name, tensor in tensors.items():
-        files[name] = size // FILE_BYTES + 1
-        size += part(tensor).nbytes
+        files[name] = written // limit + 1
+        written += part(tensor).nbytes
     writer = HuggingFaceStorageWriter(str(folder), fqn_to_index_mapping=files, save_distributed=True)
     try:
         cast(Any, dcp).save(tensors, storage_writer=writer)
