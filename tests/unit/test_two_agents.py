@@ -19,7 +19,7 @@ SETTINGS = (
     "trainer.checkpoint_steps=1",
 )  # fmt: skip
 SHARED = Path("stages") / "prepare" / "seed_sft" / "model"
-ENDED = 120
+ENDED = 400
 
 
 def agents(into: Path, *settings: str) -> list[subprocess.Popen[str]]:
