@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 from torch.distributed.fsdp import fully_shard  # noqa: F401  # loaded before memory is counted
+from transformers.models.llama import modeling_llama  # noqa: F401  # so is this
 
 from selfboost.engines.checkpoint import load_causal_model
 from selfboost.train import Training

@@ -82,7 +82,8 @@ def spread_as(tensor: Tensor, like: Tensor) -> Tensor:
     if isinstance(tensor, DTensor) or not isinstance(like, DTensor) or tensor.shape != like.shape:
         return tensor
     whole_here = tensor.to(like.device)
-    return distribute_tensor(whole_here, like.device_mesh, like.placements, src_data_rank=None)
+    # A copy: the whole may be mapped from a file that another process removes.
+    return distribute_tensor(whole_here, like.device_mesh, like.placements, src_data_rank=None).clone()
 
 
 def whole_weights(model: PreTrainedModel, saved_in: torch.dtype, folder: Path) -> dict[str, Tensor]:

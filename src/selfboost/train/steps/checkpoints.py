@@ -85,7 +85,7 @@ class StateFolder:
         paths = self.paths()
         self._agree(world, [(path.name, _content(path)) for path in paths])
         for path in reversed(paths):
-            found = _common(path)
+            found = _common(path, mapped=mesh is not None)
             if not all(world.gather(found is not None)) or found is None:
                 continue  # it is damaged: use the one before it, or start over
             saved = _with_own(path, *found, mesh)
@@ -147,11 +147,11 @@ def _write_parts(path: Path, common: State, own: State, world: World) -> None:
     world.gather(None)  # a process that is slow must not look for it before
 
 
-def _common(path: Path) -> tuple[State, Mapping[str, Any]] | None:
+def _common(path: Path, *, mapped: bool) -> tuple[State, Mapping[str, Any]] | None:
     """What all processes have alike, and the tensors beside it by their headers; None where a state is damaged."""
     try:
         if path.suffix:
-            return _load(path), {}
+            return _load(path, mapped=mapped), {}
         manifest = read_json(path / MANIFEST)
         if _content(path / COMMON) != manifest["common"]:
             return None
@@ -172,9 +172,9 @@ def _with_own(path: Path, common: State, known: Mapping[str, Any], mesh: DeviceM
         return None
 
 
-def _load(path: Path) -> State:
-    """Mapped: tensors are read from the disk when they are looked at."""
-    return cast(State, torch.load(path, map_location="cpu", weights_only=True, mmap=True))
+def _load(path: Path, *, mapped: bool = False) -> State:
+    """`mapped`: read from the disk when it is looked at, where no process needs all of it."""
+    return cast(State, torch.load(path, map_location="cpu", weights_only=True, mmap=mapped))
 
 
 def _save(state: State, path: Path) -> None:
