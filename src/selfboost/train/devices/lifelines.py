@@ -82,7 +82,7 @@ def _said_goodbye(connection: socket.socket) -> bool:
         return False
 
 
-class Listener:
+class Reception:
     """The conductor's end, before the followers are there."""
 
     def __init__(self) -> None:

@@ -30,7 +30,7 @@ from torch import Tensor
 
 from selfboost.disk.files import open_new
 from selfboost.train.devices.launched import Lost, Preempted, launched
-from selfboost.train.devices.lifelines import Lifelines, Listener, connect
+from selfboost.train.devices.lifelines import Lifelines, Reception, connect
 
 Thing = TypeVar("Thing")
 Result = TypeVar("Result")
@@ -213,11 +213,11 @@ def _join() -> World:
 
 def _connected(rank: int, size: int) -> list[socket.socket]:
     """The conductor's connections to all followers, or a follower's to its conductor."""
-    listener = Listener() if rank == 0 else None
-    told: list[Any] = [listener and listener.place]
+    reception = Reception() if rank == 0 else None
+    told: list[Any] = [reception and reception.place]
     dist.broadcast_object_list(told, src=0, group=_patient(), device=torch.device("cpu"))
-    if listener is not None:
-        return listener.accept(size - 1, START_SECONDS)
+    if reception is not None:
+        return reception.accept(size - 1, START_SECONDS)
     return [connect(os.environ["MASTER_ADDR"], told[0], START_SECONDS)]
 
 
