@@ -2,7 +2,7 @@
 
 `python -m benchmarks.sharding [--hidden 512] [--layers 6]`: gloo on the CPU, a random Llama stored in bfloat16. Whole:
 each process reads the model in float32 and gathers masters and moments to save them. Counted is anonymous memory,
-which excludes pages of mapped files: the most above what the process held before, in multiples of the float32 weights.
+without mapped files: the most above what the process held before, in multiples of the float32 weights.
 """
 
 from __future__ import annotations

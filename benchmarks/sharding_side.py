@@ -6,28 +6,30 @@ import ctypes
 import gc
 import threading
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch.distributed.fsdp import fully_shard  # noqa: F401  # loaded before memory is counted
+from transformers.models.llama import modeling_llama  # noqa: F401  # so is this
 
 from selfboost.engines.checkpoint import load_causal_model
 from selfboost.train import Training
 from selfboost.train.devices.parallel import World
-from selfboost.train.devices.sharding import shard, whole, whole_weights
+from selfboost.train.devices.sharding import mesh_of, processes_mesh, shard, whole, whole_weights
 from selfboost.train.local_settings import LocalSettings
-from selfboost.train.model.logprobs import LanguageModel, language_model
-from selfboost.train.model.mapped import load_mapped
+from selfboost.train.model.logprobs import LanguageModel, language_model, unopened_model
+from selfboost.train.model.mapped import open_unread, read_parts
 from selfboost.train.packs.rows import Item, Row
-from selfboost.train.steps.checkpoints import StateFolder
+from selfboost.train.steps.checkpoints import FILE_SIZE, StateFolder
 from selfboost.train.steps.optimizers import Optimizer
 
 PHASES = ("open", "step", "save", "resume", "export")
 Peaks = dict[str, float]
 CPU = torch.device("cpu")
+LOCAL = LocalSettings(device="cpu", dtype="float32")
 
 
 def held() -> float:
@@ -61,22 +63,24 @@ def phase(found: Peaks, name: str, world: World) -> Generator[None]:
 
 def opened(folder: Path, *, as_whole: bool) -> LanguageModel:
     """The model, sharded."""
-    local = LocalSettings(device="cpu", dtype="float32")
-    read: Callable[[], Any] = (
-        (lambda: load_causal_model(str(folder), "float32", "cpu"))
-        if as_whole
-        else (lambda: load_mapped(str(folder), trust_remote_code=False))
-    )
-    model = language_model(read(), local)
-    shard(model, 2, CPU, torch.float32)
+    mesh = processes_mesh(2, 2, CPU)
+    if as_whole:
+        model = language_model(load_causal_model(str(folder), "float32", "cpu"), LOCAL)
+        shard(model, mesh, CPU, torch.float32)
+        return model
+    model = unopened_model(open_unread(str(folder), trust_remote_code=False))
+    shard(model, mesh, CPU, torch.float32)
+    read_parts(str(folder), model.model)
+    model.open(LOCAL)
     return model
 
 
 def gathered(optimizer: Optimizer) -> dict[str, Any]:
     """Masters and moments, whole on each process."""
     masters = [whole(master.detach()) for master in optimizer.masters]
-    inner = optimizer._inner.state_dict()["state"]
-    return {"masters": masters, "moments": {at: {k: whole(x) for k, x in one.items()} for at, one in inner.items()}}
+    inner = optimizer._inner.state_dict()
+    state = {at: {name: whole(x) for name, x in one.items()} for at, one in inner["state"].items()}
+    return {"masters": masters, "moments": inner | {"state": state}}
 
 
 def measure(world: World, folder: Path, *, whole: bool) -> list[Peaks]:
@@ -94,19 +98,20 @@ def measure(world: World, folder: Path, *, whole: bool) -> list[Peaks]:
         optimizer.step(1e-3)
     states = StateFolder(folder, "whole" if whole else "parts")
     with phase(found, "save", world):
-        if whole:
-            states.write(1, {"optimizer": gathered(optimizer)}, {}, world)
-        else:
-            states.write(1, {}, {"optimizer": optimizer.state()}, world, in_parts=True)
+        own = {"optimizer": gathered(optimizer) if whole else optimizer.state()}
+        states.write(1, {}, own, world, in_parts=not whole)
+        del own
     with phase(found, "resume", world):
-        saved = states.read(world)
+        saved = states.read(world, None if whole else mesh_of(model.parameters()))
         assert saved is not None
-        if not whole:
-            optimizer.restore([part["optimizer"] for part in saved.parts])
+        optimizer.restore(saved.own["optimizer"])
         del saved
     with phase(found, "export", world):
-        weights = whole_of(model) if whole else whole_weights(model.model, torch.bfloat16)
+        weights = whole_of(model) if whole else whole_weights(model.model, torch.bfloat16, states.place())
+        if world.conducts:
+            model.model.save_pretrained(folder / "out", state_dict=weights, max_shard_size=FILE_SIZE)
         del weights
+    world.gather(None)
     states.remove() if world.conducts else None
     return world.gather(found)
 

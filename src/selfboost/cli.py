@@ -64,6 +64,9 @@ def _main(arguments: Sequence[str] | None) -> NoReturn:
         _stop(2, str(error))
     except Lost as error:
         _stop(1, str(error))
+    except Exception as error:
+        _dismiss_followers(f"{type(error).__name__}: {error}")
+        raise
     sys.exit(0)
 
 
@@ -86,8 +89,19 @@ def _conducts() -> bool:
 
 
 def _stop(code: int, sentence: str) -> NoReturn:
+    _dismiss_followers(sentence)
     print(f"selfboost: {_short(sentence)}", file=sys.stderr)
     sys.exit(code)
+
+
+def _dismiss_followers(sentence: str) -> None:
+    """Processes that a launcher started beside this one end with an error too."""
+    from selfboost.train.devices.launched import launched
+
+    if launched():
+        from selfboost.train.devices.parallel import dismiss
+
+        dismiss(_short(sentence))
 
 
 def _short(sentence: str) -> str:

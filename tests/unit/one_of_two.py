@@ -1,15 +1,15 @@
-"""One of two launched processes: `one_of_two.py train|read START FOLDER`, its rank in the environment."""
+"""One of two launched processes: `one_of_two.py train|read|wait|fail START FOLDER`, its rank in the environment."""
 
 import sys
+import time
 from pathlib import Path
 
 import torch
 from train_records import examples, model
 
 from selfboost.train import Training
-from selfboost.train.devices.parallel import World, conduct, join_launched
+from selfboost.train.devices.parallel import World, conduct, dismiss, join_launched
 from selfboost.train.local import Local
-from selfboost.train.steps.checkpoints import StateFolder
 
 
 def progress(done: int, total: int, tokens: int) -> None:
@@ -18,6 +18,8 @@ def progress(done: int, total: int, tokens: int) -> None:
 
 def read(world: World) -> None:
     """Each looks for states in a working directory of its own."""
+    from selfboost.train.steps.checkpoints import StateFolder  # transformers takes seconds to import
+
     StateFolder(Path("folder").absolute(), "identity").read(world)
 
 
@@ -25,6 +27,13 @@ def main(what: str, start: str, folder: str) -> None:
     torch.set_num_threads(1)
     if not join_launched():
         return
+    if what == "wait":  # as a run that samples for long
+        print("waits", flush=True)
+        time.sleep(100)
+        return
+    if what == "fail":
+        dismiss("there is no such recipe")
+        sys.exit(2)
     if what == "read":
         conduct(1, read, read)
         return

@@ -95,6 +95,36 @@ def test_states_that_differ_are_refused_on_both(start: Model, tmp_path: Path) ->
         assert "step-00000001-identity.pt" in sentence
 
 
+def test_a_follower_that_dies_while_the_conductor_does_something_else_ends_it_within_seconds(
+    start: Model, tmp_path: Path
+) -> None:
+    """Nothing is being sent between them. While it waits, a follower takes no processor time."""
+    conductor, follower = started = launch("wait", start, "", [tmp_path / "first", tmp_path / "second"])
+    assert conductor.stdout is not None
+    assert conductor.stdout.readline() == "waits\n"
+    before = processor_seconds(follower.pid)
+    time.sleep(2)
+    assert processor_seconds(follower.pid) - before < 0.1
+    begin = time.monotonic()
+    follower.kill()
+    (code, _, sentence), _ = ends(started)
+    assert time.monotonic() - begin < 30
+    assert code == 1
+    assert "process 0 of 2 on" in sentence
+    assert "lost the others: one of them stopped" in sentence
+
+
+def processor_seconds(process: int) -> float:
+    fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def test_a_conductor_that_fails_ends_its_follower_with_an_error(start: Model, tmp_path: Path) -> None:
+    (code, _, _), (other, _, sentence) = ends(launch("fail", start, "", [tmp_path / "first", tmp_path / "second"]))
+    assert (code, other) == (2, 1)
+    assert sentence.endswith("stopped: there is no such recipe")
+
+
 def train(local: Local, start: Model, into: Path, progress: object = silent) -> dict[str, torch.Tensor]:
     into.mkdir(exist_ok=True)
     local.finetune(start, examples(), TRAINING, into=into, seed=0, progress=progress)  # type: ignore[arg-type]
@@ -162,13 +192,15 @@ def test_sharded_states_hold_a_part_each_and_go_on_with_one_process(start: Model
         train(SHARDED, start, tmp_path / "stopped", interrupt)
     states = sorted((tmp_path / "stopped" / STATE).iterdir())
     assert [path.name[:13] for path in states] == ["step-00000002", "step-00000003"]
-    parts = [torch.load(path, weights_only=True) for path in sorted(states[-1].glob("part-*.pt"))]
+    files = sorted(states[-1].glob("shard-*.safetensors"))
     whole = sum(tensor.numel() for tensor in expected.values())
-    for part in parts:
-        held = sum(tensor.numel() for tensor in part["optimizer"]["masters"])
-        assert 0.4 * whole < held < 0.6 * whole
-    assert "optimizer" not in torch.load(states[-1] / COMMON, weights_only=True)
-    (states[-1] / "part-1-of-2.pt").write_bytes(b"damaged")  # so that the one before it serves
+    assert len(files) == 2
+    for file in files:
+        masters = [tensor for name, tensor in load_file(file).items() if name.startswith("/optimizer/masters/")]
+        assert 0.4 * whole < sum(tensor.numel() for tensor in masters) < 0.6 * whole
+    common = torch.load(states[-1] / COMMON, weights_only=True)
+    assert not any(isinstance(each, torch.Tensor) for each in common["own"]["optimizer"]["masters"])
+    files[-1].write_bytes(b"damaged")  # so that the one before it serves
     seen: list[int] = []
     alone = replace(COPIED, devices=1)
     found = train(alone, start, tmp_path / "stopped", lambda done, *_: seen.append(done))

@@ -20,7 +20,7 @@ from selfboost.losses.ipo import IPO
 from selfboost.losses.simpo import SimPO
 from selfboost.train.local import Local
 from selfboost.train.model.attention import register
-from selfboost.train.model.logits import Head, head_of
+from selfboost.train.model.logits import Head, compare_head, head_of
 from selfboost.train.model.logprobs import language_model
 from selfboost.train.model.recomputation import recompute_activations
 from selfboost.train.packs.batches import micro_batches
@@ -337,4 +337,4 @@ def test_a_model_with_unknown_logits_is_refused(llama):
     odd = Doubled(copy.deepcopy(llama.config)).double().eval()
     odd.load_state_dict(llama.state_dict())
     with pytest.raises(ValueError, match="Doubled computes its logits in a way that this trainer does not know"):
-        head_of(odd)
+        compare_head(odd, head_of(odd))

@@ -82,6 +82,37 @@ def test_two_processes_give_the_curve_and_the_model_of_one(start, local, loss, t
         assert line == pytest.approx(wanted, rel=1e-6)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(("devices", "shards"), [(2, 1), (4, 2)])
+def test_copies_of_shards_give_the_model_of_one_process(start, devices, shards, tmp_path):
+    """HSDP: as on machines that each hold one copy. Resumed from its state by one process, too."""
+    training, saved = replace(TRAINING, epochs=2.0), []
+
+    def stop(done, total, tokens):
+        saved.append(done)
+        if done == 3:
+            raise KeyboardInterrupt
+
+    hybrid = replace(SHARDED, devices=devices, shards=shards, checkpoint_steps=1)
+    for name in ("one", "hybrid", "stopped"):
+        (tmp_path / name).mkdir()
+    expected = ONE.finetune(start, examples(), training, into=tmp_path / "one", seed=0, progress=silent)
+    found = hybrid.finetune(start, examples(), training, into=tmp_path / "hybrid", seed=0, progress=silent)
+    same(curve(found), curve(expected), 1e-4)
+    with pytest.raises(KeyboardInterrupt):
+        hybrid.finetune(start, examples(), training, into=tmp_path / "stopped", seed=0, progress=stop)
+    assert len(list((tmp_path / "stopped" / STATE).glob("step-*/shard-*.safetensors"))) <= devices
+    found = ONE.finetune(start, examples(), training, into=tmp_path / "stopped", seed=0, progress=silent)
+    same(curve(found), curve(expected), 1e-4)
+    for name, tensor in weights(tmp_path / "one").items():
+        torch.testing.assert_close(weights(tmp_path / "hybrid")[name], tensor, rtol=1e-3, atol=1e-5)
+
+
+def test_shards_that_do_not_divide_the_processes_are_refused_at_once(start, tmp_path):
+    with pytest.raises(ValueError, match=r"trainer\.shards = 3: must divide the 2 processes"):
+        replace(SHARDED, shards=3).finetune(start, examples(), Training(), into=tmp_path, seed=0, progress=silent)
+
+
 def test_a_state_goes_on_with_another_number_of_processes(start, tmp_path):
     """Saved by one process, taken up by two with shards."""
     whole, stopped = tmp_path / "whole", tmp_path / "stopped"

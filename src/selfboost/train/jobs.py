@@ -4,6 +4,7 @@ run the loop, merge, write the folder.
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
@@ -23,12 +24,12 @@ from selfboost.records import Example, Model, Pair, content_hash
 from selfboost.train import Sequenced, Training, TrainingResult
 from selfboost.train.devices.launched import launched
 from selfboost.train.devices.parallel import ALONE, START_SECONDS, World, conduct
-from selfboost.train.devices.sharding import shard, whole_weights
+from selfboost.train.devices.sharding import mesh_of, processes_mesh, shard, whole_weights
 from selfboost.train.devices.shared_folder import require_shared
 from selfboost.train.local_settings import LocalSettings
 from selfboost.train.model import adapters
-from selfboost.train.model.logprobs import LanguageModel, language_model, logps_in_order
-from selfboost.train.model.mapped import load_mapped
+from selfboost.train.model.logprobs import LanguageModel, language_model, logps_in_order, unopened_model
+from selfboost.train.model.mapped import open_unread, read_parts
 from selfboost.train.model.recomputation import recompute_activations
 from selfboost.train.model.reward_models import open_reward_model, rewards_in_order
 from selfboost.train.noise.kept_states import StatesFile, states_file
@@ -109,7 +110,7 @@ class Job:
         names = local.trackers if self.world.conducts else ()
         with tracking(names, self._tracked(states, loop.done)) as trackers:
             result = loop.run(self.progress, trackers, extra_state or {})
-        weights = whole_weights(model, kind) if self.sharded else None
+        weights = whole_weights(model, kind, states.place()) if self.sharded else None
         if self.world.conducts:
             if adapter is not None:
                 adapter.save(self.into / adapters.FOLDER)
@@ -150,11 +151,16 @@ def conducted(job: Job, work: Callable[..., TrainingResult], *given: Any) -> Tra
     """Run `work(job, *given)` on all devices that the settings name.
 
     Raises:
-        ValueError: this machine has fewer GPUs.
+        ValueError: this machine has fewer GPUs, or the processes are no whole number of copies.
     """
     gpus = torch.cuda.device_count()
     if choose_device(job.local.device).type == "cuda" and job.local.devices > gpus and not launched():
         raise ValueError(f"trainer.devices = {job.local.devices}: this machine has {gpus} GPUs; 0 means all of them")
+    size = int(os.environ["WORLD_SIZE"]) if launched() else job.local.devices or gpus
+    if job.local.sharding and job.local.shards and size % job.local.shards:
+        raise ValueError(
+            f"trainer.shards = {job.local.shards}: must divide the {size} processes of a training, or be 0"
+        )
     job = replace(job, start=_anywhere(job.start), into=job.into.absolute(), cache=job.cache and job.cache.absolute())
     given = tuple(_anywhere(each) if isinstance(each, Model) else each for each in given)
     require_shared(job.into)
@@ -182,7 +188,8 @@ def finetune(job: Job, examples: Sequence[Example]) -> TrainingResult:
     opened = _open_to_train(job)
     items = example_items(examples, _longest(opened.model, job.training), job.training.max_prompt_length)
     states = job.states("finetune", items)
-    return job.run(opened.model, LikelihoodObjective(opened), items, states, states.read(job.world))
+    state = states.read(job.world, mesh_of(opened.parameters()))
+    return job.run(opened.model, LikelihoodObjective(opened), items, states, state)
 
 
 def prefer(job: Job, reference: Model | None, pairs: Sequence[Pair], loss: Loss) -> TrainingResult:
@@ -196,7 +203,7 @@ def prefer(job: Job, reference: Model | None, pairs: Sequence[Pair], loss: Loss)
     opened = _open_to_train(job)
     items = pair_items(pairs, _longest(opened.model, job.training), job.training.max_prompt_length)
     states = job.states("prefer", items, type(loss).__qualname__, loss, reference and reference.fingerprint)
-    state = states.read(job.world)
+    state = states.read(job.world, mesh_of(opened.parameters()))
     if not loss.needs_reference or reference is None:
         return job.run(opened.model, PreferenceObjective(opened, loss, None), items, states, state)
     open_reference = cache(partial(_open_reference, job, opened, reference))
@@ -320,8 +327,13 @@ def _open_to_train(job: Job) -> LanguageModel:
     if not job.sharded:
         return _open(local, job.start)
     device = choose_device(local.device)
-    opened = language_model(load_mapped(job.start.path, local.trust_remote_code), local)
-    shard(opened, job.world.size, device, choose_dtype(local.dtype, device))
+    opened = unopened_model(open_unread(job.start.path, local.trust_remote_code))
+    unread = any(parameter.is_meta for parameter in opened.parameters())
+    mesh = processes_mesh(job.world.size, local.shards or job.world.size, device)
+    shard(opened, mesh, device, choose_dtype(local.dtype, device))
+    if unread:
+        read_parts(job.start.path, opened.model)
+    opened.open(local)
     return opened
 
 

@@ -36,6 +36,8 @@ class LocalSettings:
     """How long a process of several waits for the others before it gives up; for opening a model, 300 at least."""
     sharding: bool = field(default=False, metadata=SPEED_ONLY)
     """Spread weights, gradients and optimiser over several devices (FSDP2); false: each holds a copy of the model."""
+    shards: SeveralOrNone = field(default=0, metadata=SPEED_ONLY)
+    """With sharding: devices that one copy of the weights is spread over, such as those of one machine; 0: all."""
     packing: bool = field(default=True, metadata=SPEED_ONLY)
     """Whether sequences are laid end to end and prompts shared; false: padded rows under the model's own attention."""
     attention: AttentionName = field(default="auto", metadata=SPEED_ONLY)
@@ -67,6 +69,6 @@ class LocalSettings:
             weight_bytes=bytes_of(self.dtype),
             tokens=self.micro_batch_tokens,
             recomputes=self.gradient_checkpointing,
-            shards=self.devices if self.sharding else 1,
+            shards=(self.shards or self.devices) if self.sharding else 1,
             devices=self.devices,
         )

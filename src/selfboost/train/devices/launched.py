@@ -1,4 +1,4 @@
-"""Whether a launcher started this process and others beside it, and the error of losing them; without PyTorch."""
+"""Whether a launcher started this process and others beside it, and what ends their work; without PyTorch."""
 
 from __future__ import annotations
 
@@ -7,6 +7,10 @@ import os
 
 class Lost(RuntimeError):
     """Another process of a training stopped or no longer answers; one sentence."""
+
+
+class Preempted(KeyboardInterrupt):
+    """A training saved its state and stopped because this process, or one beside it, was asked to end."""
 
 
 def launched() -> bool:

@@ -20,7 +20,7 @@ from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
@@ -29,7 +29,8 @@ import torch.distributed as dist
 from torch import Tensor
 
 from selfboost.disk.files import open_new
-from selfboost.train.devices.launched import Lost, launched
+from selfboost.train.devices.launched import Lost, Preempted, launched
+from selfboost.train.devices.lifelines import Lifelines, Reception, connect
 
 Thing = TypeVar("Thing")
 Result = TypeVar("Result")
@@ -82,12 +83,23 @@ class World:
         if self.size > 1:
             cast(Any, dist.distributed_c10d)._set_pg_timeout(timedelta(seconds=seconds))
 
-    def agree(self, wish: bool) -> bool:
-        """The conductor's value."""
-        return self.gather(wish)[0]
+
+@dataclass
+class Launched:
+    """What the conductor, or a follower, knows of the processes beside it."""
+
+    waiting: bool = False
+    """Whether the followers wait for the next call; else they are within one, or gone."""
+    lifelines: Lifelines | None = None
+
+    def stop_waiting(self) -> bool:
+        """Whether the followers waited, and can be told of it."""
+        waited, self.waiting = self.waiting, False
+        return waited and not (self.lifelines and self.lifelines.lost)
 
 
 ALONE = World()
+OTHERS = Launched()
 Call = Callable[[World], object]
 HERE = "here-"
 """Name, with its rank, of the file that a follower writes when it is ready."""
@@ -106,13 +118,12 @@ def conduct(devices: int, own: Callable[[World], Result], others: Callable[[Worl
     devices = devices or max(1, torch.cuda.device_count())
     if launched():
         world = _join()
-        try:
-            with _losses_in_words(world):
-                _tell(others)
-                return own(world)
-        except BaseException:
-            atexit.unregister(_release)  # the others may wait for us within the training: the launcher ends them
-            raise
+        with _losses_in_words(world):
+            OTHERS.waiting = False  # on an error they may wait for us within the training: the launcher ends them
+            _tell(others)
+            result = _to_the_end(own, world)
+            OTHERS.waiting = True
+            return result
     if devices == 1:
         return own(ALONE)
     with _followers(devices) as world:
@@ -138,8 +149,30 @@ def follow() -> None:
     signal.signal(signal.SIGTERM, signal.SIG_DFL)  # waiting for others, it would not hear of a handler
     with _losses_in_words(world):
         while (work := _hear()) is not None:
-            work(world)
+            _to_the_end(work, world)
         _leave()
+
+
+def dismiss(sentence: str) -> None:
+    """On the conductor's failure: end the followers, if they wait, with an error of their own."""
+    if OTHERS.stop_waiting():
+        with suppress(RuntimeError):  # they have gone
+            _tell(partial(_fail, sentence=f"process 0 on {socket.gethostname()} stopped: {sentence}"))
+            _leave()
+
+
+def _fail(_world: World, sentence: str) -> None:
+    _leave()
+    raise Lost(sentence)
+
+
+def _to_the_end(work: Callable[[World], Result], world: World) -> Result:
+    """Work, after which all go on or, where one was asked to end, leave together."""
+    try:
+        return work(world)
+    except Preempted:
+        _leave()
+        raise
 
 
 @contextmanager
@@ -150,10 +183,14 @@ def _losses_in_words(world: World) -> Generator[None]:
     except RuntimeError as error:
         if not (isinstance(error, dist.DistError) or "gloo" in str(error)):
             raise
-        raise Lost(
-            f"process {world.rank} of {world.size} on {socket.gethostname()} lost the others: one of them stopped, or "
-            "took longer than trainer.timeout_seconds; see what it said, then rerun the same command to resume"
-        ) from error
+        raise Lost(_loss(world)) from error
+
+
+def _loss(world: World) -> str:
+    return (
+        f"process {world.rank} of {world.size} on {socket.gethostname()} lost the others: one of them stopped, or took "
+        "longer than trainer.timeout_seconds; see what it said, then rerun the same command to resume"
+    )
 
 
 @cache
@@ -166,9 +203,22 @@ def _join() -> World:
         host, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
         cast(Any, dist).TCPStore(host, port, is_master=False).set(f"{HERE}{rank}", "")
     dist.init_process_group(_backend(), rank=rank, world_size=size, timeout=WAIT)
+    if PARENT not in os.environ:
+        OTHERS.lifelines = Lifelines(_connected(rank, size), _loss(World(rank, size)))
     if rank == 0:
+        OTHERS.waiting = True
         atexit.register(_release)
     return World(rank, size)
+
+
+def _connected(rank: int, size: int) -> list[socket.socket]:
+    """The conductor's connections to all followers, or a follower's to its conductor."""
+    reception = Reception() if rank == 0 else None
+    told: list[Any] = [reception and reception.place]
+    dist.broadcast_object_list(told, src=0, group=_patient(), device=torch.device("cpu"))
+    if reception is not None:
+        return reception.accept(size - 1, START_SECONDS)
+    return [connect(os.environ["MASTER_ADDR"], told[0], START_SECONDS)]
 
 
 @cache
@@ -182,8 +232,8 @@ def _backend() -> str:
 
 
 def _release() -> None:
-    """Tell the followers that there is no more work."""
-    if dist.is_initialized():
+    """Tell the followers, if they wait, that there is no more work."""
+    if OTHERS.stop_waiting():
         _tell(None)
         _leave()
 
@@ -191,6 +241,8 @@ def _release() -> None:
 def _leave() -> None:
     """Let go of the others when all have come to the end: one that ends earlier breaks what others still use."""
     dist.barrier(group=_patient())
+    if OTHERS.lifelines is not None:
+        OTHERS.lifelines.leave()
     dist.destroy_process_group()
     _patient.cache_clear()
 
@@ -218,7 +270,8 @@ def _followers(devices: int) -> Generator[World]:
             keys = cast(Any, dist).PrefixStore("default_pg", store)
             dist.init_process_group(_backend(), store=keys, rank=0, world_size=devices, timeout=WAIT)
             yield World(0, devices)
-            _release()
+            _tell(None)
+            _leave()
             for process in started:
                 with suppress(subprocess.TimeoutExpired):  # it is ended below
                     process.wait(START_SECONDS)

@@ -12,7 +12,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
-from selfboost.train.model.alike import alike
+from selfboost.train.model.alike import alike, with_numbers
 
 PROJECTIONS = ("gate_proj", "up_proj", "down_proj")
 
@@ -40,7 +40,7 @@ def replace_gates(model: torch.nn.Module) -> None:
         if not all(isinstance(getattr(module, name, None), torch.nn.Linear) for name in PROJECTIONS):
             continue
         if kind not in known:
-            known[kind] = _is_gated(module)
+            known[kind] = _is_gated(with_numbers(module))
         if known[kind]:
             module.forward = partial(_forward, module)
 

@@ -267,10 +267,10 @@ def _blocks(count: int, size: int) -> list[slice]:
 
 
 def head_of(model: PreTrainedModel) -> Head:
-    """The head of a language model, checked against the model's own logits.
+    """The head of a language model; `compare_head` checks it against the model's own logits.
 
     Raises:
-        ValueError: the model computes its logits in an unknown way.
+        ValueError: there is none above a body.
     """
     config: Any = model.config.get_text_config()
     layer = cast(Any, model).get_output_embeddings()
@@ -280,13 +280,16 @@ def head_of(model: PreTrainedModel) -> Head:
         )
     scale = float(getattr(config, "logit_scale", None) or 1.0) / float(getattr(config, "logits_scaling", None) or 1.0)
     softcap = float(getattr(config, "final_logit_softcapping", None) or 0.0)
-    head = Head(layer, scale, softcap)
-    _compare(model, head)
-    return head
+    return Head(layer, scale, softcap)
 
 
 @torch.no_grad()
-def _compare(model: PreTrainedModel, head: Head) -> None:
+def compare_head(model: PreTrainedModel, head: Head) -> None:
+    """Check a head against the model's own logits, before the model is prepared for packs.
+
+    Raises:
+        ValueError: the model computes its logits in an unknown way.
+    """
     vocabulary = head.weight_VD.shape[0]
     ids_BT = torch.arange(1, 5, device=head.weight_VD.device)[None] % vocabulary
     ours = head.logits(body_of(model)(input_ids=ids_BT, use_cache=False).last_hidden_state[0])

@@ -14,7 +14,7 @@ from transformers import PreTrainedModel
 
 from selfboost.train.local_settings import LocalSettings
 from selfboost.train.model.hidden import Body, open_body
-from selfboost.train.model.logits import Head, head_of
+from selfboost.train.model.logits import Head, compare_head, head_of
 from selfboost.train.packs.batches import in_order
 from selfboost.train.packs.layout import Pack
 from selfboost.train.packs.rows import Item, Row
@@ -55,10 +55,27 @@ class LanguageModel(torch.nn.Module):
         """For each row, the last hidden states that its completion tokens are predicted from."""
         return cast("list[Tensor]", self(items, None, states=True))
 
+    def open(self, local: LocalSettings) -> None:
+        """Check the head and prepare the body for packs, when weights are there.
+
+        Raises:
+            ValueError: it computes its logits in an unknown way, or it cannot be packed.
+        """
+        self((), None, opened_with=local)
+
     def forward(
-        self, items: Sequence[Item], losses_of: LossesOf | None, *, states: bool = False
+        self,
+        items: Sequence[Item],
+        losses_of: LossesOf | None,
+        *,
+        states: bool = False,
+        opened_with: LocalSettings | None = None,
     ) -> list[Tensor] | Losses:
-        """Shared entry of `logps`, `states` and `losses`, which modules sharded over devices need."""
+        """Shared entry of all that computes, which modules sharded over devices need."""
+        if opened_with is not None:
+            compare_head(self.model, self.head)  # before packing: it looks at the model as it is
+            self.body = open_body(self.model, packing=opened_with.packing, attention=opened_with.attention)
+            return []
         pack = Pack(tuple(items), self.head.weight_VD.device)
         hidden_ND = self.body.hidden_TD(pack).index_select(0, pack.sources_N)
         if states:
@@ -107,8 +124,18 @@ def language_model(model: PreTrainedModel, local: LocalSettings) -> LanguageMode
     Raises:
         ValueError: it computes its logits in an unknown way, or it cannot be packed.
     """
-    head = head_of(model)  # before packing: it looks at the model as it is
-    return LanguageModel(model, open_body(model, packing=local.packing, attention=local.attention), head)
+    made = unopened_model(model)
+    made.open(local)
+    return made
+
+
+def unopened_model(model: PreTrainedModel) -> LanguageModel:
+    """A model that is to be sharded, before its `open`.
+
+    Raises:
+        ValueError: it has no head above a body.
+    """
+    return LanguageModel(model, Body(model, packed=False), head_of(model))
 
 
 def logps_in_order(model: LanguageModel, rows: Iterable[Row], tokens: int) -> Iterator[tuple[float, ...]]:

@@ -14,7 +14,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
-from selfboost.train.model.alike import alike
+from selfboost.train.model.alike import alike, with_numbers
 
 
 class _RMSNorm(torch.autograd.Function):
@@ -52,7 +52,7 @@ def replace_norms(model: torch.nn.Module) -> None:
         if not kind.__name__.endswith("RMSNorm") or not isinstance(epsilon, float):
             continue
         if kind not in known:
-            known[kind] = _offset(module, epsilon)
+            known[kind] = _offset(with_numbers(module), epsilon)
         offset = known[kind]
         if offset is not None:
             module.forward = partial(_forward, module, epsilon, offset)

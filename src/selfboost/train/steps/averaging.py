@@ -11,35 +11,35 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from selfboost.train.devices.sharding import part, taken
+from selfboost.train.devices.sharding import spread_as
 
 
 class Average:
-    """The average of weights that change in place; of sharded weights, this process's part."""
+    """The average of weights that change in place; sharded as they are."""
 
     def __init__(self, weights: Sequence[Tensor], decay: float) -> None:
         self.weights, self.decay = list(weights) if decay else list[Tensor](), decay
-        self.tensors = [part(weight.detach()).clone() for weight in self.weights]
+        self.tensors = [weight.detach().clone() for weight in self.weights]
         """In the number type of the weights; None if averaging is off."""
 
     @torch.no_grad()
     def update(self) -> None:
         """Update the average with the current weights."""
         for tensor, weight in zip(self.tensors, self.weights, strict=True):
-            tensor.lerp_(part(weight), 1 - self.decay)
+            tensor.lerp_(weight, 1 - self.decay)
 
     def state(self) -> list[Tensor]:
-        """This process's part, live."""
+        """The tensors, live."""
         return self.tensors
 
     @torch.no_grad()
-    def restore(self, saved: Sequence[Sequence[Tensor]]) -> None:
-        """Go on from another average: the whole one, this process's part, or the parts of all."""
-        for tensor, weight, *pieces in zip(self.tensors, self.weights, *saved, strict=True):
-            tensor.copy_(taken(pieces, weight))
+    def restore(self, saved: Sequence[Tensor]) -> None:
+        """Go on from another average, whole or sharded alike."""
+        for tensor, other in zip(self.tensors, saved, strict=True):
+            tensor.copy_(spread_as(other, tensor))
 
     @torch.no_grad()
     def take_place(self) -> None:
         """Replace the weights by their average."""
         for tensor, weight in zip(self.tensors, self.weights, strict=True):
-            part(weight).copy_(tensor)
+            weight.copy_(tensor)

@@ -16,9 +16,11 @@ from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, cast
+from uuid import uuid4
 
 import torch
 from torch import Tensor
+from torch.distributed.device_mesh import DeviceMesh
 from transformers import PreTrainedModel
 
 from selfboost.disk.files import open_new, refuse_links_inside, write_atomically
@@ -26,11 +28,18 @@ from selfboost.disk.json_files import read_json, write_json
 from selfboost.engines.chat import open_tokenizer
 from selfboost.engines.checkpoint import quiet, resolve
 from selfboost.train.devices.parallel import ALONE, World
+from selfboost.train.steps.sharded_states import joined, look_at_tensors, read_tensors, split, write_tensors
 
 STATE = "training-state"
 MANIFEST = "state.json"
-"""Seals a state in parts: names them and their content."""
+"""Seals a state in parts: names its files and their sizes."""
 COMMON = "common.pt"
+REST = "own"
+"""In the common part of a state in parts: what is beside the tensors."""
+DAMAGE = (EOFError, OSError, RuntimeError, ValueError, KeyError, TypeError, AttributeError, pickle.UnpicklingError)
+"""What reading a damaged state can raise."""
+FILE_SIZE = "5GB"
+"""Largest file of a finished model's weights."""
 State = dict[str, Any]
 
 
@@ -40,15 +49,15 @@ class Saved:
 
     common: State
     """What all processes have alike."""
-    parts: Sequence[State]
-    """What may be sharded: all of it, this process's part, or the parts of all processes that wrote it."""
+    own: State
+    """Weights and optimiser: whole, or spread over the processes."""
 
 
 @dataclass(frozen=True)
 class StateFolder:
     """Where the states of one training are kept, each written atomically.
 
-    `step-*.pt` is a whole state, written by one process; a folder `step-*` holds a part for each that wrote it.
+    `step-*.pt` is a whole state, written by one process; in a folder `step-*` each wrote its part.
     """
 
     into: Path
@@ -62,8 +71,13 @@ class StateFolder:
         found = (self.into / STATE).glob(f"step-*-{self.identity[:8]}*")
         return sorted(path for path in found if path.suffix in ("", ".pt"))
 
-    def read(self, world: World = ALONE) -> Saved | None:
-        """The newest state that all processes read whole, or None to begin.
+    def place(self) -> Path:
+        """Where the states lie; a folder that exists from now on, until `remove`."""
+        (self.into / STATE).mkdir(exist_ok=True)
+        return self.into / STATE
+
+    def read(self, world: World = ALONE, mesh: DeviceMesh | None = None) -> Saved | None:
+        """The newest state that all processes read whole, or None to begin; spread over a mesh if it was in parts.
 
         Raises:
             ValueError: the processes do not see the same states; says who sees which, on all of them.
@@ -71,9 +85,12 @@ class StateFolder:
         paths = self.paths()
         self._agree(world, [(path.name, _content(path)) for path in paths])
         for path in reversed(paths):
-            saved = _read(path, world)
+            found = _common(path, mapped=mesh is not None)
+            if not all(world.gather(found is not None)) or found is None:
+                continue  # it is damaged: use the one before it, or start over
+            saved = _with_own(path, *found, mesh)
             if all(world.gather(saved is not None)):
-                return saved  # else it is damaged: use the one before it, or start over
+                return saved
         return None
 
     def _agree(self, world: World, known: Sequence[tuple[str, str]]) -> None:
@@ -91,7 +108,7 @@ class StateFolder:
     def write(self, step: int, common: State, own: State, world: World = ALONE, *, in_parts: bool = False) -> None:
         """Save the state after a step, then remove old ones; a kill leaves at least one complete state.
 
-        `in_parts`: each process writes its `own`; else the conductor writes all. Every process must ask.
+        `in_parts`: each process writes its part of `own`; else the conductor writes all. Every process must ask.
         """
         path = self.into / STATE / f"step-{step:08d}-{self.identity[:8]}"
         if world.conducts:
@@ -115,45 +132,48 @@ class StateFolder:
 def _write_parts(path: Path, common: State, own: State, world: World) -> None:
     """Each process's part, and the manifest when all are there."""
     fresh = path.with_suffix(".new")
+    rest, tensors = split(own)
     if world.conducts:
         shutil.rmtree(fresh, ignore_errors=True)
         fresh.mkdir()
-        _save(common, fresh / COMMON)
+        _save(common | {REST: rest}, fresh / COMMON)
     world.gather(None)
-    part = fresh / _part_name(world.rank, world.size)
-    _save(own, part)
-    names = world.gather((part.name, _content(part)))
+    write_tensors(fresh, tensors)
     if world.conducts:
-        manifest = {"common": _content(fresh / COMMON), "parts": names}
-        write_json(fresh / MANIFEST, manifest)
+        files = {file.name: file.stat().st_size for file in sorted(fresh.glob("*.safetensors"))}
+        write_json(fresh / MANIFEST, {"common": _content(fresh / COMMON), "files": files, "written": uuid4().hex})
         shutil.rmtree(path, ignore_errors=True)
         fresh.replace(path)
     world.gather(None)  # a process that is slow must not look for it before
 
 
-def _part_name(rank: int, size: int) -> str:
-    return f"part-{rank}-of-{size}.pt"
-
-
-def _read(path: Path, world: World) -> Saved | None:
-    """A state, or None where it is damaged."""
+def _common(path: Path, *, mapped: bool) -> tuple[State, Mapping[str, Any]] | None:
+    """What all processes have alike, and the tensors beside it by their headers; None where a state is damaged."""
     try:
         if path.suffix:
-            whole = _load(path)
-            return Saved(whole, [whole])
+            return _load(path, mapped=mapped), {}
         manifest = read_json(path / MANIFEST)
-        known = {COMMON: manifest["common"]} | dict(manifest["parts"])
-        own = _part_name(world.rank, world.size)
-        wanted = [own] if own in known else [name for name in known if name != COMMON]
-        if any(_content(path / name) != known[name] for name in (COMMON, *wanted)):
+        if _content(path / COMMON) != manifest["common"]:
             return None
-        return Saved(_load(path / COMMON), [_load(path / name, mapped=own not in known) for name in wanted])
-    except (EOFError, OSError, RuntimeError, ValueError, KeyError, TypeError, pickle.UnpicklingError):
+        if any((path / Path(name).name).stat().st_size != size for name, size in manifest["files"].items()):
+            return None
+        return _load(path / COMMON), look_at_tensors(path)
+    except DAMAGE:
+        return None
+
+
+def _with_own(path: Path, common: State, known: Mapping[str, Any], mesh: DeviceMesh | None) -> Saved | None:
+    """The state with its tensors; every process must ask for those in parts."""
+    if path.suffix:
+        return Saved(common, common)
+    try:
+        return Saved(common, joined(common[REST], read_tensors(path, known, mesh)))
+    except DAMAGE:
         return None
 
 
 def _load(path: Path, *, mapped: bool = False) -> State:
-    """`mapped`: read from the disk when it is looked at, since no process needs all of it."""
+    """`mapped`: read from the disk when it is looked at, where no process needs all of it."""
     return cast(State, torch.load(path, map_location="cpu", weights_only=True, mmap=mapped))
 
 
@@ -210,7 +230,7 @@ def save_model(
     """
     refuse_links_inside(into)  # transformers would write through them
     with quiet():
-        cast(Any, model).save_pretrained(into, state_dict=weights)
+        cast(Any, model).save_pretrained(into, state_dict=weights, max_shard_size=FILE_SIZE)
     given = resolve(start) / "generation_config.json"
     if given.is_file() and cast(Any, model).can_generate():
         # As it was: save_pretrained rewrites it, and some releases refuse files that others have published.

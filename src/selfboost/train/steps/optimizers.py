@@ -2,20 +2,20 @@
 
 Weight decay spares vectors (norms, biases), as is usual. RMSprop is PyTorch's as it stands (alpha 0.99, epsilon 1e-8,
 no momentum): what `optim: rmsprop` means in SPIN's recipes, and in DNPO's after them. Of sharded weights, each process
-saves its part.
+holds its part.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from selfboost.train import Training
-from selfboost.train.devices.sharding import part, sharded_as, taken, whole
+from selfboost.train.devices.sharding import spread_as, whole
 from selfboost.train.extras import require
 
 ADDED = 2**20
@@ -92,22 +92,20 @@ class Optimizer:
         self.copy_back()
 
     def state(self) -> dict[str, Any]:
-        """All that this process needs to go on: its part of masters and moments, live."""
-        masters = [part(master.detach()) for master in self.masters]
-        moments = self._inner.state_dict()
-        kept = {at: {name: part(x) for name, x in one.items()} for at, one in moments["state"].items()}
-        return {"masters": masters, "moments": moments | {"state": kept}}
+        """All that is needed to go on: masters and moments, live; sharded ones are."""
+        return {"masters": [master.detach() for master in self.masters], "moments": self._inner.state_dict()}
 
     @torch.no_grad()
-    def restore(self, states: Sequence[Mapping[str, Any]]) -> None:
-        """Go on from `state()`: the whole one, this process's, or those of all; sets the model's parameters too."""
-        for master, *pieces in zip(self.masters, *(state["masters"] for state in states), strict=True):
-            part(master).copy_(taken(pieces, master))
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go on from `state()`, whole or sharded alike; sets the model's parameters too."""
+        for master, saved in zip(self.masters, state["masters"], strict=True):
+            master.copy_(spread_as(saved, master))
         order = [master for group in self._inner.param_groups for master in group["params"]]
-        moments = states[0]["moments"]
-        kept: dict[int, dict[str, Any]] = {at: {} for at in moments["state"]}
-        for at, name in ((at, name) for at, one in moments["state"].items() for name in one):
-            kept[at][name] = _moment([state["moments"]["state"][at][name] for state in states], order[at])
+        moments = state["moments"]
+        kept = {
+            at: {name: spread_as(x, order[at]) if isinstance(x, Tensor) else x for name, x in one.items()}
+            for at, one in moments["state"].items()
+        }
         self._inner.load_state_dict(moments | {"state": kept})
         self.copy_back()
 
@@ -117,11 +115,6 @@ class Optimizer:
         for parameter, master in zip(self.parameters, self.masters, strict=True):
             if master is not parameter:
                 parameter.copy_(master)
-
-
-def _moment(pieces: Sequence[Any], master: Tensor) -> Any:
-    """What the optimiser keeps of a parameter under one name: a tensor of its shape, or another thing."""
-    return sharded_as(taken(pieces, master), master) if isinstance(pieces[0], Tensor) else pieces[0]
 
 
 def _add(gradient: Tensor, into: Tensor, *, first: bool) -> None:

@@ -18,7 +18,9 @@ from transformers import PreTrainedModel
 
 from selfboost.engines import Progress
 from selfboost.train import Training, TrainingResult
+from selfboost.train.devices.launched import Preempted
 from selfboost.train.devices.parallel import ALONE, World
+from selfboost.train.devices.preemption import asked_to_stop
 from selfboost.train.packs.batches import micro_batches, step_batches
 from selfboost.train.packs.rows import Item
 from selfboost.train.steps.averaging import Average
@@ -100,11 +102,11 @@ class TrainingLoop:
         if saved is None:
             return
         state = saved.common
-        self.optimizer.restore([part["optimizer"] for part in saved.parts])
-        self.average.restore([part["average"] for part in saved.parts])
+        self.optimizer.restore(saved.own["optimizer"])
+        self.average.restore(saved.own["average"])
         self.watch.restore(state["watch"])
         if self.companion_optimizer is not None:
-            self.companion_optimizer.restore([state["companion"]])
+            self.companion_optimizer.restore(state["companion"])
         self.done, self.tokens, self.history = state["done"], state["tokens"], state["history"]
         restore_random_state(state["random"])
 
@@ -113,21 +115,25 @@ class TrainingLoop:
 
         Raises:
             FloatingPointError: a loss or gradient is not finite; names the step, the rows and where the state is.
+            Preempted: a process was asked to end; the state is saved.
         """
         saved = time.monotonic()
-        while self.done < self.last:
-            row = self._step()
-            self.watch.see(row, self.last, self._kept)
-            if self._logged():
-                self.history.append(row)
-                for tracker in trackers:
-                    tracker.log(row)
-            if self.processes.world.agree(self._state_is_due(time.monotonic() - saved)):
-                own = {"optimizer": self.optimizer.state(), "average": self.average.state()}
-                common, processes = self._state() | dict(extra_state), self.processes
-                self.states.write(self.done, common, own, processes.world, in_parts=processes.sharded)
-                saved = time.monotonic()
-            progress(self.done, self.last, self.tokens)
+        with asked_to_stop() as asked:
+            while self.done < self.last:
+                row = self._step()
+                self.watch.see(row, self.last, self._kept)
+                if self._logged():
+                    self.history.append(row)
+                    for tracker in trackers:
+                        tracker.log(row)
+                wishes = self.processes.world.gather((self._state_is_due(time.monotonic() - saved), asked()))
+                stop = any(wish for _, wish in wishes) and self.done < self.last
+                if wishes[0][0] or (stop and self._keeps_states()):
+                    self._save(extra_state)
+                    saved = time.monotonic()
+                progress(self.done, self.last, self.tokens)
+                if stop:
+                    raise Preempted
         self.average.take_place()
         self.optimizer.copy_back()
         cut = sum(item.cuts for item in self.items)
@@ -137,6 +143,14 @@ class TrainingLoop:
 
     def _logged(self) -> bool:
         return self.done % self.pace.log_every == 0 or self.done == self.last
+
+    def _save(self, extra_state: Mapping[str, Any]) -> None:
+        own = {"optimizer": self.optimizer.state(), "average": self.average.state()}
+        common, processes = self._state() | dict(extra_state), self.processes
+        self.states.write(self.done, common, own, processes.world, in_parts=processes.sharded)
+
+    def _keeps_states(self) -> bool:
+        return bool(self.pace.checkpoint_seconds or self.pace.checkpoint_steps)
 
     def _state_is_due(self, seconds: float) -> bool:
         by_time = bool(self.pace.checkpoint_seconds) and seconds >= self.pace.checkpoint_seconds
