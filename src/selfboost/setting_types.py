@@ -80,6 +80,9 @@ Day = Annotated[str, BeforeValidator(lambda value: value.isoformat() if isinstan
 NEW: Mapping[str, bool] = {"new": True}
 """Metadata of a setting that came later: at its default it changes no result, so fingerprints leave it out there."""
 
+SPEED_ONLY: Mapping[str, bool] = {"speed_only": True}
+"""Metadata of settings that change no result beyond rounding: those of speed and memory, and what is merely watched."""
+
 NAMES_CODE = "names code"
 """Marks a setting that names a Python object to import, or turns on a checkpoint's own code: both need trust."""
 FunctionName = Annotated[str, Field(min_length=1, max_length=1000), NAMES_CODE]

@@ -20,9 +20,9 @@ from typing import TYPE_CHECKING, Any, cast
 from selfboost.endpoints import Endpoint, Question, Reply
 from selfboost.endpoints.kept_replies import KeptReplies, open_replies, tell_nobody
 from selfboost.endpoints.reading import NoReplyError, read_reply
+from selfboost.extras import require
 from selfboost.suggestions import shown
 from selfboost.templates import about_tokens
-from selfboost.train.extras import require
 
 if TYPE_CHECKING:
     from openai import APIStatusError, AsyncOpenAI
