@@ -28,7 +28,7 @@ from selfboost.losses import Loss
 from selfboost.measures import WIN_RATE, Declared, check_decides
 from selfboost.method import Method
 from selfboost.scorers import Scorer
-from selfboost.setting_types import BESIDE_RECIPE, NAMES_CODE, SENDS, PathOrName, allowed
+from selfboost.setting_types import BESIDE_RECIPE, NAMES_CODE, SENDS, STARTS, PathOrName, allowed
 from selfboost.settings import Gate, ModelSource, RunSettings, SeedModels
 from selfboost.suggestions import did_you_mean, shown
 from selfboost.train import Trainer, Training
@@ -280,7 +280,10 @@ def _value(hint: Any, value: Any, where: str, folder: Path | None, default: Any,
     if NAMES_CODE in getattr(hint, "__metadata__", ()):
         _require_trust(checked, where, trust)
     if SENDS in getattr(hint, "__metadata__", ()):
-        trust.require_server(where, checked)
+        for url in cast("tuple[str, ...]", checked if isinstance(checked, tuple) else (checked,)):
+            trust.require_server(where, url)
+    if STARTS in getattr(hint, "__metadata__", ()) and checked:
+        trust.require_command(where, checked)
     return checked
 
 

@@ -94,6 +94,15 @@ SENDS = "sends"
 """Marks the URL of a server that a run sends texts to: another machine needs trust."""
 ServerUrl = Annotated[str, Field(min_length=1, max_length=1000), SENDS]
 """A server's base URL."""
+ServerUrls = Annotated[
+    Annotated[str, Field(max_length=1000)] | tuple[Annotated[str, Field(min_length=1, max_length=1000)], ...], SENDS
+]
+"""A server's base URL, or a list of several servers'; empty: none."""
+
+STARTS = "starts"
+"""Marks a command that a run starts: its program needs trust."""
+CommandLine = Annotated[str, Field(max_length=10_000), STARTS]
+"""A command, read by no shell; empty: none."""
 
 
 def is_count(hint: Any) -> bool:
