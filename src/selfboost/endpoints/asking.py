@@ -8,16 +8,15 @@ with a reason. Leaves out streaming.
 from __future__ import annotations
 
 import asyncio
-import queue
-import threading
 from collections.abc import AsyncGenerator, Callable, Generator, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from selfboost.endpoints import Endpoint, Question, Reply
 from selfboost.endpoints.failures import CannotGoOn, Failures, key_of
+from selfboost.endpoints.in_thread import handed_over
 from selfboost.endpoints.kept_replies import KeptReplies, open_replies, tell_nobody
 from selfboost.endpoints.reading import read_reply
 from selfboost.extras import require
@@ -79,31 +78,22 @@ def _arriving(
     if not questions:
         return
     check_ready(endpoint)
-    arrived: queue.SimpleQueue[Arrived | BaseException | None] = queue.SimpleQueue()
-    asking = _Asking(endpoint, questions, kept, arrived.put)
-    thread = threading.Thread(target=asking.run, name="asking", daemon=True)
-    thread.start()
-    try:
-        while (found := arrived.get()) is not None:
-            if isinstance(found, CannotGoOn):
-                raise ValueError(str(found))
-            if isinstance(found, BaseException):
-                raise found
-            yield found
-    finally:
-        asking.stop()
-        thread.join()
+
+    async def work(put: Callable[[Arrived], None]) -> None:
+        await _Asking(endpoint, questions, kept, put).run()
+
+    yield from handed_over(work, "asking")
 
 
 class _Asking:
-    """Asks everything once; `put` receives what arrives, then the error that stopped it, if any, then None."""
+    """Asks everything once; `put` receives what arrives."""
 
     def __init__(
         self,
         endpoint: Endpoint,
         questions: Mapping[str, Question],
         kept: KeptReplies,
-        put: Callable[[Arrived | BaseException | None], None],
+        put: Callable[[Arrived], None],
     ) -> None:
         self._endpoint, self._kept, self._put = endpoint, kept, put
         self._failures = Failures(endpoint, "/chat/completions")
@@ -116,35 +106,14 @@ class _Asking:
         self._reserved, self._room = 0, asyncio.Condition()
         """What the requests in flight may cost at most, in tokens."""
         self._why: BaseException | None = None
-        self._loop = asyncio.new_event_loop()
-        self._task: asyncio.Task[None] | None = None
 
-    def run(self) -> None:
-        """Ask, in the thread that calls this."""
-        try:
-            self._task = self._loop.create_task(self._ask_all())
-            self._loop.run_until_complete(self._task)
-        except asyncio.CancelledError:
-            pass
-        except BaseException as error:  # the other thread raises it
-            self._why = error
-        finally:
-            self._loop.close()
-            if self._why is not None:
-                self._put(self._why)
-            else:
-                for each in self._held:
-                    self._put(each)
-            self._put(None)
-
-    def stop(self) -> None:
-        """Ask nothing more, and wait for no reply."""
-        with suppress(RuntimeError):  # the loop is closed: all is done
-            self._loop.call_soon_threadsafe(self._cancel)
-
-    def _cancel(self) -> None:
-        if self._task is not None:
-            self._task.cancel()
+    async def run(self) -> None:
+        """Ask; raises what stopped it."""
+        await self._ask_all()
+        if self._why is not None:
+            raise self._why
+        for each in self._held:
+            self._put(each)
 
     async def _ask_all(self) -> None:
         from openai import AsyncOpenAI
