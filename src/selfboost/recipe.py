@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import re
 import tomllib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import MISSING, dataclass, field, fields, is_dataclass, replace
 from dataclasses import Field as Setting
 from functools import cache
@@ -23,10 +23,11 @@ from pydantic import TypeAdapter, ValidationError
 from selfboost import plugins
 from selfboost.benchmark import Benchmark
 from selfboost.data.seed_data import SeedSource
-from selfboost.engines import Engine
+from selfboost.engines import Choosy, Engine
 from selfboost.losses import Loss
 from selfboost.measures import WIN_RATE, Declared, check_decides
 from selfboost.method import Method
+from selfboost.records import Sampling
 from selfboost.scorers import Scorer
 from selfboost.setting_types import BESIDE_RECIPE, NAMES_CODE, SENDS, STARTS, PathOrName, allowed
 from selfboost.settings import Gate, ModelSource, RunSettings, SeedModels
@@ -86,6 +87,12 @@ class Recipe:
             wrong = f"{type(self.loss).__name__} trains a reward model, not a policy"
             raise ValueError(f"loss.kind: {wrong}; allowed: {', '.join(kinds)}, or 'package.module:Class'")
         self._check_measures()
+        if isinstance(self.engine, Choosy):
+            for where, sampling in _samplings(self):
+                try:
+                    self.engine.require(sampling)
+                except ValueError as error:
+                    raise ValueError(f"{where}: {error}") from error
 
     @property
     def measures(self) -> Declared:
@@ -116,6 +123,16 @@ def check_roles(part: Any, where: str = "") -> None:
             raise ValueError(f"{where}{name}: {cls.__name__} {wrong}")
         if is_dataclass(value):
             check_roles(value, f"{where}{name}.")
+
+
+def _samplings(part: Any, where: str = "") -> Iterator[tuple[str, Sampling]]:
+    """Settings of the draws from the recipe's engine, with their places; a scorer's with an engine of its own apart."""
+    for f in fields(part):
+        value = getattr(part, f.name)
+        if isinstance(value, Sampling):
+            yield f"{where}{f.name}", value
+        elif is_dataclass(value) and not hasattr(value, "engine"):
+            yield from _samplings(value, f"{where}{f.name}.")
 
 
 def shipped() -> dict[str, Path]:
@@ -274,21 +291,27 @@ def _value(hint: Any, value: Any, where: str, folder: Path | None, default: Any,
     if folder is not None and hint == tuple[PathOrName, ...] and isinstance(value, tuple):
         value = tuple(_beside(item, folder, where) for item in cast("tuple[Any, ...]", value))
     try:
-        checked = _adapter(hint).validate_python(value, strict=True)
+        checked: Any = _adapter(hint).validate_python(value, strict=True)
     except ValidationError as error:
         raise ValueError(f"{where} = {shown(value)}: must be {allowed(hint)}") from error
-    if NAMES_CODE in getattr(hint, "__metadata__", ()):
-        _require_trust(checked, where, trust)
-    if SENDS in getattr(hint, "__metadata__", ()):
-        for url in cast("tuple[str, ...]", checked if isinstance(checked, tuple) else (checked,)):
-            trust.require_server(where, url)
-    if STARTS in getattr(hint, "__metadata__", ()) and checked:
-        trust.require_command(where, checked)
+    _require_trust(getattr(hint, "__metadata__", ()), checked, where, trust)
     return checked
 
 
-def _require_trust(value: Any, where: str, trust: Trust) -> None:
-    """Refuse a setting that would run untrusted code; one that names none is left to its component."""
+def _require_trust(marks: Sequence[Any], value: Any, where: str, trust: Trust) -> None:
+    """Refuse a setting that would run untrusted code, send texts away or start a program."""
+    if NAMES_CODE in marks:
+        _require_code(value, where, trust)
+    if SENDS in marks:
+        urls: tuple[str, ...] = (value,) if isinstance(value, str) else value
+        for url in urls:
+            trust.require_server(where, url)
+    if STARTS in marks and value:
+        trust.require_command(where, value)
+
+
+def _require_code(value: Any, where: str, trust: Trust) -> None:
+    """Refuse untrusted code; a setting that names none is left to its component."""
     if value is True:
         trust.require_remote_code(where)
     elif isinstance(value, str) and ":" in value:

@@ -10,8 +10,9 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 
 from selfboost.endpoints import Endpoint
@@ -41,6 +42,7 @@ class StartedServer:
             stdin=subprocess.PIPE,
             stdout=handle,
             stderr=subprocess.STDOUT,
+            env={"VLLM_NO_USAGE_STATS": "1", **os.environ},
             start_new_session=True,  # Ctrl-C is for this process alone
         )
         os.close(handle)
@@ -64,16 +66,16 @@ class StartedServer:
                 f"the server that engine.launch started ended with code {code}; its log: {self.last_words}"
             )
 
-    def wait_until_up(self, seconds: float) -> None:
+    def wait_until_up(self, endpoint: Endpoint, seconds: float) -> None:
         """Wait until it lists its models.
 
         Raises:
             ValueError: it ended, or took too long; quotes the end of its log.
         """
         deadline = time.monotonic() + seconds
-        endpoint = Endpoint(url=self.url, model="any", key_variable="", timeout_seconds=STILL, retries=0)
         check_ready(endpoint)
-        while not _is_up(endpoint):
+        brief = replace(endpoint, timeout_seconds=STILL, retries=0)
+        while not _is_up(brief):
             self.require_alive()
             if time.monotonic() > deadline:
                 raise ValueError(
@@ -95,8 +97,12 @@ class StartedServer:
 
 
 @contextmanager
-def started(command: Sequence[str], values: Mapping[str, str], seconds: float) -> Generator[StartedServer]:
+def started(
+    command: Sequence[str], values: Mapping[str, str], endpoint: Callable[[str], Endpoint], seconds: float
+) -> Generator[StartedServer]:
     """A server that is up, ended at the end; `{port}` and the names of `values` in the command's words are replaced.
+
+    `endpoint`: makes the endpoint of a URL.
 
     Raises:
         ValueError: the program cannot be started, or the server did not come up.
@@ -109,7 +115,7 @@ def started(command: Sequence[str], values: Mapping[str, str], seconds: float) -
         )
     server = StartedServer(words, port)
     try:
-        server.wait_until_up(seconds)
+        server.wait_until_up(endpoint(server.url), seconds)
         yield server
     finally:
         server.end()

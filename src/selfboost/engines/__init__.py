@@ -179,6 +179,15 @@ def look_at(engine: Engine, model: Model) -> Looked:
     return engine.look(model) if isinstance(engine, Looking) else Looked(tokenizer=engine.tokenizer(model))
 
 
+@runtime_checkable
+class Choosy(Protocol):
+    """An engine that cannot draw with all settings."""
+
+    def require(self, sampling: Sampling) -> None:
+        """Raises ValueError, in one sentence, for settings that it would change or refuse."""
+        ...
+
+
 @dataclass(frozen=True, kw_only=True)
 class Footprint:
     """How an engine holds a model while it samples: the basis of a plan's memory."""
