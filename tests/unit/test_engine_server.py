@@ -264,6 +264,7 @@ with FakeServed(launch={LAUNCH!r}).open(Model(name="m", path="fake", fingerprint
     assert not alive(group)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["synpo", "spin"])
 def test_a_run_with_a_server_stores_what_a_run_with_its_engine_stores(tmp_path, method):
     stored = {}
@@ -277,6 +278,7 @@ def test_a_run_with_a_server_stores_what_a_run_with_its_engine_stores(tmp_path, 
     assert stored["server"] == stored["fake"]
 
 
+@pytest.mark.slow
 def test_stale_weights_are_caught_by_the_log_probabilities_of_the_iteration(tmp_path):
     """A server that says it serves the trained model and answers with the initial one."""
     script = tmp_path / "stale.py"
@@ -288,7 +290,12 @@ def test_stale_weights_are_caught_by_the_log_probabilities_of_the_iteration(tmp_
         "    time.sleep(600)\n"
     )
     launch = f"{shlex.quote(sys.executable)} {shlex.quote(str(script))} {{path}} {{port}}"
-    path = write_recipe(tmp_path, "spin", engine={"kind": "served:FakeServed", "launch": launch}, run={"iterations": 1})
+    path = write_recipe(
+        tmp_path,
+        "spin",
+        engine={"kind": "served:FakeServed", "launch": launch},
+        run={"iterations": 1, "agreement": 0.001},
+    )
     chosen = recipe.read(path, trust=["served", f"command:{sys.executable}"])
     with pytest.raises(ValueError, match="log-probabilities of sampler and trainer differ by"):
         boost(chosen, tmp_path / "run", Heard())

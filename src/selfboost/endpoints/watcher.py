@@ -33,4 +33,4 @@ def _end_when_alone() -> None:
 
 if __name__ == "__main__":
     code = watch(sys.argv[1:])
-    sys.exit(code if code >= 0 else 128 - code)
+    os._exit(code if code >= 0 else 128 - code)  # the thread still reads
