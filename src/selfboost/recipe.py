@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import re
 import tomllib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, dataclass, field, fields, is_dataclass, replace
 from dataclasses import Field as Setting
 from functools import cache
@@ -23,11 +23,10 @@ from pydantic import TypeAdapter, ValidationError
 from selfboost import plugins
 from selfboost.benchmark import Benchmark
 from selfboost.data.seed_data import SeedSource
-from selfboost.engines import Choosy, Engine
+from selfboost.engines import Engine, check_draws
 from selfboost.losses import Loss
 from selfboost.measures import WIN_RATE, Declared, check_decides
 from selfboost.method import Method
-from selfboost.records import Sampling
 from selfboost.scorers import Scorer
 from selfboost.setting_types import BESIDE_RECIPE, NAMES_CODE, SENDS, STARTS, PathOrName, allowed
 from selfboost.settings import Gate, ModelSource, RunSettings, SeedModels
@@ -87,12 +86,7 @@ class Recipe:
             wrong = f"{type(self.loss).__name__} trains a reward model, not a policy"
             raise ValueError(f"loss.kind: {wrong}; allowed: {', '.join(kinds)}, or 'package.module:Class'")
         self._check_measures()
-        if isinstance(self.engine, Choosy):
-            for where, sampling in _samplings(self):
-                try:
-                    self.engine.require(sampling)
-                except ValueError as error:
-                    raise ValueError(f"{where}: {error}") from error
+        check_draws(self.engine, self)
 
     @property
     def measures(self) -> Declared:
@@ -123,16 +117,6 @@ def check_roles(part: Any, where: str = "") -> None:
             raise ValueError(f"{where}{name}: {cls.__name__} {wrong}")
         if is_dataclass(value):
             check_roles(value, f"{where}{name}.")
-
-
-def _samplings(part: Any, where: str = "") -> Iterator[tuple[str, Sampling]]:
-    """Settings of the draws from the recipe's engine, with their places; a scorer's with an engine of its own apart."""
-    for f in fields(part):
-        value = getattr(part, f.name)
-        if isinstance(value, Sampling):
-            yield f"{where}{f.name}", value
-        elif is_dataclass(value) and not hasattr(value, "engine"):
-            yield from _samplings(value, f"{where}{f.name}.")
 
 
 def shipped() -> dict[str, Path]:

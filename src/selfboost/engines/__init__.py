@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any, Protocol, cast, runtime_checkable
@@ -186,6 +186,30 @@ class Choosy(Protocol):
     def require(self, sampling: Sampling) -> None:
         """Raises ValueError, in one sentence, for settings that it would change or refuse."""
         ...
+
+
+def check_draws(engine: Engine, recipe: Any) -> None:
+    """Check that an engine can draw with all sampling settings of a recipe.
+
+    Raises:
+        ValueError: it cannot; names the setting.
+    """
+    if isinstance(engine, Choosy):
+        for where, sampling in samplings_of(recipe):
+            try:
+                engine.require(sampling)
+            except ValueError as error:
+                raise ValueError(f"{where}: {error}") from error
+
+
+def samplings_of(part: Any, where: str = "") -> Iterator[tuple[str, Sampling]]:
+    """(place, settings) of the draws from a recipe's engine; not those of a scorer with an engine of its own."""
+    for f in fields(part):
+        value = getattr(part, f.name)
+        if isinstance(value, Sampling):
+            yield f"{where}{f.name}", value
+        elif is_dataclass(value) and not hasattr(value, "engine"):
+            yield from samplings_of(value, f"{where}{f.name}.")
 
 
 @dataclass(frozen=True, kw_only=True)
