@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from selfboost.endpoints.fake_server import FakeServer, Faults, Said
+from selfboost.endpoints.fake_server import FakeServer, Said
 from selfboost.engines import Engine, Generation, Looked, Request
 from selfboost.engines.fake import SPECIAL, Fake, FakeTokenizer, read_fake
 from selfboost.engines.server import Server
@@ -20,7 +20,7 @@ OWN = ("temperature", "top_p", "top_k", "min_p", "max_tokens")
 
 def request_of(body: Mapping[str, Any]) -> Request:
     """The request that a body asks for."""
-    sampling = Sampling(**{name: body[name] for name in OWN}, stop=tuple(body["stop"]))
+    sampling = Sampling(**{name: body[name] for name in OWN}, stop=tuple(body.get("stop", ())))
     return Request(prompt_ids=tuple(body["prompt"]), sampling=sampling, seed=body["seed"])
 
 
@@ -36,49 +36,66 @@ def vllm_reply(generation: Generation) -> bytes:
     return json.dumps({"object": "text_completion", "choices": [choice]}).encode()
 
 
+def llama_cpp_reply(generation: Generation) -> bytes:
+    """As llama.cpp's server replies: ids beside the log-probabilities."""
+    pairs = zip(generation.token_ids, generation.logps, strict=True)
+    content = [{"id": identity, "token": "", "bytes": [], "logprob": logp} for identity, logp in pairs]
+    return json.dumps({"choices": [{"index": 0, "text": "", "logprobs": {"content": content}}]}).encode()
+
+
+class Serving:
+    """An opened model, asked one request at a time; another one's weights can take its place."""
+
+    def __init__(self, engine: Engine, path: str) -> None:
+        self._engine, self._lock = engine, threading.Lock()
+        self._open(path)
+
+    def _open(self, path: str) -> None:
+        self._opened = self._engine.open(Model(name="served", path=path, fingerprint=""))
+        self.sampler = self._opened.__enter__()
+
+    def complete(self, body: Mapping[str, Any]) -> Generation:
+        with self._lock:
+            ((_, generation),) = self.sampler.sample([request_of(body)])
+        return generation
+
+    def reload(self, body: Mapping[str, Any]) -> Said:
+        with self._lock:
+            self.close()
+            self._open(body["kwargs"]["weights_path"])
+        return b'{"results": [null]}'
+
+    def close(self) -> None:
+        self._opened.__exit__(None, None, None)
+
+
 @contextmanager
 def served(
     engine: Engine,
     path: str,
     *,
     change: Callable[[Mapping[str, Any], Said], Said] = lambda body, said: said,
+    reply: Callable[[Generation], bytes] = vllm_reply,
     listed: Mapping[str, Any] | None = None,
-    port: int = 0,
-    faults: Faults | None = None,
-    key: str = "",
     development: bool = False,
+    **more: Any,
 ) -> Iterator[FakeServer]:
-    """A server of a model; `change` replies something else, `listed` changes what it says of its model."""
-    lock, held = threading.Lock(), {"path": path}
-    stack: dict[str, Any] = {}
+    """A server of a model; `change` replies something else, `listed` changes what it says of its model.
 
-    def open_model(where: str) -> None:
-        stack["open"] = engine.open(Model(name="served", path=where, fingerprint=""))
-        stack["sampler"] = stack["open"].__enter__()
-
-    def complete(body: Mapping[str, Any]) -> Said:
-        with lock:
-            ((_, generation),) = stack["sampler"].sample([request_of(body)])
-        return change(body, vllm_reply(generation))
-
-    def models(_: Mapping[str, Any]) -> Said:
-        entry = {"id": path, "root": path, "owned_by": "vllm", "max_model_len": stack["sampler"].context_length}
-        return json.dumps({"object": "list", "data": [{**entry, **(listed or {})}]}).encode()
-
-    def rpc(body: Mapping[str, Any]) -> Said:
-        with lock:
-            held["path"] = body["kwargs"]["weights_path"]
-            stack["open"].__exit__(None, None, None)
-            open_model(held["path"])
-        return b'{"results": [null]}'
-
-    routes: dict[str, Callable[[Mapping[str, Any]], Said]] = {"/v1/completions": complete, "/v1/models": models}
+    `development`: as vLLM's mode in which weights can be reloaded; `more`: settings of the fake server.
+    """
+    model = Serving(engine, path)
+    entry = {"id": path, "root": path, "owned_by": "vllm", "max_model_len": model.sampler.context_length}
+    data = json.dumps({"object": "list", "data": [{**entry, **(listed or {})}]}).encode()
+    routes: dict[str, Callable[[Mapping[str, Any]], Said]] = {
+        "/v1/models": lambda _: data,
+        "/v1/completions": lambda body: change(body, reply(model.complete(body))),
+    }
     if development:
-        routes |= {"/collective_rpc": rpc, "/reset_prefix_cache": lambda _: b'{"success": true}'}
-    open_model(path)
-    with FakeServer(lambda _: "a", routes=routes, port=port, faults=faults, key=key) as server:
+        routes |= {"/collective_rpc": model.reload, "/reset_prefix_cache": lambda _: b'{"success": true}'}
+    with FakeServer(lambda _: "a", routes=routes, **more) as server:
         yield server
-    stack["open"].__exit__(None, None, None)
+    model.close()
 
 
 class EndingFakeTokenizer(FakeTokenizer):

@@ -23,7 +23,7 @@ from selfboost.engines.server import Server
 from selfboost.loop import boost
 from selfboost.records import Message, Model, Sampling
 from selfboost.scorers.judge import Judge
-from served import EndingFakeTokenizer, FakeServed, served
+from served import EndingFakeTokenizer, FakeServed, llama_cpp_reply, served
 
 SCRIPT = Path(__file__).parents[1] / "served.py"
 LAUNCH = f"{shlex.quote(sys.executable)} {shlex.quote(str(SCRIPT))} {{path}} {{port}}"
@@ -76,6 +76,14 @@ def test_a_real_models_samples_are_those_of_the_engine_behind_the_server(tmp_pat
     mine = sampled(Local(batch_size=1), requests, model)
     assert [found[n] for n in range(12)] == [mine[n] for n in range(12)]
     assert {each.finish for each in found.values()} == {"stop", "length"}
+
+
+@pytest.mark.parametrize("settings", [{}, {"stop": ("red", "good")}])
+def test_ids_beside_log_probabilities_are_read_as_llama_cpp_writes_them(settings):
+    requests = [replace(request, seed=request.seed % 1000) for request in wanted(12, **settings)]
+    with served(Fake(), "fake", reply=llama_cpp_reply, listed={"owned_by": "llamacpp"}) as server:
+        assert sampled(FakeServed(url=server.url), requests) == sampled(Fake(), requests)
+    assert not {"ignore_eos", "stop", "stop_token_ids"} & {name for body in server.requests for name in body}
 
 
 def test_several_servers_share_the_work_and_blocks_may_be_asked_from_several_threads():
