@@ -49,7 +49,7 @@ class Server(OnCheckpoint):
     url: ServerUrls = field(default="", metadata=SPEED_ONLY)
     """Base URL of a running server, or a list of several that share the work: http://127.0.0.1:8000/v1."""
     launch: CommandLine = field(default="", metadata=SPEED_ONLY)
-    """Command that starts a server for each model, such as "vllm serve {path} --port {port}"; needs `--trust`."""
+    """Command that starts a server for each model, `vllm serve` with {path} and {port} in it; needs `--trust`."""
     reload: bool = field(default=False, metadata=SPEED_ONLY)
     """Have the server at `url` load each model's weights in place: vLLM in its development mode."""
     start_seconds: Annotated[float, Field(ge=1, le=86_400)] = field(default=1800.0, metadata=SPEED_ONLY)
@@ -135,8 +135,8 @@ class Server(OnCheckpoint):
             names = ", ".join(repr(each.root or each.name) for each in listed) or "no model"
             raise ValueError(
                 f"{endpoint.address}: serves {names}, not {model.path!r}; models that a run trains need "
-                "engine.launch, such as 'vllm serve {path} --port {port}', or engine.reload = true for vLLM in its "
-                "development mode"
+                "engine.launch, a command such as vllm serve with {path} and {port} in it, or engine.reload = true for "
+                "vLLM in its development mode"
             )
         return (found or listed)[0]
 

@@ -90,7 +90,11 @@ class VLLM(OnCheckpoint):
 
     @contextmanager
     def open(self, model: Model) -> Generator[VLLMSampler]:
-        """Load the model for sampling, in place of another of its architecture; asleep or ended at the end."""
+        """Load the model for sampling, in place of another of its architecture; asleep or ended at the end.
+
+        Raises:
+            ValueError: vLLM or GPUs are missing, or the model cannot be opened.
+        """
         looked, folder = self.look(model), str(resolve(model.path))
         length = self.max_model_len or looked.context_length
         if length is None:

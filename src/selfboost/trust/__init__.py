@@ -103,7 +103,7 @@ def words_of(setting: str, command: str) -> list[str]:
     except ValueError as error:
         raise ValueError(f"{setting} = {command!r}: is not a command line ({error})") from error
     if not words:
-        raise ValueError(f"{setting}: is empty; write a command such as 'vllm serve {{path}} --port {{port}}'")
+        raise ValueError(f"{setting}: is empty; write a program and its arguments")
     return words
 
 
