@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from selfboost import plugins
 from selfboost.launch.command import add_launch_arguments, count
-from selfboost.trust import REMOTE_CODE, is_server
+from selfboost.trust import is_module
 from selfboost.views.streams import guarded
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ def _main(arguments: Sequence[str] | None) -> NoReturn:
 
 def _add_import_path(parsed: Arguments) -> None:
     """Look for the modules of --trust in the working directory and beside the recipe; nothing else looks there."""
-    if any(name != REMOTE_CODE and not is_server(name) for name in getattr(parsed, "trust", ())):
+    if any(is_module(name) for name in getattr(parsed, "trust", ())):
         recipe: str | None = getattr(parsed, "recipe", None)
         sys.path += [os.getcwd(), *([os.path.dirname(os.path.realpath(recipe))] if recipe else [])]
 
@@ -178,7 +178,8 @@ def _add_recipe_commands(add: Add) -> None:
         each.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help=words)
     for each in (init, check, run, measure, launch):
         words = """let the recipe import this module or package, installed, in this folder or beside the recipe; may be
-        repeated. 'remote-code' allows trust_remote_code = true, 'server:HOST' requests to another machine"""
+        repeated. 'remote-code' allows trust_remote_code = true, 'server:HOST' requests to another machine,
+        'command:PROGRAM' a program that the recipe starts"""
         each.add_argument("--trust", action="append", default=[], metavar="NAME", help=words)
 
 

@@ -25,12 +25,12 @@ from selfboost.benchmark import Benchmark
 from selfboost.cluster import Cluster
 from selfboost.cluster.here import Here
 from selfboost.data.seed_data import SeedSource
-from selfboost.engines import Engine
+from selfboost.engines import Engine, check_draws
 from selfboost.losses import Loss
 from selfboost.measures import WIN_RATE, Declared, check_decides
 from selfboost.method import Method
 from selfboost.scorers import Scorer
-from selfboost.setting_types import BESIDE_RECIPE, NAMES_CODE, SENDS, PathOrName, allowed
+from selfboost.setting_types import BESIDE_RECIPE, NAMES_CODE, SENDS, STARTS, PathOrName, allowed
 from selfboost.settings import Gate, ModelSource, RunSettings, SeedModels
 from selfboost.suggestions import did_you_mean, shown
 from selfboost.train import Trainer, Training
@@ -91,6 +91,7 @@ class Recipe:
             wrong = f"{type(self.loss).__name__} trains a reward model, not a policy"
             raise ValueError(f"loss.kind: {wrong}; allowed: {', '.join(kinds)}, or 'package.module:Class'")
         self._check_measures()
+        check_draws(self.engine, self)
 
     @property
     def measures(self) -> Declared:
@@ -279,18 +280,27 @@ def _value(hint: Any, value: Any, where: str, folder: Path | None, default: Any,
     if folder is not None and hint == tuple[PathOrName, ...] and isinstance(value, tuple):
         value = tuple(_beside(item, folder, where) for item in cast("tuple[Any, ...]", value))
     try:
-        checked = _adapter(hint).validate_python(value, strict=True)
+        checked: Any = _adapter(hint).validate_python(value, strict=True)
     except ValidationError as error:
         raise ValueError(f"{where} = {shown(value)}: must be {allowed(hint)}") from error
-    if NAMES_CODE in getattr(hint, "__metadata__", ()):
-        _require_trust(checked, where, trust)
-    if SENDS in getattr(hint, "__metadata__", ()):
-        trust.require_server(where, checked)
+    _require_trust(getattr(hint, "__metadata__", ()), checked, where, trust)
     return checked
 
 
-def _require_trust(value: Any, where: str, trust: Trust) -> None:
-    """Refuse a setting that would run untrusted code; one that names none is left to its component."""
+def _require_trust(marks: Sequence[Any], value: Any, where: str, trust: Trust) -> None:
+    """Refuse a setting that would run untrusted code, send texts away or start a program."""
+    if NAMES_CODE in marks:
+        _require_code(value, where, trust)
+    if SENDS in marks:
+        urls: tuple[str, ...] = (value,) if isinstance(value, str) else value
+        for url in urls:
+            trust.require_server(where, url)
+    if STARTS in marks and value:
+        trust.require_command(where, value)
+
+
+def _require_code(value: Any, where: str, trust: Trust) -> None:
+    """Refuse untrusted code; a setting that names none is left to its component."""
     if value is True:
         trust.require_remote_code(where)
     elif isinstance(value, str) and ":" in value:

@@ -80,6 +80,9 @@ Day = Annotated[str, BeforeValidator(lambda value: value.isoformat() if isinstan
 NEW: Mapping[str, bool] = {"new": True}
 """Metadata of a setting that came later: at its default it changes no result, so fingerprints leave it out there."""
 
+SPEED_ONLY: Mapping[str, bool] = {"speed_only": True}
+"""Metadata of settings that change no result beyond rounding: those of speed and memory, and what is merely watched."""
+
 NAMES_CODE = "names code"
 """Marks a setting that names a Python object to import, or turns on a checkpoint's own code: both need trust."""
 FunctionName = Annotated[str, Field(min_length=1, max_length=1000), NAMES_CODE]
@@ -91,6 +94,15 @@ SENDS = "sends"
 """Marks the URL of a server that a run sends texts to: another machine needs trust."""
 ServerUrl = Annotated[str, Field(min_length=1, max_length=1000), SENDS]
 """A server's base URL."""
+ServerUrls = Annotated[
+    Annotated[str, Field(max_length=1000)] | tuple[Annotated[str, Field(min_length=1, max_length=1000)], ...], SENDS
+]
+"""A server's base URL, or a list of several servers'; empty: none."""
+
+STARTS = "starts"
+"""Marks a command that a run starts: its program needs trust."""
+CommandLine = Annotated[str, Field(max_length=10_000), STARTS]
+"""A command, read by no shell; empty: none."""
 
 
 def is_count(hint: Any) -> bool:

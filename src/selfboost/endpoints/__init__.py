@@ -16,8 +16,7 @@ from urllib.parse import urlsplit
 from pydantic import Field
 
 from selfboost.records import Message, content_hash
-from selfboost.setting_types import MOST_ROWS, MOST_TOKENS, Name, ServerUrl, Text
-from selfboost.train import SPEED_ONLY
+from selfboost.setting_types import MOST_ROWS, MOST_TOKENS, SPEED_ONLY, Name, ServerUrl, Text
 
 VARIABLE = re.compile("([A-Z_][A-Z0-9_]*)?")
 

@@ -8,38 +8,28 @@ with a reason. Leaves out streaming.
 from __future__ import annotations
 
 import asyncio
-import os
-import queue
-import threading
 from collections.abc import AsyncGenerator, Callable, Generator, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from selfboost.endpoints import Endpoint, Question, Reply
+from selfboost.endpoints.failures import CannotGoOn, Failures, key_of
+from selfboost.endpoints.in_thread import handed_over
 from selfboost.endpoints.kept_replies import KeptReplies, open_replies, tell_nobody
-from selfboost.endpoints.reading import NoReplyError, read_reply
-from selfboost.suggestions import shown
+from selfboost.endpoints.reading import read_reply
+from selfboost.extras import require
 from selfboost.templates import about_tokens
-from selfboost.train.extras import require
 
 if TYPE_CHECKING:
-    from openai import APIStatusError, AsyncOpenAI
+    from openai import AsyncOpenAI
 
 FAILURES = 8
 """So many requests that fail one after the other mean that the server is broken, not the requests."""
 LONGEST_PAUSE = 60.0
 """Seconds that the SDK waits at most before it repeats a request."""
-SECRET = 12
-"""Characters from which on a key is taken out of what a server says; shorter ones are words such as EMPTY."""
-UNREACHABLE = ("ConnectError", "ConnectTimeout", "UnsupportedProtocol", "ProxyError")
-"""Errors of the SDK's HTTP library where no connection came about."""
 Arrived = tuple[str, Reply]
-
-
-class _CannotGoOn(Exception):
-    """Asking stops here; the sentence says why."""
 
 
 def check_ready(endpoint: Endpoint) -> None:
@@ -49,7 +39,7 @@ def check_ready(endpoint: Endpoint) -> None:
         ValueError: the SDK is not installed, or the environment holds no usable key.
     """
     require("openai", extra="server", setting=f"a model behind {endpoint.address}")
-    _key(endpoint)
+    key_of(endpoint)
 
 
 def ask(
@@ -81,21 +71,6 @@ def ask(
             arriving.close()
 
 
-def _key(endpoint: Endpoint) -> str:
-    name = endpoint.key_variable
-    if not name:
-        return "none"  # the SDK wants one; a server that asks for none ignores it
-    key = os.environ.get(name, "").strip()
-    if not key:
-        raise ValueError(
-            f"the environment variable {name} holds no key for {endpoint.address}; set it, or name another with "
-            'key_variable ("" for a server that asks for none)'
-        )
-    if not key.isascii() or not key.isprintable() or " " in key:
-        raise ValueError(f"the environment variable {name} holds no key: keys are ASCII, without spaces")
-    return key
-
-
 def _arriving(
     endpoint: Endpoint, questions: Mapping[str, Question], kept: KeptReplies
 ) -> Generator[Arrived, None, None]:
@@ -103,33 +78,25 @@ def _arriving(
     if not questions:
         return
     check_ready(endpoint)
-    arrived: queue.SimpleQueue[Arrived | BaseException | None] = queue.SimpleQueue()
-    asking = _Asking(endpoint, questions, kept, arrived.put)
-    thread = threading.Thread(target=asking.run, name="asking", daemon=True)
-    thread.start()
-    try:
-        while (found := arrived.get()) is not None:
-            if isinstance(found, _CannotGoOn):
-                raise ValueError(str(found))
-            if isinstance(found, BaseException):
-                raise found
-            yield found
-    finally:
-        asking.stop()
-        thread.join()
+
+    async def work(put: Callable[[Arrived], None]) -> None:
+        await _Asking(endpoint, questions, kept, put).run()
+
+    yield from handed_over(work, "asking")
 
 
 class _Asking:
-    """Asks everything once; `put` receives what arrives, then the error that stopped it, if any, then None."""
+    """Asks everything once; `put` receives what arrives."""
 
     def __init__(
         self,
         endpoint: Endpoint,
         questions: Mapping[str, Question],
         kept: KeptReplies,
-        put: Callable[[Arrived | BaseException | None], None],
+        put: Callable[[Arrived], None],
     ) -> None:
         self._endpoint, self._kept, self._put = endpoint, kept, put
+        self._failures = Failures(endpoint, "/chat/completions")
         self._count, self._waiting = len(questions), iter(questions.items())
         self._requests, self._tokens = kept.spent(endpoint)
         self._held, self._replied = list[Arrived](), False
@@ -139,40 +106,19 @@ class _Asking:
         self._reserved, self._room = 0, asyncio.Condition()
         """What the requests in flight may cost at most, in tokens."""
         self._why: BaseException | None = None
-        self._loop = asyncio.new_event_loop()
-        self._task: asyncio.Task[None] | None = None
 
-    def run(self) -> None:
-        """Ask, in the thread that calls this."""
-        try:
-            self._task = self._loop.create_task(self._ask_all())
-            self._loop.run_until_complete(self._task)
-        except asyncio.CancelledError:
-            pass
-        except BaseException as error:  # the other thread raises it
-            self._why = error
-        finally:
-            self._loop.close()
-            if self._why is not None:
-                self._put(self._why)
-            else:
-                for each in self._held:
-                    self._put(each)
-            self._put(None)
-
-    def stop(self) -> None:
-        """Ask nothing more, and wait for no reply."""
-        with suppress(RuntimeError):  # the loop is closed: all is done
-            self._loop.call_soon_threadsafe(self._cancel)
-
-    def _cancel(self) -> None:
-        if self._task is not None:
-            self._task.cancel()
+    async def run(self) -> None:
+        """Ask; raises what stopped it."""
+        await self._ask_all()
+        if self._why is not None:
+            raise self._why
+        for each in self._held:
+            self._put(each)
 
     async def _ask_all(self) -> None:
         from openai import AsyncOpenAI
 
-        at, key = self._endpoint, _key(self._endpoint)
+        at, key = self._endpoint, key_of(self._endpoint)
         async with AsyncOpenAI(
             api_key=key, base_url=at.address, timeout=at.timeout_seconds, max_retries=at.retries
         ) as client:
@@ -201,7 +147,7 @@ class _Asking:
             try:
                 async with self._charged(question):
                     self._take(key, await self._reply(client, question))
-            except _CannotGoOn as stop:
+            except CannotGoOn as stop:
                 self._why = self._why or stop
             if self._why:
                 return
@@ -230,7 +176,7 @@ class _Asking:
                 self._room.notify_all()
 
     def _check_budget(self) -> None:
-        if isinstance(self._why, _CannotGoOn):  # it waited for others, which stopped
+        if isinstance(self._why, CannotGoOn):  # it waited for others, which stopped
             raise self._why
         at, spent = self._endpoint, ""
         if at.most_requests and self._requests >= at.most_requests:
@@ -238,7 +184,7 @@ class _Asking:
         elif at.most_tokens and self._tokens >= at.most_tokens:
             spent = f"most_tokens = {at.most_tokens:,}: {self._tokens:,} are used"
         if spent:
-            raise _CannotGoOn(
+            raise CannotGoOn(
                 f"{spent} for {at.model} at {at.address}, restarts included; every reply is kept: raise it and rerun "
                 "the same command to resume"
             )
@@ -261,7 +207,7 @@ class _Asking:
         self._held.append((key, reply))
         failed = len(self._held)
         if failed >= FAILURES or (failed == self._count > 1 and not self._replied):
-            self._why = self._why or _CannotGoOn(
+            self._why = self._why or CannotGoOn(
                 f"{self._endpoint.address}: {failed} requests in a row failed, the last one: {reply.reason}; nothing "
                 "that arrived is lost: rerun the same command to resume"
             )
@@ -282,7 +228,7 @@ class _Asking:
             self._refused.add(form)  # it was these that the server refused, and not the messages
             return reply
         except Exception as error:
-            return Reply(text="", finish="failed", reason=self._objection(error))
+            return Reply(text="", finish="failed", reason=self._failures.reason(error))
 
     async def _sent(self, client: AsyncOpenAI, question: Question, *, plain: bool) -> Reply:
         at = self._endpoint
@@ -291,69 +237,9 @@ class _Asking:
         async with asyncio.timeout((at.timeout_seconds + LONGEST_PAUSE) * (at.retries + 1)):
             response = await cast(Any, client.chat.completions.with_raw_response).create(**body)
         reply = read_reply(question, response.http_response.content)
-        return replace(reply, text=self._clean(reply.text), system=self._clean(reply.system))
-
-    def _objection(self, error: Exception) -> str:
-        """Why a request failed; raises _CannotGoOn where others would fail as well."""
-        import openai
-
-        at = self._endpoint
-        if isinstance(error, openai.APIStatusError):
-            return self._status(error)
-        if isinstance(error, openai.APITimeoutError | TimeoutError):
-            return f"no reply within {at.timeout_seconds:g} s, {at.retries + 1} times"
-        if isinstance(error, openai.APIConnectionError):
-            cause = error.__cause__
-            if type(cause).__name__ in UNREACHABLE:
-                raise _CannotGoOn(
-                    f"{at.address}: cannot be reached ({self._quoted(str(cause))}); start the server or correct url, "
-                    "then rerun the same command to resume"
-                )
-            return f"the connection broke off ({self._quoted(str(cause) or type(cause).__name__)})"
-        if isinstance(error, NoReplyError):
-            return self._clean(str(error))
-        raise error
-
-    def _status(self, error: APIStatusError) -> str:
-        """What a status other than 200 means."""
-        at, said = self._endpoint, self._quoted(_message(error))
-        match error.status_code:
-            case 401 | 403:  # what the server says here may quote the key
-                key = f"the key in {at.key_variable}" if at.key_variable else "requests without a key (key_variable)"
-                raise _CannotGoOn(f"{at.address}: does not accept {key} (status {error.status_code})")
-            case 402:
-                raise _CannotGoOn(f"{at.address}: the account must be paid for first (status 402: {said})")
-            case 404 | 405:
-                raise _CannotGoOn(
-                    f"{at.address}: has no model {at.model!r}, or no /chat/completions (status {error.status_code}: "
-                    f"{said}); correct model or url"
-                )
-            case 429:
-                raise _CannotGoOn(
-                    f"{at.address}: refuses more requests for now (status 429: {said}); lower concurrent, raise "
-                    "retries or wait, and rerun the same command to resume"
-                )
-            case other:
-                return f"status {other}: {said}"
-
-    def _quoted(self, said: str) -> str:
-        return shown(self._clean(said))
-
-    def _clean(self, said: str) -> str:
-        """What a server says, without the key if it repeats it."""
-        key = _key(self._endpoint)
-        return said.replace(key, "[key]") if len(key) >= SECRET else said
+        return replace(reply, text=self._failures.clean(reply.text), system=self._failures.clean(reply.system))
 
 
 def most_tokens(question: Question) -> int:
     """About how many tokens a question may cost at most."""
     return round(sum(about_tokens(message.content) for message in question.messages)) + question.max_tokens
-
-
-def _message(error: APIStatusError) -> str:
-    """The server's own words for an error."""
-    body: Any = error.body
-    if isinstance(body, dict):
-        found = cast("dict[str, Any]", body).get("message")
-        return found if isinstance(found, str) else str(cast("dict[str, Any]", body))
-    return str(body or error.message)

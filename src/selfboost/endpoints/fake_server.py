@@ -95,10 +95,16 @@ class FakeServer:
         key: str = "",
         model: str = "",
         refuses: tuple[str, ...] = (),
+        routes: Mapping[str, Callable[[Mapping[str, Any]], Said]] | None = None,
+        port: int = 0,
     ) -> None:
-        """`key`, `model`: the only ones it accepts; `refuses`: fields of a request that it answers with status 400."""
-        self._reply, self._faults, self._seed = reply, faults or Faults(), seed
+        """`key`, `model`: the only ones it accepts; `refuses`: fields of a request that it answers with status 400.
+
+        `routes`: what it replies under other paths, `/v1/models` or `/v1/completions`; `port`: 0 for any that is free.
+        """
+        self._faults, self._seed = faults or Faults(), seed
         self._key, self._model, self._refuses = key, model, refuses
+        self._routes = {"/v1/chat/completions": reply, **(routes or {})}
         self._lock, self._tries = threading.Lock(), Counter[str]()
         self.requests: list[Mapping[str, Any]] = []
         """The bodies of all requests, repeats included, as they came."""
@@ -112,9 +118,12 @@ class FakeServer:
             def do_POST(self) -> None:
                 outer._respond(self)
 
+            def do_GET(self) -> None:
+                outer._respond(self)
+
             def log_message(self, format: str, *args: Any) -> None: ...
 
-        self._server = _Server(("127.0.0.1", 0), Handler)
+        self._server = _Server(("127.0.0.1", port), Handler)
         self.url = f"http://127.0.0.1:{self._server.server_address[1]}/v1"
 
     def __enter__(self) -> Self:
@@ -134,14 +143,15 @@ class FakeServer:
 
     def _respond(self, handler: BaseHTTPRequestHandler) -> None:
         body = handler.rfile.read(int(handler.headers.get("Content-Length", 0)))
-        request: Mapping[str, Any] = json.loads(body)
+        request: Mapping[str, Any] = json.loads(body or b"{}")
         chosen = self._objection(handler, request) or self._fault(request)
         if self._faults.latency:
             time.sleep(self._faults.latency)
-        found = self._reply(request) if chosen is None else chosen
+        found = self._routes[handler.path](request) if chosen is None else chosen
         status = 0 if found == b"dropped" else found.status if isinstance(found, FakeError) else 200
         with self._lock:
-            self.requests.append(request)
+            if handler.command == "POST":
+                self.requests.append(request)
             self.statuses[status] += 1
         if not status:
             handler.close_connection = True
@@ -158,9 +168,9 @@ class FakeServer:
         """Why a request is refused before it is answered."""
         if self._key and handler.headers.get("Authorization") != f"Bearer {self._key}":
             return FakeError(status=401, message=f"wrong key: {handler.headers.get('Authorization')}")
-        if handler.path != "/v1/chat/completions":
+        if handler.path not in self._routes:
             return FakeError(status=404, message=f"no {handler.path}")
-        if self._model and request.get("model") != self._model:
+        if self._model and "model" in request and request["model"] != self._model:
             return FakeError(status=404, message=f"The model {request.get('model')!r} does not exist")
         unwanted = [name for name in self._refuses if name in request]
         return FakeError(status=400, message=f"Unsupported parameter: {unwanted[0]!r}") if unwanted else None

@@ -30,34 +30,34 @@ def read_reply(question: Question, body: bytes) -> Reply:
     try:
         data: Any = json.loads(body)
     except (ValueError, RecursionError):
-        raise NoReplyError(f"the reply is not JSON: {_start(body)}") from None
-    choices = _at(data, "choices")
+        raise NoReplyError(f"the reply is not JSON: {start_of(body)}") from None
+    choices = at(data, "choices")
     if not isinstance(choices, list) or not choices:
-        raise NoReplyError(f"the reply has no choices: {_start(body)}")
+        raise NoReplyError(f"the reply has no choices: {start_of(body)}")
     choice = cast("list[Any]", choices)[0]
-    message = _at(choice, "message")
+    message = at(choice, "message")
     if not isinstance(message, Mapping):
-        raise NoReplyError(f"the reply has no message: {_start(body)}")
-    text, finish, reason = _text(cast("Mapping[str, Any]", message)), _at(choice, "finish_reason"), ""
+        raise NoReplyError(f"the reply has no message: {start_of(body)}")
+    text, finish, reason = _text(cast("Mapping[str, Any]", message)), at(choice, "finish_reason"), ""
     if finish == "content_filter":
         reason = "the server's content filter stopped the reply"
     cut = finish == "length" or len(text) > MOST_CHARACTERS
     ended: Literal["stop", "length", "failed"] = "failed" if reason else "length" if cut else "stop"
-    read, written = (_count(_at(data, "usage", name)) for name in ("prompt_tokens", "completion_tokens"))
+    read, written = (_count(at(data, "usage", name)) for name in ("prompt_tokens", "completion_tokens"))
     if read is None or written is None:  # a budget must hold with servers that count nothing, too
         read, written = sum(round(about_tokens(each.content)) for each in question.messages), round(about_tokens(text))
     return Reply(
         text=_whole(text[:MOST_CHARACTERS]),
         finish=ended,
         reason=reason,
-        label_logprobs=_label_logprobs(question.labels, _at(choice, "logprobs", "content")),
+        label_logprobs=_label_logprobs(question.labels, at(choice, "logprobs", "content")),
         read=read,
         written=written,
-        system=_whole(str(_at(data, "system_fingerprint") or "")[:100]),
+        system=_whole(str(at(data, "system_fingerprint") or "")[:100]),
     )
 
 
-def _at(data: Any, *names: str) -> Any:
+def at(data: Any, *names: str) -> Any:
     """What lies under these names; None where something else does."""
     for name in names:
         data = cast("Mapping[str, Any]", data).get(name) if isinstance(data, Mapping) else None
@@ -68,7 +68,7 @@ def _text(message: Mapping[str, Any]) -> str:
     """The text of a message, which may come in parts; a refusal's words where there is none."""
     content = message.get("content")
     if isinstance(content, list):
-        parts = (_at(part, "text") for part in cast("list[Any]", content))
+        parts = (at(part, "text") for part in cast("list[Any]", content))
         content = "".join(part for part in parts if isinstance(part, str))
     found = content or message.get("refusal")
     return found if isinstance(found, str) else ""
@@ -88,7 +88,7 @@ def _label_logprobs(labels: Sequence[str], content: Any) -> dict[str, float]:
     if not labels or not isinstance(content, list) or not content:
         return {}
     first = cast("list[Any]", content)[0]
-    likely = _at(first, "top_logprobs")
+    likely = at(first, "top_logprobs")
     tokens = dict(_tokens([first, *cast("list[Any]", likely if isinstance(likely, list) else [])]))
     sums: defaultdict[str, float] = defaultdict(float)
     for token, logp in tokens.items():
@@ -99,11 +99,11 @@ def _label_logprobs(labels: Sequence[str], content: Any) -> dict[str, float]:
 
 def _tokens(entries: Sequence[Any]) -> Iterator[tuple[str, float]]:
     for entry in entries:
-        token, logp = _at(entry, "token"), _at(entry, "logprob")
+        token, logp = at(entry, "token"), at(entry, "logprob")
         if isinstance(token, str) and isinstance(logp, int | float) and -math.inf < logp <= 0:
             yield token, float(logp)
 
 
-def _start(body: bytes) -> str:
+def start_of(body: bytes) -> str:
     """The beginning of a body, as an error quotes it."""
     return repr(body[:80].decode("utf-8", "replace") + ("…" if len(body) > 80 else ""))

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal, Protocol, cast, runtime_checkable
@@ -199,6 +199,39 @@ def look_at(engine: Engine, model: Model) -> Looked:
         ValueError: it cannot be opened.
     """
     return engine.look(model) if isinstance(engine, Looking) else Looked(tokenizer=engine.tokenizer(model))
+
+
+@runtime_checkable
+class Choosy(Protocol):
+    """An engine that cannot draw with all settings."""
+
+    def require(self, sampling: Sampling) -> None:
+        """Raises ValueError, in one sentence, for settings that it would change or refuse."""
+        ...
+
+
+def check_draws(engine: Engine, recipe: Any) -> None:
+    """Check that an engine can draw with all sampling settings of a recipe.
+
+    Raises:
+        ValueError: it cannot; names the setting.
+    """
+    if isinstance(engine, Choosy):
+        for where, sampling in samplings_of(recipe):
+            try:
+                engine.require(sampling)
+            except ValueError as error:
+                raise ValueError(f"{where}: {error}") from error
+
+
+def samplings_of(part: Any, where: str = "") -> Iterator[tuple[str, Sampling]]:
+    """(place, settings) of the draws from a recipe's engine; not those of a scorer with an engine of its own."""
+    for f in fields(part):
+        value = getattr(part, f.name)
+        if isinstance(value, Sampling):
+            yield f"{where}{f.name}", value
+        elif is_dataclass(value) and not hasattr(value, "engine"):
+            yield from samplings_of(value, f"{where}{f.name}.")
 
 
 Batching = Literal["steps", "continuous", "none"]

@@ -16,8 +16,8 @@ from selfboost.records import Answer, Message, Model, Verdict
 from selfboost.scorers import ScoringWork
 from selfboost.scorers.blocks import blocks
 from selfboost.scorers.verdicts import fault, reasoned_verdicts
-from selfboost.setting_types import PathOrName, Score, Tokens
-from selfboost.train import SPEED_ONLY, Trainer
+from selfboost.setting_types import SPEED_ONLY, PathOrName, Score, Tokens
+from selfboost.train import Trainer
 
 if TYPE_CHECKING:
     from selfboost.engines.chat import ChatTokenizer

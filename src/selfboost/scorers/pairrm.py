@@ -21,8 +21,8 @@ from selfboost.records import Answer, Model, Prompt, Verdict
 from selfboost.scorers import ScoringWork
 from selfboost.scorers.blocks import blocks
 from selfboost.scorers.verdicts import fault, reasoned_verdicts
-from selfboost.setting_types import MOST_TOKENS, PathOrName, Score, Tokens
-from selfboost.train import SPEED_ONLY, Trainer
+from selfboost.setting_types import MOST_TOKENS, SPEED_ONLY, PathOrName, Score, Tokens
+from selfboost.train import Trainer
 
 SEVERAL_TURNS = "Finish the following coversation in each i-th turn by filling in <Response i> with your response."
 """What a conversation of several turns begins with; spelt as in the model's training."""

@@ -12,10 +12,16 @@ from pydantic import Field
 from selfboost.engines import Progress
 from selfboost.losses import Loss
 from selfboost.records import Example, Model, Pair
-from selfboost.setting_types import MOST_TOKENS, Name, NotNegative, Passes, PassesOrNone, Positive, SeveralOrNone
-
-SPEED_ONLY = {"speed_only": True}
-"""Marks settings that change no result beyond rounding: those of speed and memory, and what is merely watched."""
+from selfboost.setting_types import (
+    MOST_TOKENS,
+    SPEED_ONLY,
+    Name,
+    NotNegative,
+    Passes,
+    PassesOrNone,
+    Positive,
+    SeveralOrNone,
+)
 
 
 @dataclass(frozen=True, kw_only=True)

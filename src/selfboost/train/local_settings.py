@@ -11,8 +11,8 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from selfboost.engines.checkpoint import DeviceName, DTypeName, bytes_of
-from selfboost.setting_types import Name, NotNegative, RemoteCode, Several, SeveralOrNone, Tokens
-from selfboost.train import SPEED_ONLY, Footprint
+from selfboost.setting_types import SPEED_ONLY, Name, NotNegative, RemoteCode, Several, SeveralOrNone, Tokens
+from selfboost.train import Footprint
 
 AttentionName = Literal["auto", "blocks", "rows", "flex"]
 """Matrix products over blocks of queries; PyTorch's fused attention on padded rows; FlexAttention. `auto`: `rows` on a

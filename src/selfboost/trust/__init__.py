@@ -1,4 +1,4 @@
-"""Which code and servers a recipe may name: shipped code and this machine always, others only if the user trusts them.
+"""What a recipe may name: shipped code and this machine always; other code, servers and programs only if trusted.
 
 Trust comes from the command line, from Python, or from the user's own settings file; never from a recipe, a run's
 folder or the working directory. Nothing is imported here.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import tomllib
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -20,6 +21,8 @@ REMOTE_CODE = "remote-code"
 """The name that allows `trust_remote_code = true`: Python files of a checkpoint."""
 SERVER = "server:"
 """Begins a name that allows requests to a host: `server:api.example.com`. This machine needs none."""
+COMMAND = "command:"
+"""Begins a name that allows a recipe to start a program, with any arguments: `command:vllm`."""
 HOST = re.compile(r"[A-Za-z0-9_.:-]+")
 HERE = re.compile(r"localhost|127\.\d+\.\d+\.\d+|::1")
 FILE = "trusted.toml"
@@ -45,7 +48,7 @@ class Trust:
             ValueError: says what would be imported, which setting names it, and how to trust it.
         """
         module = module_of(code)
-        if not _is_module(module):
+        if not is_module(module):
             raise ValueError(f"{setting} = {code!r}: names no module; write 'package.module:Name'")
         if module == PACKAGE or module.startswith(f"{PACKAGE}."):
             return
@@ -74,9 +77,34 @@ class Trust:
         if host and not HERE.fullmatch(host) and SERVER + host not in (*self.names, *listed()):
             raise ValueError(f"{setting}: would send prompts, answers and a key to {host}, {_untrusted(SERVER + host)}")
 
+    def require_command(self, setting: str, command: str) -> None:
+        """Refuse to start a program that is not trusted.
+
+        Raises:
+            ValueError: quotes the command, and says how to allow it; or it is not a command.
+        """
+        program = words_of(setting, command)[0]
+        if COMMAND + program not in (*self.names, *listed()):
+            raise ValueError(f"{setting} = {command!r}: would start {program!r}, {_untrusted(COMMAND + program)}")
+
 
 LISTED = Trust()
 """Nothing but what the user's settings file lists."""
+
+
+def words_of(setting: str, command: str) -> list[str]:
+    """The words of a command line, the program first; no shell reads it.
+
+    Raises:
+        ValueError: it has no words, or a quotation mark is not closed.
+    """
+    try:
+        words = shlex.split(command)
+    except ValueError as error:
+        raise ValueError(f"{setting} = {command!r}: is not a command line ({error})") from error
+    if not words:
+        raise ValueError(f"{setting}: is empty; write a program and its arguments")
+    return words
 
 
 def trusting(names: str | Iterable[str]) -> Trust:
@@ -135,20 +163,27 @@ def _covers(name: str, module: str) -> bool:
     return module == name or module.startswith(f"{name}.")
 
 
-def is_server(name: str) -> bool:
-    """Whether a trusted name is a host's."""
-    return name.startswith(SERVER) and HOST.fullmatch(name.removeprefix(SERVER)) is not None
-
-
-def _is_module(name: str) -> bool:
+def is_module(name: str) -> bool:
+    """Whether a trusted name is that of a module or package."""
     return all(part.isidentifier() for part in name.split("."))
 
 
 def _check_name(name: object, where: str) -> None:
-    known = isinstance(name, str) and (name == REMOTE_CODE or is_server(name) or _is_module(name))
-    if not known:
-        shown = name if isinstance(name, str) else repr(name)
-        raise ValueError(f"{where}{shown}: not the name of a module or package; write it as in 'import mypackage.mine'")
+    if not isinstance(name, str) or not _is_known(name):
+        written = name if isinstance(name, str) else repr(name)
+        raise ValueError(
+            f"{where}{written}: not the name of a module or package; write it as in 'import mypackage.mine'"
+        )
+
+
+def _is_known(name: str) -> bool:
+    """Whether a name is of a kind that can be trusted."""
+    kind, colon, what = name.partition(":")
+    if not colon:
+        return name == REMOTE_CODE or is_module(name)
+    if kind + colon == SERVER:
+        return HOST.fullmatch(what) is not None
+    return kind + colon == COMMAND and what.isprintable() and what == what.strip() != ""
 
 
 def _untrusted(name: str) -> str:
@@ -157,4 +192,6 @@ def _untrusted(name: str) -> str:
     except ValueError:
         file = None
     listing = f", or list {name!r} in {file}" if file else ""
-    return f"which you have not trusted; if you do, add --trust {name} (in Python: trust=[{name!r}]){listing}"
+    return (
+        f"which you have not trusted; if you do, add --trust {shlex.quote(name)} (in Python: trust=[{name!r}]){listing}"
+    )

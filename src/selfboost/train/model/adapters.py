@@ -20,8 +20,8 @@ from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
 from selfboost.disk.files import write_atomically
+from selfboost.extras import require
 from selfboost.train import Training
-from selfboost.train.extras import require
 from selfboost.train.model.hidden import body_of
 
 FOLDER = "adapter"

@@ -14,9 +14,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from selfboost.extras import require
 from selfboost.train import Training
 from selfboost.train.devices.sharding import spread_as, whole
-from selfboost.train.extras import require
 
 ADDED = 2**20
 """Elements of a gradient that are added at a time."""

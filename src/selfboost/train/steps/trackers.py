@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
-from selfboost.train.extras import require
+from selfboost.extras import require
 from selfboost.train.local_settings import TrackerName
 
 MODULES: Mapping[TrackerName, str] = {

@@ -1,4 +1,4 @@
-"""Libraries that only some trainings need: imported when a setting asks for them, never before."""
+"""Optional libraries: imported when a setting asks for one, never before."""
 
 from __future__ import annotations
 

@@ -1,0 +1,171 @@
+"""Completions of token ids by one or several OpenAI-compatible servers, many requests in flight, as they arrive.
+
+vLLM's form of a reply is understood (`return_token_ids`) and llama.cpp's (ids beside the log-probabilities). The
+openai SDK sends the requests and repeats what failed for a moment. Nothing is cached, and there is no budget.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, cast
+
+from selfboost.endpoints import Endpoint
+from selfboost.endpoints.asking import FAILURES, LONGEST_PAUSE, check_ready
+from selfboost.endpoints.failures import CannotGoOn, Failures, key_of
+from selfboost.endpoints.in_thread import handed_over
+from selfboost.endpoints.reading import NoReplyError, at, start_of
+
+if TYPE_CHECKING:
+    from openai import AsyncOpenAI
+
+ROUNDING = 1e-3
+"""A log-probability may be above 0 by rounding; more is an error of the server's."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Completed:
+    """One completion, or the reason why there is none."""
+
+    token_ids: tuple[int, ...] = ()
+    logps: tuple[float, ...] = ()
+    """Natural log-probability of each token."""
+    text: str = ""
+    reason: str = ""
+    """Why it failed, if it did."""
+
+
+Arrived = tuple[int, Completed]
+
+
+def complete(endpoints: Sequence[Endpoint], bodies: Sequence[Mapping[str, Any]]) -> Iterator[Arrived]:
+    """Yield (index of the body, its completion) as they arrive; a server that is faster gets more of them.
+
+    A body is a request's without its `model`. May be called from several threads.
+
+    Raises:
+        ValueError: nothing more can be asked; says why and what to do.
+    """
+    if not bodies:
+        return
+    for endpoint in endpoints:
+        check_ready(endpoint)
+
+    async def work(put: Callable[[Arrived], None]) -> None:
+        await _Completing(bodies, put).run(endpoints)
+
+    yield from handed_over(work, "completing")
+
+
+class _Completing:
+    """Asks for everything once; `put` receives what arrives."""
+
+    def __init__(self, bodies: Sequence[Mapping[str, Any]], put: Callable[[Arrived], None]) -> None:
+        self._waiting, self._count, self._put = iter(enumerate(bodies)), len(bodies), put
+        self._held, self._replied = list[Arrived](), False
+        """Failed completions since the last that did not fail; whether there was one."""
+
+    async def run(self, endpoints: Sequence[Endpoint]) -> None:
+        """Ask; raises CannotGoOn where it makes no sense to go on."""
+        await _together([self._ask(endpoint) for endpoint in endpoints])
+        for each in self._held:
+            self._put(each)
+
+    async def _ask(self, endpoint: Endpoint) -> None:
+        from openai import AsyncOpenAI
+
+        async with AsyncOpenAI(
+            api_key=key_of(endpoint),
+            base_url=endpoint.address,
+            timeout=endpoint.timeout_seconds,
+            max_retries=endpoint.retries,
+        ) as client:
+            await _together([self._work(client, endpoint) for _ in range(min(endpoint.concurrent, self._count))])
+
+    async def _work(self, client: AsyncOpenAI, endpoint: Endpoint) -> None:
+        """Ask for one completion after the other."""
+        for index, body in self._waiting:
+            self._take(endpoint, index, await _completed(client, endpoint, body))
+
+    def _take(self, endpoint: Endpoint, index: int, found: Completed) -> None:
+        """Pass a completion on; failed ones once another succeeds: if none does, it is the server that fails."""
+        self._held.append((index, found))
+        if not found.reason:
+            self._replied = True
+            self._held, held = [], self._held
+            for each in held:
+                self._put(each)
+        failed = len(self._held)
+        if failed >= FAILURES or (failed == self._count > 1 and not self._replied):
+            raise CannotGoOn(
+                f"{endpoint.address}: {failed} requests in a row failed, the last one: {found.reason}; see the "
+                "server's log, then rerun the same command to resume"
+            )
+
+
+async def _together(works: Sequence[Any]) -> None:
+    """Run all; the first error stops the others."""
+    tasks = [asyncio.ensure_future(work) for work in works]
+    try:
+        await asyncio.gather(*tasks)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def _completed(client: AsyncOpenAI, endpoint: Endpoint, body: Mapping[str, Any]) -> Completed:
+    failures = Failures(endpoint, "/completions")
+    rest = {name: value for name, value in body.items() if name != "prompt"}
+    try:
+        async with asyncio.timeout((endpoint.timeout_seconds + LONGEST_PAUSE) * (endpoint.retries + 1)):
+            create = cast(Any, client.completions.with_raw_response).create
+            response = await create(model=endpoint.model, prompt=body["prompt"], extra_body=rest)
+        return read_completion(response.http_response.content)
+    except Exception as error:
+        return Completed(reason=failures.reason(error))
+
+
+def read_completion(body: bytes) -> Completed:
+    """The completion in the body of a response; without ids where the server gives none.
+
+    Raises:
+        NoReplyError: it is no completion, or its parts do not fit together; says why.
+    """
+    try:
+        data: Any = json.loads(body)
+    except (ValueError, RecursionError):
+        raise NoReplyError(f"the reply is not JSON: {start_of(body)}") from None
+    choices = at(data, "choices")
+    if not isinstance(choices, list) or not choices:
+        raise NoReplyError(f"the reply has no choices: {start_of(body)}")
+    choice = cast("list[Any]", choices)[0]
+    text = at(choice, "text")
+    entries = at(choice, "logprobs", "content")
+    if isinstance(entries, list):  # llama.cpp's form
+        ids = [at(entry, "id") for entry in cast("list[Any]", entries)]
+        logps = [at(entry, "logprob") for entry in cast("list[Any]", entries)]
+    else:
+        ids, logps = at(choice, "token_ids"), at(choice, "logprobs", "token_logprobs")
+    return Completed(
+        token_ids=_ids(ids) if ids is not None else (),
+        logps=_logps(logps) if logps is not None else (),
+        text=text if isinstance(text, str) else "",
+    )
+
+
+def _ids(found: Any) -> tuple[int, ...]:
+    values: list[Any] = cast("list[Any]", found) if isinstance(found, list) else [None]
+    if not all(isinstance(value, int) and not isinstance(value, bool) and value >= 0 for value in values):
+        raise NoReplyError("the reply's token ids are no list of whole numbers")
+    return tuple(values)
+
+
+def _logps(found: Any) -> tuple[float, ...]:
+    values: list[Any] = cast("list[Any]", found) if isinstance(found, list) else [None]
+    if not all(isinstance(value, int | float) and -math.inf < value <= ROUNDING for value in values):
+        raise NoReplyError("the reply's log-probabilities are no list of numbers up to 0")
+    return tuple(min(float(value), 0.0) for value in values)

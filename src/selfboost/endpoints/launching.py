@@ -1,0 +1,140 @@
+"""A server that is started by a command and ended with everything that it started; no shell reads the command."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+from pathlib import Path
+
+from selfboost.endpoints import Endpoint
+from selfboost.endpoints.asking import check_ready
+from selfboost.endpoints.serving import served_models
+
+WATCHER = Path(__file__).with_name("watcher.py")
+PAUSE = 0.2
+"""Seconds between two looks at a server that is starting."""
+PATIENCE = 30.0
+"""Seconds that a server has to end by itself."""
+QUOTED_LINES, QUOTED_CHARACTERS = 6, 600
+"""How much of the end of a server's log an error quotes."""
+STILL = 5.0
+"""Seconds within which a server that is up replies that it is."""
+
+
+class StartedServer:
+    """A server that was started by a command."""
+
+    def __init__(self, words: Sequence[str], port: int) -> None:
+        self.url = f"http://127.0.0.1:{port}/v1"
+        handle, log = tempfile.mkstemp(prefix="selfboost-server-", suffix=".log")
+        self._log = Path(log)
+        self._process = subprocess.Popen(
+            [sys.executable, "-I", str(WATCHER), *words],
+            stdin=subprocess.PIPE,
+            stdout=handle,
+            stderr=subprocess.STDOUT,
+            env={"VLLM_NO_USAGE_STATS": "1", **os.environ},
+            start_new_session=True,  # Ctrl-C is for this process alone
+        )
+        os.close(handle)
+
+    @property
+    def last_words(self) -> str:
+        """The end of its log, as one line."""
+        lines = self._log.read_bytes()[-20_000:].decode("utf-8", "replace").splitlines()
+        said = " | ".join(line.strip() for line in lines if line.strip()).split(" | ")[-QUOTED_LINES:]
+        return " | ".join(said)[-QUOTED_CHARACTERS:] or "nothing"
+
+    def require_alive(self) -> None:
+        """Check that it has not ended by itself.
+
+        Raises:
+            ValueError: it has; quotes the end of its log.
+        """
+        code = self._process.poll()
+        if code is not None:
+            raise ValueError(
+                f"the server that engine.launch started ended with code {code}; its log: {self.last_words}"
+            )
+
+    def wait_until_up(self, endpoint: Endpoint, seconds: float) -> None:
+        """Wait until it lists its models.
+
+        Raises:
+            ValueError: it ended, or took too long; quotes the end of its log.
+        """
+        deadline = time.monotonic() + seconds
+        check_ready(endpoint)
+        brief = replace(endpoint, timeout_seconds=STILL, retries=0)
+        while not _is_up(brief):
+            self.require_alive()
+            if time.monotonic() > deadline:
+                raise ValueError(
+                    f"the server that engine.launch started was not up after {seconds:g} s; raise "
+                    f"engine.start_seconds if it needs longer; its log: {self.last_words}"
+                )
+            time.sleep(PAUSE)
+
+    def end(self) -> None:
+        """End it, and all processes that it started."""
+        for kind in (signal.SIGTERM, signal.SIGKILL):
+            with suppress(ProcessLookupError):
+                os.killpg(self._process.pid, kind)
+            with suppress(subprocess.TimeoutExpired):
+                self._process.wait(PATIENCE)
+        if self._process.stdin is not None:
+            self._process.stdin.close()
+        self._log.unlink(missing_ok=True)
+
+
+@contextmanager
+def started(
+    command: Sequence[str], values: Mapping[str, str], endpoint: Callable[[str], Endpoint], seconds: float
+) -> Generator[StartedServer]:
+    """A server that is up, ended at the end; `{port}` and the names of `values` in the command's words are replaced.
+
+    `endpoint`: makes the endpoint of a URL.
+
+    Raises:
+        ValueError: the program cannot be started, or the server did not come up.
+    """
+    port = _free_port()
+    words = [_filled(word, {**values, "port": str(port)}) for word in command]
+    if shutil.which(words[0]) is None:
+        raise ValueError(
+            f"engine.launch: there is no program {words[0]!r} on this machine; install it or give its path"
+        )
+    server = StartedServer(words, port)
+    try:
+        server.wait_until_up(endpoint(server.url), seconds)
+        yield server
+    finally:
+        server.end()
+
+
+def _filled(word: str, values: Mapping[str, str]) -> str:
+    for name, value in values.items():
+        word = word.replace(f"{{{name}}}", value)
+    return word
+
+
+def _free_port() -> int:
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return int(found.getsockname()[1])
+
+
+def _is_up(endpoint: Endpoint) -> bool:
+    try:
+        return bool(served_models(endpoint))
+    except ValueError:
+        return False
