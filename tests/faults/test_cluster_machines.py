@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from fake_recipes import Heard, results, run, write_recipe
+from fake_recipes import Heard, run, write_recipe
 from selfboost import recipe
 from selfboost.cluster.ray import RayCrew
 from selfboost.demo import EMBEDDED_MODEL
@@ -116,11 +116,9 @@ def test_models_of_pytorch_give_the_same_bits(threads: int, tmp_path: Path) -> N
         torch.set_num_threads(before)
     assert len(record_files(tmp_path / "one")) > 15
     assert record_files(tmp_path / "ray") == record_files(tmp_path / "one")
-    of = [results(tmp_path / name) for name in ("one", "ray")]
-    assert of[0] == of[1]
 
 
-def test_the_first_machine_may_have_another_python(tmp_path: Path) -> None:
+def test_workers_may_have_another_python(tmp_path: Path) -> None:
     """`python` names an interpreter: here this one by another path."""
     other = tmp_path / "python"
     other.symlink_to(sys.executable)
