@@ -119,9 +119,10 @@ def test_models_of_pytorch_give_the_same_bits(threads: int, tmp_path: Path) -> N
 
 
 def test_workers_may_have_another_python(tmp_path: Path) -> None:
-    """`python` names an interpreter: here this one by another path."""
+    """`python` names an interpreter: here this one, behind a script."""
     other = tmp_path / "python"
-    other.symlink_to(sys.executable)
+    other.write_text(f'#!/bin/sh\nexec {sys.executable} "$@"\n')
+    other.chmod(0o755)
     path = write_recipe(tmp_path, "spin", run={"iterations": 1})
     run(path, tmp_path / "one")
     run(path, tmp_path / "ray", "cluster.kind=ray", f"cluster.python={other}")
