@@ -11,7 +11,7 @@ from __future__ import annotations
 import argparse
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from hashlib import sha256
 from itertools import pairwise
@@ -53,20 +53,24 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=0.01)
     parser.add_argument("--replicas", type=int, nargs="+", default=[1, 2])
     chosen = parser.parse_args()
-    prompts = [user_prompt(f"What of thing {i}?", Origin(source="seed")) for i in range(chosen.answers)]
     rows = {"this process": list[str]()}
     rows |= {f"ray, {n} workers": ["cluster.kind=ray", f"cluster.replicas={n}"] for n in chosen.replicas}
-    found, hashes = dict[str, list[float]](), set[str]()
+    print(f"{chosen.answers:,} answers of {chosen.seconds} s")
+    print_rows(rows, chosen.answers, chosen.seconds)
+
+
+def print_rows(rows: Mapping[str, Sequence[str]], answers: int, seconds: float) -> None:
+    """Measure and print each row, and whether all records are equal."""
+    prompts = [user_prompt(f"What of thing {i}?", Origin(source="seed")) for i in range(answers)]
+    found, hashes = list[float](), set[str]()
     with tempfile.TemporaryDirectory() as folder:
         for at, (name, settings) in enumerate(rows.items()):
-            found[name], digest = measured(Path(folder) / str(at), settings, prompts, chosen.seconds)
+            (start, empty, stage), digest = measured(Path(folder) / str(at), settings, prompts, seconds)
             hashes.add(digest)
-    first = found["this process"][2]
-    print(f"{chosen.answers:,} answers of {chosen.seconds} s; records {'equal' if len(hashes) == 1 else 'DIFFER'}")
-    for name, (start, empty, stage) in found.items():
-        print(
-            f"{name:>16}: start {start:5.1f} s, empty stage {empty:4.2f} s, stage {stage:5.1f} s ({first / stage:.2f}x)"
-        )
+            found.append(stage)
+            times = f"{found[0] / stage:.2f} times as fast as here"
+            print(f"{name:>16}: start {start:5.1f} s, empty stage {empty:4.2f} s, stage {stage:5.1f} s: {times}")
+    print(f"records are {'equal' if len(hashes) == 1 else 'DIFFERENT'}")
 
 
 if __name__ == "__main__":

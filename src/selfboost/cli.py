@@ -335,10 +335,11 @@ def _show(arguments: Arguments) -> None:
 
 def _measure(arguments: Arguments) -> None:
     from selfboost.measuring.request import MeasureRequest
+    from selfboost.views.judged import count_and_print
     from selfboost.views.measured import measure_and_print
 
     if arguments.judgments is not None:
-        _count_judgments(arguments)
+        count_and_print(arguments)
         return
     request = MeasureRequest(
         model=arguments.model,
@@ -351,23 +352,6 @@ def _measure(arguments: Arguments) -> None:
         trust=tuple(arguments.trust),
     )
     measure_and_print(request, arguments.into, arguments.to, json=arguments.json)
-
-
-def _count_judgments(arguments: Arguments) -> None:
-    from selfboost.benchmarks.parts.judgments import read_judgments, win_rates
-    from selfboost.views.judged import as_json, print_judged
-
-    if arguments.benchmark != "alpaca_eval":
-        raise ValueError(f"--judgments: only those of alpaca_eval can be counted, not of {arguments.benchmark!r}")
-    for option in ("model", "tasks", "seed", "against", "recipe", "set", "into", "to"):
-        if getattr(arguments, option):
-            name = "MODEL" if option == "model" else f"--{option}"
-            raise ValueError(f"--judgments counts what was judged already; leave out {name}")
-    found = win_rates(read_judgments(arguments.judgments))
-    if arguments.json:
-        print(json.dumps(as_json(found), indent=1))
-    else:
-        print_judged(found)
 
 
 def _launch(arguments: Arguments) -> None:

@@ -6,8 +6,6 @@ are relative to the recipe. Leaf values are checked by pydantic against the anno
 
 from __future__ import annotations
 
-import math
-import re
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, dataclass, field, fields, is_dataclass, replace
@@ -31,7 +29,7 @@ from selfboost.measures import WIN_RATE, Declared, check_decides
 from selfboost.method import Method
 from selfboost.scorers import Scorer
 from selfboost.setting_types import BESIDE_RECIPE, NAMES_CODE, SENDS, STARTS, PathOrName, allowed
-from selfboost.settings import Gate, ModelSource, RunSettings, SeedModels
+from selfboost.settings import Gate, ModelSource, RunSettings, SeedModels, plain
 from selfboost.suggestions import did_you_mean, shown
 from selfboost.train import Trainer, Training
 from selfboost.trust import LISTED, Trust, trusting
@@ -48,10 +46,6 @@ ROLES: Mapping[type, str] = {
 """A field of one of these types is a component, chosen by `kind`."""
 LARGEST_FILE = 10_000_000
 """Most bytes of a recipe."""
-LONGEST_LIST = 1000
-"""Most items of a list in a recipe."""
-UNWRITABLE = re.compile("[\0\ud800-\udfff]")
-"""Characters that no path or UTF-8 file can hold."""
 
 
 @runtime_checkable
@@ -274,7 +268,7 @@ def _value(hint: Any, value: Any, where: str, folder: Path | None, default: Any,
             kinds = ", ".join(plugins.kinds(role))
             raise ValueError(f"{where}.kind: is missing; allowed: {kinds}, or 'package.module:Class'")
         return build(plugins.load(role, table.pop("kind"), where, trust), table, f"{where}.", folder, trust=trust)
-    value = _plain(value, where)
+    value = plain(value, where)
     if folder is not None and BESIDE_RECIPE in getattr(hint, "__metadata__", ()):
         value = _beside(value, folder, where)
     if folder is not None and hint == tuple[PathOrName, ...] and isinstance(value, tuple):
@@ -305,28 +299,6 @@ def _require_code(value: Any, where: str, trust: Trust) -> None:
         trust.require_remote_code(where)
     elif isinstance(value, str) and ":" in value:
         trust.require(where, value)
-
-
-def _plain(value: Any, where: str) -> Any:
-    """A value as settings hold it: lists as tuples, -0.0 as 0.0.
-
-    Raises:
-        ValueError: a list is too long, a number is none, or a text has characters that no file can hold.
-    """
-    if isinstance(value, list):
-        items = cast("list[Any]", value)
-        if len(items) > LONGEST_LIST:
-            raise ValueError(f"{where}: is a list of {len(items):,}, at most {LONGEST_LIST:,} are allowed")
-        return tuple(_plain(item, where) for item in items)
-    if isinstance(value, float):
-        if math.isnan(value):
-            raise ValueError(f"{where} = nan: must be a number")
-        return value + 0.0
-    if isinstance(value, int) and not -(2**63) <= value < 2**63:
-        raise ValueError(f"{where} = {shown(value)}: must be a whole number of at most 64 bits")
-    if isinstance(value, str) and UNWRITABLE.search(value):
-        raise ValueError(f"{where} = {shown(value)}: has a null character or half of a surrogate pair")
-    return value
 
 
 def _beside(value: Any, folder: Path, where: str) -> Any:

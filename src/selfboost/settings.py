@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
+import re
 from dataclasses import dataclass, field
 from datetime import date
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, cast
 
 from pydantic import Field
 
@@ -12,6 +14,11 @@ from selfboost.demo import EMBEDDED, EMBEDDED_MODEL
 from selfboost.setting_types import CountOrNone, Day, Name, NotNegative, PathOrName, Positive, Several, Tokens
 from selfboost.suggestions import shown
 from selfboost.train import Training
+
+LONGEST_LIST = 1000
+"""Most items of a list in a recipe."""
+UNWRITABLE = re.compile("[\0\ud800-\udfff]")
+"""Characters that no path or UTF-8 file can hold."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,3 +96,25 @@ class Gate:
     """`not_worse` promotes while the upper end of the gain's interval is above minus this."""
     guards: tuple[Name, ...] = ()
     """Measures that must not get worse: no promotion if the interval of one's gain lies wholly on the worse side."""
+
+
+def plain(value: Any, where: str) -> Any:
+    """A value as settings hold it: lists as tuples, -0.0 as 0.0.
+
+    Raises:
+        ValueError: a list is too long, a number is none, or a text has characters that no file can hold.
+    """
+    if isinstance(value, list):
+        items = cast("list[Any]", value)
+        if len(items) > LONGEST_LIST:
+            raise ValueError(f"{where}: is a list of {len(items):,}, at most {LONGEST_LIST:,} are allowed")
+        return tuple(plain(item, where) for item in items)
+    if isinstance(value, float):
+        if math.isnan(value):
+            raise ValueError(f"{where} = nan: must be a number")
+        return value + 0.0
+    if isinstance(value, int) and not -(2**63) <= value < 2**63:
+        raise ValueError(f"{where} = {shown(value)}: must be a whole number of at most 64 bits")
+    if isinstance(value, str) and UNWRITABLE.search(value):
+        raise ValueError(f"{where} = {shown(value)}: has a null character or half of a surrogate pair")
+    return value

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from fake_recipes import Heard, results, run, write_recipe
+from fake_recipes import Heard, run, write_recipe
 from selfboost import recipe
 from selfboost.cluster.ray import RayCrew
 from selfboost.demo import EMBEDDED_MODEL
@@ -98,14 +98,13 @@ def test_a_killed_run_resumes_after_the_last_block_and_leaves_no_process(tmp_pat
     assert record_files(root) == record_files(tmp_path / "whole")
 
 
-@pytest.mark.parametrize("threads", [1, 2])
-def test_models_of_pytorch_give_the_same_bits(threads: int, tmp_path: Path) -> None:
+def test_models_of_pytorch_give_the_same_bits(tmp_path: Path) -> None:
     if not (EMBEDDED_MODEL / "model.safetensors").exists():
         pytest.skip("the embedded model is not here")
     import torch
 
     changes = [
-        f"run.threads={threads}", "run.iterations=1", "run.beside=[]", "run.drift.prompts=20", "engine.batch_size=8",
+        "run.threads=1", "run.iterations=1", "run.beside=[]", "run.drift.prompts=20", "engine.batch_size=8",
         "seed.limit=60", "seed.validation=20", "seed.held_out=20", "method.prompts=40", "method.pairs=8",
     ]  # fmt: skip
     before = torch.get_num_threads()
@@ -116,14 +115,13 @@ def test_models_of_pytorch_give_the_same_bits(threads: int, tmp_path: Path) -> N
         torch.set_num_threads(before)
     assert len(record_files(tmp_path / "one")) > 15
     assert record_files(tmp_path / "ray") == record_files(tmp_path / "one")
-    of = [results(tmp_path / name) for name in ("one", "ray")]
-    assert of[0] == of[1]
 
 
-def test_the_first_machine_may_have_another_python(tmp_path: Path) -> None:
-    """`python` names an interpreter: here this one by another path."""
+def test_workers_may_have_another_python(tmp_path: Path) -> None:
+    """`python` names an interpreter: here this one, behind a script."""
     other = tmp_path / "python"
-    other.symlink_to(sys.executable)
+    other.write_text(f'#!/bin/sh\nexec {sys.executable} "$@"\n')
+    other.chmod(0o755)
     path = write_recipe(tmp_path, "spin", run={"iterations": 1})
     run(path, tmp_path / "one")
     run(path, tmp_path / "ray", "cluster.kind=ray", f"cluster.python={other}")

@@ -151,6 +151,7 @@ class RayCrew:
             raise ValueError(
                 f"cluster.replicas = {self._settings.replicas}: only {len(self._hands)} workers started within "
                 f"{START_SECONDS:.0f} seconds; the cluster has {self._session.possessions}, some perhaps in use"
+                + (f", and {self._settings.python} must have ray and selfboost" if self._settings.python else "")
             )
 
     def _hire(self, number: int) -> None:

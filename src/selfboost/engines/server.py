@@ -93,7 +93,7 @@ class Server(OnCheckpoint):
 
     def footprint(self) -> Footprint:
         """As vLLM holds a model."""
-        return Footprint(weight_bytes=2, rows=ROWS)
+        return Footprint(weight_bytes=2, rows=ROWS, batching="continuous" if self.launch else "none")
 
     def folder(self, model: Model) -> str:
         """Where a model's files lie on this machine, as servers here are told."""
@@ -189,7 +189,7 @@ class ServerSampler:
         body: Body,
         require_alive: Callable[[], None],
     ) -> None:
-        self.tokenizer, self.context_length, self.chunk = tokenizer, context_length, block_size
+        self.tokenizer, self.context_length = tokenizer, context_length
         self._endpoints, self._body, self._require_alive = endpoints, body, require_alive
 
     def sample(self, requests: Sequence[Request]) -> Iterator[tuple[int, Generation]]:

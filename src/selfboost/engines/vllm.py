@@ -86,7 +86,8 @@ class VLLM(OnCheckpoint):
 
     def footprint(self) -> Footprint:
         """Weights in `dtype`, and as many rows as vLLM decodes."""
-        return Footprint(weight_bytes=bytes_of(self.dtype), rows=ROWS)
+        weights = bytes_of(self.dtype)
+        return Footprint(weight_bytes=weights, rows=ROWS, batching="continuous", gpus=self.tensor_parallel)
 
     @contextmanager
     def open(self, model: Model) -> Generator[VLLMSampler]:
@@ -182,7 +183,7 @@ class VLLMSampler:
     """A model in an engine."""
 
     def __init__(self, engine: RunningEngine, tokenizer: EndingTokenizer, context_length: int, block_size: int) -> None:
-        self.tokenizer, self.context_length, self.chunk = tokenizer, context_length, block_size
+        self.tokenizer, self.context_length = tokenizer, context_length
         self._engine = engine
 
     def sample(self, requests: Sequence[Request]) -> Iterator[tuple[int, Generation]]:

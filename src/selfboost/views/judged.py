@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
+from argparse import Namespace
 from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
 from rich.table import Table
 
-from selfboost.benchmarks.parts.judgments import WinRate
+from selfboost.benchmarks.parts.judgments import WinRate, read_judgments, win_rates
 from selfboost.views.streams import console
 from selfboost.views.visible import visible
 
@@ -31,3 +33,22 @@ def print_judged(found: Mapping[str, WinRate]) -> None:
     out.print(table)
     if any(rate.missing for rate in found.values()):
         out.print("if missing: the win rate if all missing judgments were losses, and if all were wins.")
+
+
+def count_and_print(arguments: Namespace) -> None:
+    """Count the judgments that a command line names.
+
+    Raises:
+        ValueError: it also asks for what takes a model, or they are none of alpaca_eval's.
+    """
+    if arguments.benchmark != "alpaca_eval":
+        raise ValueError(f"--judgments: only those of alpaca_eval can be counted, not of {arguments.benchmark!r}")
+    for option in ("model", "tasks", "seed", "against", "recipe", "set", "into", "to"):
+        if getattr(arguments, option):
+            name = "MODEL" if option == "model" else f"--{option}"
+            raise ValueError(f"--judgments counts what was judged already; leave out {name}")
+    found = win_rates(read_judgments(arguments.judgments))
+    if arguments.json:
+        print(json.dumps(as_json(found), indent=1))
+    else:
+        print_judged(found)
