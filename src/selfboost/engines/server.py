@@ -157,7 +157,6 @@ class Server(OnCheckpoint):
             named,
             tokenizer=cast(EndingTokenizer, looked.tokenizer),
             context_length=min(contexts),
-            block_size=self.block_size,
             body=_llama_cpp_body if kinds == {True} else _vllm_body,
             require_alive=require_alive,
         )
@@ -185,7 +184,6 @@ class ServerSampler:
         *,
         tokenizer: EndingTokenizer,
         context_length: int,
-        block_size: int,
         body: Body,
         require_alive: Callable[[], None],
     ) -> None:

@@ -103,7 +103,7 @@ class VLLM(OnCheckpoint):
         engine = _HOLDER.take(self, folder)
         done = False
         try:
-            yield VLLMSampler(engine, cast(EndingTokenizer, looked.tokenizer), length, self.block_size)
+            yield VLLMSampler(engine, cast(EndingTokenizer, looked.tokenizer), length)
             done = True
         finally:
             if done and self.keep:
@@ -182,7 +182,7 @@ def free_bytes() -> dict[str, int]:
 class VLLMSampler:
     """A model in an engine."""
 
-    def __init__(self, engine: RunningEngine, tokenizer: EndingTokenizer, context_length: int, block_size: int) -> None:
+    def __init__(self, engine: RunningEngine, tokenizer: EndingTokenizer, context_length: int) -> None:
         self.tokenizer, self.context_length = tokenizer, context_length
         self._engine = engine
 
