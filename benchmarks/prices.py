@@ -43,49 +43,56 @@ def sampled(kind: str, parameters: float) -> float:
     return KINDS[kind].continuous_rate(2 * parameters)
 
 
+TRAINING = (
+    Published(
+        what="A100-80GB, training, 7B", rate=3700, ours=trained("A100-80GB", LLAMA_2_7B), source=BLOG, basis=True
+    ),
+    Published(what="H100, training, 7B", rate=7500, ours=trained("H100", LLAMA_2_7B), source=BLOG, basis=True),
+    Published(what="H100, training, 8B, 8 GPUs", rate=5762, ours=trained("H100", LLAMA_3_8B), source=TITAN),
+    Published(what="the same, compiled", rate=6667, ours=trained("H100", LLAMA_3_8B), source=TITAN),
+    Published(
+        what="A100-80GB, training, 70B, recomputed",
+        rate=370,
+        ours=trained("A100-80GB", LLAMA_70B, 8),
+        source=BLOG,
+    ),
+    Published(what="H100, training, 70B, recomputed", rate=800, ours=trained("H100", LLAMA_70B, 8), source=BLOG),
+    Published(
+        what="H200, training, 7B, recomputed, 4 GPUs",
+        rate=38_983 / 4,
+        ours=trained("H200", LLAMA_2_7B, 8),
+        source=KEMPNER,
+    ),
+)
+"""Tokens a second of a GPU in training."""
+SAMPLING = (
+    Published(
+        what="H100, sampling, 8B, continuous",
+        rate=24.5 * 256,
+        ours=sampled("H100", LLAMA_3_8B),
+        source="vllm-project/vllm, pull request 7117",
+        basis=True,
+    ),
+    Published(
+        what="the same, a later vLLM",
+        rate=6583,
+        ours=sampled("H100", LLAMA_3_8B),
+        source="vllm-project/vllm, pull request 18566",
+    ),
+    Published(
+        what="A100-80GB, steps of 7B without compilation",
+        rate=25.5,
+        ours=1 / (LAUNCH * 32),
+        source="pytorch.org/blog/accelerating-generative-ai-2",
+        basis=True,
+    ),
+)
+"""New tokens a second of a GPU, and steps a second."""
+
+
 def published() -> Sequence[Published]:
     """All rows."""
-    return (
-        Published(
-            what="A100-80GB, training, 7B", rate=3700, ours=trained("A100-80GB", LLAMA_2_7B), source=BLOG, basis=True
-        ),
-        Published(what="H100, training, 7B", rate=7500, ours=trained("H100", LLAMA_2_7B), source=BLOG, basis=True),
-        Published(what="H100, training, 8B, 8 GPUs", rate=5762, ours=trained("H100", LLAMA_3_8B), source=TITAN),
-        Published(what="the same, compiled", rate=6667, ours=trained("H100", LLAMA_3_8B), source=TITAN),
-        Published(
-            what="A100-80GB, training, 70B, recomputed",
-            rate=370,
-            ours=trained("A100-80GB", LLAMA_70B, 8),
-            source=BLOG,
-        ),
-        Published(what="H100, training, 70B, recomputed", rate=800, ours=trained("H100", LLAMA_70B, 8), source=BLOG),
-        Published(
-            what="H200, training, 7B, recomputed, 4 GPUs",
-            rate=38_983 / 4,
-            ours=trained("H200", LLAMA_2_7B, 8),
-            source=KEMPNER,
-        ),
-        Published(
-            what="H100, sampling, 8B, continuous",
-            rate=24.5 * 256,
-            ours=sampled("H100", LLAMA_3_8B),
-            source="vllm-project/vllm, pull request 7117",
-            basis=True,
-        ),
-        Published(
-            what="the same, a later vLLM",
-            rate=6583,
-            ours=sampled("H100", LLAMA_3_8B),
-            source="vllm-project/vllm, pull request 18566",
-        ),
-        Published(
-            what="A100-80GB, steps of 7B without compilation",
-            rate=25.5,
-            ours=1 / (LAUNCH * 32),
-            source="pytorch.org/blog/accelerating-generative-ai-2",
-            basis=True,
-        ),
-    )
+    return (*TRAINING, *SAMPLING)
 
 
 def main() -> None:

@@ -34,7 +34,8 @@ VALUES = (*NUMBERS, *TEXTS, *SHAPES)
 VARIANTS: dict[str, tuple[str, ...]] = {
     "scorer": ("api_judge", "armorm", "checks", "judge", "likelihood", "pairrm", "reward_model"),
     "loss": ("dpo", "ipo", "noise_preference"),
-    "engine": ("local",),
+    "engine": ("local", "server", "vllm"),
+    "cluster": ("ray",),
     "trainer": ("local",),
     "benchmark": ("alpaca_eval", "arena_hard", "duel", "harness", "mt_bench"),
 }
@@ -50,6 +51,7 @@ REQUIRED = {
     "mt_bench": ("gate.measure=mt_bench", JUDGE, "benchmark.questions=q.jsonl"),
     "checks": ("scorer.function=selfboost.engines.fake:is_good",),
     "api_judge": ('scorer.endpoint={url = "http://127.0.0.1:9/v1", model = "some", key_variable = ""}',),
+    "server": ('engine.url="http://127.0.0.1:9/v1"',),
     "harness": ("benchmark.preset=leaderboard_v1", "gate.measure=winogrande"),
 }
 LEAST_SETTINGS = 300

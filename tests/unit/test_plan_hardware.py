@@ -3,12 +3,12 @@
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from fake_recipes import write_recipe
 from selfboost import recipe
+from selfboost.cluster.ray import Ray
 from selfboost.engines import Footprint
 from selfboost.engines.local import Local
 from selfboost.plan import Plan, plan
@@ -35,29 +35,13 @@ class Continuous(Local):
         return replace(super().footprint(), batching="continuous", gpus=self.spread)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Spread(Recipe):
-    """A recipe with a cluster."""
-
-    cluster: Any = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class Cluster:
-    """As many copies of a model as it says."""
-
-    replicas: int
-
-
 @cache
 def read(*settings: str) -> Recipe:
     return recipe.read(recipe.find("synpo-llama3-8b"), settings)
 
 
 def with_engine(of: Recipe, replicas: int, spread: int = 1) -> Recipe:
-    parts = {name: getattr(of, name) for name in of.__dataclass_fields__}
-    parts["engine"] = Continuous(dtype="bfloat16", spread=spread)
-    return Spread(**parts, cluster=Cluster(replicas=replicas))
+    return replace(of, engine=Continuous(dtype="bfloat16", spread=spread), cluster=Ray(replicas=replicas))
 
 
 @cache

@@ -59,7 +59,7 @@ def test_a_kill_costs_a_block_at_most(tmp_path, items, monkeypatch):
     cache = ReferenceCache.of(tmp_path, "model")
 
     def dies(group):
-        if group[0] is items[4]:
+        if group[0] == items[4]:
             raise KeyboardInterrupt
         return Computed()(group)
 

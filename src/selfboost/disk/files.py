@@ -97,6 +97,12 @@ def _plain(path: Path, flags: int) -> int:
     return opened
 
 
+def sync(file: BufferedWriter) -> None:
+    """What was written survives a crash once this returns."""
+    file.flush()
+    os.fsync(file.fileno())
+
+
 def write_atomically(path: Path, data: bytes) -> None:
     """Write a file so that a reader, or a crash, sees the old content or the new, nothing between.
 
@@ -107,8 +113,7 @@ def write_atomically(path: Path, data: bytes) -> None:
     fresh = path.with_name(path.name + FRESH)
     with open_new(fresh) as file:
         file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
+        sync(file)
     fresh.replace(path)
 
 

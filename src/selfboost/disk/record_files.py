@@ -13,6 +13,7 @@ from typing import Any, TypeVar, cast
 from pydantic import TypeAdapter, ValidationError
 
 from selfboost.disk import files
+from selfboost.disk.compressed_lines import ENDING, CompressedLines
 from selfboost.disk.sequences import Joined, Lazy
 
 Record = TypeVar("Record")
@@ -30,9 +31,9 @@ def to_line(record: object) -> bytes:
 
 
 def lines_of(records: Iterable[object]) -> Iterator[bytes]:
-    """Records as lines of JSON; those of files as they are."""
+    """Records as lines of JSON, one or many at a time; those of files as they are."""
     if isinstance(records, StoredRows):
-        return records.lines(range(len(records)))
+        return records.blocks()
     if isinstance(records, Joined):
         return (line for part in records.parts for line in lines_of(part))
     return map(to_line, records)
@@ -46,26 +47,22 @@ def hash_records(records: Iterable[object]) -> str:
     return digest.hexdigest()
 
 
-class StoredRows(Lazy[Record]):
-    """The records of a file. Only the places of its lines are in memory."""
+class PlainLines:
+    """The lines of a file. Only their places are in memory."""
 
-    def __init__(self, path: Path, kind: type[Record]) -> None:
-        """Raises ValueError where the file is missing or no plain file."""
-        self._path, self._kind = path, kind
+    def __init__(self, path: Path) -> None:
+        """Raises ValueError where it is no plain file."""
+        self._path = path
         with files.open_to_read(path) as file:
             self._ends = array("Q", accumulate(map(len, file)))
 
     def __len__(self) -> int:
         return len(self._ends)
 
-    def each(self, places: Sequence[int]) -> Iterator[Record]:
-        """The records at these places, each read when it is asked for.
-
-        Raises:
-            ValueError: a line is no such record.
-        """
-        for place, line in zip(places, self.lines(places), strict=True):
-            yield parse_line(line, self._kind, self._path, place + 1)
+    def blocks(self) -> Iterator[bytes]:
+        """All lines, many at a time."""
+        with files.open_to_read(self._path) as file:
+            yield from iter(lambda: file.read(files.BLOCK), b"")
 
     def lines(self, places: Sequence[int]) -> Iterator[bytes]:
         """The lines at these places."""
@@ -77,6 +74,42 @@ class StoredRows(Lazy[Record]):
                     file.seek(start)
                 here = self._ends[place]
                 yield file.read(here - start)
+
+
+def lines_in(path: Path) -> PlainLines | CompressedLines:
+    """The lines of the file at `path`, or of `NAME.gz` beside it.
+
+    Raises:
+        FileNotFoundError: there is neither.
+        ValueError: it is damaged, or no plain file.
+    """
+    packed = path.with_name(path.name + ENDING)
+    return CompressedLines(packed) if packed.exists() and not path.exists() else PlainLines(path)
+
+
+class StoredRows(Lazy[Record]):
+    """The records of a file, compressed or not."""
+
+    def __init__(self, path: Path, kind: type[Record]) -> None:
+        """The file at `path`, or `NAME.gz` beside it. Raises ValueError where there is neither, or it is damaged."""
+        self._path, self._kind = path, kind
+        self._lines = lines_in(path)
+
+    def __len__(self) -> int:
+        return len(self._lines)
+
+    def each(self, places: Sequence[int]) -> Iterator[Record]:
+        """The records at these places, each read when it is asked for.
+
+        Raises:
+            ValueError: a line is no such record.
+        """
+        for place, line in zip(places, self._lines.lines(places), strict=True):
+            yield parse_line(line, self._kind, self._path, place + 1)
+
+    def blocks(self) -> Iterator[bytes]:
+        """The lines of all records, many at a time."""
+        return self._lines.blocks()
 
 
 def write_rows(path: Path, records: Iterable[Record], kind: type[Record]) -> StoredRows[Record]:
@@ -102,11 +135,3 @@ def parse_line(line: bytes, kind: type[Record], path: Path, number: int) -> Reco
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
         raise ValueError(f"{path} line {number}: is no {kind.__name__} ({where}: {first['msg']})") from error
-
-
-def check_rows(path: Path, rows: int) -> None:
-    """Raise ValueError where a file does not hold this many records."""
-    with files.open_to_read(path) as file:
-        found = sum(block.count(b"\n") for block in iter(lambda: file.read(2**20), b""))
-    if found != rows:
-        raise ValueError(f"{path}: holds {found:,} records, not {rows:,}")

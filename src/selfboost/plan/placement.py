@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import cast
 
 from selfboost.engines import footprint_of as sampler_footprint
 from selfboost.plan.cost import WORK, Costs
@@ -50,8 +50,7 @@ def fleet_for(recipe: Recipe, kind: str = "", gpus: int = 0) -> Fleet:
 
 def _replicas(recipe: Recipe) -> int:
     """Copies of a model that sample or score at once."""
-    cluster: Any = getattr(recipe, "cluster", None)
-    return cast(int, getattr(cluster, "replicas", 1)) or 1
+    return cast(int, getattr(recipe.cluster, "replicas", 1)) or 1
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,20 +10,21 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, lru_cache
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, cast
 
-import numpy as np
-from numpy.typing import NDArray
 from pydantic import Field
 
 from selfboost.data.seeds import read_prompts
-from selfboost.prompts.near_index import NearIndex
 from selfboost.setting_types import PathOrName, SeveralOrNone
 from selfboost.statistics import words_of
 from selfboost.verbs import Verbs
 
 if TYPE_CHECKING:
+    import numpy as np
     from datasketch import MinHash
+    from numpy.typing import NDArray
+
+    from selfboost.prompts.near_index import NearIndex
 
 SHINGLE = 3
 """Words of the n-grams that two prompts are compared by."""
@@ -127,6 +128,8 @@ def _index(threshold: float) -> NearIndex:
     """With the bands that balance what is missed and what is compared in vain at a threshold."""
     from datasketch import MinHashLSH
 
+    from selfboost.prompts.near_index import NearIndex
+
     best = MinHashLSH(threshold=threshold, num_perm=PERMUTATIONS)
     return NearIndex(best.b, best.r)
 
@@ -135,7 +138,7 @@ def _index(threshold: float) -> NearIndex:
 def _min_hash(words: tuple[str, ...]) -> NDArray[np.uint64]:
     found = _empty().copy()
     found.update_batch([" ".join(run).encode() for run in runs(words, SHINGLE)])
-    return np.asarray(found.hashvalues, dtype=np.uint64)
+    return cast("NDArray[np.uint64]", found.hashvalues)
 
 
 def copied(text: str, template: str, length: int) -> bool:

@@ -11,105 +11,28 @@ import hashlib
 import json
 import os
 import shutil
-import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any, TypeVar, cast
-
-from pydantic import ValidationError
+from typing import Any, TypeVar
 
 from selfboost.disk import files
-from selfboost.disk.json_files import flat, read_json, write_json
+from selfboost.disk.compressed_lines import compress, decompress
+from selfboost.disk.json_files import flat, write_json
 from selfboost.disk.locks import check_held
-from selfboost.disk.record_files import StoredRows, adapter_of, check_rows, lines_of
+from selfboost.disk.record_files import StoredRows, lines_in, lines_of
 from selfboost.disk.sequences import Joined
 from selfboost.records import content_hash
+from selfboost.store.cards import CARD, PACKED, ROWS, Earlier, StageCard, read_card, sealed
 
 Record = TypeVar("Record")
 
 STAGES = "stages"
 SUPERSEDED = "superseded"
-ROWS = "records.jsonl"
-CARD = "stage.json"
+COMPRESSED = 64 * 2**20
+"""Records of more bytes than this are compressed once their stage is finished."""
 LARGE = 64 * 2**20
 """Files beyond this many bytes (weights) are verified by size alone, smaller ones by their hash."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Earlier:
-    """Another stage whose own records are the first, or the next, of a stage."""
-
-    name: str
-    fingerprint: str
-    rows: int
-
-    def is_that(self, card: StageCard) -> bool:
-        """Whether a card is that stage's."""
-        return card.fingerprint == self.fingerprint and card.own_rows == self.rows
-
-
-@dataclass(frozen=True, kw_only=True)
-class StageCard:
-    """A finished stage's description (its `stage.json`)."""
-
-    name: str
-    verb: str
-    fingerprint: str
-    parts: Mapping[str, Any]
-    """Everything that determines the result: settings, hashes of the inputs, version of the code."""
-    rows: int = 0
-    """Records, those of `earlier` stages included."""
-    tokens: int = 0
-    seconds: float = 0.0
-    file: str = ""
-    """The file that holds the result, relative to the run's folder."""
-    notes: Mapping[str, Any] = field(default_factory=dict[str, Any])
-    """Facts for readers: truncated answers, failures, training history …"""
-    files: Mapping[str, tuple[int, str]] = field(default_factory=dict[str, tuple[int, str]])
-    """Every file of the stage: size in bytes and SHA-256 (empty for large files)."""
-    seal: str = ""
-    """Hash of all the rest; empty in a card that version 0.1.0 wrote."""
-    earlier: tuple[Earlier, ...] = ()
-    """Stages whose own records come before this one's own, in order: they are not stored twice."""
-    all_records: tuple[int, str] = (0, "")
-    """With `earlier` ones: the size and hash of a file that held them all."""
-
-    @property
-    def known_by(self) -> dict[str, list[int | str]]:
-        """What identifies the result: its files, as they would be without `earlier`."""
-        whole = {ROWS: self.all_records} if self.earlier else {}
-        return {name: list(each) for name, each in (dict(self.files) | whole).items()}
-
-    @property
-    def own_rows(self) -> int:
-        """Records in this stage's own file."""
-        return self.rows - sum(each.rows for each in self.earlier)
-
-    @property
-    def warnings(self) -> list[str]:
-        """The note of this name: sentences."""
-        found = self.notes.get("warnings")
-        return [each for each in cast("list[Any]", found) if isinstance(each, str)] if isinstance(found, list) else []
-
-    @property
-    def history(self) -> list[Mapping[str, float]]:
-        """The note of this name: the numbers of each reported step of a training, its `step` among them."""
-        found = self.notes.get("history")
-        rows = map(_numbers, cast("list[Any]", found) if isinstance(found, list) else [])
-        return [row for row in rows if "step" in row]
-
-    @property
-    def facts(self) -> Mapping[str, float]:
-        """The note of this name: numbers about a whole training."""
-        return _numbers(self.notes.get("facts"))
-
-
-def _numbers(found: Any) -> Mapping[str, float]:
-    """The finite numbers of a JSON object."""
-    items = cast(Mapping[str, Any], found).items() if isinstance(found, Mapping) else ()
-    # An integer that no float can hold is not a measurement.
-    return {name: x for name, x in items if isinstance(x, int | float) and abs(x) <= sys.float_info.max}
 
 
 class Stage:
@@ -162,6 +85,8 @@ class Stage:
     def rows_so_far(self, kind: type[Record]) -> Sequence[Record]:
         """Records already written by a killed attempt; an incomplete last line is cut off the file."""
         path = self.begin() / ROWS
+        if not path.exists() and (self.partial / PACKED).exists():  # killed while it was finished
+            decompress(path)
         if not os.path.lexists(path):
             return []
         files.refuse_link(path)
@@ -173,8 +98,7 @@ class Stage:
         check_held(self.root)
         with files.open_to_add(self.begin() / ROWS) as file:
             file.writelines(lines_of(records))
-            file.flush()
-            os.fsync(file.fileno())
+            files.sync(file)
 
     def finish(
         self,
@@ -193,6 +117,9 @@ class Stage:
             ValueError: the file does not hold as many records as the card would say.
         """
         self.append(())
+        check_rows(self.partial, rows - sum(each.rows for each in earlier))
+        whole = self._measure_all(earlier)
+        self._compress_if_large()
         card = sealed(
             StageCard(
                 name=self.name,
@@ -206,27 +133,36 @@ class Stage:
                 notes=notes,
                 earlier=earlier,
                 files={str(p.relative_to(self.partial)): _measure(p) for p in sorted(_files(self.partial))},
-                all_records=self._measure_all(earlier),
+                all_records=whole,
             )
         )
-        check_rows(self.partial / ROWS, card.own_rows)
         write_json(self.partial / CARD, asdict(card))
         check_held(self.root)
         self._put_in_place()
         return card
 
     def _measure_all(self, earlier: tuple[Earlier, ...]) -> tuple[int, str]:
-        """Size and hash of a file of all records, those of earlier stages first; nothing where there are none."""
-        if not earlier:
+        """Size and hash of a plain file of all records, those of earlier stages first.
+
+        Nothing where the stage's own file is that: where there are no earlier stages, and it is not compressed.
+        """
+        own = self.partial / ROWS
+        if not earlier and own.stat().st_size <= COMPRESSED:
             return 0, ""
-        paths = [folder / ROWS for folder, _ in _earlier_parts(self.root, self.name, earlier)] + [self.partial / ROWS]
-        size = sum(path.stat().st_size for path in paths)
-        if size > LARGE:
-            return size, ""
-        digest = hashlib.sha256()
-        for path in paths:
-            digest.update(files.read_bytes(path))
-        return size, digest.hexdigest()
+        folders = [folder for folder, _ in _earlier_parts(self.root, self.name, earlier)] + [self.partial]
+        size, digest = 0, hashlib.sha256()
+        for folder in folders:
+            for block in lines_in(folder / ROWS).blocks():
+                size += len(block)
+                digest.update(block)
+        return size, "" if size > LARGE else digest.hexdigest()
+
+    def _compress_if_large(self) -> None:
+        """Replace the records by a compressed file where that spares much; the file's members are found quickly."""
+        path = self.partial / ROWS
+        if path.stat().st_size > COMPRESSED:
+            compress(path)
+            path.unlink()
 
     def _put_in_place(self) -> None:
         self._set_current_aside()
@@ -273,34 +209,6 @@ class Stage:
         self.broken.append(f"{why}; kept as {files.set_aside(folder)}, and {self.name} is made again")
 
 
-def sealed(card: StageCard) -> StageCard:
-    """The card with the hash of all the rest of it, as it is when it is read again."""
-    read = adapter_of(StageCard).validate_python(json.loads(json.dumps(asdict(replace(card, seal="")))))
-    plain = asdict(read)
-    if not read.earlier:
-        del plain["earlier"], plain["all_records"]  # cards were sealed before there were such fields
-    return replace(card, seal=content_hash(plain))
-
-
-def read_card(folder: Path) -> StageCard | None:
-    """The card of a finished stage, or None if the folder holds none.
-
-    Raises:
-        ValueError: the card is damaged.
-    """
-    path = folder / CARD
-    if not path.exists():
-        return None
-    found = read_json(path)
-    try:
-        card = cast(StageCard, adapter_of(StageCard).validate_python(found))
-    except ValidationError as error:
-        raise ValueError(f"{path}: is damaged ({error.error_count()} wrong fields)") from error
-    if card.seal and sealed(card).seal != card.seal:
-        raise ValueError(f"{path}: is damaged (it does not have the hash that it was sealed with)")
-    return card
-
-
 def read_rows(root: Path, card: StageCard, kind: type[Record]) -> list[Record]:
     """The records of a finished stage.
 
@@ -328,7 +236,8 @@ def own_rows(root: Path, card: StageCard, kind: type[Record]) -> Sequence[Record
 
 
 def _own_rows(folder: Path, card: StageCard, kind: type[Record]) -> Sequence[Record]:
-    return StoredRows(folder / ROWS, kind) if card.own_rows or (folder / ROWS).exists() else []
+    held = card.own_rows or (folder / ROWS).exists() or (folder / PACKED).exists()
+    return StoredRows(folder / ROWS, kind) if held else []
 
 
 def _parts(root: Path, card: StageCard) -> Iterator[tuple[Path, StageCard]]:
@@ -364,7 +273,18 @@ def verify(folder: Path, card: StageCard) -> None:
             raise ValueError(f"{path}: is missing")
         if path.stat().st_size != size or (digest and _measure(path)[1] != digest):
             raise ValueError(f"{path}: is not what the stage wrote (changed or damaged)")
-    check_rows(folder / ROWS, card.own_rows)
+    check_rows(folder, card.own_rows)
+
+
+def check_rows(folder: Path, rows: int) -> None:
+    """Check how many records a stage's own file holds.
+
+    Raises:
+        ValueError: it is missing or damaged, or holds others.
+    """
+    found = len(lines_in(folder / ROWS))
+    if found != rows:
+        raise ValueError(f"{folder / ROWS}: holds {found:,} records, not {rows:,}")
 
 
 def cards(root: Path) -> list[StageCard]:
