@@ -40,7 +40,10 @@ def llama_cpp_reply(generation: Generation) -> bytes:
     """As llama.cpp's server replies: ids beside the log-probabilities."""
     pairs = zip(generation.token_ids, generation.logps, strict=True)
     content = [{"id": identity, "token": "", "bytes": [], "logprob": logp} for identity, logp in pairs]
-    return json.dumps({"choices": [{"index": 0, "text": "", "logprobs": {"content": content}}]}).encode()
+    usage = {"completion_tokens": len(content)}
+    return json.dumps(
+        {"choices": [{"index": 0, "text": "", "logprobs": {"content": content}}], "usage": usage}
+    ).encode()
 
 
 class Serving:

@@ -89,6 +89,20 @@ def test_ids_beside_log_probabilities_are_read_as_llama_cpp_writes_them(settings
     assert not {"ignore_eos", "stop", "stop_token_ids"} & {name for body in server.requests for name in body}
 
 
+def test_an_answer_of_which_llama_cpp_lists_not_every_token_is_a_failed_sample():
+    def change(body, said):
+        data = json.loads(said)
+        if body["seed"] == 1:
+            del data["choices"][0]["logprobs"]["content"][0]
+        return json.dumps(data).encode()
+
+    requests = [replace(request, seed=n) for n, request in enumerate(wanted(3))]
+    with served(Fake(), "fake", reply=llama_cpp_reply, listed={"owned_by": "llamacpp"}, change=change) as server:
+        found = sampled(FakeServed(url=server.url, retries=0), requests)
+    assert [found[n].finish == "failed" for n in range(3)] == [False, True, False]
+    assert "tokens; llama.cpp leaves out those that end within a character" in found[1].reason
+
+
 def test_several_servers_share_the_work_and_blocks_may_be_asked_from_several_threads():
     from concurrent.futures import ThreadPoolExecutor
 

@@ -148,6 +148,7 @@ def read_completion(body: bytes) -> Completed:
     if isinstance(entries, list):  # llama.cpp's form
         ids = [at(entry, "id") for entry in cast("list[Any]", entries)]
         logps = [at(entry, "logprob") for entry in cast("list[Any]", entries)]
+        _require_all(len(ids), at(data, "usage", "completion_tokens"))
     else:
         ids, logps = at(choice, "token_ids"), at(choice, "logprobs", "token_logprobs")
     return Completed(
@@ -155,6 +156,14 @@ def read_completion(body: bytes) -> Completed:
         logps=_logps(logps) if logps is not None else (),
         text=text if isinstance(text, str) else "",
     )
+
+
+def _require_all(listed: int, drawn: Any) -> None:
+    """Refuse a reply without some of its tokens: llama.cpp lists none that ends within a character."""
+    if isinstance(drawn, int) and listed != drawn:
+        raise NoReplyError(
+            f"the reply lists {listed} of {drawn} tokens; llama.cpp leaves out those that end within a character"
+        )
 
 
 def _ids(found: Any) -> tuple[int, ...]:
