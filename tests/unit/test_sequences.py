@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import random
 from pathlib import Path
 
@@ -22,6 +23,7 @@ def agree(lazy: Lazy[object], expected: list[object]) -> None:
     assert len(lazy) == len(expected)
     assert lazy == expected
     assert lazy[:] == expected
+    assert pickle.loads(pickle.dumps(lazy)) == expected
     assert lazy[1:-1:2] == expected[1:-1:2]
     shuffled = random.Random(0).sample(range(len(expected)), len(expected))
     assert list(lazy.each(shuffled)) == [expected[place] for place in shuffled]

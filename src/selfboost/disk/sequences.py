@@ -36,6 +36,10 @@ class Lazy(Sequence[Item]):
         others = cast("Sequence[object]", other)
         return len(self) == len(others) and all(mine == its for mine, its in zip(self, others, strict=True))
 
+    def __reduce__(self) -> tuple[type[list[Item]], tuple[list[Item]]]:
+        """Another process receives a list: a function that makes items need not be known there."""
+        return list, (list(self),)
+
     @overload
     def __getitem__(self, place: int) -> Item: ...
     @overload

@@ -15,7 +15,6 @@ from typing import Any
 import torch
 from transformers import PreTrainedModel
 
-from selfboost.disk.sequences import Lazy
 from selfboost.engines import Progress
 from selfboost.engines.checkpoint import choose_device, choose_dtype, load_causal_model
 from selfboost.engines.context import context_of
@@ -164,8 +163,6 @@ def conducted(job: Job, work: Callable[..., TrainingResult], *given: Any) -> Tra
         )
     job = replace(job, start=_anywhere(job.start), into=job.into.absolute(), cache=job.cache and job.cache.absolute())
     given = tuple(_anywhere(each) if isinstance(each, Model) else each for each in given)
-    # What is made when it is asked for cannot be sent to other processes.
-    given = tuple(list(each) if isinstance(each, Lazy) else each for each in given)
     require_shared(job.into)
     others = partial(_part, job=replace(job, progress=_unheard), work=work, given=given)
     return conduct(job.local.devices, partial(_part, job=job, work=work, given=given), others)
