@@ -15,6 +15,7 @@ from typing import cast
 import torch
 import torch.distributed as dist
 from torch import Tensor
+from torch.distributed.checkpoint.api import CheckpointException
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
 from torch.distributed.tensor import DTensor, Placement, Replicate, Shard, distribute_tensor
@@ -53,6 +54,11 @@ def shard(model: torch.nn.Module, mesh: DeviceMesh, device: torch.device, comput
         if not isinstance(parameter, DTensor):
             parameter.data = parameter.data.float()
     fully_shard(model, mesh=mesh, mp_policy=policy, reshard_after_forward=True)
+
+
+def cause_of(error: CheckpointException) -> BaseException:
+    """The first error of a process that made a distributed checkpoint fail."""
+    return next(iter(error.failures.values()))[0]
 
 
 def _make_room(module: torch.nn.Module, device: torch.device) -> None:

@@ -17,7 +17,7 @@ from transformers import AutoModelForCausalLM, GenerationConfig, PreTrainedModel
 from selfboost.engines.checkpoint import keep_soft_caps, load_causal_model, resolve
 from selfboost.engines.inspection import inspect_model, reason
 from selfboost.engines.weights import stored_tensors, weight_files
-from selfboost.train.devices.sharding import part
+from selfboost.train.devices.sharding import cause_of, part
 
 
 def open_unread(path: str, trust_remote_code: bool) -> PreTrainedModel:
@@ -50,8 +50,9 @@ def read_parts(path: str, model: PreTrainedModel) -> None:
     try:
         cast(Any, dcp).load(weights, storage_reader=HuggingFaceStorageReader(str(resolve(path))))
     except CheckpointException as error:
-        first = next(iter(error.failures.values()))[0]
-        raise ValueError(f"the weights of {path!r} cannot be read ({reason(first)}): download it again") from error
+        raise ValueError(
+            f"the weights of {path!r} cannot be read ({reason(cause_of(error))}): download it again"
+        ) from error
     bad = next((name for name, weight in weights.items() if not bool(part(weight).isfinite().all())), None)
     found: list[Any] = [None] * dist.get_world_size()
     dist.all_gather_object(found, bad)

@@ -19,7 +19,7 @@ from torch.distributed.checkpoint.api import CheckpointException
 from torch.distributed.checkpoint.hf_storage import HuggingFaceStorageReader, HuggingFaceStorageWriter
 from torch.distributed.device_mesh import DeviceMesh
 
-from selfboost.train.devices.sharding import part, placements
+from selfboost.train.devices.sharding import cause_of, part, placements
 
 FILES = 16
 """About as many files a process writes: each is put together in memory."""
@@ -69,7 +69,7 @@ def write_tensors(folder: Path, tensors: Mapping[str, Tensor]) -> None:
     try:
         cast(Any, dcp).save(tensors, storage_writer=writer)
     except CheckpointException as error:
-        raise next(iter(error.failures.values()))[0] from error
+        raise cause_of(error) from error
 
 
 def look_at_tensors(folder: Path) -> Mapping[str, Any]:
