@@ -9,8 +9,9 @@ import pytest
 from engine_models import save_llama
 
 from selfboost.engines import Request
+from selfboost.engines.context import room_for, why_no_room
 from selfboost.engines.fake import SPECIAL
-from selfboost.engines.outside import generation_of, room_for, without_room
+from selfboost.engines.outside import failed, generation_of
 from selfboost.engines.vllm import VLLM, drawing, logps_of, same_architecture
 from selfboost.records import Model, Sampling
 from served import EndingFakeTokenizer
@@ -53,7 +54,7 @@ def test_any_other_end_is_a_failure_with_a_reason():
 def test_room():
     assert [room_for(request(), length) for length in (2, 5, 10, 100)] == [0, 3, 8, 8]
     assert room_for(replace(request(), prompt_ids=()), 100) == 0
-    assert without_room(request(), 2).reason == "the prompt's 2 tokens leave no room in the context of 2 tokens"
+    assert failed(why_no_room(request(), 2)).reason == "the prompt's 2 tokens leave no room in the context of 2 tokens"
 
 
 @dataclass

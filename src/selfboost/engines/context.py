@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any, cast
 
+from selfboost.engines import Request
+
 LENGTH_DEPENDENT: Mapping[str, str] = {
     "big_bird": "its attention changes with the length of a batch",
     "fnet": "it mixes all places of a batch's rows, padding included",
@@ -44,6 +46,19 @@ def context_note(config: Any) -> str:
         f"rows have at most {used} tokens of the model's {stated}: beyond {used} its rotary embedding changes with the "
         "longest row of a batch"
     )
+
+
+def room_for(request: Request, context_length: int) -> int:
+    """Most tokens of the answer; 0 or less: there is no room."""
+    prompt = len(request.prompt_ids)
+    return min(request.sampling.max_tokens, context_length - prompt) if prompt else 0
+
+
+def why_no_room(request: Request, context_length: int) -> str:
+    """Why a prompt leaves no room for an answer."""
+    tokens = len(request.prompt_ids)
+    full = f"the prompt's {tokens} tokens leave no room in the context of {context_length} tokens"
+    return full if tokens else "the prompt is empty"
 
 
 def _switches_at(text: Any) -> Iterator[int | None]:

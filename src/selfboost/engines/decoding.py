@@ -22,6 +22,7 @@ from transformers import PreTrainedModel
 from transformers.cache_utils import Cache
 
 from selfboost.engines import Generation, Request
+from selfboost.engines.context import room_for, why_no_room
 from selfboost.engines.drawing import Draws, draw
 from selfboost.engines.key_values import can_join, join_rows, keep_rows, new_cache
 from selfboost.records import Finish, Sampling
@@ -95,10 +96,13 @@ class Decoder:
 
     def decode(self, requests: Sequence[Request]) -> Iterator[tuple[int, Generation]]:
         """Yield (index of the request, its generation) as rows end."""
-        rows = [self._row(index, request) for index, request in enumerate(requests)]
+        rows = [
+            DecodingRow(index=index, request=request, limit=room_for(request, self.context_length))
+            for index, request in enumerate(requests)
+        ]
         for row in rows:
             if row.limit < 1:
-                yield row.index, row.generation("failed", self._refusal(row))
+                yield row.index, row.generation("failed", why_no_room(row.request, self.context_length))
         # The longest prompts first: later rows fit into the existing length, and running out of memory shows early.
         waiting = sorted((row for row in rows if row.limit > 0), key=lambda row: -row.length)
         queue, batch, joinable = deque(waiting), None, can_join(self.model)
@@ -118,16 +122,6 @@ class Decoder:
                 batch = None
             elif len(left) < len(finishes):
                 batch.keep(left)
-
-    def _row(self, index: int, request: Request) -> DecodingRow:
-        prompt = len(request.prompt_ids)
-        limit = min(request.sampling.max_tokens, self.context_length - prompt) if prompt else 0
-        return DecodingRow(index=index, request=request, limit=limit)
-
-    def _refusal(self, row: DecodingRow) -> str:
-        if not row.length:
-            return "the prompt is empty"
-        return f"the prompt's {row.length} tokens leave no room in the context of {self.context_length} tokens"
 
     @torch.no_grad()
     def _prefill(self, queue: deque[DecodingRow], places: int) -> Batch:

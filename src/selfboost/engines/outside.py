@@ -8,10 +8,13 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from selfboost.engines import Generation, Request, Tokenizer
+from selfboost.engines.on_checkpoint import OnCheckpoint
 from selfboost.records import Sampling
+from selfboost.setting_types import SPEED_ONLY, Several
 
 COLDEST, WARMEST = 0.01, 2.0
 """Temperatures above 0 that vLLM draws with: it raises lower ones without a word and refuses higher ones."""
@@ -27,6 +30,23 @@ class EndingTokenizer(Tokenizer, Protocol):
     def known_ids(self) -> frozenset[int]: ...
 
 
+@dataclass(frozen=True, kw_only=True)
+class OutsideEngine(OnCheckpoint):
+    """An engine whose models run outside this process and batch continuously."""
+
+    block_size: Several = field(default=512, metadata=SPEED_ONLY)
+    """Requests of a block: what is handed over, and stored, at once."""
+
+    @property
+    def blocks_at_once(self) -> int:
+        """Blocks that are sampled at a time: while the last answers of one are written, the next has begun."""
+        return 2
+
+    def require(self, sampling: Sampling) -> None:
+        """Refuse settings that vLLM would change or refuse."""
+        require_sampling(sampling)
+
+
 def require_sampling(sampling: Sampling) -> None:
     """Refuse settings that vLLM would change or refuse.
 
@@ -38,19 +58,6 @@ def require_sampling(sampling: Sampling) -> None:
             f"temperature = {sampling.temperature}: vLLM draws with 0 or {COLDEST} to {WARMEST}; change it, or set "
             "engine.kind = 'local'"
         )
-
-
-def room_for(request: Request, context_length: int) -> int:
-    """Most tokens of the answer; 0 or less: there is no room."""
-    prompt = len(request.prompt_ids)
-    return min(request.sampling.max_tokens, context_length - prompt) if prompt else 0
-
-
-def without_room(request: Request, context_length: int) -> Generation:
-    """The failed sample of a prompt that leaves no room for an answer."""
-    tokens = len(request.prompt_ids)
-    full = f"the prompt's {tokens} tokens leave no room in the context of {context_length} tokens"
-    return failed(full if tokens else "the prompt is empty")
 
 
 def failed(reason: str) -> Generation:
@@ -66,7 +73,8 @@ def generation_of(
         return failed(f"{len(token_ids)} tokens came back with {len(logps)} log-probabilities")
     ended = _end(tokenizer, request.sampling.stop, token_ids[:limit])
     ids = tuple(token_ids[: ended or limit])
-    unknown = next((identity for identity in ids if identity not in tokenizer.known_ids | tokenizer.stop_ids), None)
+    known, ending = tokenizer.known_ids, tokenizer.stop_ids
+    unknown = next((identity for identity in ids if identity not in known and identity not in ending), None)
     if unknown is not None:
         return failed(f"token {unknown} was drawn, which stands for no text")
     if not ended and len(ids) < limit:

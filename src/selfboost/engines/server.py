@@ -22,10 +22,10 @@ from selfboost.endpoints.launching import started
 from selfboost.endpoints.serving import ServedModel, reload_weights, served_models
 from selfboost.engines import Footprint, Generation, Looked, Request
 from selfboost.engines.checkpoint import resolve
-from selfboost.engines.on_checkpoint import OnCheckpoint
-from selfboost.engines.outside import EndingTokenizer, failed, generation_of, require_sampling, room_for, without_room
+from selfboost.engines.context import room_for, why_no_room
+from selfboost.engines.outside import EndingTokenizer, OutsideEngine, failed, generation_of, require_sampling
 from selfboost.records import Message, Model, Sampling
-from selfboost.setting_types import SPEED_ONLY, CommandLine, ServerUrls, Several, Text
+from selfboost.setting_types import SPEED_ONLY, CommandLine, ServerUrls, Text
 from selfboost.trust import words_of
 
 LLAMA_CPP = "llamacpp"
@@ -41,7 +41,7 @@ Body = Callable[[Request, int, Sequence[int]], Mapping[str, Any]]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Server(OnCheckpoint):
+class Server(OutsideEngine):
     """A server of vLLM or llama.cpp, or several: running at `url`, or started by `launch`."""
 
     # Where a model is served changes no result: that it is this model is checked when it is opened, and by the
@@ -62,8 +62,6 @@ class Server(OnCheckpoint):
     """Longest wait for an answer, before the request is sent again."""
     retries: Annotated[int, Field(ge=0, le=100)] = field(default=5, metadata=SPEED_ONLY)
     """How often a request is sent again after a time-out, a dropped connection, or status 408, 409, 429 or 5xx."""
-    block_size: Several = field(default=512, metadata=SPEED_ONLY)
-    """Requests of a block: what is asked, and stored, at once."""
 
     def __post_init__(self) -> None:
         if bool(self.url) == bool(self.launch):
@@ -81,15 +79,6 @@ class Server(OnCheckpoint):
     def urls(self) -> tuple[str, ...]:
         """The servers at `url`."""
         return self.url if isinstance(self.url, tuple) else (self.url,) if self.url else ()
-
-    @property
-    def blocks_at_once(self) -> int:
-        """Blocks that are asked at a time: while the last answers of one are written, the next has begun."""
-        return 2
-
-    def require(self, sampling: Sampling) -> None:
-        """Refuse settings that a server would change or refuse."""
-        require_sampling(sampling)
 
     def footprint(self) -> Footprint:
         """As vLLM holds a model."""
@@ -198,8 +187,9 @@ class ServerSampler:
         """
         limits = [room_for(request, self.context_length) for request in requests]
         asked = [i for i, limit in enumerate(limits) if limit > 0]
-        for i in sorted(set(range(len(requests))) - set(asked)):
-            yield i, without_room(requests[i], self.context_length)
+        for i, request in enumerate(requests):
+            if limits[i] < 1:
+                yield i, failed(why_no_room(request, self.context_length))
         bodies = [self._asked(requests[i], limits[i]) for i in asked]
         try:
             for place, found in complete(self._endpoints, bodies):

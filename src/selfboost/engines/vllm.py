@@ -23,19 +23,12 @@ from pydantic import Field
 
 from selfboost.engines import Footprint, Generation, Request
 from selfboost.engines.checkpoint import DTypeName, bytes_of, resolve
-from selfboost.engines.on_checkpoint import OnCheckpoint
-from selfboost.engines.outside import (
-    EndingTokenizer,
-    failed,
-    generation_of,
-    require_sampling,
-    room_for,
-    without_room,
-)
+from selfboost.engines.context import room_for, why_no_room
+from selfboost.engines.outside import EndingTokenizer, OutsideEngine, failed, generation_of, require_sampling
 from selfboost.engines.weights import read_object
 from selfboost.extras import require
-from selfboost.records import Model, Sampling
-from selfboost.setting_types import MOST_TOKENS, NEW, SPEED_ONLY, Several
+from selfboost.records import Model
+from selfboost.setting_types import MOST_TOKENS, NEW, SPEED_ONLY
 
 ROWS = 256
 """Rows that vLLM decodes at a time by default, for estimates."""
@@ -55,7 +48,7 @@ SETTING = "engine.kind = 'vllm'"
 
 
 @dataclass(frozen=True, kw_only=True)
-class VLLM(OnCheckpoint):
+class VLLM(OutsideEngine):
     """vLLM beside this process: fast sampling on GPUs."""
 
     dtype: DTypeName = "auto"
@@ -72,17 +65,6 @@ class VLLM(OnCheckpoint):
     """Use vLLM's batch-invariant kernels (beta): slower, and a sample's bits do not depend on its neighbours."""
     keep: bool = field(default=True, metadata=SPEED_ONLY)
     """Let the engine sleep between two models instead of ending it."""
-    block_size: Several = field(default=512, metadata=SPEED_ONLY)
-    """Requests of a block: what is handed over, and stored, at once."""
-
-    @property
-    def blocks_at_once(self) -> int:
-        """Blocks that are sampled at a time: while the last answers of one are written, the next has begun."""
-        return 2
-
-    def require(self, sampling: Sampling) -> None:
-        """Refuse settings that vLLM would change or refuse."""
-        require_sampling(sampling)
 
     def footprint(self) -> Footprint:
         """Weights in `dtype`, and as many rows as vLLM decodes."""
@@ -194,8 +176,9 @@ class VLLMSampler:
         """
         limits = [room_for(request, self.context_length) for request in requests]
         asked = [i for i, limit in enumerate(limits) if limit > 0]
-        for i in sorted(set(range(len(requests))) - set(asked)):
-            yield i, without_room(requests[i], self.context_length)
+        for i, request in enumerate(requests):
+            if limits[i] < 1:
+                yield i, failed(why_no_room(request, self.context_length))
         stop_ids = sorted(self.tokenizer.stop_ids)
         for i in asked:
             require_sampling(requests[i].sampling)
