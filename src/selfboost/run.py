@@ -25,7 +25,7 @@ from selfboost.disk.record_files import hash_records
 from selfboost.disk.sequences import Mapped
 from selfboost.drift import Measured
 from selfboost.endpoints import endpoints_of
-from selfboost.endpoints.asking import check_ready
+from selfboost.endpoints.connection import check_ready
 from selfboost.engines import answer_text
 from selfboost.engines.run_day import run_day
 from selfboost.losses import Loss

@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from selfboost.endpoints import Endpoint, Question, Reply, endpoints_of
-from selfboost.endpoints.asking import ask, check_ready
+from selfboost.endpoints.asking import ask
+from selfboost.endpoints.connection import check_ready
 from selfboost.endpoints.fake_server import HOSTILE, FakeError, FakeReply, FakeServer, Faults
 from selfboost.endpoints.kept_replies import FILE
 from selfboost.records import Message

@@ -15,11 +15,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from selfboost.endpoints import Endpoint, Question, Reply
-from selfboost.endpoints.failures import CannotGoOn, Failures, key_of
+from selfboost.endpoints.connection import check_ready, client_settings, longest_wait
+from selfboost.endpoints.failures import CannotGoOn, Failures
 from selfboost.endpoints.in_thread import handed_over
 from selfboost.endpoints.kept_replies import KeptReplies, open_replies, tell_nobody
 from selfboost.endpoints.reading import read_reply
-from selfboost.extras import require
 from selfboost.templates import about_tokens
 
 if TYPE_CHECKING:
@@ -27,19 +27,7 @@ if TYPE_CHECKING:
 
 FAILURES = 8
 """So many requests that fail one after the other mean that the server is broken, not the requests."""
-LONGEST_PAUSE = 60.0
-"""Seconds that the SDK waits at most before it repeats a request."""
 Arrived = tuple[str, Reply]
-
-
-def check_ready(endpoint: Endpoint) -> None:
-    """Check, without a connection, that an endpoint can be asked.
-
-    Raises:
-        ValueError: the SDK is not installed, or the environment holds no usable key.
-    """
-    require("openai", extra="server", setting=f"a model behind {endpoint.address}")
-    key_of(endpoint)
 
 
 def ask(
@@ -118,10 +106,8 @@ class _Asking:
     async def _ask_all(self) -> None:
         from openai import AsyncOpenAI
 
-        at, key = self._endpoint, key_of(self._endpoint)
-        async with AsyncOpenAI(
-            api_key=key, base_url=at.address, timeout=at.timeout_seconds, max_retries=at.retries
-        ) as client:
+        at = self._endpoint
+        async with AsyncOpenAI(**client_settings(at)) as client:
             workers = [asyncio.create_task(self._work(client)) for _ in range(min(at.concurrent, self._count))]
             try:
                 await self._finish(workers)
@@ -234,7 +220,7 @@ class _Asking:
         at = self._endpoint
         body = question.request(at, plain=plain)
         # The SDK's time-out is for each piece of a response: one that trickles in for ever would never meet it.
-        async with asyncio.timeout((at.timeout_seconds + LONGEST_PAUSE) * (at.retries + 1)):
+        async with asyncio.timeout(longest_wait(at)):
             response = await cast(Any, client.chat.completions.with_raw_response).create(**body)
         reply = read_reply(question, response.http_response.content)
         return replace(reply, text=self._failures.clean(reply.text), system=self._failures.clean(reply.system))

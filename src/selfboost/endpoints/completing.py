@@ -7,17 +7,17 @@ openai SDK sends the requests and repeats what failed for a moment. Nothing is c
 from __future__ import annotations
 
 import asyncio
-import json
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
 from selfboost.endpoints import Endpoint
-from selfboost.endpoints.asking import FAILURES, LONGEST_PAUSE, check_ready
-from selfboost.endpoints.failures import CannotGoOn, Failures, key_of
+from selfboost.endpoints.asking import FAILURES
+from selfboost.endpoints.connection import check_ready, client_settings, longest_wait
+from selfboost.endpoints.failures import CannotGoOn, Failures
 from selfboost.endpoints.in_thread import handed_over
-from selfboost.endpoints.reading import NoReplyError, at, start_of
+from selfboost.endpoints.reading import NoReplyError, at, first_choice
 
 if TYPE_CHECKING:
     from openai import AsyncOpenAI
@@ -77,12 +77,7 @@ class _Completing:
     async def _ask(self, endpoint: Endpoint) -> None:
         from openai import AsyncOpenAI
 
-        async with AsyncOpenAI(
-            api_key=key_of(endpoint),
-            base_url=endpoint.address,
-            timeout=endpoint.timeout_seconds,
-            max_retries=endpoint.retries,
-        ) as client:
+        async with AsyncOpenAI(**client_settings(endpoint)) as client:
             await _together([self._work(client, endpoint) for _ in range(min(endpoint.concurrent, self._count))])
 
     async def _work(self, client: AsyncOpenAI, endpoint: Endpoint) -> None:
@@ -121,7 +116,7 @@ async def _completed(client: AsyncOpenAI, endpoint: Endpoint, body: Mapping[str,
     failures = Failures(endpoint, "/completions")
     rest = {name: value for name, value in body.items() if name != "prompt"}
     try:
-        async with asyncio.timeout((endpoint.timeout_seconds + LONGEST_PAUSE) * (endpoint.retries + 1)):
+        async with asyncio.timeout(longest_wait(endpoint)):
             create = cast(Any, client.completions.with_raw_response).create
             response = await create(model=endpoint.model, prompt=body["prompt"], extra_body=rest)
         return read_completion(response.http_response.content)
@@ -135,14 +130,7 @@ def read_completion(body: bytes) -> Completed:
     Raises:
         NoReplyError: it is no completion, or its parts do not fit together; says why.
     """
-    try:
-        data: Any = json.loads(body)
-    except (ValueError, RecursionError):
-        raise NoReplyError(f"the reply is not JSON: {start_of(body)}") from None
-    choices = at(data, "choices")
-    if not isinstance(choices, list) or not choices:
-        raise NoReplyError(f"the reply has no choices: {start_of(body)}")
-    choice = cast("list[Any]", choices)[0]
+    data, choice = first_choice(body)
     text = at(choice, "text")
     entries = at(choice, "logprobs", "content")
     if isinstance(entries, list):  # llama.cpp's form

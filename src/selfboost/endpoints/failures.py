@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING, Any, cast
 
 from selfboost.endpoints import Endpoint
+from selfboost.endpoints.connection import key_of
 from selfboost.endpoints.reading import NoReplyError
 from selfboost.suggestions import shown
 
@@ -20,26 +20,6 @@ UNREACHABLE = ("ConnectError", "ConnectTimeout", "UnsupportedProtocol", "ProxyEr
 
 class CannotGoOn(Exception):
     """Asking stops here; the sentence says why."""
-
-
-def key_of(endpoint: Endpoint) -> str:
-    """The key in the environment.
-
-    Raises:
-        ValueError: there is no usable one.
-    """
-    name = endpoint.key_variable
-    if not name:
-        return "none"  # the SDK wants one; a server that asks for none ignores it
-    key = os.environ.get(name, "").strip()
-    if not key:
-        raise ValueError(
-            f"the environment variable {name} holds no key for {endpoint.address}; set it, or name another with "
-            'key_variable ("" for a server that asks for none)'
-        )
-    if not key.isascii() or not key.isprintable() or " " in key:
-        raise ValueError(f"the environment variable {name} holds no key: keys are ASCII, without spaces")
-    return key
 
 
 class Failures:

@@ -16,7 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from selfboost.endpoints import Endpoint
-from selfboost.endpoints.asking import check_ready
+from selfboost.endpoints.connection import check_ready
 from selfboost.endpoints.serving import served_models
 
 WATCHER = Path(__file__).with_name("watcher.py")

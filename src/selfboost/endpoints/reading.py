@@ -27,17 +27,10 @@ def read_reply(question: Question, body: bytes) -> Reply:
     Raises:
         NoReplyError: it is no chat completion; says why.
     """
-    try:
-        data: Any = json.loads(body)
-    except (ValueError, RecursionError):
-        raise NoReplyError(f"the reply is not JSON: {start_of(body)}") from None
-    choices = at(data, "choices")
-    if not isinstance(choices, list) or not choices:
-        raise NoReplyError(f"the reply has no choices: {start_of(body)}")
-    choice = cast("list[Any]", choices)[0]
+    data, choice = first_choice(body)
     message = at(choice, "message")
     if not isinstance(message, Mapping):
-        raise NoReplyError(f"the reply has no message: {start_of(body)}")
+        raise NoReplyError(f"the reply has no message: {_start(body)}")
     text, finish, reason = _text(cast("Mapping[str, Any]", message)), at(choice, "finish_reason"), ""
     if finish == "content_filter":
         reason = "the server's content filter stopped the reply"
@@ -55,6 +48,22 @@ def read_reply(question: Question, body: bytes) -> Reply:
         written=written,
         system=_whole(str(at(data, "system_fingerprint") or "")[:100]),
     )
+
+
+def first_choice(body: bytes) -> tuple[Any, Any]:
+    """A response's JSON and the first of its choices.
+
+    Raises:
+        NoReplyError: it is no JSON, or has none.
+    """
+    try:
+        data: Any = json.loads(body)
+    except (ValueError, RecursionError):
+        raise NoReplyError(f"the reply is not JSON: {_start(body)}") from None
+    choices = at(data, "choices")
+    if not isinstance(choices, list) or not choices:
+        raise NoReplyError(f"the reply has no choices: {_start(body)}")
+    return data, cast("list[Any]", choices)[0]
 
 
 def at(data: Any, *names: str) -> Any:
@@ -104,6 +113,6 @@ def _tokens(entries: Sequence[Any]) -> Iterator[tuple[str, float]]:
             yield token, float(logp)
 
 
-def start_of(body: bytes) -> str:
+def _start(body: bytes) -> str:
     """The beginning of a body, as an error quotes it."""
     return repr(body[:80].decode("utf-8", "replace") + ("…" if len(body) > 80 else ""))

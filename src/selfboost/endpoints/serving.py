@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 from selfboost.endpoints import Endpoint
-from selfboost.endpoints.asking import check_ready
-from selfboost.endpoints.failures import CannotGoOn, Failures, key_of
+from selfboost.endpoints.connection import check_ready, client_settings
+from selfboost.endpoints.failures import CannotGoOn, Failures
 from selfboost.endpoints.reading import at
 
 
@@ -69,13 +69,7 @@ def _sent(endpoint: Endpoint, path: str, body: Mapping[str, Any] | None = None) 
     from openai import OpenAI
 
     base = endpoint.address.removesuffix("/v1")
-    client = OpenAI(
-        api_key=key_of(endpoint),
-        base_url=endpoint.address,
-        timeout=endpoint.timeout_seconds,
-        max_retries=endpoint.retries,
-    )
-    with client:
+    with OpenAI(**client_settings(endpoint)) as client:
         try:
             return (
                 client.get(path, cast_to=object)

@@ -16,8 +16,8 @@ from typing import Annotated, Any, cast
 from pydantic import Field
 
 from selfboost.endpoints import Endpoint
-from selfboost.endpoints.asking import check_ready
 from selfboost.endpoints.completing import complete
+from selfboost.endpoints.connection import check_ready
 from selfboost.endpoints.launching import started
 from selfboost.endpoints.serving import ServedModel, reload_weights, served_models
 from selfboost.engines import Footprint, Generation, Looked, Request

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from selfboost.endpoints import endpoints_of
-from selfboost.endpoints.asking import check_ready
+from selfboost.endpoints.connection import check_ready
 from selfboost.plan.model_size import local_folder
 from selfboost.plan.models import scorers_of
 from selfboost.recipe import Recipe
