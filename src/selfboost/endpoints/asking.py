@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from selfboost.endpoints import Endpoint, Question, Reply
 from selfboost.endpoints.connection import check_ready, client_settings, longest_wait
-from selfboost.endpoints.failures import CannotGoOn, Failures
+from selfboost.endpoints.failures import CannotGoOn, Failures, HeldBack
 from selfboost.endpoints.in_thread import handed_over
 from selfboost.endpoints.kept_replies import KeptReplies, open_replies, tell_nobody
 from selfboost.endpoints.reading import read_reply
@@ -25,8 +25,6 @@ from selfboost.templates import about_tokens
 if TYPE_CHECKING:
     from openai import AsyncOpenAI
 
-FAILURES = 8
-"""So many requests that fail one after the other mean that the server is broken, not the requests."""
 Arrived = tuple[str, Reply]
 
 
@@ -83,12 +81,11 @@ class _Asking:
         kept: KeptReplies,
         put: Callable[[Arrived], None],
     ) -> None:
-        self._endpoint, self._kept, self._put = endpoint, kept, put
+        self._endpoint, self._kept = endpoint, kept
         self._failures = Failures(endpoint, "/chat/completions")
         self._count, self._waiting = len(questions), iter(questions.items())
         self._requests, self._tokens = kept.spent(endpoint)
-        self._held, self._replied = list[Arrived](), False
-        """Failed replies since the last that did not fail; whether there was one."""
+        self._held_back = HeldBack[Arrived](len(questions), put)
         self._refused = set[tuple[bool, bool]]()
         """Forms of requests, by whether they want log-probabilities and a schema, that the server refuses."""
         self._reserved, self._room = 0, asyncio.Condition()
@@ -100,8 +97,7 @@ class _Asking:
         await self._ask_all()
         if self._why is not None:
             raise self._why
-        for each in self._held:
-            self._put(each)
+        self._held_back.let_go()
 
     async def _ask_all(self) -> None:
         from openai import AsyncOpenAI
@@ -176,23 +172,15 @@ class _Asking:
             )
 
     def _take(self, key: str, reply: Reply) -> None:
-        """Count a reply, keep it and pass it on.
-
-        A failed one is held back until another succeeds: if none does, it is the server that fails, not the request.
-        """
+        """Count a reply, keep it and pass it on."""
         self._tokens += reply.read + reply.written
         computed = reply.finish != "failed" or bool(reply.read)
         if computed:
             self._kept.keep(key, self._endpoint, reply)
-            self._held, held = [], [*self._held, (key, reply)]
-            self._replied = True
-            for each in held:
-                self._put(each)
+            self._held_back.succeeded((key, reply))
             return
         self._requests -= 1
-        self._held.append((key, reply))
-        failed = len(self._held)
-        if failed >= FAILURES or (failed == self._count > 1 and not self._replied):
+        if failed := self._held_back.failed((key, reply)):
             self._why = self._why or CannotGoOn(
                 f"{self._endpoint.address}: {failed} requests in a row failed, the last one: {reply.reason}; nothing "
                 "that arrived is lost: rerun the same command to resume"

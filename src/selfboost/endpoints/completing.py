@@ -13,9 +13,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
 from selfboost.endpoints import Endpoint
-from selfboost.endpoints.asking import FAILURES
 from selfboost.endpoints.connection import check_ready, client_settings, longest_wait
-from selfboost.endpoints.failures import CannotGoOn, Failures
+from selfboost.endpoints.failures import CannotGoOn, Failures, HeldBack
 from selfboost.endpoints.in_thread import handed_over
 from selfboost.endpoints.reading import NoReplyError, at, first_choice
 
@@ -64,15 +63,13 @@ class _Completing:
     """Asks for everything once; `put` receives what arrives."""
 
     def __init__(self, bodies: Sequence[Mapping[str, Any]], put: Callable[[Arrived], None]) -> None:
-        self._waiting, self._count, self._put = iter(enumerate(bodies)), len(bodies), put
-        self._held, self._replied = list[Arrived](), False
-        """Failed completions since the last that did not fail; whether there was one."""
+        self._waiting, self._count = iter(enumerate(bodies)), len(bodies)
+        self._held_back = HeldBack[Arrived](len(bodies), put)
 
     async def run(self, endpoints: Sequence[Endpoint]) -> None:
         """Ask; raises CannotGoOn where it makes no sense to go on."""
         await _together([self._ask(endpoint) for endpoint in endpoints])
-        for each in self._held:
-            self._put(each)
+        self._held_back.let_go()
 
     async def _ask(self, endpoint: Endpoint) -> None:
         from openai import AsyncOpenAI
@@ -86,15 +83,14 @@ class _Completing:
             self._take(endpoint, index, await _completed(client, endpoint, body))
 
     def _take(self, endpoint: Endpoint, index: int, found: Completed) -> None:
-        """Pass a completion on; failed ones once another succeeds: if none does, it is the server that fails."""
-        self._held.append((index, found))
+        """Pass a completion on.
+
+        Raises:
+            CannotGoOn: too many failed.
+        """
         if not found.reason:
-            self._replied = True
-            self._held, held = [], self._held
-            for each in held:
-                self._put(each)
-        failed = len(self._held)
-        if failed >= FAILURES or (failed == self._count > 1 and not self._replied):
+            self._held_back.succeeded((index, found))
+        elif failed := self._held_back.failed((index, found)):
             raise CannotGoOn(
                 f"{endpoint.address}: {failed} requests in a row failed, the last one: {found.reason}; see the "
                 "server's log, then rerun the same command to resume"

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, cast
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
 from selfboost.endpoints import Endpoint
 from selfboost.endpoints.connection import key_of
@@ -12,6 +13,10 @@ from selfboost.suggestions import shown
 if TYPE_CHECKING:
     from openai import APIStatusError
 
+Item = TypeVar("Item")
+
+FAILURES = 8
+"""So many requests that fail one after the other mean that the server is broken, not the requests."""
 SECRET = 12
 """Characters from which on a key is taken out of what a server says; shorter ones are words such as EMPTY."""
 UNREACHABLE = ("ConnectError", "ConnectTimeout", "UnsupportedProtocol", "ProxyError")
@@ -20,6 +25,34 @@ UNREACHABLE = ("ConnectError", "ConnectTimeout", "UnsupportedProtocol", "ProxyEr
 
 class CannotGoOn(Exception):
     """Asking stops here; the sentence says why."""
+
+
+class HeldBack(Generic[Item]):
+    """Passes replies on, failed ones once another succeeds: if none does, it is the server that fails."""
+
+    def __init__(self, count: int, put: Callable[[Item], None]) -> None:
+        """`count`: how many replies are asked for."""
+        self._count, self._put = count, put
+        self._held, self._succeeded = list[Item](), False
+        """Failed replies since the last that did not fail; whether there was one."""
+
+    def succeeded(self, item: Item) -> None:
+        """Pass on a reply, after the failed ones before it."""
+        self._succeeded = True
+        self.let_go()
+        self._put(item)
+
+    def failed(self, item: Item) -> int:
+        """Hold a failed reply back; how many failed in a row if that means that the server is broken, else 0."""
+        self._held.append(item)
+        failed = len(self._held)
+        return failed if failed >= FAILURES or (failed == self._count > 1 and not self._succeeded) else 0
+
+    def let_go(self) -> None:
+        """Pass on all that is held."""
+        held, self._held = self._held, []
+        for each in held:
+            self._put(each)
 
 
 class Failures:
