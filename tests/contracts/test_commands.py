@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[2]
 SOURCE = ROOT / "src" / "selfboost"
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "SECURITY.md", *sorted((ROOT / "docs").rglob("*.md"))]
 RECIPES = sorted(SOURCE.rglob("*.toml"))
-OWN_PARSER = [SOURCE / "cli.py", SOURCE / "demo" / "build.py"]
+OWN_PARSER = [SOURCE / "cli.py", *(SOURCE / "commands").glob("*.py"), SOURCE / "demo" / "build.py"]
 """Modules that define options."""
 
 

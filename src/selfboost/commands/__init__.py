@@ -1,0 +1,1 @@
+"""The commands, one file each: `DESCRIPTION`, `add_arguments(parser)` and `execute(arguments)`."""
