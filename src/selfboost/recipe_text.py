@@ -14,6 +14,7 @@ from typing import Any, get_type_hints
 from selfboost import plugins
 from selfboost.recipe import ROLES, Recipe
 from selfboost.records import content_hash
+from selfboost.setting_types import decides
 
 
 def kind_of(component: object) -> str:
@@ -38,7 +39,7 @@ def _deciding(settings: Any) -> dict[str, Any]:
     values = asdict(settings)
     for f in fields(settings):
         inner = getattr(settings, f.name)
-        if f.metadata.get("speed_only") or (f.metadata.get("new") and inner == f.default):
+        if not decides(f, inner):
             del values[f.name]
         elif is_dataclass(inner):
             values[f.name] = known_by(inner) if _is_component(inner) else _deciding(inner)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import Field as Setting
 from dataclasses import fields
 from datetime import date
 from types import UnionType
@@ -82,6 +83,12 @@ NEW: Mapping[str, bool] = {"new": True}
 
 SPEED_ONLY: Mapping[str, bool] = {"speed_only": True}
 """Metadata of settings that change no result beyond rounding: those of speed and memory, and what is merely watched."""
+
+
+def decides(setting: Setting[Any], value: Any) -> bool:
+    """Whether results depend on a component's setting with this value."""
+    return not setting.metadata.get("speed_only") and not (setting.metadata.get("new") and value == setting.default)
+
 
 NAMES_CODE = "names code"
 """Marks a setting that names a Python object to import, or turns on a checkpoint's own code: both need trust."""

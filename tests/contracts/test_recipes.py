@@ -1,6 +1,7 @@
 """What holds for every shipped recipe, and how a recipe says no."""
 
 import tomllib
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -145,6 +146,22 @@ def test_dnpos_recipes_have_the_published_settings(name: str) -> None:
     written = tomllib.loads(SHIPPED[name].read_text())["loss"]["noise"]
     assert (written["scale"], written["penalty_weight"]) == (1.0, 1.0), "in full, so that a user sees them"
     assert type(found.scorer) is (Judge if name == "dnpo-zephyr-7b" else PairRM)
+
+
+def test_the_papers_form_of_dnpo_differs_in_the_noise_alone() -> None:
+    code, text = recipe.read(SHIPPED["dnpo-zephyr-7b"]), recipe.read(SHIPPED["dnpo-zephyr-7b-paper"])
+    assert isinstance(code.loss, NoisePreference)
+    assert isinstance(text.loss, NoisePreference)
+    assert replace(text, loss=code.loss) == code
+    noise = text.loss.noise
+    assert (noise.module, noise.exponential_of, noise.penalty_on) == ("affine", "variance", "variance")
+    assert (noise.largest_variance > 0, noise.schedule, noise.trained) == (True, "alternating", True)
+
+
+@pytest.mark.parametrize(("name", "lengths"), [("synpo-mistral-7b", (1024, 512)), ("synpo-llama3-8b", (2048, 1800))])
+def test_synpos_policy_is_trained_with_simpos_own_lengths(name: str, lengths: tuple[int, int]) -> None:
+    training = recipe.read(SHIPPED[name]).training
+    assert (training.max_length, training.max_prompt_length) == lengths
 
 
 def test_spins_recipe_has_the_published_settings() -> None:

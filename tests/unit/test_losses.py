@@ -24,6 +24,8 @@ EVERY_LOSS = [
     DPO(),
     DPO(beta=0.5, label_smoothing=0.2),
     DPO(shape="hinge", beta=0.05),
+    DPO(offset=16.0),
+    DPO(shape="hinge", offset=-0.5),
     IPO(),
     IPO(tau=0.3, log_probability="mean"),
     SimPO(),
@@ -57,9 +59,9 @@ def by_hand(loss, at: int) -> float:
     log_ratio = (w - REFERENCE_CHOSEN[at]) - (l - REFERENCE_REJECTED[at])
     match loss:
         case DPO(shape="hinge"):
-            return max(0.0, 1 - loss.beta * log_ratio)
+            return max(0.0, 1 - (loss.beta * log_ratio - loss.offset))
         case DPO():
-            m = loss.beta * log_ratio
+            m = loss.beta * log_ratio - loss.offset
             return -(1 - loss.label_smoothing) * log_sigmoid(m) - loss.label_smoothing * log_sigmoid(-m)
         case IPO(log_probability="sum"):
             return (log_ratio - 1 / (2 * loss.tau)) ** 2

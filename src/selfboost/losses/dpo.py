@@ -1,20 +1,21 @@
 """DPO, arXiv 2305.18290, equation 7: −log σ(β·[(lp_w − ref_w) − (lp_l − ref_l)]), log-probabilities summed over tokens.
 
 Label smoothing is conservative DPO (Mitchell 2023, "A note on DPO with noisy preferences"); the hinge puts the same
-margin into the loss of SLiC (arXiv 2305.10425, equation 1).
+margin into the loss of SLiC (arXiv 2305.10425, equation 1); the offset is ODPO's (arXiv 2402.10571), one
+constant for all pairs.
 Only the reverse KL divergence.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field
 
 from selfboost.losses import PairScores
 from selfboost.losses.curves import check_shape, margin_losses
-from selfboost.setting_types import Positive
+from selfboost.setting_types import NEW, Positive, Score
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -30,6 +31,9 @@ class DPO:
     """Share of pairs assumed to be mislabelled."""
     shape: Literal["sigmoid", "hinge"] = "sigmoid"
     """The loss as a function of the margin m: −log σ(m), or max(0, 1 − m)."""
+    offset: Score = field(default=0.0, metadata=NEW)
+    """Subtracted from β times the margin over the reference: what it must exceed. A large one keeps every pair's weight
+    near 1."""
 
     def __post_init__(self) -> None:
         check_shape(self.shape, self.label_smoothing)
@@ -51,7 +55,7 @@ class DPO:
 
     def curve(self, margins_B: Tensor) -> Tensor:
         """Loss of each pair from β times its margin."""
-        return margin_losses(margins_B, self.shape, self.label_smoothing)
+        return margin_losses(margins_B - self.offset, self.shape, self.label_smoothing)
 
     def rewards(self, scores: PairScores) -> tuple[Tensor, Tensor]:
         """β·(log-probability − the reference's), detached (equation 5 without its constant)."""

@@ -10,9 +10,9 @@ import hashlib
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import Field
 
@@ -20,6 +20,7 @@ from selfboost.engines import Progress
 from selfboost.engines.fake import FakeModel, FakeTokenizer, fake_logps, is_good, read_fake, write_fake
 from selfboost.losses import Loss, noisy
 from selfboost.records import Answer, Example, Model, Pair, content_hash
+from selfboost.setting_types import decides
 from selfboost.train import Sequenced, Training, TrainingResult
 from selfboost.train.packs.batches import steps_of
 from selfboost.train.packs.rows import Item, example_items, pair_items
@@ -83,7 +84,7 @@ class Fake:
         lead = sum(gaps) / len(gaps)
         change = RATE * lead * ((1 - model.skill) if lead > 0 else model.skill)
         sentence = _sentence(
-            "preferred on", items, training, seed, [pairs, repr(loss), reference and reference.fingerprint]
+            "preferred on", items, training, seed, [pairs, _text(loss), reference and reference.fingerprint]
         )
         after = _trained(model, change, f"{sentence}, {REWARD}" if loss.head == "reward" else sentence)
         right = sum((gap > 0) + (gap == 0) / 2 for gap in gaps) / len(gaps)
@@ -150,6 +151,12 @@ def _trained(model: FakeModel, change: float, sentence: str) -> FakeModel:
     root = model.name.partition(".")[0]
     skill = round(min(0.98, max(0.02, model.skill + change)), 6)
     return FakeModel(name=f"{root}.{len(model.lineage) + 1}", skill=skill, lineage=(*model.lineage, sentence))
+
+
+def _text(loss: Any) -> str:
+    """A loss and those of its settings that results depend on."""
+    decisive = [f for f in fields(loss) if decides(f, getattr(loss, f.name))]
+    return f"{type(loss).__qualname__}({', '.join(f'{f.name}={getattr(loss, f.name)!r}' for f in decisive)})"
 
 
 def _noise(loss: Loss) -> tuple[dict[str, float], dict[str, float]]:
