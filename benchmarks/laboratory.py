@@ -16,13 +16,13 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from fnmatch import fnmatch
-from itertools import product
+from itertools import count, product, takewhile
 from pathlib import Path
 
 from benchmarks.laboratory_cells import SYNPO_GROUPS, Cell, Group
 from benchmarks.laboratory_figures import Point, dots, lines
 from benchmarks.laboratory_golds import seed_file, validation_file
-from benchmarks.laboratory_rows import ALL, SHOWN, Key, Row, finished, merged, read, rows_of, write
+from benchmarks.laboratory_rows import Key, Row, by_seed, estimate, finished, merged, read, rows_of, write
 from benchmarks.laboratory_self_play import GOLDS, SELF_PLAY_GROUPS, VALIDATION
 from benchmarks.laboratory_tables import LABELS, MOTION, PAIRS, insides, results, steps
 
@@ -83,12 +83,8 @@ def collect(into: Path, seeds: Sequence[int], jobs: int) -> list[Row]:
     """The rows of every finished run."""
     runs = {name: [seed for seed in seeds if finished(into / name / f"seed-{seed}")] for name in CELLS}
     seeds_of = {name: found for name, found in runs.items() if found}
-    against: dict[str, dict[str, None]] = defaultdict(dict)
-    for group in GROUPS:
-        for cell in group.cells:
-            against[cell.name][cell.against or group.against] = None
     with ProcessPoolExecutor(jobs) as pool:
-        asked = [pool.submit(rows_of, into, name, seeds_of, list(against[name])) for name in seeds_of]
+        asked = [pool.submit(rows_of, into, name, found) for name, found in seeds_of.items()]
         return [row for found in asked for row in found.result()]
 
 
@@ -111,33 +107,29 @@ def show(rows: Mapping[Key, Row]) -> None:
 
 def draw(group: Group, rows: Mapping[Key, Row]) -> str:
     """The group's figure as SVG; nothing where there are no rows of it."""
-    of: dict[str, list[Row]] = defaultdict(list)
-    for row in rows.values():
-        if row.seed == ALL and row.measure == SHOWN:
-            of[row.cell].append(row)
-    cells = [cell for cell in group.cells if cell.name in of]
+    cells = [cell for cell in group.cells if by_seed(rows, cell.name, 1)]
     if not cells:
         return ""
+    of = {name: _points(rows, name) for name in {*(cell.name for cell in cells), group.against}}
     if group.figure == "iterations":
         rounds = max(len(of[cell.name]) for cell in cells)
-        series = {cell.title: [_point(row.iteration, row) for row in of[cell.name]] for cell in cells}
+        series = {cell.title: of[cell.name] for cell in cells}
         return lines(series, "iteration (0: the initial model)", list(map(str, range(rounds))), first=1)
     if group.figure == "axis":
         over_axis: dict[str, list[Point]] = defaultdict(list)
         for cell in cells:
             if cell.line:
-                over_axis[cell.line].append(_point(0 if cell.at is None else cell.at, of[cell.name][-1]))
+                over_axis[cell.line].append((0 if cell.at is None else cell.at, *of[cell.name][-1][1:]))
         return lines(over_axis, group.axis, group.ticks)
-    first = [CELLS[group.against], *cells] if group.against in of else cells
-    return dots({TITLES[cell.name]: _estimate(of[cell.name][-1]) for cell in first})
+    first = [CELLS[group.against], *cells] if of[group.against] else cells
+    return dots({TITLES[cell.name]: of[cell.name][-1][1:] for cell in first})
 
 
-def _point(x: float, row: Row) -> Point:
-    return (x, *_estimate(row))
-
-
-def _estimate(row: Row) -> tuple[float, float, float]:
-    return row.value, row.low, row.high
+def _points(rows: Mapping[Key, Row], cell: str) -> list[Point]:
+    """The pass rate after each iteration, with its interval over run seeds."""
+    each = takewhile(bool, (list(by_seed(rows, cell, t).values()) for t in count()))
+    found = enumerate(map(estimate, each))
+    return [(t, interval.value, interval.low, interval.high) for t, interval in found]
 
 
 def main() -> None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from itertools import product
 from pathlib import Path
 
@@ -18,11 +17,11 @@ from selfboost import results, store
 from selfboost.disk.json_files import read_json
 from selfboost.records import Rated
 from selfboost.results import Iteration, Results
-from selfboost.statistics import Interval, mean_interval, paired_gain
+from selfboost.statistics import Interval, mean_interval
+from selfboost.statistics.claims import over_seeds
 
 MEASURES = ("sampled", "greedy", "length")
 SHOWN = "sampled"
-STEP = f"{SHOWN}, gain in this iteration"
 ALL = "all"
 Key = tuple[str, int, int | str, str]
 """(cell, iteration, seed, measure)"""
@@ -35,12 +34,12 @@ class Row:
     cell: str
     iteration: int
     seed: int | str
-    """The run's seed, or `all`: each prompt's mean over the seeds."""
+    """The run's seed, or `all`: the mean over the seeds."""
     measure: str
     value: float
     low: float
     high: float
-    """95 % BCa over held-out prompts; of what happened inside, the lowest and the highest run seed."""
+    """Of one seed 95 % BCa over held-out prompts; of what happened inside, the lowest and the highest run seed."""
     seeds: Sequence[int] = ()
 
     @property
@@ -49,47 +48,26 @@ class Row:
         return self.cell, self.iteration, self.seed, self.measure
 
 
-def over(cell: str) -> str:
-    """Name of the measure: gain of the last iteration over that of another cell, on the run seeds of both."""
-    return f"{SHOWN}, gain over {cell}"
-
-
 def finished(root: Path) -> Results | None:
     """What a run came to, or None where it has not come to its end."""
     found = results.read(root) if (root / results.SUMMARY).exists() else None
     return found if found and found.status == "finished" else None
 
 
-def rows_of(into: Path, cell: str, seeds_of: Mapping[str, Sequence[int]], against: Sequence[str]) -> list[Row]:
-    """Every figure of a cell's finished runs, and its last iteration compared with that of the cells `against`."""
-    seeds = seeds_of[cell]
+def rows_of(into: Path, cell: str, seeds: Sequence[int]) -> list[Row]:
+    """Every figure of a cell's finished runs."""
     roots = [into / cell / f"seed-{seed}" for seed in seeds]
-    found = [*_measured(cell, seeds, roots), *_inside(cell, seeds, roots)]
-    for other in against:
-        both = [seed for seed in seeds if seed in seeds_of.get(other, ())]
-        if both and other != cell:
-            new, old = (_last(into / name, both) for name in (cell, other))
-            gain = paired_gain([new[prompt] for prompt in old], list(old.values()))
-            t = len(_entries(roots[0])) - 1
-            found.append(Row(cell=cell, iteration=t, seed=ALL, seeds=both, measure=over(other), **_estimate(gain)))
-    return found
+    return [*_measured(cell, seeds, roots), *_inside(cell, seeds, roots)]
 
 
 def _measured(cell: str, seeds: Sequence[int], roots: Sequence[Path]) -> Iterator[Row]:
-    """Measures by iteration, of each seed and of all, and what each iteration gained over the one before it."""
-    before: dict[str, float] = {}
-    for t, measure in product(range(len(_entries(roots[0]))), MEASURES):
-        each = [values(root, t, measure) for root in roots]
-        make = partial(Row, cell=cell, iteration=t, measure=measure)
-        for seed, found in zip(seeds, each, strict=True):
-            yield make(seed=seed, **_estimate(mean_interval(list(found.values()))))
-        together = _over_seeds(each)
-        yield make(seed=ALL, seeds=tuple(seeds), **_estimate(mean_interval(list(together.values()))))
-        if measure == SHOWN:
-            if before:
-                gain = paired_gain(list(together.values()), [before[prompt] for prompt in together])
-                yield Row(cell=cell, iteration=t, seed=ALL, seeds=tuple(seeds), measure=STEP, **_estimate(gain))
-            before = together
+    """Measures by iteration and run seed."""
+    for t, measure, (seed, root) in product(
+        range(len(_entries(roots[0]))), MEASURES, list(zip(seeds, roots, strict=True))
+    ):
+        found = mean_interval(list(values(root, t, measure).values()))
+        spread = {"value": found.value, "low": found.low, "high": found.high}
+        yield Row(cell=cell, iteration=t, seed=seed, measure=measure, **spread)
 
 
 def _inside(cell: str, seeds: Sequence[int], roots: Sequence[Path]) -> Iterator[Row]:
@@ -113,23 +91,36 @@ def values(root: Path, iteration: int, measure: str) -> dict[str, float]:
     return found
 
 
-def _last(cell: Path, seeds: Sequence[int]) -> dict[str, float]:
-    roots = [cell / f"seed-{seed}" for seed in seeds]
-    return _over_seeds([values(root, len(_entries(root)) - 1, SHOWN) for root in roots])
-
-
 def _entries(root: Path) -> Sequence[Iteration]:
     found = finished(root)
     assert found is not None, f"{root} is finished"
     return found.iterations
 
 
-def _over_seeds(each: Sequence[Mapping[str, float]]) -> dict[str, float]:
-    return {prompt: sum(found[prompt] for found in each) / len(each) for prompt in each[0]}
+def by_seed(rows: Mapping[Key, Row], cell: str, iteration: int) -> dict[int, float]:
+    """Run seed → the pass rate after an iteration; nothing where there is no row."""
+    return {
+        row.seed: row.value
+        for (name, t, _, measure), row in rows.items()
+        if (name, t, measure) == (cell, iteration, SHOWN) and isinstance(row.seed, int)
+    }
 
 
-def _estimate(interval: Interval) -> dict[str, float]:
-    return {"value": interval.value, "low": interval.low, "high": interval.high}
+def last(rows: Mapping[Key, Row], cell: str) -> int:
+    """The last iteration that a cell has pass rates of."""
+    return max(t for name, t, seed, measure in rows if (name, measure) == (cell, SHOWN) and seed != ALL)
+
+
+def gains(new: Mapping[int, float], old: Mapping[int, float]) -> list[float]:
+    """Difference for each run seed that both have."""
+    return [new[seed] - old[seed] for seed in new if seed in old]
+
+
+def estimate(each: Sequence[float]) -> Interval:
+    """Mean over run seeds with Student's 95 % interval; of one seed the value alone, p = 1."""
+    if len(each) == 1:
+        return Interval(value=each[0], low=each[0], high=each[0], count=1, p=1.0)
+    return over_seeds(each)
 
 
 def read(path: Path) -> list[Row]:

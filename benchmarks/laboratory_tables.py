@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import cast
 
 from benchmarks.laboratory_cells import ITERATIONS, Cell, Group
-from benchmarks.laboratory_rows import ALL, SHOWN, STEP, Key, Row, over
+from benchmarks.laboratory_rows import ALL, Key, Row, by_seed, estimate, gains, last
 
+from selfboost.statistics import holm
+
+ALPHA = 0.05
 Rows = Mapping[Key, Row]
 """Every row by its key."""
 Column = tuple[str, str, str]
@@ -47,37 +51,56 @@ MOTION: tuple[Column, ...] = (
 
 
 def results(rows: Rows, group: Group, titles: Mapping[str, str]) -> str:
-    """Pass rate by iteration, all seeds together; the last one's spread, and its gain over the cell compared with."""
+    """Pass rate by iteration, the mean over run seeds; the last one's interval, and its gain over another cell.
+
+    Brackets are Student's 95 % intervals over run seeds, each for itself. Gains that Holm's correction over all of the
+    table's gains leaves significant at 5 % are bold. A cell with one run seed has no interval.
+    """
     rounds = " | ".join(f"it. {t}" for t in range(1, ITERATIONS + 1))
     common = not any(cell.against for cell in group.cells)
     heading = f"last over {titles[group.against]}" if common else "last over"
     told = [f"| | {rounds} | last, by run seed | {heading} |", "|---|" + "---|" * (ITERATIONS + 2)]
-    for cell in group.cells:
-        mine = [rows[key] for t in range(1, ITERATIONS + 1) if (key := (cell.name, t, ALL, SHOWN)) in rows]
-        if not mine:
-            continue
-        last = mine[-1]
-        shares = [f"{100 * row.value:.1f}" for row in mine]
-        shares[-1] += f" [{100 * last.low:.1f}, {100 * last.high:.1f}]"
-        shares += [""] * (ITERATIONS - len(mine))
-        by_seed = " ".join(f"{100 * rows[cell.name, last.iteration, s, SHOWN].value:.1f}" for s in last.seeds)
-        other = cell.against or group.against
-        gain = _points(rows.get((cell.name, last.iteration, ALL, over(other))))
-        told.append(_line(cell, [*shares, by_seed, f"{titles[other]}: {gain}" if gain and not common else gain]))
+    cells = [cell for cell in group.cells if by_seed(rows, cell.name, 1)]
+    pairs = {cell.name: _compared(rows, cell, cell.against or group.against) for cell in cells}
+    compared = [name for name, each in pairs.items() if len(each) > 1]
+    adjusted = holm([cast(float, estimate(pairs[name]).p) for name in compared])
+    significant = {name for name, p in zip(compared, adjusted, strict=True) if p < ALPHA}
+    for cell in cells:
+        end = last(rows, cell.name)
+        shares = [_share(list(by_seed(rows, cell.name, t).values()), t == end) for t in range(1, end + 1)]
+        shares += [""] * (ITERATIONS - end)
+        each = " ".join(f"{100 * value:.1f}" for value in by_seed(rows, cell.name, end).values())
+        gain = _points(pairs[cell.name])
+        gain = f"**{gain}**" if cell.name in significant else gain
+        other = titles[cell.against or group.against]
+        told.append(_line(cell, [*shares, each, f"{other}: {gain}" if gain and not common else gain]))
     return "\n".join(told)
+
+
+def _compared(rows: Rows, cell: Cell, other: str) -> list[float]:
+    """The last iteration's gain over another cell's last, by common run seed."""
+    if cell.name == other or not by_seed(rows, other, 1):
+        return []
+    return gains(*(by_seed(rows, name, last(rows, name)) for name in (cell.name, other)))
+
+
+def _share(each: Sequence[float], whole: bool) -> str:
+    found = estimate(each)
+    shown = f"{100 * found.value:.1f}"
+    return f"{shown} [{100 * found.low:.1f}, {100 * found.high:.1f}]" if whole and len(each) > 1 else shown
 
 
 def steps(rows: Rows, cells: Sequence[Cell]) -> str:
     """What each iteration gained over the one before it, in points: where a method stands still.
 
-    Nothing where no cell has rows of it.
+    Intervals are over run seeds, each for itself. Nothing where no cell has rows of it.
     """
     rounds = range(1, ITERATIONS + 1)
     told = ["| | " + " | ".join(f"it. {t}" for t in rounds) + " |", "|---|" + "---|" * ITERATIONS]
     for cell in cells:
-        gains = [_points(rows.get((cell.name, t, ALL, STEP))) for t in rounds]
-        if any(gains):
-            told.append(_line(cell, gains))
+        each = [gains(by_seed(rows, cell.name, t), by_seed(rows, cell.name, t - 1)) for t in rounds]
+        if any(each):
+            told.append(_line(cell, [_points(gain) for gain in each]))
     return "\n".join(told) if told[2:] else ""
 
 
@@ -108,8 +131,13 @@ def _cell(row: Row | None, form: str) -> str:
     return f"{100 * row.value:.0f}" if form == "%" else f"{row.value:{form}}"
 
 
-def _points(row: Row | None) -> str:
-    return "" if row is None else f"{100 * row.value:+.1f} [{100 * row.low:+.1f}, {100 * row.high:+.1f}]"
+def _points(each: Sequence[float]) -> str:
+    """Gains of run seeds, in points."""
+    if not each:
+        return ""
+    found = estimate(each)
+    shown = f"{100 * found.value:+.1f}"
+    return f"{shown} [{100 * found.low:+.1f}, {100 * found.high:+.1f}]" if len(each) > 1 else f"{shown} (one seed)"
 
 
 def _line(cell: Cell, values: Sequence[str]) -> str:
