@@ -33,7 +33,7 @@ SHAPES = (
 VALUES = (*NUMBERS, *TEXTS, *SHAPES)
 VARIANTS: dict[str, tuple[str, ...]] = {
     "scorer": ("api_judge", "armorm", "checks", "judge", "likelihood", "pairrm", "reward_model"),
-    "loss": ("dpo", "ipo", "noise_preference"),
+    "loss": ("dpo", "ipo", "noise_preference", "sppo"),
     "engine": ("local", "server", "vllm"),
     "cluster": ("ray",),
     "trainer": ("local",),

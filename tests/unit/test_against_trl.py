@@ -15,6 +15,7 @@ from train_records import model, pair, silent
 from selfboost.losses.dpo import DPO
 from selfboost.losses.ipo import IPO
 from selfboost.losses.simpo import SimPO
+from selfboost.losses.sppo import SPPO
 from selfboost.train import Sequenced, Training
 from selfboost.train.local import Local
 
@@ -165,8 +166,9 @@ COMMON = {"loss": "loss", "margin": "rewards/margins", "accuracy": "rewards/accu
     [
         (DPO(beta=BETA), {"loss_type": "sigmoid", "beta": BETA}),
         (DPO(beta=BETA, shape="hinge"), {"loss_type": "hinge", "beta": BETA}),
+        (SPPO(eta=1 / BETA), {"loss_type": "sppo_hard", "beta": BETA}),
     ],
-    ids=["sigmoid", "hinge"],
+    ids=["sigmoid", "hinge", "sppo"],
 )
 @pytest.mark.parametrize("stored", [False, True], ids=["reference online", "reference precomputed"])
 def test_dpo_is_that_of_trl(checkpoints, tmp_path, loss, settings, stored):

@@ -14,6 +14,7 @@ from selfboost.losses.ipo import IPO
 from selfboost.losses.noise_preference import NoisePreference
 from selfboost.losses.noise_settings import Noise
 from selfboost.losses.simpo import SimPO
+from selfboost.losses.sppo import SPPO
 
 torch.set_num_threads(1)
 
@@ -28,6 +29,8 @@ EVERY_LOSS = [
     DPO(shape="hinge", offset=-0.5),
     IPO(),
     IPO(tau=0.3, log_probability="mean"),
+    SPPO(eta=3.0),
+    SPPO(eta=20.0),
     SimPO(),
     SimPO(beta=10, gamma=3, label_smoothing=0.1, nll_weight=0.5),
     SimPO(shape="hinge"),
@@ -68,6 +71,9 @@ def by_hand(loss, at: int) -> float:
         case IPO():
             mean = (w - REFERENCE_CHOSEN[at]) / CHOSEN_TOKENS[at] - (l - REFERENCE_REJECTED[at]) / REJECTED_TOKENS[at]
             return (mean - 0.5 / loss.tau) ** 2
+        case SPPO():
+            chosen, rejected = w - REFERENCE_CHOSEN[at], l - REFERENCE_REJECTED[at]
+            return (chosen - loss.eta / 2) ** 2 + (rejected + loss.eta / 2) ** 2
         case SimPO():
             mean_w, mean_l = w / CHOSEN_TOKENS[at], l / REJECTED_TOKENS[at]
             m = loss.beta * mean_w - loss.beta * mean_l - loss.gamma
@@ -113,7 +119,7 @@ def test_rewards_carry_no_gradient_and_order_pairs_as_the_loss_does(loss):
     chosen_B, rejected_B = loss.rewards(scores())
     assert not chosen_B.requires_grad
     assert not rejected_B.requires_grad
-    if isinstance(loss, IPO) or getattr(loss, "label_smoothing", 0):
+    if isinstance(loss, IPO | SPPO) or getattr(loss, "label_smoothing", 0):
         return  # those two punish a margin that is too large
     losses_B = loss.losses(scores()).detach()
     losses_B = losses_B + getattr(loss, "nll_weight", 0) * scores().chosen_B.detach() / scores().chosen_tokens_B
@@ -187,5 +193,5 @@ def test_a_loss_says_whether_its_reference_is_noisy() -> None:
 
 def test_a_loss_with_a_beta_takes_another_and_keeps_the_rest() -> None:
     assert with_beta(SimPO(beta=2.0, gamma=3.0), 7.0) == SimPO(beta=7.0, gamma=3.0)
-    assert {type(loss) for loss in EVERY_LOSS if beta_of(loss) is None} == {IPO, BradleyTerry}
+    assert {type(loss) for loss in EVERY_LOSS if beta_of(loss) is None} == {IPO, SPPO, BradleyTerry}
     assert beta_of(DPO(beta=0.5)) == 0.5

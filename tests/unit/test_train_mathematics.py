@@ -18,6 +18,7 @@ from selfboost.losses import PairScores
 from selfboost.losses.dpo import DPO
 from selfboost.losses.ipo import IPO
 from selfboost.losses.simpo import SimPO
+from selfboost.losses.sppo import SPPO
 from selfboost.train.local import Local
 from selfboost.train.model.attention import register
 from selfboost.train.model.logits import Head, compare_head, head_of
@@ -107,7 +108,9 @@ def test_likelihood_is_the_mean_over_all_tokens_of_the_batch(llama, tokens):
 
 @pytest.mark.parametrize("settings", LAYOUTS, ids=str)
 @pytest.mark.parametrize("tokens", [1, 60, 10_000])
-@pytest.mark.parametrize("loss", [DPO(), DPO(shape="hinge", beta=0.02), IPO(), SimPO(nll_weight=0.5)], ids=str)
+@pytest.mark.parametrize(
+    "loss", [DPO(), DPO(shape="hinge", beta=0.02), IPO(), SPPO(eta=5.0), SimPO(nll_weight=0.5)], ids=str
+)
 def test_preference_loss_and_every_gradient(llama, reference, loss, tokens, settings):
     data = pairs()
     expected = plain_preference(llama, reference, loss, data)
