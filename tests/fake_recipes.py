@@ -37,6 +37,12 @@ METHODS: dict[str, dict[str, Any]] = {
     "synpo": {"method": {"prompts": 24, "pairs": 6}},
     "sampling_ranking": {"method": {"prompts": 12, "pairs": 5, "samples": 3}, "method.sampling": {"max_tokens": 200}},
     "self_rewarding": {"method": {"prompts": 24, "pairs": 5, "samples": 3}, "method.sampling": {"max_tokens": 200}},
+    "iterative_dpo": {
+        "loss": {"kind": "dpo"},
+        "method": {"pairs": 8, "samples": 3},
+        "method.sampling": {"max_tokens": 200},
+    },
+    "delta_learning": {"loss": {"kind": "dpo"}},
     "seed_po": {},
     "seed_sft_po": {},
     "manual_data": {"method": {"data": "manual.jsonl", "pairs": 100}},

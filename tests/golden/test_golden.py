@@ -123,6 +123,32 @@ def test_every_pair_of_synpo_traces_back_to_keywords_and_draft(t: int) -> None:
 
 
 @pytest.mark.parametrize("t", range(1, ITERATIONS + 1))
+def test_iterative_dpo_ranks_the_newest_policys_answers_to_the_seeds(t: int) -> None:
+    story = told("iterative_dpo")
+    pairs: list[Pair] = story.rows(policy(t), Pair)
+    assert story.answered(f"iteration-{t}/answers") == policy(t - 1)
+    assert {*makers(story, pairs, "chosen"), *makers(story, pairs, "rejected")} == {policy(t - 1)}
+    assert {pair.iteration for pair in pairs} == {t}
+    assert (story.start(policy(t)), story.reference(policy(t))) == (policy(t - 1), policy(t - 1))
+    values = {verdict.answer: verdict.value for verdict in story.rows(f"iteration-{t}/answer-scores", Verdict)}
+    answers: list[Answer] = story.rows(f"iteration-{t}/answers", Answer)
+    for pair in pairs:
+        own = [values[answer.id] for answer in answers if answer.prompt == pair.prompt]
+        assert (pair.chosen_score, pair.rejected_score) == (max(own), min(own))
+    seeds = {example.prompt.id for example in story.rows("prepare/seed_sft", Example)}
+    assert {pair.prompt.id for pair in pairs} <= seeds
+
+
+def test_delta_learning_prefers_the_stronger_of_two_models_and_asks_no_judge() -> None:
+    story = told("delta_learning")
+    pairs: list[Pair] = story.rows(policy(1), Pair)
+    assert makers(story, pairs, "chosen") == {"prepare/seed_sft": len(pairs)}
+    assert makers(story, pairs, "rejected") == {"initial": len(pairs)}
+    assert (story.start(policy(1)), story.reference(policy(1))) == ("initial", "initial")
+    assert not [name for name in story.order if name.startswith("iteration-1/") and "pair-scores" in name]
+
+
+@pytest.mark.parametrize("t", range(1, ITERATIONS + 1))
 def test_spin_plays_against_its_former_self(t: int) -> None:
     story = told("spin")
     pairs: list[Pair] = story.rows(policy(t), Pair)

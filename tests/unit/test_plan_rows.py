@@ -24,6 +24,8 @@ COUNTS: dict[str, dict[str, tuple[int, ...]]] = {
     },
     "sampling_ranking": {"method": {"prompts": (5, 30), "pairs": (1, 40), "samples": (2, 4)}},
     "self_rewarding": {"method": {"prompts": (5, 20), "pairs": (1, 30), "samples": (2, 3)}},
+    "iterative_dpo": {"method": {"pairs": (1, 40), "samples": (2, 4)}},
+    "delta_learning": {"method": {"pairs": (1, 20)}},
     "seed_po": {"method": {"pairs": (1, 20)}},
     "seed_sft_po": {"method": {"pairs": (1, 20)}},
     "manual_data": {"method": {"pairs": (1, 12)}},
