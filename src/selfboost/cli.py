@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from types import ModuleType
 from typing import NoReturn
 
-from selfboost.commands import check, compare, init, inspect, launch, listing, measure, new, report, run, show
+from selfboost.commands import check, compare, init, inspect, launch, listing, measure, new, report, run, show, try_
 from selfboost.commands.arguments import Arguments
 from selfboost.trust import is_module
 from selfboost.views.streams import guarded
@@ -20,6 +20,7 @@ COMMANDS: dict[str, ModuleType] = {
     "init": init,
     "new": new,
     "check": check,
+    "try": try_,
     "run": run,
     "measure": measure,
     "launch": launch,

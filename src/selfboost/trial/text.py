@@ -1,0 +1,152 @@
+"""What `selfboost try` prints: stages with their faults, samples, and a verdict in one sentence."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import fields, is_dataclass, replace
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from selfboost.records import Sampling
+from selfboost.trial import Trial, TriedStage
+from selfboost.trial.stories import Story, short, stories
+from selfboost.views.sentences import duration
+from selfboost.views.streams import console
+from selfboost.views.visible import visible
+
+LONGEST = 300
+"""Characters of a text that a sample shows."""
+LOUD = 0.2
+"""Share of a stage's answers with a fault, or of candidates kept, from which or below which the verdict warns."""
+
+
+def show_trial(trial: Trial, name: str, command: str, again: str) -> None:
+    """Print it all. `name`: the recipe's; `command`: what comes next; `again`: another trial."""
+    out = console()
+    scale = trial.scale
+    said = f"{name}: one iteration on {scale.prompts} prompts and {scale.seeds} of {scale.all_seeds:,} seeds, "
+    out.print(visible(f"{said}{duration(trial.seconds)}. Trainings were short: look for faults, not for quality."))
+    out.print(_table(trial))
+    for line in _counted(trial):
+        out.print(visible(line))
+    for number, story in enumerate(stories(trial), 1):
+        _show(out, story, number)
+    out.print()
+    warnings = list(concerns(trial))
+    out.print(Text(visible(verdict(trial, warnings)), style="bold red" if trial.error else "bold"))
+    for warning in warnings:
+        out.print(visible(f"- {warning}"))
+    out.print(f"\nNext:\n  {visible(again if trial.error else command)}", soft_wrap=True)
+
+
+def verdict(trial: Trial, warnings: Sequence[str]) -> str:
+    """Whether the recipe works, in one sentence."""
+    if trial.error:
+        return "A run of this recipe would stop here."
+    kept = _kept(trial)
+    works = f"Every stage works{kept}"
+    return f"{works}, but:" if warnings else f"{works}."
+
+
+def _kept(trial: Trial) -> str:
+    made = len(trial.seen.candidates)
+    return f"; {len(trial.seen.trained)} of {made} candidate pairs were trained on" if made else ""
+
+
+def concerns(trial: Trial) -> Iterator[str]:
+    """What to look at before a run, each with the setting that decides it."""
+    if trial.without_new:
+        yield f"no new prompt gave a pair ({trial.without_new}); the stages after it answered the seed's prompts"
+    for stage in trial.stages:
+        rows = len(stage.answers) or len(stage.verdicts)
+        for fault, count in stage.faults.items():
+            if count >= LOUD * rows:
+                yield f"{short(stage.card.name)}: {count} of {rows} {fault}{_setting(trial, stage, fault)}"
+    made, kept = len(trial.seen.candidates), len(trial.seen.trained)
+    if made and kept < LOUD * made and not trial.error:
+        yield f"only {kept} of {made} candidate pairs were kept: see the counts above"
+
+
+def _setting(trial: Trial, stage: TriedStage, fault: str) -> str:
+    """The setting that cuts a stage's answers, in brackets."""
+    if not fault.startswith("cut") or not stage.answers or (sampling := stage.answers[0].sampling) is None:
+        return ""
+    names = list(_samplings(trial.recipe, sampling))
+    return f" ({' or '.join(f'{name}.max_tokens' for name in names)})" if names else ""
+
+
+def _samplings(part: Any, wanted: Sampling, where: str = "") -> Iterator[str]:
+    """Where a recipe says to sample so; the number of samples may be another's."""
+    for f in fields(part):
+        value = getattr(part, f.name)
+        name = f"{where}{f.name}"
+        if isinstance(value, Sampling):
+            if replace(value, samples=wanted.samples) == wanted:
+                yield name
+        elif is_dataclass(value):
+            yield from _samplings(value, wanted, f"{name}.")
+
+
+def _table(trial: Trial) -> Table:
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    table.add_column("stage", overflow="fold")
+    table.add_column("rows", justify="right")
+    table.add_column("seconds", justify="right")
+    table.add_column("faults", overflow="fold")
+    for stage in trial.stages:
+        card = stage.card
+        found = _faults(stage)
+        cells = visible(short(card.name)), f"{card.rows}", f"{card.seconds:.1f}"
+        table.add_row(*cells, Text(visible(found), style="yellow" if stage.faults else "dim"))
+    if trial.measuring:
+        seconds = sum(stage.card.seconds for stage in trial.measuring)
+        measured = sum(stage.card.rows for stage in trial.measuring if stage.card.verb == "measure")
+        found = "; ".join(text for stage in trial.measuring if stage.faults and (text := _named(stage)))
+        cells = "measuring both models", f"{measured}", f"{seconds:.1f}"
+        table.add_row(*cells, Text(visible(found), style="yellow"))
+    return table
+
+
+def _named(stage: TriedStage) -> str:
+    return f"{stage.card.name}: {_faults(stage)}"
+
+
+def _faults(stage: TriedStage) -> str:
+    """The faults of a stage; of a training its steps, and how its loss moved."""
+    if stage.card.verb in ("finetune", "prefer"):
+        losses = [row["loss"] for row in stage.card.history if "loss" in row]
+        moved = f", loss {losses[0]:.3g} to {losses[-1]:.3g}" if len(losses) > 1 else ""
+        cut = stage.card.notes.get("truncated")
+        cuts = f", {cut} cut to max_length" if cut else ""
+        return f"{stage.card.notes.get('steps', 0)} steps{moved}{cuts}"
+    return ", ".join(f"{count} {fault}" for fault, count in stage.faults.most_common())
+
+
+def _counted(trial: Trial) -> Iterator[str]:
+    """The method's counts by reason."""
+    for name, counts in trial.seen.counts.items():
+        yield f"{name}: {', '.join(f'{count} {reason}' for reason, count in counts.items())}"
+
+
+def _show(out: Console, story: Story, number: int) -> None:
+    """A sample as a table of two columns."""
+    out.print()
+    out.print(Text(f"Sample {number}", style="bold"))
+    table = Table.grid(padding=(0, 2, 0, 0))
+    table.add_column(style="dim", max_width=24, overflow="fold")
+    table.add_column(overflow="fold")
+    for line in story.lines():
+        text = Text(_clipped(line.text))
+        if line.fault:
+            text.append(visible(f"  [{line.fault}]"), style="yellow")
+        table.add_row(visible(line.name), text)
+    out.print(table)
+
+
+def _clipped(text: str) -> str:
+    """A text on few lines, its blank space made single."""
+    flat = visible(" ".join(text.split()))
+    return f"{flat[:LONGEST]} …" if len(flat) > LONGEST else flat
