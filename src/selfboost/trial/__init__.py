@@ -6,6 +6,7 @@ not quality.
 
 from __future__ import annotations
 
+import re
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -27,9 +28,12 @@ from selfboost.records import Answer, Verdict
 from selfboost.stages import Listener
 from selfboost.store.cards import StageCard
 from selfboost.trial.reduced import Scale, reduced
-from selfboost.trial.run import Seen, TrialLoop, TrialRun
+from selfboost.trial.small_run import Seen, TrialLoop, TrialRun
 
 TITLE = "The recipe of a trial: counts are small, and trainings short."
+CUT, NO_SCORE = "cut at ", "without a score: "
+"""How faults begin."""
+NUMBER = re.compile(r"\d[\d,.]*")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,10 +46,11 @@ class TriedStage:
 
     @property
     def faults(self) -> Counter[str]:
-        """What went wrong → how often."""
-        return Counter(fault for answer in self.answers for fault in faults_of(answer)) + Counter(
-            f"without a score: {v.reason}" for v in self.verdicts if v.value is None
-        )
+        """What went wrong → how often; reasons that differ in their numbers alone count as one."""
+        found = [fault for answer in self.answers for fault in faults_of(answer)]
+        found += [f"{NO_SCORE}{verdict.reason}" for verdict in self.verdicts if verdict.value is None]
+        alike: dict[str, str] = {}
+        return Counter(alike.setdefault(NUMBER.sub("#", fault), fault) for fault in found)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,8 +79,8 @@ def faults_of(answer: Answer) -> Iterator[str]:
     elif not answer.text.strip():
         yield "empty"
     if answer.finish == "length":
-        most = f" = {answer.sampling.max_tokens}" if answer.sampling else ""
-        yield f"cut at max_tokens{most}"
+        most = answer.sampling.max_tokens if answer.sampling else 0
+        yield f"{CUT}max_tokens = {most}" if len(answer.token_ids) >= most else f"{CUT}the end of the model's context"
 
 
 def try_recipe(recipe: Recipe, root: Path, listener: Listener, prompts: int) -> Trial:
@@ -99,8 +104,7 @@ def try_recipe(recipe: Recipe, root: Path, listener: Listener, prompts: int) -> 
             if on_seed.method != tried.recipe.method:
                 listener.say("no pair from new prompts: the other stages are tried on the seed's own prompts")
                 again = _go(on_seed, root, listener, scale)
-                counts = tried.seen.counts | again.seen.counts
-                seen = replace(again.seen, counts=counts, measuring=tried.seen.measuring | again.seen.measuring)
+                seen = again.seen.after(tried.seen)
                 tried = replace(again, seen=seen, without_new=tried.error, seconds=tried.seconds + again.seconds)
     return tried
 

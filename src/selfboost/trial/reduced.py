@@ -22,7 +22,7 @@ BATCH = 4
 """Examples per optimiser step, so that few seeds give several steps."""
 AFFORDABLE = 24e9
 """Weights times examples that one training of a trial may cost: seconds on a GPU, or for a small model."""
-MOST_PASSES = 20
+MOST_PASSES = 6
 """Over the trial's seeds: more would be learning them by heart."""
 SAMPLES, LIMIT = "samples", "limit"
 """Settings that say how many answers a prompt has, and how many items a benchmark uses (0 = all)."""

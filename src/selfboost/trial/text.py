@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import fields, is_dataclass, replace
-from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from selfboost.records import Sampling
-from selfboost.trial import Trial, TriedStage
-from selfboost.trial.stories import Story, short, stories
+from selfboost.trial import CUT, NO_SCORE, Trial, TriedStage
+from selfboost.trial.samples import TrialSample, samples, short
 from selfboost.views.sentences import duration
 from selfboost.views.streams import console
 from selfboost.views.visible import visible
@@ -32,8 +30,8 @@ def show_trial(trial: Trial, name: str, command: str, again: str) -> None:
     out.print(_table(trial))
     for line in _counted(trial):
         out.print(visible(line))
-    for number, story in enumerate(stories(trial), 1):
-        _show(out, story, number)
+    for number, sample in enumerate(samples(trial), 1):
+        _show(out, sample, number)
     out.print()
     warnings = list(concerns(trial))
     out.print(Text(visible(verdict(trial, warnings)), style="bold red" if trial.error else "bold"))
@@ -45,7 +43,7 @@ def show_trial(trial: Trial, name: str, command: str, again: str) -> None:
 def verdict(trial: Trial, warnings: Sequence[str]) -> str:
     """Whether the recipe works, in one sentence."""
     if trial.error:
-        return "A run of this recipe would stop here."
+        return "A run of this recipe would most likely stop here."
     kept = _kept(trial)
     works = f"Every stage works{kept}"
     return f"{works}, but:" if warnings else f"{works}."
@@ -57,14 +55,19 @@ def _kept(trial: Trial) -> str:
 
 
 def concerns(trial: Trial) -> Iterator[str]:
-    """What to look at before a run, each with the setting that decides it."""
+    """What to look at before a run, with the setting that decides it: one sentence for stages with the same fault."""
     if trial.without_new:
-        yield f"no new prompt gave a pair ({trial.without_new}); the stages after it answered the seed's prompts"
+        why = trial.without_new.partition(" (")[0]
+        yield f"no new prompt gave a pair ({why}), so the later stages answered the seed's prompts; a run trains longer"
+    alike: dict[str, list[str]] = {}
     for stage in trial.stages:
         rows = len(stage.answers) or len(stage.verdicts)
         for fault, count in stage.faults.items():
-            if count >= LOUD * rows:
-                yield f"{short(stage.card.name)}: {count} of {rows} {fault}{_setting(trial, stage, fault)}"
+            if count >= LOUD * rows and not fault.startswith(f"{NO_SCORE}the answer failed"):
+                said = f"{fault}{_setting(trial, stage, fault)}"
+                alike.setdefault(said, []).append(f"{short(stage.card.name)} {count} of {rows}")
+    for fault, where in alike.items():
+        yield f"{fault}: {', '.join(where)}"
     made, kept = len(trial.seen.candidates), len(trial.seen.trained)
     if made and kept < LOUD * made and not trial.error:
         yield f"only {kept} of {made} candidate pairs were kept: see the counts above"
@@ -72,22 +75,8 @@ def concerns(trial: Trial) -> Iterator[str]:
 
 def _setting(trial: Trial, stage: TriedStage, fault: str) -> str:
     """The setting that cuts a stage's answers, in brackets."""
-    if not fault.startswith("cut") or not stage.answers or (sampling := stage.answers[0].sampling) is None:
-        return ""
-    names = list(_samplings(trial.recipe, sampling))
-    return f" ({' or '.join(f'{name}.max_tokens' for name in names)})" if names else ""
-
-
-def _samplings(part: Any, wanted: Sampling, where: str = "") -> Iterator[str]:
-    """Where a recipe says to sample so; the number of samples may be another's."""
-    for f in fields(part):
-        value = getattr(part, f.name)
-        name = f"{where}{f.name}"
-        if isinstance(value, Sampling):
-            if replace(value, samples=wanted.samples) == wanted:
-                yield name
-        elif is_dataclass(value):
-            yield from _samplings(value, wanted, f"{name}.")
+    name = trial.seen.settings.get(stage.card.name)
+    return f" ({name}.max_tokens)" if name and fault.startswith(CUT) else ""
 
 
 def _table(trial: Trial) -> Table:
@@ -104,14 +93,10 @@ def _table(trial: Trial) -> Table:
     if trial.measuring:
         seconds = sum(stage.card.seconds for stage in trial.measuring)
         measured = sum(stage.card.rows for stage in trial.measuring if stage.card.verb == "measure")
-        found = "; ".join(text for stage in trial.measuring if stage.faults and (text := _named(stage)))
+        found = _told(sum((stage.faults for stage in trial.measuring), Counter[str]()))
         cells = "measuring both models", f"{measured}", f"{seconds:.1f}"
         table.add_row(*cells, Text(visible(found), style="yellow"))
     return table
-
-
-def _named(stage: TriedStage) -> str:
-    return f"{stage.card.name}: {_faults(stage)}"
 
 
 def _faults(stage: TriedStage) -> str:
@@ -121,8 +106,13 @@ def _faults(stage: TriedStage) -> str:
         moved = f", loss {losses[0]:.3g} to {losses[-1]:.3g}" if len(losses) > 1 else ""
         cut = stage.card.notes.get("truncated")
         cuts = f", {cut} cut to max_length" if cut else ""
-        return f"{stage.card.notes.get('steps', 0)} steps{moved}{cuts}"
-    return ", ".join(f"{count} {fault}" for fault, count in stage.faults.most_common())
+        steps = stage.card.notes.get("steps", 0)
+        return f"{steps} step{'' if steps == 1 else 's'}{moved}{cuts}"
+    return _told(stage.faults)
+
+
+def _told(faults: Counter[str]) -> str:
+    return ", ".join(f"{count} {fault}" for fault, count in faults.most_common())
 
 
 def _counted(trial: Trial) -> Iterator[str]:
@@ -131,14 +121,14 @@ def _counted(trial: Trial) -> Iterator[str]:
         yield f"{name}: {', '.join(f'{count} {reason}' for reason, count in counts.items())}"
 
 
-def _show(out: Console, story: Story, number: int) -> None:
+def _show(out: Console, sample: TrialSample, number: int) -> None:
     """A sample as a table of two columns."""
     out.print()
     out.print(Text(f"Sample {number}", style="bold"))
     table = Table.grid(padding=(0, 2, 0, 0))
-    table.add_column(style="dim", max_width=24, overflow="fold")
+    table.add_column(style="dim", max_width=32, overflow="fold")
     table.add_column(overflow="fold")
-    for line in story.lines():
+    for line in sample.lines():
         text = Text(_clipped(line.text))
         if line.fault:
             text.append(visible(f"  [{line.fault}]"), style="yellow")

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -49,8 +49,19 @@ class Seen:
     """Ids of those that the policy was trained on."""
     measuring: set[str] = field(default_factory=set[str])
     """Stages that the benchmark asked for."""
+    settings: dict[str, str] = field(default_factory=dict[str, str])
+    """Sampling stage → the setting of its sampling, such as `method.sampling`."""
     counts: dict[str, dict[str, int]] = field(default_factory=dict[str, dict[str, int]])
     """Name of a note → reason → how many."""
+
+    def after(self, first: Seen) -> Seen:
+        """With what another try in the same folder saw of stages that this one lacks."""
+        return replace(
+            self,
+            measuring=first.measuring | self.measuring,
+            settings=first.settings | self.settings,
+            counts=first.counts | self.counts,
+        )
 
 
 class TrialRun(Run):
@@ -74,6 +85,7 @@ class TrialRun(Run):
     def sample(self, name: str, model: Model, prompts: Sequence[Prompt], sampling: Sampling) -> Sequence[Answer]:
         """As in a run."""
         self._remember(name)
+        self.seen.settings[self._place(name)] = _setting(self.recipe, sampling)
         return super().sample(name, model, prompts, sampling)
 
     def score(
@@ -134,6 +146,23 @@ class TrialLoop(Loop):
     def _drift(self, model: Model, gain: Estimated) -> Drift:
         del model, gain
         return Drift()
+
+
+def _setting(recipe: Recipe, sampling: Sampling) -> str:
+    """Where the recipe says to sample so: the very object, else the shortest name of an equal one but for `samples`."""
+    found = list(_samplings(recipe, ""))
+    same = [name for name, value in found if value is sampling]
+    equal = [name for name, value in found if replace(value, samples=sampling.samples) == sampling]
+    return min(same or equal, key=len, default="")
+
+
+def _samplings(part: Any, where: str) -> Iterator[tuple[str, Sampling]]:
+    for f in fields(part):
+        value = getattr(part, f.name)
+        if isinstance(value, Sampling):
+            yield f"{where}{f.name}", value
+        elif is_dataclass(value):
+            yield from _samplings(value, f"{where}{f.name}.")
 
 
 def _watched(method: Any, dropped: dict[str, str]) -> Any:
