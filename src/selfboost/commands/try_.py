@@ -40,9 +40,9 @@ def execute(arguments: Arguments) -> None:
         root = arguments.into or Path(opened.enter_context(TemporaryDirectory(prefix="selfboost-try-"))) / "trial"
         with Terminal() as terminal:
             trial = try_recipe(recipe, root, terminal, arguments.prompts)
-        show_trial(trial, arguments.recipe, _next(arguments), _again(arguments))
+        faulty = show_trial(trial, arguments.recipe, _next(arguments), _again(arguments))
     if trial.error:
-        raise ValueError(trial.error)
+        raise ValueError(f"{trial.error}; first look at the faults above" if faulty else trial.error)
 
 
 def _prompts(text: str) -> int:

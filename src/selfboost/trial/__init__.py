@@ -31,8 +31,9 @@ from selfboost.trial.reduced import Scale, reduced
 from selfboost.trial.small_run import Seen, TrialLoop, TrialRun
 
 TITLE = "The recipe of a trial: counts are small, and trainings short."
-CUT, NO_SCORE = "cut at ", "without a score: "
+CUT, FAILED, NO_SCORE = "cut at ", "failed: ", "without a score: "
 """How faults begin."""
+CONTEXT = "the end of the model's context"
 NUMBER = re.compile(r"\d[\d,.]*")
 
 
@@ -75,12 +76,12 @@ class Trial:
 def faults_of(answer: Answer) -> Iterator[str]:
     """What is wrong with an answer, in words."""
     if answer.finish == "failed":
-        yield f"failed: {answer.reason}"
+        yield f"{FAILED}{answer.reason}"
     elif not answer.text.strip():
         yield "empty"
     if answer.finish == "length":
         most = answer.sampling.max_tokens if answer.sampling else 0
-        yield f"{CUT}max_tokens = {most}" if len(answer.token_ids) >= most else f"{CUT}the end of the model's context"
+        yield f"{CUT}max_tokens = {most}" if len(answer.token_ids) >= most else f"{CUT}{CONTEXT}"
 
 
 def try_recipe(recipe: Recipe, root: Path, listener: Listener, prompts: int) -> Trial:

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from selfboost.trial import CUT, NO_SCORE, Trial, TriedStage
+from selfboost.trial import CONTEXT, CUT, FAILED, NO_SCORE, Trial, TriedStage
 from selfboost.trial.samples import TrialSample, samples, short
 from selfboost.views.sentences import duration
 from selfboost.views.streams import console
@@ -21,8 +21,11 @@ LOUD = 0.2
 """Share of a stage's answers with a fault, or of candidates kept, from which or below which the verdict warns."""
 
 
-def show_trial(trial: Trial, name: str, command: str, again: str) -> None:
-    """Print it all. `name`: the recipe's; `command`: what comes next; `again`: another trial."""
+def show_trial(trial: Trial, name: str, command: str, again: str) -> bool:
+    """Print it all, and return whether there are concerns.
+
+    `name`: the recipe's; `command`: what comes next if it works; `again`: another trial.
+    """
     out = console()
     scale = trial.scale
     said = f"{name}: one iteration on {scale.prompts} prompts and {scale.seeds} of {scale.all_seeds:,} seeds, "
@@ -38,6 +41,7 @@ def show_trial(trial: Trial, name: str, command: str, again: str) -> None:
     for warning in warnings:
         out.print(visible(f"- {warning}"))
     out.print(f"\nNext:\n  {visible(again if trial.error else command)}", soft_wrap=True)
+    return bool(warnings)
 
 
 def verdict(trial: Trial, warnings: Sequence[str]) -> str:
@@ -59,24 +63,28 @@ def concerns(trial: Trial) -> Iterator[str]:
     if trial.without_new:
         why = trial.without_new.partition(" (")[0]
         yield f"no new prompt gave a pair ({why}), so the later stages answered the seed's prompts; a run trains longer"
-    alike: dict[str, list[str]] = {}
+    alike: dict[tuple[str, str], list[str]] = {}
     for stage in trial.stages:
         rows = len(stage.answers) or len(stage.verdicts)
         for fault, count in stage.faults.items():
             if count >= LOUD * rows and not fault.startswith(f"{NO_SCORE}the answer failed"):
-                said = f"{fault}{_setting(trial, stage, fault)}"
+                said = fault, _cure(fault, trial.seen.settings.get(stage.card.name, ""))
                 alike.setdefault(said, []).append(f"{short(stage.card.name)} {count} of {rows}")
-    for fault, where in alike.items():
-        yield f"{fault}: {', '.join(where)}"
+    for (fault, cure), where in alike.items():
+        yield f"{fault}: {', '.join(where)}{cure}"
     made, kept = len(trial.seen.candidates), len(trial.seen.trained)
     if made and kept < LOUD * made and not trial.error:
         yield f"only {kept} of {made} candidate pairs were kept: see the counts above"
 
 
-def _setting(trial: Trial, stage: TriedStage, fault: str) -> str:
-    """The setting that cuts a stage's answers, in brackets."""
-    name = trial.seen.settings.get(stage.card.name)
-    return f" ({name}.max_tokens)" if name and fault.startswith(CUT) else ""
+def _cure(fault: str, setting: str) -> str:
+    """What to change where answers are cut or do not fit, `setting` being that of their sampling."""
+    name = f"{setting}.max_tokens" if setting else "max_tokens of its sampling"
+    if fault.startswith(CUT):
+        return f"; lower {name}: they do not end" if fault.endswith(CONTEXT) else f"; raise {name} if they need more"
+    if fault.startswith(FAILED) and "context" in fault:
+        return "; lower max_tokens of the answers that these requests quote, or shorten the template"
+    return ""
 
 
 def _table(trial: Trial) -> Table:
