@@ -12,11 +12,11 @@ from selfboost.train import Training, footprint_of
 
 SEEDS_PER_PROMPT = 2
 """Training seeds of a trial for each of its prompts."""
-MEASURED = 4
+MEASURED = 2
 """Validation prompts of a trial, and held-out ones."""
 MOST_SAMPLES = 5
 """Answers per prompt of a method; ..."""
-MEASURED_SAMPLES = 2
+MEASURED_SAMPLES = 1
 """... and of a benchmark."""
 BATCH = 4
 """Examples per optimiser step, so that few seeds give several steps."""

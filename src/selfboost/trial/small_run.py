@@ -85,7 +85,8 @@ class TrialRun(Run):
     def sample(self, name: str, model: Model, prompts: Sequence[Prompt], sampling: Sampling) -> Sequence[Answer]:
         """As in a run."""
         self._remember(name)
-        self.seen.settings[self._place(name)] = _setting(self.recipe, sampling)
+        if not self._measuring:
+            self.seen.settings[self._place(name)] = _setting(self.recipe, sampling)
         return super().sample(name, model, prompts, sampling)
 
     def score(

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from selfboost.trial import CONTEXT, CUT, FAILED, NO_SCORE, Trial, TriedStage
+from selfboost.trial import CONTEXT, CUT, FAILED, NO_SCORE, NUMBER, Trial, TriedStage
 from selfboost.trial.samples import TrialSample, samples, short
 from selfboost.views.sentences import duration
 from selfboost.views.streams import console
@@ -17,6 +17,8 @@ from selfboost.views.visible import visible
 
 LONGEST = 300
 """Characters of a text that a sample shows."""
+MOST = 6
+"""Faults that the verdict lists."""
 LOUD = 0.2
 """Share of a stage's answers with a fault, or of candidates kept, from which or below which the verdict warns."""
 
@@ -63,18 +65,28 @@ def concerns(trial: Trial) -> Iterator[str]:
     if trial.without_new:
         why = trial.without_new.partition(" (")[0]
         yield f"no new prompt gave a pair ({why}), so the later stages answered the seed's prompts; a run trains longer"
-    alike: dict[tuple[str, str], list[str]] = {}
-    for stage in trial.stages:
-        rows = len(stage.answers) or len(stage.verdicts)
-        for fault, count in stage.faults.items():
-            if count >= LOUD * rows and not fault.startswith(f"{NO_SCORE}the answer failed"):
-                said = fault, _cure(fault, trial.seen.settings.get(stage.card.name, ""))
-                alike.setdefault(said, []).append(f"{short(stage.card.name)} {count} of {rows}")
-    for (fault, cure), where in alike.items():
-        yield f"{fault}: {', '.join(where)}{cure}"
+    found = list(_loud(trial))
+    yield from found[:MOST]
+    if len(found) > MOST:
+        yield f"{len(found) - MOST} more, in the table above"
     made, kept = len(trial.seen.candidates), len(trial.seen.trained)
     if made and kept < LOUD * made and not trial.error:
         yield f"only {kept} of {made} candidate pairs were kept: see the counts above"
+
+
+def _loud(trial: Trial) -> Iterator[str]:
+    """Faults of many of a stage's answers, each once with all of its stages."""
+    alike: dict[tuple[str, str], tuple[str, list[str]]] = {}
+    for stage in [*trial.stages, *trial.measuring]:
+        rows = len(stage.answers) or len(stage.verdicts)
+        name = "measuring" if stage in trial.measuring else short(stage.card.name)
+        for fault, count in stage.faults.items():
+            if count >= LOUD * rows and not fault.startswith(f"{NO_SCORE}the answer failed"):
+                cure = _cure(fault, trial.seen.settings.get(stage.card.name, ""))
+                _, where = alike.setdefault((NUMBER.sub("#", fault), cure), (fault, []))
+                where += [] if name in where else [name if name == "measuring" else f"{name} {count} of {rows}"]
+    for (_, cure), (fault, where) in alike.items():
+        yield f"{fault}: {', '.join(where)}{cure}"
 
 
 def _cure(fault: str, setting: str) -> str:
