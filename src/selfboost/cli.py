@@ -5,14 +5,16 @@ from __future__ import annotations
 import argparse
 import errno
 import os
+import re
 import signal
 import sys
 from collections.abc import Sequence
 from types import ModuleType
 from typing import NoReturn
 
-from selfboost.commands import check, compare, init, inspect, launch, listing, measure, new, report, run, show
+from selfboost.commands import check, compare, init, inspect, launch, listing, measure, new, report, run, show, try_
 from selfboost.commands.arguments import Arguments
+from selfboost.suggestions import did_you_mean
 from selfboost.trust import is_module
 from selfboost.views.streams import guarded
 
@@ -20,6 +22,7 @@ COMMANDS: dict[str, ModuleType] = {
     "init": init,
     "new": new,
     "check": check,
+    "try": try_,
     "run": run,
     "measure": measure,
     "launch": launch,
@@ -30,6 +33,8 @@ COMMANDS: dict[str, ModuleType] = {
     "list": listing,
 }
 """In the order of `--help`."""
+NO_COMMAND = re.compile(r"argument COMMAND: invalid choice: '([^']*)'")
+"""How argparse's sentence on a mistyped command begins."""
 LONGEST_SENTENCE = 1500
 """Most characters of an error that are shown: it may quote a path of thousands."""
 
@@ -115,7 +120,9 @@ class _Parser(argparse.ArgumentParser):
     """A parser whose errors quote long arguments in part."""
 
     def error(self, message: str) -> NoReturn:
-        super().error(_short(message))
+        wrong = NO_COMMAND.match(message)
+        hint = did_you_mean(wrong[1], COMMANDS) if wrong else ""
+        super().error(_short(f"{wrong[0]}{hint}{message[wrong.end() :]}" if wrong else message))
 
 
 def _interrupt(_signal: int, _frame: object) -> NoReturn:

@@ -96,13 +96,12 @@ def _day_of(recipe: Recipe, root: Path) -> date:
 def _spare_own_recipe(root: Path) -> None:
     """Refuse a folder whose recipe was not written by a run: this run would overwrite it."""
     path = root / results.RECIPE
-    if not path.is_file() or (root / results.SUMMARY).exists() or (root / store.STAGES).exists():
+    if not path.is_file() or path.read_text(encoding="utf-8", errors="replace").startswith(f"# {TITLE}"):
         return
-    if not path.read_text(encoding="utf-8", errors="replace").startswith(f"# {TITLE}"):
-        raise ValueError(
-            f"{path}: not written by a run, and this run would overwrite it; choose another folder, such as "
-            f"--into {root / 'out'}"
-        )
+    cure = f"choose another folder, such as --into {root / 'out'}"
+    if (root / results.SUMMARY).exists() or (root / store.STAGES).exists():
+        cure = "move it away to resume the run in this folder, or choose another folder"
+    raise ValueError(f"{path}: not written by a run, and this run would overwrite it; {cure}")
 
 
 def _look_around(root: Path, listener: Listener) -> None:

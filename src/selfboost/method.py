@@ -52,6 +52,18 @@ class Rehearsable(Protocol):
         ...
 
 
+@runtime_checkable
+class Triable(Protocol):
+    """A method that `selfboost try` has to modify, besides making its counts small."""
+
+    def for_trial(self, *, new_prompts: bool) -> Self:
+        """A copy whose first iteration has the stages of later ones; without `new_prompts`, on the seed's prompts.
+
+        A trial asks for the latter when the first try made no pair from new prompts.
+        """
+        ...
+
+
 @dataclass(frozen=True, kw_only=True)
 class Method(ABC):
     """A way to make a better model from the current one: subclass it and write `iterate`."""

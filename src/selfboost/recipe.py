@@ -30,7 +30,7 @@ from selfboost.method import Method
 from selfboost.scorers import Scorer
 from selfboost.setting_types import BESIDE_RECIPE, NAMES_CODE, SENDS, STARTS, PathOrName, allowed
 from selfboost.settings import Gate, ModelSource, RunSettings, SeedModels, plain
-from selfboost.suggestions import did_you_mean, shown
+from selfboost.suggestions import did_you_mean, nearest, shown
 from selfboost.train import Trainer, Training
 from selfboost.trust import LISTED, Trust, trusting
 
@@ -326,10 +326,13 @@ def _parsed(setting: str, table: Mapping[str, Any], trust: Trust) -> tuple[list[
 
 
 def _place_of(key: str, table: Mapping[str, Any], trust: Trust) -> str:
-    """A hint naming the recipe sections that have a setting of this name."""
+    """A hint naming the recipe sections that have a setting of this name, or of one that it may have meant."""
     classes = {f.name: _class_of(Recipe, f.name, table.get(f.name), trust)[1] for f in fields(Recipe)}
-    places = [name for name, cls in classes.items() if cls and key in {f.name for f in fields(cls)}]
-    return f" (did you mean {' or '.join(f'{place}.{key}' for place in places)}?)" if places else ""
+    inside = {place: {f.name for f in fields(cls)} for place, cls in classes.items() if cls}
+    for name in (key, *nearest(key, sorted(set[str]().union(*inside.values())))):
+        if places := [f"{place}.{name}" for place, names in inside.items() if name in names]:
+            return f" (did you mean {' or '.join(places)}?)"
+    return did_you_mean(key, classes)
 
 
 def _override(table: dict[str, Any], names: Sequence[str], value: Any, trust: Trust) -> str:

@@ -189,7 +189,7 @@ def test_the_readmes_commands_run_on_stand_ins(workplace: Path, capsys: pytest.C
             arguments[arguments.index("ID")] = first.id
         if name == "compare":
             shutil.copytree(workplace / "my-run", workplace / "other-run")
-        changes = [f"--set={key}={value}" for key, value in STAND_INS.items()] if name == "run" else []
+        changes = [f"--set={key}={value}" for key, value in STAND_INS.items()] if name in ("try", "run") else []
         selfboost([name, *arguments, *changes], capsys)
     assert (workplace / "my-run" / "out" / "report.html").exists()
     assert (workplace / "mine.toml").exists()

@@ -1,7 +1,7 @@
 """What holds for every shipped recipe, and how a recipe says no."""
 
 import tomllib
-from dataclasses import replace
+from dataclasses import fields, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from selfboost.plan import Plan, plan
 from selfboost.recipe_text import recipe_text
 from selfboost.scorers.judge import Judge
 from selfboost.scorers.pairrm import PairRM
+from selfboost.suggestions import ELSEWHERE
 
 SHIPPED = recipe.shipped()
 SMALL = """
@@ -212,7 +213,7 @@ def test_a_setting_can_be_changed_from_outside(small: Path) -> None:
     [
         (
             "training.lr=1",
-            r"training.lr: no such setting \(did you mean 'learning_rate' or 'lora_rank'\?\); allowed: lea",
+            r"training.lr: no such setting \(did you mean 'learning_rate'\?\); allowed: lea",
         ),
         ("training.zzz=1", r"training.zzz: no such setting; allowed: learning_rate"),
         ("learning_rate=1", r"write section.key=value \(did you mean training.learning_rate\?\)"),
@@ -229,6 +230,13 @@ def test_a_setting_can_be_changed_from_outside(small: Path) -> None:
         ("run.iterations.more=1", r"iterations is a single setting"),
         ("run.seed=-1", r"run.seed = -1: must be a whole number from 0 to 9,223,372,036,854,775,807"),
         ("training.learning_rate=nan", r"training.learning_rate = nan: must be a number"),
+        ("training.Learning-Rate=1", r"no such setting \(did you mean 'learning_rate'\?\)"),
+        ("training.max_grad_norm=1", r"no such setting \(did you mean 'max_gradient_norm'\?\)"),
+        ("method.sampling.max_new_tokens=1", r"no such setting \(did you mean 'max_tokens'\?\)"),
+        ("method.kind=SPIN", r"no such method \(did you mean 'spin'\?\)"),
+        ("lr=1", r"--set lr=1: write section.key=value \(did you mean training.learning_rate\?\)"),
+        ("rounds=3", r"\(did you mean run.iterations\?\)"),
+        ("epoch=1", r"\(did you mean training.epochs\?\)"),
         (".x=1", r"write section.key=value"),
         ("run.iterations=true", r"run.iterations = True: must be a whole number from 1 to 1,000"),
     ],
@@ -290,6 +298,13 @@ def test_a_quoted_value_is_read_as_toml_and_a_bare_one_as_it_stands(small: Path)
     written = [r'engine.chat_template="one\ntwo"', r"engine.chat_template=one\ntwo"]
     read = [recipe.read(small, ["engine.kind=local", line]).engine for line in written]
     assert [getattr(engine, "chat_template", "") for engine in read] == ["one\ntwo", r"one\ntwo"]
+
+
+def test_every_name_of_other_libraries_leads_to_a_setting() -> None:
+    whole: Any = recipe.read(SHIPPED["demo"])
+    parts = (whole.run, whole.model, whole.training, whole.method.sampling, whole.engine, whole.benchmark)
+    assert set(ELSEWHERE.values()) <= {f.name for part in parts for f in fields(part)}
+    assert not set(ELSEWHERE) & {f.name for part in parts for f in fields(part)}
 
 
 @pytest.mark.parametrize(("name", "meant"), [("dmo", "'demo'"), ("smok", "'smoke'"), ("synpo-8b", "'synpo-llama3-8b'")])

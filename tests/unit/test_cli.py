@@ -225,6 +225,13 @@ def test_init_writes_a_recipe_that_check_accepts(
     assert "The recipe is valid." in written
 
 
+@pytest.mark.parametrize(("typed", "meant"), [("rnu", "run"), ("chek", "check"), ("insp", "inspect"), ("Show", "show")])
+def test_a_mistyped_command_is_guessed(capsys: pytest.CaptureFixture[str], typed: str, meant: str) -> None:
+    code, _, error = call(capsys, typed)
+    assert code == 2
+    assert f"invalid choice: '{typed}' (did you mean '{meant}'?)" in error
+
+
 def test_init_never_overwrites(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     arguments = ("init", tmp_path, "--model", "embedded", "--seed", "embedded", "--method", "spin")
     assert call(capsys, *arguments)[0] == 0
@@ -247,6 +254,11 @@ def test_a_run_does_not_replace_a_recipe_that_no_run_wrote(capsys: pytest.Captur
     out = path.parent / "out"
     assert call(capsys, "run", path, "--into", out)[0] == 0
     assert call(capsys, "run", out / "recipe.toml", "--into", out)[0] == 0, "what a run wrote, a run may replace"
+    (out / "recipe.toml").write_text(mine)  # over the run's own
+    code, _, error = call(capsys, "run", path, "--into", out)
+    assert code == 2
+    assert sentence(error).endswith("move it away to resume the run in this folder, or choose another folder")
+    assert (out / "recipe.toml").read_text() == mine
 
 
 def test_another_kind_on_the_command_line_says_what_it_drops(

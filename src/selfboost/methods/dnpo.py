@@ -9,8 +9,8 @@ accumulate. Ablations are one line each: `method.kind = "spin"` (SPIN), `method.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal, Self
 
 from selfboost.data.seeds import Seed
 from selfboost.losses import NoisyLoss, noisy
@@ -59,6 +59,11 @@ class DNPO(SelfPlay):
     def suggested(cls) -> Mapping[str, Mapping[str, Any]]:
         """The paper's loss, but not its published noise scale, which does not transfer to other models."""
         return {**super().suggested(), "loss": {"kind": "noise_preference", "noise": {"scale": "auto"}}}
+
+    def for_trial(self, *, new_prompts: bool) -> Self:
+        """With labels and noise from the first iteration on; all prompts are the seed's."""
+        del new_prompts
+        return replace(self, plain_iterations=0)
 
     def iterate(self, run: Verbs) -> Model:
         """One iteration: own answers, their labels, noise preference optimisation."""

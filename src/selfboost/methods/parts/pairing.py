@@ -45,10 +45,11 @@ class PairFilter:
     def keep(self, candidates: Sequence[Pair], threshold: float) -> tuple[Sequence[Pair], dict[str, int]]:
         """The pairs to train on, and counts of the dropped ones by reason. `threshold` is the scorer's own."""
         least = threshold if self.threshold is None else self.threshold
-        kept, counts = sorted_out(self._objection(pair, least) for pair in candidates)
+        kept, counts = sorted_out(self.objection(pair, least) for pair in candidates)
         return Selected(candidates, kept), {"candidates": len(candidates), **counts} if candidates else {}
 
-    def _objection(self, pair: Pair, least: float) -> str:
+    def objection(self, pair: Pair, least: float) -> str:
+        """Why a candidate is dropped, `least` being the smallest score gap; empty if it is kept."""
         chosen, rejected = pair.chosen, pair.rejected
         if fault := objection(chosen, rejected):
             return fault

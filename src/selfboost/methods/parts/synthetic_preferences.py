@@ -9,9 +9,9 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field
 
@@ -106,6 +106,10 @@ class SyntheticPreferences(OwnAnswers):
         lists = keyword_pool(spoken_texts(seeds)).capacity // 4  # well below the capacity, since prompts share words
         prompts = min(self.prompts, max(1, int(lists / recipe.run.iterations / (1 + self.more_prompts))))
         return {"prompts": prompts, "pairs": max(1, prompts // 5)}
+
+    def for_trial(self, *, new_prompts: bool) -> Self:
+        """As it is, or on the seed's prompts."""
+        return self if new_prompts else replace(self, prompts_from="seed")
 
     def gather(
         self, run: Verbs, candidates: Callable[[Sequence[Prompt]], Sequence[Pair]], threshold: float | None = None
