@@ -11,7 +11,21 @@ from collections.abc import Sequence
 from types import ModuleType
 from typing import NoReturn
 
-from selfboost.commands import check, compare, export, init, inspect, launch, listing, measure, new, report, run, show
+from selfboost.commands import (
+    chat,
+    check,
+    compare,
+    export,
+    init,
+    inspect,
+    launch,
+    listing,
+    measure,
+    new,
+    report,
+    run,
+    show,
+)
 from selfboost.commands.arguments import Arguments
 from selfboost.trust import is_module
 from selfboost.views.streams import guarded
@@ -28,6 +42,7 @@ COMMANDS: dict[str, ModuleType] = {
     "report": report,
     "inspect": inspect,
     "export": export,
+    "chat": chat,
     "list": listing,
 }
 """In the order of `--help`."""

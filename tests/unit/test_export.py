@@ -19,9 +19,11 @@ from selfboost.export.model_card import pairs_card, self_judging
 from selfboost.export.pairs import PairCounts
 from selfboost.export.parquet import KINDS, row_of, schema_of, write_parquet
 from selfboost.loop import boost
+from selfboost.measuring.request import MeasureRequest, planned
 from selfboost.records import Pair
 from selfboost.results.models import find_model, model_at, parted
 from selfboost.stages import Silent
+from selfboost.views.comparison import compare
 from selfboost.views.summary import summary
 
 
@@ -193,3 +195,24 @@ def greedy(folder: str) -> list[str]:
         prompt = tokenizer.apply_chat_template([{"role": "user", "content": text}], **given)
         said.append(tokenizer.decode(model.generate(**prompt, do_sample=False, max_new_tokens=20)[0]))
     return said
+
+
+def test_iterations_are_compared_and_measured_by_their_addresses() -> None:
+    root = finished_run()
+    first, last = Path(f"{root}@0"), Path(f"{root}@1")
+    found = compare(first, last)["sampled"].difference
+    assert found.value == pytest.approx(summary(root).iterations[1].measures["sampled"].gain)
+    with pytest.raises(ValueError, match="allowed: best, or 0 to 1"):
+        compare(first, Path(f"{root}@2"))
+    measured = planned(
+        MeasureRequest(
+            model=f"{root}@1",
+            benchmark="held_out",
+            settings=("engine.kind=fake", "trainer.kind=fake"),
+            recipe=str(root / "recipe.toml"),
+            against=f"{root}@0",
+        ),
+        print,
+    )
+    assert (measured.name, measured.recipe.model.path) == (f"{root}@1", find_model(root).path)
+    assert measured.second().recipe.model.path == "fake"

@@ -32,7 +32,7 @@ def execute(arguments: Arguments) -> None:
 
     check_folder(arguments.folder)
     kinds: tuple[What, ...] = ("adapter", "pairs", "parquet")
-    asked = [kind for kind in kinds if getattr(arguments, kind)]
+    asked: list[What] = [kind for kind in kinds if getattr(arguments, kind)]
     if len(asked) > 1:
         raise ValueError(f"--{' --'.join(asked)}: give one of them, each exports to a folder of its own")
     what: What = asked[0] if asked else "model"
