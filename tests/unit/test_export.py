@@ -129,6 +129,21 @@ def test_a_damaged_model_and_one_that_leads_elsewhere_are_refused(
     assert sorted(path.name for path in tmp_path.iterdir()) == ["elsewhere.json", "run"]
 
 
+def test_an_adapter_is_exported_alone_and_names_its_base(tmp_path: Path) -> None:
+    root = tmp_path / "run"
+    shutil.copytree(finished_run(), root)
+    adapter = root / "stages/iteration-1/policy/model/adapter"
+    adapter.mkdir()
+    (adapter / "adapter_config.json").write_text('{"r": 4, "base_model_name_or_path": null}')
+    (adapter / "adapter_model.safetensors").write_bytes(b"weights")
+    alone = export(ExportRequest(root=root, what="adapter"))
+    assert alone == tmp_path / "run-adapter"
+    assert {path.name for path in alone.iterdir()} == {"README.md", "adapter_config.json", "adapter_model.safetensors"}
+    assert json.loads((alone / "adapter_config.json").read_text()) == {"r": 4, "base_model_name_or_path": "fake"}
+    assert "It belongs on the initial model." in (alone / "README.md").read_text()
+    assert not (export(ExportRequest(root=root)) / "adapter").exists()
+
+
 def test_a_judge_that_chose_pairs_and_rated_results_is_named() -> None:
     root, counts = finished_run(), PairCounts()
     counts.scorers["checks(selfboost.engines.fake:is_good)"] += 1
