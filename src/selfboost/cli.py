@@ -12,7 +12,22 @@ from collections.abc import Sequence
 from types import ModuleType
 from typing import NoReturn
 
-from selfboost.commands import check, compare, init, inspect, launch, listing, measure, new, report, run, show, try_
+from selfboost.commands import (
+    chat,
+    check,
+    compare,
+    export,
+    init,
+    inspect,
+    launch,
+    listing,
+    measure,
+    new,
+    report,
+    run,
+    show,
+    try_,
+)
 from selfboost.commands.arguments import Arguments
 from selfboost.suggestions import did_you_mean
 from selfboost.trust import is_module
@@ -30,6 +45,8 @@ COMMANDS: dict[str, ModuleType] = {
     "compare": compare,
     "report": report,
     "inspect": inspect,
+    "export": export,
+    "chat": chat,
     "list": listing,
 }
 """In the order of `--help`."""

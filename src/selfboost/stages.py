@@ -10,7 +10,7 @@ from typing import Any, Protocol, TypeVar
 
 from selfboost import store
 from selfboost.disk import files
-from selfboost.records import Model, content_hash
+from selfboost.records import Model
 
 Record = TypeVar("Record")
 WEIGHTS = "model"
@@ -126,8 +126,7 @@ class OpenStage:
     def model(self, name: str) -> Model:
         """The model a finished training stage made."""
         assert self.card is not None, f"{self._stage.name} is not finished"
-        fingerprint = content_hash([self.card.fingerprint, self.card.known_by])
-        return Model(name=name, path=str(self._stage.folder / WEIGHTS), fingerprint=fingerprint)
+        return Model(name=name, path=str(self._stage.folder / WEIGHTS), fingerprint=self.card.made)
 
 
 class Stages:

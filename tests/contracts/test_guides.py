@@ -5,6 +5,7 @@ are written, in a folder that holds the page's files.
 """
 
 import importlib
+import io
 import json
 import re
 import shlex
@@ -170,7 +171,10 @@ def test_the_files_pass_pyright_as_the_source_does(all_files: Path) -> None:
     assert "0 errors" in done.stdout
 
 
-def test_the_readmes_commands_run_on_stand_ins(workplace: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_readmes_commands_run_on_stand_ins(
+    workplace: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "stdin", io.StringIO("hello\n"))
     seeds, _ = read_seeds(EMBEDDED_FILES / "seed.jsonl")
     rows = [{"prompt": seed.messages[-1].content, "response": seed.response} for seed in seeds]
     (workplace / "my-seed.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))

@@ -157,12 +157,11 @@ def test_what_a_command_cannot_mean_is_refused(place: Path, tmp_path: Path, caps
         assert words in refused(capsys, "measure", *arguments), arguments
 
 
-def test_a_runs_folder_is_neither_a_model_nor_a_place_to_measure_in(
+def test_a_runs_folder_is_no_place_to_measure_in(
     place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "run.json").write_text("{}")
     data = ("--seed", place / "prompts.jsonl")
-    assert "is a run's folder, not a model's" in refused(capsys, "measure", tmp_path, *HELD_OUT, *data)
     assert "is a run's folder; choose another --into" in refused(
         capsys, "measure", "fake", *HELD_OUT, *data, "--into", tmp_path
     )

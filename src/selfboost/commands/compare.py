@@ -11,7 +11,7 @@ DESCRIPTION = "compare two runs or two stored measurements, item by item"
 
 def add_arguments(parser: Parser) -> None:
     """The two."""
-    parser.add_argument("first", type=folder, metavar="A", help="a run's folder, or a file of measure --to")
+    parser.add_argument("first", type=folder, metavar="A", help="a run's folder, DIR@N, or a file of measure --to")
     words = "another; differences are its values minus the first's"
     parser.add_argument("second", type=folder, metavar="B", help=words)
     add_json(parser)

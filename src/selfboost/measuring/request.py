@@ -11,7 +11,7 @@ from selfboost import recipe as recipes
 from selfboost.benchmark import Benchmark, Opposed
 from selfboost.recipe import Recipe
 from selfboost.recipe_text import toml_value
-from selfboost.results import SUMMARY
+from selfboost.results.models import model_at
 from selfboost.seed_models import MAKERS
 from selfboost.settings import ModelSource
 from selfboost.trust import trusting
@@ -120,16 +120,12 @@ def _opposed(found: Planned, against: str) -> Planned:
 
 
 def _model(path: str) -> str:
-    """A model's folder or name; of a run's folder, say where its models are.
+    """A model's folder or name; of a run's address, the folder of that model.
 
     Raises:
-        ValueError: it is a run's folder.
+        ValueError: the run or its iteration does not exist.
     """
-    if (Path(path) / SUMMARY).is_file():
-        raise ValueError(
-            f"{path}: is a run's folder, not a model's; `selfboost show {path}` names the model in `policy` (--json)"
-        )
-    return _here(path)
+    return _here(model_at(path))
 
 
 def _here(path: str) -> str:

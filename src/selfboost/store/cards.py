@@ -69,6 +69,11 @@ class StageCard:
         return {name: list(each) for name, each in (plain | whole).items()}
 
     @property
+    def made(self) -> str:
+        """Fingerprint of the model that a training stage made."""
+        return content_hash([self.fingerprint, self.known_by])
+
+    @property
     def own_rows(self) -> int:
         """Records in this stage's own file."""
         return self.rows - sum(each.rows for each in self.earlier)

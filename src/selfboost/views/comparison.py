@@ -15,6 +15,7 @@ from selfboost.measures import Estimated, Measure
 from selfboost.measuring.paired import Compared, adjusted, compare_ratings
 from selfboost.measuring.stored import read
 from selfboost.records import Rated
+from selfboost.results.models import BEST, entry_of, parted
 from selfboost.statistics.claims import over_seeds
 from selfboost.views.repeats import repeats
 from selfboost.views.sentences import gain_of as gain_words
@@ -161,17 +162,15 @@ def _p(value: float | None) -> str:
     return "" if value is None else f"{value:.3f}" if value >= 0.001 else "< 0.001"
 
 
-def _policy_of(root: Path) -> _Rated:
-    found = results.read(root)
-    promoted = [entry for entry in found.iterations if entry.decision in ("initial", "promoted")]
-    if not promoted:
-        raise ValueError(f"{root}: has measured no model yet")
-    place = f"iteration-{promoted[-1].iteration}/measure-held_out"
+def _policy_of(address: Path) -> _Rated:
+    root, which = parted(str(address))
+    entry, found = entry_of(root, which or BEST), results.read(root)
+    place = f"iteration-{entry.iteration}/measure-held_out"
     card = store.read_card(root / store.STAGES / place)
     if card is None:
         raise ValueError(f"{root}: the stage {place} is missing; run the recipe again to make it")
     ratings = {rated.prompt: rated for rated in store.read_rows(root, card, Rated)}
-    return _Rated(root=root, declared=found.declared, benchmark=card.parts.get("benchmark"), ratings=ratings)
+    return _Rated(root=address, declared=found.declared, benchmark=card.parts.get("benchmark"), ratings=ratings)
 
 
 def _check_comparable(old: _Rated, new: _Rated) -> None:

@@ -1,0 +1,56 @@
+"""The settings of a run's recipe that differ from selfboost's defaults."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import MISSING, fields, is_dataclass
+from pathlib import Path
+from typing import Any, cast, get_type_hints
+
+from selfboost import plugins
+from selfboost.recipe import ROLES, Recipe
+
+
+def differing(recipe: Mapping[str, Any]) -> dict[str, Any]:
+    """Setting → value of a recipe's table: those without a default, and those whose value is another.
+
+    Of a component that does not come with selfboost, all of them: its code is not imported.
+    """
+    return dict(_differing(Recipe, recipe, "", None))
+
+
+def _differing(kind: Any, table: Mapping[str, Any], where: str, base: Any) -> Iterator[tuple[str, Any]]:
+    known = {f.name: f for f in fields(kind)} if kind is not None else {}
+    hints = get_type_hints(kind, include_extras=True) if kind is not None else {}
+    for name, value in table.items():
+        default = _default(known.get(name), base)
+        if isinstance(value, Mapping):
+            inner = cast("Mapping[str, Any]", value)
+            cls, role = hints.get(name), ROLES.get(hints.get(name, object))
+            if role is not None:
+                yield f"{where}{name}.kind", inner.get("kind", "")
+                cls = _shipped(role, inner.get("kind", ""))
+                inner = {key: each for key, each in inner.items() if key != "kind"}
+                default = default if default.__class__ is cls else None
+            yield from _differing(cls if is_dataclass(cls) else None, inner, f"{where}{name}.", default)
+        elif default is MISSING or _plain(default) != value:
+            yield f"{where}{name}", value
+
+
+def _default(known: Any, base: Any) -> Any:
+    if known is None:
+        return MISSING
+    if base is not None and base is not MISSING:
+        return getattr(base, known.name)
+    return known.default if known.default_factory is MISSING else known.default_factory()
+
+
+def _shipped(role: str, kind: object) -> type | None:
+    return plugins.load(role, str(kind)) if kind in plugins.kinds(role) else None
+
+
+def _plain(value: Any) -> Any:
+    """A default as TOML reads it."""
+    if isinstance(value, tuple | list):
+        return [_plain(item) for item in cast("tuple[Any, ...]", value)]
+    return str(value) if isinstance(value, Path) else value
