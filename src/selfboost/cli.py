@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from types import ModuleType
 from typing import NoReturn
 
-from selfboost.commands import check, compare, init, inspect, launch, listing, measure, new, report, run, show
+from selfboost.commands import check, compare, init, inspect, launch, listing, measure, new, report, run, show, view
 from selfboost.commands.arguments import Arguments
 from selfboost.trust import is_module
 from selfboost.views.streams import guarded
@@ -24,6 +24,7 @@ COMMANDS: dict[str, ModuleType] = {
     "measure": measure,
     "launch": launch,
     "show": show,
+    "view": view,
     "compare": compare,
     "report": report,
     "inspect": inspect,
