@@ -57,9 +57,9 @@ class LiveApp:
 
     def rows(self, asked: Mapping[str, str]) -> Any:
         """Prompts and answers, searched and filtered."""
-        names = tuple(name for name in asked.get("runs", "").split("\n") if name in self.watcher.runs)
+        name = asked.get("run", "")
         wanted = Wanted(
-            runs=names or tuple(self.watcher.runs),
+            runs=(self._followed(asked)[0],) if name else (),
             kind=asked.get("kind", ""),
             stage=asked.get("stage", ""),
             iteration=_number(asked, "iteration") if asked.get("iteration") else None,

@@ -2,7 +2,7 @@
 import { el, svg } from "/dom.js";
 
 export const COLOURS = ["a", "b", "d", "c", "e", "f"];
-const WIDTH = 480, HEIGHT = 230, LEFT = 46, RIGHT = 12, TOP = 12, BOTTOM = 34;
+const WIDTH = 480, HEIGHT = 230, LEFT = 56, RIGHT = 12, TOP = 12, BOTTOM = 34;
 
 // `lines`: {name, colour, points: [{iteration, value, low, high, hollow, text}]}
 export function chart(title, lines, share) {

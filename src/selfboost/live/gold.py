@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from selfboost.data.seeds import read_seeds
-from selfboost.disk.json_files import flat
 from selfboost.demo import EMBEDDED, EMBEDDED_FILES
+from selfboost.disk.json_files import flat
 from selfboost.records import Origin, Prompt
 
 

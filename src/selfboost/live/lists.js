@@ -12,6 +12,7 @@ function list(panel, { title, filters, fetchRows, draw, after }) {
 
   async function load(start = offset, limit = STEP) {
     const mine = ++asked;
+    if (start === 0) status.textContent ||= "searching …";
     let found;
     try { found = await fetchRows(start, limit); } catch (error) { status.textContent = error.message; return; }
     if (mine !== asked) return;
@@ -100,7 +101,7 @@ export function pairsView(page, panel, { ask }) {
       choice("order", [["", "newest first"], ["gap", "widest score gap first"]], order, (value) => { order = value; again(); }),
       page.query ? el("span", {}, `with “${page.query}”`) : null,
     ],
-    fetchRows: (offset, limit) => ask("rows", { runs: page.run, kind: "pair", iteration, order, q: page.query, offset, limit }),
+    fetchRows: (offset, limit) => ask("rows", { run: page.run, kind: "pair", iteration, order, q: page.query, offset, limit }),
     draw: (pair) => drawPair(pair, page, ask),
   });
 }
@@ -116,7 +117,7 @@ export function searchView(page, panel, { ask }) {
       choice("iteration", iterationsOf(page.state), iteration, (value) => { iteration = value; again(); }),
       choice("stage", stages, stage, (value) => { stage = value; again(); }),
     ],
-    fetchRows: (offset, limit) => ask("rows", { runs: scope === "all" ? "" : page.run, kind, iteration, stage, q: page.query, offset, limit }),
+    fetchRows: (offset, limit) => ask("rows", { run: scope === "all" ? "" : page.run, kind, iteration, stage, q: page.query, offset, limit }),
     draw: (found) => {
       const run = scope === "all" ? [el("span", {}, found.run)] : [];
       if (found.kind === "pair") return drawPair(found, page, ask, run);

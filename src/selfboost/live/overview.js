@@ -9,7 +9,7 @@ export function overview(page, panel) {
     const state = page.state;
     if (!state) return void panel.replaceChildren(el("h1", {}, "No run here yet"), el("p", { class: "muted" }, "A run that starts in this folder appears by itself."));
     panel.replaceChildren(...[
-      el("h1", {}, state.headline || "Nothing has been measured yet."),
+      el("h1", {}, (state.headline || "Nothing has been measured yet.").replaceAll(" %", "\u00a0%")),
       ...troubles(state),
       el("div", { id: "moving" }, moving(page)),
       facts(state),
@@ -138,7 +138,7 @@ function faults(state) {
 export function logView(page, panel) {
   function draw() {
     const entries = [...(page.state?.log ?? [])].reverse();
-    const items = entries.map((entry) => el("li", { class: entry.kind }, el("time", {}, entry.at ? new Date(1000 * entry.at).toLocaleString() : ""), el("span", {}, entry.title), el("span", {}, entry.text)));
+    const items = entries.map((entry) => el("li", { class: entry.kind }, el("time", {}, entry.at ? new Date(1000 * entry.at).toLocaleString("sv-SE") : ""), el("span", {}, entry.title), el("span", {}, entry.text)));
     const nothing = el("p", { class: "muted" }, "No stage is finished yet.");
     panel.replaceChildren(el("h1", {}, "Log, the newest first"), items.length ? el("ul", { class: "log" }, items) : nothing);
   }

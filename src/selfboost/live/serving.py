@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from selfboost.extras import require
 from selfboost.live.app import make_app
@@ -23,19 +24,38 @@ def serve(folders: Sequence[Path], port: int, gold: Sequence[Path], check: Check
     Raises:
         ValueError: a folder cannot be read, the port is taken, or the extra is not installed.
     """
-    uvicorn = require("uvicorn", extra="live", setting="selfboost view")
     known = gold_answers(gold)
-    with _listen(port) as listening, Watcher(folders, check) as watcher:
-        app = make_app(watcher, known)
-        settings = uvicorn.Config(
-            app, log_level="error", access_log=False, timeout_graceful_shutdown=1, server_header=False, ws="none"
-        )
+    with listen(port) as listening, Watcher(folders, check) as watcher:
+        server = make_server(watcher, known)
         say(f"http://{HOST}:{listening.getsockname()[1]}/")
         with suppress(KeyboardInterrupt):
-            uvicorn.Server(settings).run(sockets=[listening])
+            server.run(sockets=[listening])
 
 
-def _listen(port: int) -> socket.socket:
+def make_server(watcher: Watcher, gold: Mapping[str, str]) -> Any:
+    """A uvicorn server of the page.
+
+    Raises:
+        ValueError: the extra is not installed.
+    """
+    uvicorn = require("uvicorn", extra="live", setting="selfboost view")
+    settings = uvicorn.Config(
+        make_app(watcher, gold),
+        log_level="critical",
+        access_log=False,
+        timeout_graceful_shutdown=1,
+        server_header=False,
+        ws="none",
+    )
+    return uvicorn.Server(settings)
+
+
+def listen(port: int) -> socket.socket:
+    """A socket on the loopback address.
+
+    Raises:
+        ValueError: the port is taken.
+    """
     listening = socket.socket()
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:

@@ -15,8 +15,8 @@ from threading import Lock
 from typing import Any
 
 from selfboost.live.indexed import Indexed, Scored
-from selfboost.live.record_tails import RecordFile, Tail
 from selfboost.live.reading import read_batch
+from selfboost.live.record_tails import RecordFile, Tail
 from selfboost.records import Rated
 
 SCHEMA = """
@@ -25,12 +25,14 @@ CREATE TABLE rows (
   gap REAL, facts TEXT, UNIQUE (run, kind, key)
 );
 CREATE INDEX rows_by_stage ON rows (run, stage, prompt_id);
+CREATE INDEX rows_by_run ON rows (run, id);
 CREATE INDEX rows_by_kind ON rows (run, kind, id);
 CREATE VIRTUAL TABLE texts USING fts5(prompt, answer, other, tokenize = 'unicode61 remove_diacritics 2');
 CREATE TABLE scores (run TEXT, stage TEXT, place INTEGER, value REAL, reason TEXT, PRIMARY KEY (run, stage, place));
 CREATE TABLE ratings (run TEXT, stage TEXT, prompt_id TEXT, measure TEXT, value REAL);
 CREATE INDEX ratings_by_stage ON ratings (run, stage, measure);
 """
+ROW = "SELECT rows.*, texts.prompt, texts.answer, texts.other FROM rows CROSS JOIN texts ON texts.rowid = rows.id"
 COUNTED = 10_000
 """Hits are counted up to this many."""
 SCORES = "-scores"
@@ -107,29 +109,28 @@ class Texts:
     def search(self, wanted: Wanted) -> tuple[list[dict[str, Any]], int]:
         """The rows that are wanted, and how many there are in all, counted up to `COUNTED`."""
         where, values = _where(wanted)
-        tables = "rows JOIN texts ON texts.rowid = rows.id"
-        order = "rows.gap DESC, rows.id" if wanted.by_gap else "texts.rowid DESC" if wanted.query else "rows.id DESC"
-        select = f"SELECT rows.*, texts.prompt, texts.answer, texts.other FROM {tables} WHERE {where} ORDER BY {order}"
-        counted = tables if wanted.query else "rows"
+        searched = bool(wanted.query.strip())
+        # CROSS JOIN keeps SQLite from looking up every row of a run in the index of words.
+        tables = "texts CROSS JOIN rows ON rows.id = texts.rowid" if searched else "rows"
+        order = "rows.gap DESC, rows.id" if wanted.by_gap else "texts.rowid DESC" if searched else "rows.id DESC"
+        chosen = f"SELECT rows.id FROM {tables} WHERE {where} ORDER BY {order} LIMIT ? OFFSET ?"
+        count = f"SELECT count(*) FROM (SELECT 1 FROM {tables} WHERE {where} LIMIT {COUNTED + 1})"
         with self._lock:
-            found = self._rows(f"{select} LIMIT ? OFFSET ?", (*values, wanted.limit, wanted.offset))
-            count = f"SELECT count(*) FROM (SELECT 1 FROM {counted} WHERE {where} LIMIT {COUNTED + 1})"
+            ids = [found for (found,) in self._db.execute(chosen, (*values, wanted.limit, wanted.offset))]
+            by_id = {row["id"]: row for row in self._rows(f"{ROW} WHERE rows.id IN ({_marks(ids)})", ids)}
             [[total]] = self._db.execute(count, values).fetchall()
-        return found, total
+        return [by_id[each] for each in ids], total
 
     def row(self, identity: int) -> dict[str, Any] | None:
         """One row."""
-        select = "SELECT rows.*, texts.prompt, texts.answer, texts.other FROM rows JOIN texts ON texts.rowid = rows.id"
         with self._lock:
-            return next(iter(self._rows(f"{select} WHERE rows.id = ?", (identity,))), None)
+            return next(iter(self._rows(f"{ROW} WHERE rows.id = ?", (identity,))), None)
 
     def answers(self, run: str, stage: str, prompts: Sequence[str]) -> list[dict[str, Any]]:
         """A stage's answers to these prompts, in the order in which they were sampled."""
-        select = "SELECT rows.*, texts.prompt, texts.answer, texts.other FROM rows JOIN texts ON texts.rowid = rows.id"
-        marks = ", ".join("?" * len(prompts))
-        narrowed = f"rows.run = ? AND rows.stage = ? AND rows.prompt_id IN ({marks}) ORDER BY rows.place"
+        narrowed = f"rows.run = ? AND rows.stage = ? AND rows.prompt_id IN ({_marks(prompts)}) ORDER BY rows.place"
         with self._lock:
-            return self._rows(f"{select} WHERE {narrowed}", (run, stage, *prompts))
+            return self._rows(f"{ROW} WHERE {narrowed}", (run, stage, *prompts))
 
     def ratings(self, run: str, stage: str, measure: str) -> dict[str, float]:
         """Prompt → mean of a measure's values, in the order of the stage."""
@@ -139,10 +140,9 @@ class Texts:
 
     def prompts_with(self, run: str, stages: Sequence[str], query: str) -> set[str]:
         """The prompts whose text, or whose answers in these stages, match a search."""
-        marks = ", ".join("?" * len(stages))
         select = (
-            "SELECT DISTINCT rows.prompt_id FROM texts JOIN rows ON rows.id = texts.rowid "
-            f"WHERE texts MATCH ? AND rows.run = ? AND rows.stage IN ({marks})"
+            "SELECT DISTINCT rows.prompt_id FROM texts CROSS JOIN rows ON rows.id = texts.rowid "
+            f"WHERE texts MATCH ? AND rows.run = ? AND rows.stage IN ({_marks(stages)})"
         )
         with self._lock:
             return {found for (found,) in self._db.execute(select, (match(query), run, *stages))}
@@ -197,9 +197,9 @@ def match(query: str) -> str:
 
 def _where(wanted: Wanted) -> tuple[str, list[Any]]:
     """The condition on rows, and its values."""
-    marks = ", ".join("?" * len(wanted.runs))
+    one = len(wanted.runs) == 1  # "=" lets the index give the order
     asked: list[tuple[str, list[Any]]] = [
-        (f"rows.run IN ({marks})", list(wanted.runs)),
+        ("rows.run = ?" if one else f"rows.run IN ({_marks(wanted.runs)})", list(wanted.runs)),
         ("rows.kind = ?", [wanted.kind] if wanted.kind else []),
         ("rows.stage = ?", [wanted.stage] if wanted.stage else []),
         ("rows.iteration = ?", [] if wanted.iteration is None else [wanted.iteration]),
@@ -207,6 +207,10 @@ def _where(wanted: Wanted) -> tuple[str, list[Any]]:
     ]
     used = [(condition, values) for condition, values in asked if values]
     return " AND ".join(condition for condition, _ in used) or "1", [v for _, values in used for v in values]
+
+
+def _marks(values: Sequence[object]) -> str:
+    return ", ".join("?" * len(values))
 
 
 def _rated(run: str, stage: str, rated: Rated) -> Iterator[tuple[Any, ...]]:
