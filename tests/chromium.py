@@ -7,20 +7,11 @@ import shutil
 import subprocess
 import time
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self
 
-PROGRAM = next(
-    (found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))), ""
-)
-FLAGS = (
-    "--headless=new",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--hide-scrollbars",
-    "--no-first-run",
-    "--remote-debugging-pipe",
-)
+NAMES = ("chromium", "chromium-browser", "google-chrome")
+PROGRAM = next((found for name in NAMES if (found := shutil.which(name))), "")
+FLAGS = ("headless=new", "no-sandbox", "disable-gpu", "hide-scrollbars", "no-first-run", "remote-debugging-pipe")
 
 
 class Chromium:
@@ -39,7 +30,7 @@ class Chromium:
             os.dup2(10, 3)
             os.dup2(11, 4)
 
-        call = [PROGRAM, *FLAGS, f"--user-data-dir={self._folder / 'profile'}", "about:blank"]
+        call = [PROGRAM, *(f"--{flag}" for flag in FLAGS), f"--user-data-dir={self._folder / 'profile'}", "about:blank"]
         quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
         self._process = subprocess.Popen(call, pass_fds=(3, 4), preexec_fn=descriptors, **quiet)
         os.close(commands)
@@ -52,9 +43,7 @@ class Chromium:
             self.send(f"{domain}.enable")
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._process.kill()
         self._process.wait()
         os.close(self._write)

@@ -5,6 +5,7 @@ import re
 import shutil
 import socket
 import sys
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -68,14 +69,7 @@ def test_nothing_but_reading_is_allowed(live: Live, method: str) -> None:
 
 
 def test_no_path_leads_out_of_the_page(live: Live) -> None:
-    for path in (
-        "/../pyproject.toml",
-        "/%2e%2e/app.py",
-        "/app.py",
-        "/static/..%2fapp.py",
-        "//etc/passwd",
-        "/api/run?run=..",
-    ):
+    for path in ("/../pyproject.toml", "/%2e%2e/app.py", "/app.py", "/a/..%2fapp.py", "/api/run?run=.."):
         status, _, body = live.request(path)
         assert status == 404, path
         assert "import" not in body
@@ -199,8 +193,11 @@ def test_a_file_made_anew_or_compressed_is_read_anew(growing: Path) -> None:
         until(events, "run", before - count + 5)
         compress(path)
         path.unlink()
-        wanted = Wanted(runs=("run",), stage="iteration-1/own-answers")
-        until(events, "run", before - count + 5)
+        wanted, packed = Wanted(runs=("run",), stage="iteration-1/own-answers"), path.with_name("records.jsonl.gz")
+        end = time.monotonic() + 10
+        while live.watcher.texts.tail("run", wanted.stage).offset != packed.stat().st_size:
+            assert time.monotonic() < end
+            time.sleep(0.02)
         assert live.watcher.texts.search(wanted)[1] == 5
 
 
