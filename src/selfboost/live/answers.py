@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from selfboost.live.texts import Texts
+from selfboost.live.texts import TextIndex
 from selfboost.measures import Measure
 from selfboost.views.sentences import value_of
 from selfboost.views.summary import RunSummary
@@ -15,7 +15,7 @@ OUTCOMES = ("better", "worse", "equal")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Sides:
+class AnswersWanted:
     """Which answers are asked for."""
 
     run: str
@@ -27,7 +27,9 @@ class Sides:
     limit: int = 20
 
 
-def side_by_side(texts: Texts, summary: RunSummary, gold: Mapping[str, str], wanted: Sides) -> dict[str, Any]:
+def side_by_side(
+    texts: TextIndex, summary: RunSummary, gold: Mapping[str, str], wanted: AnswersWanted
+) -> dict[str, Any]:
     """Prompts with both models' answers, and how many there are of each outcome."""
     stages = [f"iteration-{number}/{sampled(summary, number)}" for number in (wanted.before, wanted.after)]
     numbers = (wanted.before, wanted.after)

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from selfboost.extras import require
-from selfboost.live.answers import Sides, side_by_side
+from selfboost.live.answers import AnswersWanted, side_by_side
 from selfboost.live.clipping import clipped
 from selfboost.live.gold import embedded_gold, is_embedded
 from selfboost.live.guard import Guard
@@ -87,7 +87,7 @@ class LiveApp:
         if is_embedded(followed.run.recipe):
             self._embedded = self._embedded or embedded_gold()
             gold = {**self._embedded, **gold}
-        wanted = Sides(
+        wanted = AnswersWanted(
             run=name,
             before=_number(asked, "before"),
             after=_number(asked, "after"),

@@ -20,7 +20,7 @@ UNMEASURED = 86_400.0
 
 
 @dataclass(frozen=True, kw_only=True)
-class OpenStage:
+class StageInProgress:
     """A stage that is being made."""
 
     name: str
@@ -43,7 +43,7 @@ class TimeLeft:
     basis: str
 
 
-def open_stage(name: str, rows: int, seconds: float, finished: Sequence[StageSummary]) -> OpenStage:
+def open_stage(name: str, rows: int, seconds: float, finished: Sequence[StageSummary]) -> StageInProgress:
     """What is known of an open stage; `finished` are the run's finished stages."""
     like = next((stage for stage in reversed(finished) if _part(stage.name) == _part(name)), None)
     scored = next((stage for stage in finished if name == stage.name + SCORES), None)
@@ -53,10 +53,10 @@ def open_stage(name: str, rows: int, seconds: float, finished: Sequence[StageSum
         left = max(like.seconds - seconds, 0.0)
     elif known is not None and 0 < rows <= known.rows and seconds < UNMEASURED:
         left = (known.rows - rows) * seconds / rows
-    return OpenStage(name=name, rows=rows, total=known and known.rows, seconds=seconds, left=left)
+    return StageInProgress(name=name, rows=rows, total=known and known.rows, seconds=seconds, left=left)
 
 
-def time_left(run: RunSummary, opened: Sequence[OpenStage]) -> TimeLeft | None:
+def time_left(run: RunSummary, opened: Sequence[StageInProgress]) -> TimeLeft | None:
     """How long the run may still take; None before its first iteration is complete, or where it does not run."""
     complete = [entry for entry in run.iterations if entry.iteration > 0]
     rounds = _rounds(run.recipe)

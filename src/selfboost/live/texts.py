@@ -56,7 +56,7 @@ class Wanted:
     limit: int = 50
 
 
-class Texts:
+class TextIndex:
     """The index. One thread fills it, any number read it."""
 
     def __init__(self) -> None:

@@ -10,11 +10,11 @@ from threading import Event, Thread
 from typing import Any
 
 from selfboost import results, store
-from selfboost.live.progress import OpenStage, open_stage, time_left
+from selfboost.live.progress import StageInProgress, open_stage, time_left
 from selfboost.live.record_tails import RecordFile, record_files
 from selfboost.live.runs import Check, find_runs
 from selfboost.live.state import full_state, in_progress, short_state
-from selfboost.live.texts import Texts
+from selfboost.live.texts import TextIndex
 from selfboost.store.cards import CARD
 from selfboost.views.summary import RunSummary, summary
 
@@ -51,7 +51,7 @@ class Watcher:
     def __init__(self, folders: Sequence[Path], check: Check, period: float = PERIOD) -> None:
         """Raises ValueError where a folder does not exist."""
         self._folders, self._check, self._period = folders, check, period
-        self.texts = Texts()
+        self.texts = TextIndex()
         self.runs = {name: Followed(root=root) for name, root in find_runs(folders).items()}
         self._stop = Event()
         self._thread = Thread(target=self._follow, daemon=True, name="selfboost-live")
@@ -145,7 +145,7 @@ class Watcher:
             return in_progress([], None)
         stages = [s for e in (*run.iterations, *run.beside) for s in e.stages] + [*run.prepare, *run.further]
         since = max((_finished(each) for each in found.values() if not each.open), default=0.0)
-        opened: list[OpenStage] = []
+        opened: list[StageInProgress] = []
         for each in found.values():
             if each.open:
                 seconds = round(max(time.time() - since, 0.0)) if since else 0.0
