@@ -27,7 +27,9 @@ CREATE TABLE rows (
 CREATE INDEX rows_by_stage ON rows (run, stage, prompt_id);
 CREATE INDEX rows_by_run ON rows (run, id);
 CREATE INDEX rows_by_kind ON rows (run, kind, id);
-CREATE VIRTUAL TABLE texts USING fts5(prompt, answer, other, tokenize = 'unicode61 remove_diacritics 2');
+CREATE VIRTUAL TABLE texts USING fts5(
+  prompt, answer, other, tokenize = 'unicode61 remove_diacritics 2', prefix = '1 2 3'
+);
 CREATE TABLE scores (run TEXT, stage TEXT, place INTEGER, value REAL, reason TEXT, PRIMARY KEY (run, stage, place));
 CREATE TABLE ratings (run TEXT, stage TEXT, prompt_id TEXT, measure TEXT, value REAL);
 CREATE INDEX ratings_by_stage ON ratings (run, stage, measure);
