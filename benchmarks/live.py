@@ -9,6 +9,7 @@ import argparse
 import json
 import random
 import statistics
+import string
 import sys
 import tempfile
 import threading
@@ -28,14 +29,13 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 from chromium import PROGRAM, Chromium
 
 WORDS = 20_000
-QUERIES = ("w1", "w17 w3", "w1234", '"w2 w1"', "w1 w2 w3", "nowhere", "w")
-"""The first is in nearly every row, the last is the beginning of all words."""
 PAINTED = "performance.getEntriesByName('first-contentful-paint')[0]?.startTime"
 TYPED = """(() => {
   const box = document.getElementById("query"), start = performance.now();
   box.value = QUERY;
   box.dispatchEvent(new Event("input"));
-  const shown = () => document.querySelector("main h1").textContent.includes(QUERY) && document.querySelector("main mark");
+  const title = () => document.querySelector("main h1").textContent;
+  const shown = () => title().includes(QUERY) && document.querySelector("main mark");
   window.found = new Promise((done) => {
     const look = () => shown() ? done(performance.now() - start) : requestAnimationFrame(look);
     look();
@@ -68,8 +68,7 @@ def write_run(root: Path, rows: int) -> None:
 def answers(rows: int) -> Iterator[bytes]:
     """Answers as lines."""
     draw = random.Random(0)
-    names = [f"w{rank}" for rank in range(1, WORDS + 1)]
-    weights = [1 / rank for rank in range(1, WORDS + 1)]
+    names, weights = vocabulary(), [1 / rank for rank in range(1, WORDS + 1)]
     for row in range(rows):
         drawn = draw.choices(names, weights, k=80)
         prompt = user_prompt(" ".join(drawn[:20]), Origin(source="prompts", iteration=1))
@@ -90,6 +89,18 @@ def answers(rows: int) -> Iterator[bytes]:
         )
 
 
+def vocabulary() -> list[str]:
+    """Words of random letters, the most frequent first."""
+    draw = random.Random(1)
+    return ["".join(draw.choices(string.ascii_lowercase, k=draw.randint(2, 9))) for _ in range(WORDS)]
+
+
+def queries() -> list[str]:
+    """From words of nearly every row to one of none; a letter is the beginning of many words."""
+    a, b, c, *rest = vocabulary()
+    return [a, f"{a} {b}", rest[1000], f"{a} {b} {c}", f'"{b} {a}"', "nowhere", a[0], f"{a[0]} {b[0]}", a[:2]]
+
+
 def timed(do: Callable[[], object]) -> float:
     """Milliseconds."""
     start = time.perf_counter()
@@ -106,12 +117,12 @@ def first_paint(url: str, folder: Path) -> tuple[float, float]:
 
 
 def searched(url: str, folder: Path) -> list[float]:
-    """Milliseconds from the last key of a search to the rows on the page; 150 of them wait for further keys."""
+    """Milliseconds from the last key of a search to the rows on the page, 80 of which wait for further keys."""
     found: list[float] = []
     with Chromium(folder) as browser:
         browser.open(f"{url}#tab=search")
         browser.until("document.querySelectorAll('article.row').length", 60)
-        for query in ("w1", "w1234", "w17 w3"):
+        for query in queries()[:3]:
             browser.evaluate(TYPED.replace("QUERY", repr(query)))
             found.append(float(browser.evaluate("window.found")))
     return found
@@ -141,7 +152,7 @@ def measure(rows: int, runs: int, folder: Path) -> Iterator[Figure]:
             paint, ready = first_paint(url, browse())
             yield Figure(name="first paint, while the rows are read", milliseconds=[paint])
             yield Figure(name="state shown, while the rows are read", milliseconds=[ready])
-        busy = [timed(lambda query=query: ask(query)) for query in QUERIES if not watcher.filled.is_set()]
+        busy = [timed(lambda query=query: ask(query)) for query in queries() if not watcher.filled.is_set()]
         if busy:
             yield Figure(name="search in the server, while the rows are read", milliseconds=busy)
         watcher.filled.wait()
@@ -151,7 +162,7 @@ def measure(rows: int, runs: int, folder: Path) -> Iterator[Figure]:
             yield Figure(name="first paint", milliseconds=[paint for paint, _ in painted])
             yield Figure(name="state shown", milliseconds=[ready for _, ready in painted])
             yield Figure(name="search in the browser, key to rows", milliseconds=searched(url, browse()))
-        for query in QUERIES:
+        for query in queries():
             times = [timed(lambda query=query: ask(query)) for _ in range(runs)]
             yield Figure(name=f"search in the server: {query}", milliseconds=times)
         server.should_exit = True

@@ -72,7 +72,11 @@ class LiveApp:
         return {"rows": [clipped(row, wanted.query) for row in found], "total": total}
 
     def row(self, asked: Mapping[str, str]) -> Any:
-        """One record with its whole texts."""
+        """One record with its whole texts.
+
+        Raises:
+            LookupError: there is none.
+        """
         found = self.watcher.texts.row(_number(asked, "id"))
         if found is None:
             raise LookupError("there is no such row; it may have been replaced")

@@ -134,7 +134,7 @@ function start() {
   document.getElementById("query").addEventListener("input", (event) => {
     clearTimeout(waiting);
     const searched = ["search", "pairs", "answers"].includes(page.tab) ? page.tab : "search";
-    waiting = setTimeout(() => go({ query: event.target.value, tab: searched }), 150);
+    waiting = setTimeout(() => go({ query: event.target.value, tab: searched }), 80);
   });
   document.getElementById("run").addEventListener("change", (event) => go({ run: event.target.value }));
   document.getElementById("help-button").addEventListener("click", () => document.getElementById("help").showModal());

@@ -66,14 +66,21 @@ def time_left(run: RunSummary, opened: Sequence[StageInProgress]) -> TimeLeft | 
     seconds = {_part(stage.name): stage.seconds for stage in newest.stages}
     current = f"iteration-{newest.iteration + 1}/"
     done = {_part(stage.name) for stage in run.further if stage.name.startswith(current)}
-    running = sum(min(each.seconds, seconds.get(_part(each.name), 0.0)) for each in opened)
-    rest = max(sum(value for name, value in seconds.items() if name not in done) - running, 0.0)
+    begun = {_part(each.name): each for each in opened}
+    rest = sum(value for name, value in seconds.items() if name not in done and name not in begun)
+    rest += sum(_left(each, seconds.get(name, 0.0)) for name, each in begun.items())
     later = max(rounds - newest.iteration - 1, 0) * sum(seconds.values())
     left = (rest if newest.iteration < rounds else 0.0) + later + _beside(run)
     spent = sum(stage.seconds for entry in run.iterations for stage in entry.stages)
-    spent += sum(stage.seconds for stage in (*run.prepare, *run.further)) + running
+    spent += sum(stage.seconds for stage in (*run.prepare, *run.further))
+    spent += sum(each.seconds for each in opened[-1:])  # of several, all but one were left by earlier processes
     basis = f"at the pace of iteration {newest.iteration}; a run without progress stops earlier"
     return TimeLeft(seconds=left, share=spent / max(spent + left, 1e-9), basis=basis)
+
+
+def _left(opened: StageInProgress, before: float) -> float:
+    """Seconds that an open stage may still take; `before`: it took those in the iteration before."""
+    return max(before - opened.seconds, 0.0) if opened.left is None else opened.left
 
 
 def _part(stage: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from selfboost.live.indexed import Indexed, Scored, kind_of, read_record
 from selfboost.live.record_tails import RecordFile, Tail
@@ -16,10 +17,16 @@ def read_batch(
     kind = next((kind for _, line in batch if (kind := kind_of(line))), None)
     rows: list[tuple[int, Indexed | Scored | Rated]] = []
     for place, line in batch:
-        try:
-            if kind is None:
-                raise ValueError("is no record that is known")
-            rows.append((place, read_record(line, kind, found.path, place + 1, f"{found.stage}:{place}")))
-        except ValueError:
+        row = kind and _record(line, kind, found, place)
+        if row:
+            rows.append((place, row))
+        else:
             tail.faults.append(place + 1)
     return rows
+
+
+def _record(line: bytes, kind: type[Any], found: RecordFile, place: int) -> Indexed | Scored | Rated | None:
+    try:
+        return read_record(line, kind, found.path, place + 1, f"{found.stage}:{place}")
+    except ValueError:
+        return None
