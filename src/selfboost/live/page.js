@@ -22,7 +22,7 @@ export function go(changes) {
   Object.assign(page, changes);
   const kept = { run: page.run, tab: page.tab, ...(page.query ? { q: page.query } : {}) };
   history.replaceState(null, "", `#${new URLSearchParams(kept)}`);
-  show();
+  show(Object.keys(changes).includes("query"));
 }
 
 function readHash() {
@@ -32,12 +32,12 @@ function readHash() {
   page.query = kept.get("q") ?? "";
 }
 
-// Draw the part that is open from nothing.
-async function show() {
+// Draw the part that is open from nothing; a search needs no new state.
+async function show(searching = false) {
   drawTabs();
   const panel = document.getElementById("panel");
   document.getElementById("query").value = page.query;
-  await load();
+  if (!searching || !page.state) await load();
   const fresh = VIEWS[page.tab](page, panel, { ask, go });
   view = fresh;
   await fresh.draw();
@@ -77,6 +77,7 @@ function drawTabs() {
     return el("button", { type: "button", ...chosen, onclick: () => go({ tab: name }) }, title);
   });
   document.getElementById("tabs").replaceChildren(...tabs);
+  document.getElementById(`tab-${page.tab}`).scrollIntoView({ block: "nearest", inline: "nearest" });
   document.getElementById("panel").setAttribute("aria-labelledby", `tab-${page.tab}`);
 }
 

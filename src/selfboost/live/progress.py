@@ -50,7 +50,7 @@ def open_stage(name: str, rows: int, seconds: float, finished: Sequence[StageSum
     known = scored or like
     left = None
     if like is not None and like.verb in ("finetune", "prefer"):  # its rows are all there from the beginning
-        left = max(like.seconds - seconds, 0.0)
+        left = like.seconds - seconds if seconds < like.seconds else None
     elif known is not None and 0 < rows <= known.rows and seconds < UNMEASURED:
         left = (known.rows - rows) * seconds / rows
     return StageInProgress(name=name, rows=rows, total=known and known.rows, seconds=seconds, left=left)

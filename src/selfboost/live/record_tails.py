@@ -118,4 +118,4 @@ def record_files(root: Path) -> dict[str, RecordFile]:
             file=stat.st_ino,
             open=bool(partial),
         )
-    return dict(sorted(found.items(), key=lambda item: FIRST not in item[0]))
+    return dict(sorted(found.items(), key=lambda item: (not item[1].open, FIRST not in item[0])))
