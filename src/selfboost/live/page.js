@@ -34,6 +34,14 @@ function readHash() {
 
 // Draw the part that is open from nothing; a search needs no new state.
 async function show(searching = false) {
+  try {
+    await draw(searching);
+  } catch (error) {
+    document.getElementById("panel").replaceChildren(el("p", { class: "alarm" }, `The server does not answer (${error.message}).`));
+  }
+}
+
+async function draw(searching) {
   drawTabs();
   const panel = document.getElementById("panel");
   document.getElementById("query").value = page.query;
@@ -101,8 +109,12 @@ function follow() {
 async function refresh() {
   timer = 0;
   const current = view;
-  await load();
-  if (current === view) await view?.refresh?.();
+  try {
+    await load();
+    if (current === view) await view?.refresh?.();
+  } catch {
+    seen = ""; // the server is gone: asked again at its next event
+  }
 }
 
 function step(names, current, by) {
