@@ -27,6 +27,7 @@ from selfboost.commands import (
     run,
     show,
     try_,
+    view,
 )
 from selfboost.commands.arguments import Arguments
 from selfboost.suggestions import did_you_mean
@@ -42,6 +43,7 @@ COMMANDS: dict[str, ModuleType] = {
     "measure": measure,
     "launch": launch,
     "show": show,
+    "view": view,
     "compare": compare,
     "report": report,
     "inspect": inspect,

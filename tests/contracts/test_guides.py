@@ -10,6 +10,7 @@ import json
 import re
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
 import tomllib
@@ -17,6 +18,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
+from urllib.request import urlopen
 
 import pytest
 from pydantic import TypeAdapter
@@ -171,6 +173,20 @@ def test_the_files_pass_pyright_as_the_source_does(all_files: Path) -> None:
     assert "0 errors" in done.stdout
 
 
+def view(arguments: list[str]) -> None:
+    """Start the live page, load it, and end it by Ctrl-C."""
+    if find_spec("uvicorn") is None:  # the extra `live` is not installed
+        return
+    call = [sys.executable, "-m", "selfboost", "view", *arguments, "--port=0"]
+    with subprocess.Popen(call, stdout=subprocess.PIPE, text=True) as server:
+        assert server.stdout is not None
+        url = server.stdout.readline().split()[0]
+        with urlopen(url, timeout=10) as page:
+            assert b"selfboost" in page.read()
+        server.send_signal(signal.SIGINT)
+        assert server.wait(10) == 0
+
+
 def test_the_readmes_commands_run_on_stand_ins(
     workplace: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -191,6 +207,9 @@ def test_the_readmes_commands_run_on_stand_ins(
         if "ID" in arguments:
             first = TypeAdapter(Pair).validate_json(pairs.read_text().splitlines()[0])
             arguments[arguments.index("ID")] = first.id
+        if name == "view":
+            view(arguments)
+            continue
         if name == "compare":
             shutil.copytree(workplace / "my-run", workplace / "other-run")
         changes = [f"--set={key}={value}" for key, value in STAND_INS.items()] if name in ("try", "run") else []
