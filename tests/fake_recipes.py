@@ -30,6 +30,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "scorer": {"kind": "implicit", "threshold": 0.0},
     "benchmark": {"kind": "held_out", "samples": 2},
     "benchmark.scorer": {"kind": "checks", "function": "selfboost.engines.fake:is_good"},
+    "gate": {"rule": "always"},
     "engine": {"kind": "fake"},
     "trainer": {"kind": "fake"},
 }

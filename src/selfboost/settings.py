@@ -88,8 +88,8 @@ class SeedModels:
 class Gate:
     """Whether a candidate becomes the policy: a paired test on the validation prompts."""
 
-    rule: Literal["always", "not_worse", "better"] = "always"
-    """Promote always (the papers), unless the gain's interval is below the margin, or only if it is above 0."""
+    rule: Literal["always", "not_worse", "better"] = "not_worse"
+    """Promote unless the gain's interval is below the margin, only if it is above 0, or always (the papers)."""
     measure: Name = "sampled"
     """The measure that decides."""
     margin: NotNegative = 0.01
