@@ -17,12 +17,15 @@ from rich.table import Table
 from rich.text import Text
 
 from selfboost.store import StageCard
+from selfboost.store.faults import faults_of
 from selfboost.views import streams
 from selfboost.views.visible import visible
 
 QUIET_SECONDS = 10.0
 """Without a terminal, the shortest time between two progress lines of a stage, in seconds."""
 BAR = 20
+FEW, MANY = 0.1, 0.5
+"""Shares of a stage's rows up to which a fault is dim, and yellow; beyond, it is red."""
 
 
 @dataclass
@@ -113,7 +116,15 @@ class Terminal:
             return
         self._works = self._works[: next((i for i, w in enumerate(self._works) if w.stage == stage), None)]
         tokens = f", {card.tokens:,} tokens" if card.tokens else ""
-        self._print(f"{stage}: {card.verb}, {card.rows:,} rows{tokens}, {card.seconds:.1f} s", done=True)
+        faults = faults_of(card.notes, card.rows)
+        mark = "! " if max((fault.share for fault in faults), default=0.0) > FEW else "✓ "
+        line = Text()
+        if self._live is not None:
+            line.append(mark, style="yellow" if mark == "! " else "green")
+        line.append(visible(f"{stage}: {card.verb}, {card.rows:,} rows{tokens}, {card.seconds:.1f} s"))
+        for fault in faults:
+            line.append(visible(f"; {fault}"), style=_weight(fault.share))
+        self.console.print(line, soft_wrap=True)
 
     def say(self, sentence: str) -> None:
         """A message that the user must see."""
@@ -125,9 +136,8 @@ class Terminal:
             self._print(f"reused {self._reused} finished stage{'s' if self._reused > 1 else ''}")
             self._reused = 0
 
-    def _print(self, sentence: str, *, done: bool = False) -> None:
-        mark = Text("✓ ", style="green") if done and self._live is not None else Text()
-        self.console.print(mark + Text(visible(sentence)), soft_wrap=True)
+    def _print(self, sentence: str) -> None:
+        self.console.print(Text(visible(sentence)), soft_wrap=True)
 
     def _line(self) -> RenderableType:
         """The live line: the running stage, its progress, pace and remaining time."""
@@ -140,6 +150,11 @@ class Terminal:
         name = Text(visible(work.stage), style="bold", overflow="ellipsis", no_wrap=True)
         grid.add_row(name, bar, Text("  ".join(words), no_wrap=True, overflow="ellipsis"))
         return grid
+
+
+def _weight(share: float) -> str:
+    """How loud a fault is said, by its share of the rows."""
+    return "dim" if share <= FEW else "yellow" if share <= MANY else "bold red"
 
 
 def _pace(work: StageProgress, now: float) -> list[str]:
