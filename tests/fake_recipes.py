@@ -30,9 +30,9 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "scorer": {"kind": "implicit", "threshold": 0.0},
     "benchmark": {"kind": "held_out", "samples": 2},
     "benchmark.scorer": {"kind": "checks", "function": "selfboost.engines.fake:is_good"},
-    "gate": {"rule": "always"},
     "engine": {"kind": "fake"},
     "trainer": {"kind": "fake"},
+    "gate": {"rule": "always"},
 }
 METHODS: dict[str, dict[str, Any]] = {
     "synpo": {"method": {"prompts": 24, "pairs": 6}},

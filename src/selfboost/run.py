@@ -380,9 +380,9 @@ class Run:
         with self.stages.open(self._place(name), verb, parts | {"seed": seed}, len(records)) as stage:
             if stage.card is None:
                 if not records:
-                    why = self.notes.in_words or "the seed gives no example"
-                    change = self.notes.decided_by or "the seed"
-                    raise ValueError(f"{self._place(name)}: there is nothing to train on ({why}); change {change}")
+                    why = self.notes.nothing_left or "the method made none; look at the stages before it"
+                    things = "pairs" if verb == "prefer" else "examples"
+                    raise ValueError(f"{self._place(name)}: there are no {things} to train on: {why}")
                 stage.replace_rows(own)
                 into = stage.result_folder()
                 released = self.cluster.release(self.engine)

@@ -59,7 +59,9 @@ def test_answers_of_a_trained_model_that_are_nearly_all_cut_end_the_run_with_the
 
 
 def test_a_stage_of_which_most_failed_ends_the_run_with_the_reason(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"sampled: 8 of 8 failed: the prompt is too long, more than run.max_failed = 0.5"):
+    with pytest.raises(
+        ValueError, match=r"sampled: 8 of 8 failed: the prompt is too long, more than run.max_failed = 0.5"
+    ):
         run(faulty(tmp_path, 1.0), tmp_path / "run", trust=__name__)
 
 
