@@ -42,6 +42,7 @@ def execute(arguments: Arguments) -> None:
     """
     from selfboost.loop import boost
     from selfboost.report import write_report
+    from selfboost.views.next_steps import print_next_steps
     from selfboost.views.repeats import print_repeats
     from selfboost.views.table import print_summary
     from selfboost.views.terminal import Terminal
@@ -55,6 +56,7 @@ def execute(arguments: Arguments) -> None:
         report = write_report(into)
         print_summary(into)
         print(f"Report: {report}")
+        print_next_steps(into)
     if len(runs) > 1:
         print_repeats(dict(zip(arguments.seeds, runs, strict=True)))
 

@@ -90,6 +90,44 @@ def headline(run: RunSummary) -> str:
     )
 
 
+def worse_than_initial(run: RunSummary) -> str:
+    """What to know of a policy whose gain over the initial model lies below zero; empty where it does not."""
+    last = run.policy
+    if last is None or last.iteration == 0 or verdict(gate_row(run, last).gained, run.gate) != "worse":
+        return ""
+    gate, first = run.gate, run.iterations[0]
+    row, before = gate_row(run, last), gate_row(run, first)
+    rule = run.recipe.get("gate", {}).get("rule", "")
+    why = ', and gate.rule = "always" promoted it all the same' if rule == "always" else ""
+    return (
+        f"The policy is worse than the initial model{why}: held-out {gate.title} went from "
+        f"{value_of(before.value, gate)} to {value_of(row.value, gate)}, {gain_of(row.gained, gate)}. Keep the initial "
+        f"model, {first.policy}"
+    )
+
+
+def best_model(run: RunSummary) -> str:
+    """Where the best model is, in a sentence."""
+    last = run.policy
+    if last is None:
+        return ""
+    if run.model:
+        return f"Model of iteration {last.iteration}: {run.model}"
+    if last.iteration == 0:
+        tried = "; no candidate was promoted" if len(run.iterations) > 1 else ""
+        return f"The initial model is still the best{tried}: {last.policy}"
+    return f"Model of iteration {last.iteration}: {last.policy}"
+
+
+def unfinished(run: RunSummary) -> list[str]:
+    """What is kept of each stage that was begun, in sentences."""
+    return [
+        f"{stage.name} is unfinished: "
+        + (f"the training's state after step {stage.step} is kept" if stage.step else f"{stage.rows:,} rows are kept")
+        for stage in run.unfinished
+    ]
+
+
 def _came_out(row: MeasureRow, gate: Measure) -> str:
     return {"better": "improved", "worse": "got worse", "": "shows no clear change"}[verdict(row.gained, gate)]
 
