@@ -26,8 +26,12 @@ def print_next_steps(root: Path) -> None:
         path = json.dumps(run.model, ensure_ascii=False)
         steps[f"transformers.AutoModelForCausalLM.from_pretrained({path})"] = ""
     out.print("Next:")
+    widest = max(len(step) for step, what in steps.items() if what)
     for step, what in steps.items():
-        out.print(Text(f"  {visible(step)}") + Text(f"  {what}" if what else "", style="dim"), soft_wrap=True)
+        line = Text(f"  {visible(step)}")
+        if what:
+            line.append(f"{' ' * (widest - len(step))}  {what}", style="dim")
+        out.print(line, soft_wrap=True)
     if worse := worse_than_initial(run):
         sys.stdout.flush()
         console(error=True).print(

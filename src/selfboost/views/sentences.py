@@ -14,6 +14,8 @@ from selfboost.methods.parts.synthetic_preferences import PairYield
 from selfboost.views.summary import BesideSummary, IterationSummary, RunSummary
 
 Verdict = Literal["better", "worse", ""]
+BY_CHANCE = " (an estimate, below 0 by chance: no divergence is seen)"
+"""Beside a negative divergence."""
 
 
 def number(value: float | None, *, share: bool = False, signed: bool = False, unit: bool = True) -> str:
@@ -173,7 +175,7 @@ def drift_sentences(run: RunSummary) -> list[str]:
         "equal_length_win_rate": "wins at equal length",
     }
     facts = [
-        f"{title} {shown(value, WATCHED[name].unit)}"
+        f"{title} {shown(value, WATCHED[name].unit)}{BY_CHANCE if name == 'kl' and value < 0 else ''}"
         for name, title in named.items()
         if (value := newest.value(name)) is not None
     ]
@@ -207,6 +209,6 @@ def _self_play(iterations: Sequence[IterationSummary]) -> list[str]:
         found = movement and (movement.moved or movement.kl_to_previous)
         if movement and found and found.value is not None:
             stays = " (no more than by rounding)" if movement.moves is False else ""
-            moved.append(f"in iteration {entry.iteration}: {found.value:.3g}{stays}")
+            moved.append(f"in iteration {entry.iteration}: {found.value:.3g}{stays or BY_CHANCE * (found.value < 0)}")
     sentences = [f"Pairs whose generated answer is chosen, {', '.join(fell)}."] if fell else []
     return sentences + ([f"KL(new policy ‖ the one before it), nats per answer, {', '.join(moved)}."] if moved else [])
