@@ -10,7 +10,7 @@ import time
 from dataclasses import dataclass, field
 from types import TracebackType
 
-from rich.console import Console, RenderableType
+from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
@@ -19,6 +19,7 @@ from rich.text import Text
 from selfboost.store import StageCard
 from selfboost.store.faults import faults_of
 from selfboost.views import streams
+from selfboost.views.time_left import TimeLeft, in_words
 from selfboost.views.visible import visible
 
 QUIET_SECONDS = 10.0
@@ -52,6 +53,11 @@ class StageProgress:
         """Tokens per second."""
         return self.tokens / max(now - self.start, 1e-3)
 
+    @property
+    def share(self) -> float:
+        """How much of it is done."""
+        return min(1.0, self.done / self.total) if self.total else 0.0
+
     def seconds_left(self, now: float) -> float | None:
         """Seconds until the end at the pace so far; None while there is no pace."""
         since, before = self.heard or (self.start, 0)
@@ -65,8 +71,9 @@ class StageProgress:
 class Terminal:
     """A listener that shows progress; used as `with Terminal() as terminal`."""
 
-    def __init__(self, console: Console | None = None) -> None:
+    def __init__(self, console: Console | None = None, time_left: TimeLeft | None = None) -> None:
         self.console = console or streams.console(error=True)
+        self._time_left = time_left
         self._works: list[StageProgress] = []
         self._reused = 0
         self._live: Live | None = None
@@ -107,10 +114,14 @@ class Terminal:
         work.update(done, total, tokens)
         if self._live is None and now - work.printed >= QUIET_SECONDS:
             work.printed = now
-            self._print("  ".join([f"{work.stage}: {done:,}/{total:,}", *_pace(work, now)]))
+            self._print(
+                "  ".join([f"{work.stage}: {done:,}/{total:,}", *_pace(work, now), *self._of_the_run(work, now)])
+            )
 
     def finished(self, stage: str, card: StageCard, *, reused: bool) -> None:
         """A stage is done, or was reused."""
+        if self._time_left is not None:
+            self._time_left.passed(stage, card.seconds, reused=reused)
         if reused:
             self._reused += 1
             return
@@ -140,7 +151,7 @@ class Terminal:
         self.console.print(Text(visible(sentence)), soft_wrap=True)
 
     def _line(self) -> RenderableType:
-        """The live line: the running stage, its progress, pace and remaining time."""
+        """The live lines: the running stage, its progress, pace and remaining time; then what is left of the run."""
         if not self._works:
             return Text()
         work, now = self._works[-1], time.monotonic()
@@ -149,7 +160,15 @@ class Terminal:
         grid = Table.grid(padding=(0, 1, 0, 0))
         name = Text(visible(work.stage), style="bold", overflow="ellipsis", no_wrap=True)
         grid.add_row(name, bar, Text("  ".join(words), no_wrap=True, overflow="ellipsis"))
-        return grid
+        run = [Text(words, style="dim", no_wrap=True, overflow="ellipsis") for words in self._of_the_run(work, now)]
+        return Group(grid, *run)
+
+    def _of_the_run(self, work: StageProgress, now: float) -> list[str]:
+        """What is left of the run as a whole, if somebody can tell."""
+        if self._time_left is None:
+            return []
+        left = self._time_left.seconds(work.stage, work.share, now - work.start)
+        return [f"{in_words(left)}, {_clock(now - self._time_left.start)} so far"]
 
 
 def _weight(share: float) -> str:
