@@ -32,6 +32,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "benchmark.scorer": {"kind": "checks", "function": "selfboost.engines.fake:is_good"},
     "engine": {"kind": "fake"},
     "trainer": {"kind": "fake"},
+    "gate": {"rule": "always"},
 }
 METHODS: dict[str, dict[str, Any]] = {
     "synpo": {"method": {"prompts": 24, "pairs": 6}},

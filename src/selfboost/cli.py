@@ -78,8 +78,9 @@ def _main(arguments: Sequence[str] | None) -> NoReturn:
         if _conducts():
             parsed.command(parsed)
         sys.stdout.flush()
-    except KeyboardInterrupt:
-        _stop(130, "interrupted; rerun the same command to resume")
+    except KeyboardInterrupt as error:
+        where = f" {error}" if str(error) else ""
+        _stop(130, f"interrupted{where}; rerun the same command to resume")
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             _stop(

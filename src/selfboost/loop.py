@@ -10,6 +10,7 @@ import resource
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
@@ -29,6 +30,7 @@ from selfboost.recipe import Recipe
 from selfboost.recipe_text import kind_of, recipe_text
 from selfboost.records import Model, Rated
 from selfboost.results import Beside, Decision, Iteration, Results, beside_place
+from selfboost.results.best_model import LINK, is_ours, lead_to
 from selfboost.results.environment import continued, environment
 from selfboost.run import Run
 from selfboost.settings import Gate
@@ -82,6 +84,10 @@ def _go(recipe: Recipe, root: Path, listener: Listener, started: float) -> None:
             loop.go()
     except LockLost:
         raise  # whatever is in the folder may be another run's
+    except KeyboardInterrupt:
+        with suppress(LockLost):
+            loop.save("stopped")
+        raise
     except (ValueError, FloatingPointError) as error:
         if loop.iterations:
             loop.save("failed", str(error))  # the folder records failures too
@@ -111,7 +117,8 @@ def _look_around(root: Path, listener: Listener) -> None:
         files.refuse_link(root / name)
     for name in FOLDERS:
         files.refuse_links_inside(root / name, spare=store.CARD)
-    written = re.compile(f"({'|'.join(map(re.escape, own))}|{re.escape(results.REPORT)})(\\.new|\\.broken-\\d+)?")
+    ours = [*own, results.REPORT, *([LINK] if is_ours(root / LINK) else [])]
+    written = re.compile(f"({'|'.join(map(re.escape, ours))})(\\.new|\\.broken-\\d+)?")
     foreign = sorted(p.name for p in root.iterdir() if not (p.name in FOLDERS or written.fullmatch(p.name)))
     if foreign:
         more = f" and {len(foreign) - NAMED} more" if len(foreign) > NAMED else ""
@@ -131,7 +138,7 @@ class Loop:
         earlier = _earlier(run)
         self._told_before = {each.iteration: list(each.drift.alarms.values()) for each in earlier.iterations}
         self._seconds, self._peak = earlier.seconds, earlier.peak_memory_bytes
-        self._environments = earlier.environments
+        self._environments, self._before = earlier.environments, earlier.iterations
 
     def go(self) -> None:
         """Run all iterations, or until patience runs out."""
@@ -153,6 +160,7 @@ class Loop:
             incumbent = candidate if promote else incumbent
             if stop:
                 break
+        self._lead_to(incumbent.model)
         self._measure_beside(incumbent)
         self.save("finished")
 
@@ -233,7 +241,14 @@ class Loop:
             )
         )
         self.tell_alarms(drift, decision)
+        if not any(each.iteration > self.run.iteration for each in self._before):  # a resumed run only passes by
+            self._lead_to(policy)
         self.save("running")
+
+    def _lead_to(self, policy: Model) -> None:
+        """Let `DIR/model` lead to the policy; nothing is there while the initial model is the best."""
+        if in_the_way := lead_to(self.run.root, relative(policy, self.run.root)):
+            self.run.say(in_the_way)
 
     def tell_alarms(self, drift: Drift, decision: Decision) -> None:
         """Say what is alarming in the panel of this iteration's candidate, unless a run that is resumed has said it."""
@@ -278,7 +293,7 @@ class Loop:
             declared=with_win_rate(self.recipe.measures),
             seeds=tuple(len(part) for part in (self.run.seeds, self.run.validation, self.run.held_out)),
             said=tuple(self.run.said),
-            iterations=tuple(self.iterations),
+            iterations=tuple(self.iterations) or self._before,
             beside=tuple(self.beside),
             environments=continued(self._environments, environment(kind_of(self.recipe.engine))),
             error=error,

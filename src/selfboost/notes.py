@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import cache
 from typing import Any, ClassVar, TypeVar, cast
@@ -36,6 +36,11 @@ class Note:
         cls.kept_as = kept_as or re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", cls.__name__).lower()
         cls.decided_by = decided_by or cls.decided_by
 
+    @property
+    def nothing_left(self) -> str:
+        """Where it says what was lost: how much, why, and what to change; else empty."""
+        return ""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Counts(Note):
@@ -43,6 +48,35 @@ class Counts(Note):
 
     counts: Mapping[str, int]
     """Reason → how many. What the others are parts of is counted too, under a name of its own."""
+    things: ClassVar[str] = ""
+    """What is counted, in words: `candidate pairs`."""
+    total: ClassVar[str] = ""
+    """The count that the others are parts of."""
+    cures: ClassVar[Mapping[str, str]] = {}
+    """How a reason begins → what to change so that less is lost for it; `decided_by` stands in for the others."""
+
+    @property
+    def lost(self) -> Mapping[str, int]:
+        """Reason → how many were lost for it, the most frequent first."""
+        parts = {reason: n for reason, n in self.counts.items() if n and reason not in ("kept", self.total)}
+        return dict(sorted(parts.items(), key=lambda part: -part[1]))
+
+    @property
+    def kept(self) -> int:
+        """How many were not lost."""
+        return self.counts.get("kept", max(0, self.counts.get(self.total, 0) - sum(self.lost.values())))
+
+    @property
+    def nothing_left(self) -> str:
+        """How many were lost, the reasons, and what to change for the most frequent one."""
+        if not self.lost:
+            return ""
+        whole, things = self.kept + sum(self.lost.values()), self.things or words(self.kept_as)
+        reasons = ", ".join(f"{reason}: {n:,}" for reason, n in self.lost.items())
+        cure = next((cure for start, cure in self.cures.items() if next(iter(self.lost)).startswith(start)), "")
+        cure = cure or (f"look at {self.decided_by}" if self.decided_by else "")
+        left = f"{self.kept:,} of {whole:,} {things} were kept" if self.kept else f"none of {whole:,} {things} was kept"
+        return f"{left} ({reasons}){f'; {cure}' if cure else ''}"
 
 
 def kept(note: Note) -> dict[str, Any]:
@@ -87,14 +121,11 @@ class Notebook:
         return {name: kept(note) for name, note in self._notes.items()}
 
     @property
-    def in_words(self) -> str:
-        """What the notes say: `improver: seeds 30, kept 12; prompts: …`."""
-        return "; ".join(f"{words(name)}: {', '.join(_told(note))}" for name, note in self.kept.items())
-
-    @property
-    def decided_by(self) -> str:
-        """The settings that the last of the notes depends on; empty where none says."""
-        return next((note.decided_by for note in reversed(self._notes.values()) if note.decided_by), "")
+    def nothing_left(self) -> str:
+        """What the last note says that was left of nothing, else of anything; empty where none does."""
+        said = [(note, note.nothing_left) for note in reversed(self._notes.values())]
+        empty = [words for note, words in said if words and not (isinstance(note, Counts) and note.kept)]
+        return next(iter([*empty, *(words for _, words in said if words)]), "")
 
 
 def read_note(notes: Kept, kind: type[SomeNote]) -> SomeNote | None:
@@ -111,15 +142,6 @@ def read_note(notes: Kept, kind: type[SomeNote]) -> SomeNote | None:
 def words(name: str) -> str:
     """A name from code as people write it."""
     return name.replace("_", " ")
-
-
-def _told(fields: Mapping[str, Any]) -> Iterable[str]:
-    for name, value in fields.items():
-        if isinstance(value, Mapping):
-            yield from _told(cast(Mapping[str, Any], value))
-        else:
-            shown = f"{value:,}" if isinstance(value, int) else f"{value:.4g}" if isinstance(value, float) else value
-            yield f"{words(name)} {shown}"
 
 
 @cache

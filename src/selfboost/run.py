@@ -16,6 +16,7 @@ from typing import Any, Literal
 
 from selfboost import seed_models, store
 from selfboost.benchmark import check_rated
+from selfboost.blocks.limits import FaultLimits, limits_for
 from selfboost.blocks.sampling import AnswerSampler, draw_answers
 from selfboost.blocks.scoring import AnswerScorer, score_answers
 from selfboost.cluster import Site
@@ -145,12 +146,14 @@ class Run:
             "seed": self.recipe.run.seed,
             "stage": self._place(name),
         }
+        limits = self._limits(model, sampling)
         with self.stages.open(self._place(name), "sample", parts, len(prompts) * sampling.samples) as stage:
             if stage.card is None:
                 salt = f"{self.recipe.run.seed}/{self._place(name)}"
                 worker = AnswerSampler(engine=self.engine, model=model, sampling=sampling, salt=salt)
-                draw_answers(stage, self._place(name), self.cluster, worker, prompts)
+                draw_answers(stage, self._place(name), self.cluster, worker, prompts, limits)
             answers = stage.rows(Answer)
+        limits.check(self._place(name), stage.notes, len(answers))
         recent = list(islice((answer for answer in answers if answer.logps), RECENT))
         self._recent[model.fingerprint] = recent or self._recent.get(model.fingerprint, [])
         if self._measuring:
@@ -172,6 +175,7 @@ class Run:
         )
         parts |= {"answers": hash_records(answers)}
         parts["scorer"].pop("threshold", None)  # used by the filter: a new threshold needs no new scores
+        limits = self._limits()
         with self.stages.open(self._place(name), "score", parts, len(answers)) as stage:
             fresh = stage.card is None
             if fresh:
@@ -179,8 +183,9 @@ class Run:
                 self.tell()
                 worker = AnswerScorer(scorer=scorer, models=models, trainer=self.trainer, engine=self.engine)
                 workplace = Workplace(cache=self.cache, say=self.say)
-                score_answers(stage, self._place(name), self.cluster, worker, answers, workplace)
+                score_answers(stage, self._place(name), self.cluster, worker, answers, workplace, limits)
             verdicts = stage.rows(Verdict)
+        limits.check(self._place(name), stage.notes, len(answers))
         if isinstance(scorer, Noting) and (found := scorer.note_on(answers, verdicts)):
             self.note(found[0])
             if fresh:
@@ -336,6 +341,9 @@ class Run:
             day=run_day(),
         )
 
+    def _limits(self, model: Model | None = None, sampling: Sampling | None = None) -> FaultLimits:
+        return limits_for(self.recipe, self.place, sampling, spared=self._measuring or model == self.initial)
+
     def _place(self, name: str) -> str:
         return name if "/" in name else f"{self.place}/{name}"
 
@@ -372,9 +380,9 @@ class Run:
         with self.stages.open(self._place(name), verb, parts | {"seed": seed}, len(records)) as stage:
             if stage.card is None:
                 if not records:
-                    why = self.notes.in_words or "the seed gives no example"
-                    change = self.notes.decided_by or "the seed"
-                    raise ValueError(f"{self._place(name)}: there is nothing to train on ({why}); change {change}")
+                    why = self.notes.nothing_left or "the method made none; look at the stages before it"
+                    things = "pairs" if verb == "prefer" else "examples"
+                    raise ValueError(f"{self._place(name)}: there are no {things} to train on: {why}")
                 stage.replace_rows(own)
                 into = stage.result_folder()
                 released = self.cluster.release(self.engine)

@@ -11,7 +11,18 @@ from typing import Annotated, Any, Literal, cast
 from pydantic import Field
 
 from selfboost.demo import EMBEDDED, EMBEDDED_MODEL
-from selfboost.setting_types import CountOrNone, Day, Name, NotNegative, PathOrName, Positive, Several, Tokens
+from selfboost.setting_types import (
+    NEW,
+    CountOrNone,
+    Day,
+    Name,
+    NotNegative,
+    PathOrName,
+    Positive,
+    Several,
+    Share,
+    Tokens,
+)
 from selfboost.suggestions import shown
 from selfboost.train import Training
 
@@ -49,6 +60,10 @@ class RunSettings:
     """Models to measure besides the policy: `seed_sft`, or a folder or hub name."""
     agreement: Positive = 0.05
     """Largest allowed mean difference between the sampler's and the trainer's log-probabilities, in nats per token."""
+    max_failed: Share = field(default=0.5, metadata=NEW)
+    """Stop where more than this share of a stage's answers failed, or has no score (1 = never)."""
+    max_cut: Share = field(default=0.9, metadata=NEW)
+    """Stop where more than this share of a trained model's answers, to train on, was cut at max_tokens (1 = never)."""
     drift: DriftPasses = field(default_factory=DriftPasses)
     """Stages of its own that the drift panel may have."""
 
@@ -88,8 +103,8 @@ class SeedModels:
 class Gate:
     """Whether a candidate becomes the policy: a paired test on the validation prompts."""
 
-    rule: Literal["always", "not_worse", "better"] = "always"
-    """Promote always (the papers), unless the gain's interval is below the margin, or only if it is above 0."""
+    rule: Literal["always", "not_worse", "better"] = "not_worse"
+    """Promote unless the gain's interval is below the margin, only if it is above 0, or always (the papers)."""
     measure: Name = "sampled"
     """The measure that decides."""
     margin: NotNegative = 0.01

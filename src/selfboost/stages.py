@@ -83,6 +83,12 @@ class OpenStage:
         assert self.card is not None, f"{self._stage.name} is not finished"
         return self.card.warnings
 
+    @property
+    def notes(self) -> Mapping[str, Any]:
+        """What the finished stage counted."""
+        assert self.card is not None, f"{self._stage.name} is not finished"
+        return self.card.notes
+
     def append(self, records: Iterable[object]) -> None:
         """Add records; they survive a kill."""
         self._stage.append(records)

@@ -4,6 +4,7 @@ its numbers are not finite, keeps its last state."""
 import importlib.util
 import json
 import os
+import signal
 import subprocess
 import sys
 from dataclasses import replace
@@ -16,6 +17,7 @@ from train_and_die import tiny_recipe
 from fake_recipes import Heard, results
 from selfboost.demo import EMBEDDED_MODEL
 from selfboost.loop import boost
+from selfboost.views.summary import summary
 
 pytestmark = pytest.mark.skipif(
     not (EMBEDDED_MODEL / "tokenizer.json").exists(), reason="the embedded tokenizer is not here"
@@ -66,3 +68,38 @@ def test_a_training_that_blows_up_keeps_its_last_state_in_the_run(tmp_path: Path
     assert said[0] == said[1]
     ((path, _),) = said[0][1]
     assert str(path) in said[0][0]
+
+
+class Interrupts(Heard):
+    """Presses Ctrl-C after a step of the policy's training, and remembers the steps."""
+
+    def __init__(self, at: int) -> None:
+        super().__init__()
+        self.at, self.policy = at, False
+        self.steps: list[int] = []
+
+    def started(self, stage: str, verb: str, total: int) -> None:
+        self.policy = stage.endswith("/policy")
+
+    def progress(self, done: int, total: int, tokens: int) -> None:
+        if self.policy:
+            self.steps.append(done)
+            if done == self.at:
+                os.kill(os.getpid(), signal.SIGINT)
+
+
+@pytest.mark.parametrize("devices", [1, pytest.param(2, marks=pytest.mark.slow)])
+def test_ctrl_c_saves_the_state_at_once_and_show_says_so(devices: int, tmp_path: Path) -> None:
+    """The next state is due in an hour."""
+    chosen = tiny_recipe(tmp_path, {"epochs": 2.0}, {"checkpoint_seconds": 3600.0, "devices": devices, "device": "cpu"})
+    before = signal.getsignal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt, match="after step 4 of 10 of a training; its state is saved"):
+        boost(chosen, tmp_path / "run", Interrupts(3))
+    told = summary(tmp_path / "run")
+    assert (told.status, [stage.step for stage in told.unfinished]) == ("stopped", [4])
+    assert told.seconds > 0
+    assert signal.getsignal(signal.SIGINT) == before
+    rest = Interrupts(0)
+    boost(chosen, tmp_path / "run", rest)
+    assert rest.steps == [5, 6, 7, 8, 9, 10]
+    assert summary(tmp_path / "run").unfinished == ()

@@ -218,10 +218,24 @@ def test_ends_of_a_training_are_means_of_eight_steps() -> None:
     assert found["rejected_logp"].value == pytest.approx(-2 - sum(range(12, 20)) / 8)
     assert found["chosen_change"].value == pytest.approx(-12)
     assert absent == {}
-    few, why = training_figures(history[:10])
-    assert "chosen_change" not in few
-    assert "16 steps" in why["chosen_change"]
     assert "no preference training" in training_figures([{"step": 1, "loss": 2.0}])[1]["chosen_logp"]
+
+
+@pytest.mark.parametrize("steps", [2, 3, 5, 15])
+def test_a_training_of_a_few_steps_that_unlearns_its_chosen_answers_is_alarming(steps: int) -> None:
+    """Its batches differ by nature (even steps are harder); what each lost since the reference does not."""
+    lost = [-2.0 * i / (steps - 1) for i in range(steps)]
+    history = [
+        {"step": i, "chosen_shift": lost[i], "chosen_logp": lost[i] - 3.0 * (i % 2), "rejected_logp": -9.0}
+        for i in range(steps)
+    ]
+    half = steps // 2
+    expected = sum(lost[-half:]) / half - sum(lost[:half]) / half
+    assert training_figures(history)[0]["chosen_change"].value == pytest.approx(expected)
+    assert expected < WATCHED["chosen_change"].level
+    alone, why = training_figures([{k: v for k, v in row.items() if k != "chosen_shift"} for row in history[:3]])
+    assert "chosen_change" not in alone
+    assert why["chosen_change"] == "the training logged too few steps"
 
 
 def test_entropy_is_that_of_the_distribution_drawn_from() -> None:

@@ -62,7 +62,8 @@ class HigherNumber(Number):
 def begun(scorer: Scorer | None = None) -> Run:
     """A run of ten seeds whose gold answers say a number each, in its first iteration."""
     folder = Path(mkdtemp(dir=_KEEP.name))
-    found = replace(recipe.read(write_recipe(folder, "spin")), scorer=scorer or Number())
+    path = write_recipe(folder, "spin", run={"max_failed": 1.0})
+    found = replace(recipe.read(path), scorer=scorer or Number())
     run = Run(found, folder / "run", Heard())
     run.begin(1, run.initial)
     return run

@@ -230,19 +230,18 @@ def test_a_resumed_run_checks_agreement_as_the_first_did(tmp_path: Path) -> None
 
 def test_no_pairs_is_one_sentence_with_the_counts(tmp_path: Path) -> None:
     path = write_recipe(tmp_path, "synpo", scorer={"threshold": 1e9})
-    with pytest.raises(ValueError, match="there is nothing to train on") as error:
+    with pytest.raises(ValueError, match="there are no pairs to train on") as error:
         run(path, tmp_path / "run")
     assert re.fullmatch(
-        r"iteration-1/policy: there is nothing to train on \(improver: seeds 10, kept \d+; prompts: keyword lists 24, "
-        r"kept 24; filter: candidates 24, score gap below the threshold \d+.*; pair yield: pass rate 0, "
-        r"missing pairs 6\); change method.filter or scorer.threshold",
+        r"iteration-1/policy: there are no pairs to train on: none of 24 candidate pairs was kept \(score gap below "
+        r"the threshold: \d+.*\); lower method.filter.threshold, or scorer.threshold where it is not set",
         str(error.value),
     )
 
 
 def test_a_run_that_breaks_off_says_why_in_its_folder(tmp_path: Path) -> None:
     path = write_recipe(tmp_path, method={"prompts": 2, "pairs": 2}, method__filter={"threshold": 1e9})
-    with pytest.raises(ValueError, match="nothing to train on") as error:
+    with pytest.raises(ValueError, match="no pairs to train on") as error:
         run(path, tmp_path / "run")
     told = summary(tmp_path / "run")
     assert (told["status"], told["error"]) == ("failed", str(error.value))

@@ -11,6 +11,8 @@ from hypothesis import strategies as st
 
 from fake_recipes import run, write_recipe
 from selfboost.method import Method
+from selfboost.methods.parts.pairing import Filtered
+from selfboost.methods.self_rewarding import Judgements
 from selfboost.notes import Counts, Note, Notebook, kept, read_note
 from selfboost.records import Model
 from selfboost.report import write_report
@@ -86,18 +88,21 @@ def test_two_kinds_under_one_name_are_refused() -> None:
         book.note(Other())
 
 
-def test_a_notebook_says_in_words_what_it_holds_and_what_decides() -> None:
+def test_a_notebook_says_why_nothing_is_left_and_what_to_change() -> None:
     book = Notebook()
-    assert (book.in_words, book.decided_by, book.kept) == ("", "", {})
+    assert (book.nothing_left, book.kept) == ("", {})
     book.count(Oddities, {})
     assert book.get(Oddities) is None
-    book.count(Oddities, {"candidates": 24_000, "too odd": 23})
+    book.count(Oddities, {"too odd": 1, "kept": 2})
     book.note(RollingKLShift(mean_shift=1 / 3))
-    assert book.in_words == (
-        "oddities: candidates 24,000, too odd 23; "
-        "rolling kl shift: mean shift 0.3333, rounds played 3, comment all is well"
+    assert book.nothing_left == "2 of 3 oddities were kept (too odd: 1); look at method.oddity"
+    book.count(Filtered, {"candidates": 24_000, "repetitive": 1, "score gap below the threshold": 23_999})
+    assert book.nothing_left == (
+        "none of 24,000 candidate pairs was kept (score gap below the threshold: 23,999, repetitive: 1); "
+        "lower method.filter.threshold, or scorer.threshold where it is not set"
     )
-    assert book.decided_by == "method.oddity"
+    assert Judgements(counts={"replies": 9, "without points": 5}).kept == 4
+    assert Filtered(counts={"candidates": 3, "kept": 3}).nothing_left == ""
 
 
 @given(NUMBERS, st.integers(), st.text(), st.dictionaries(st.text(), NUMBERS), st.none() | NUMBERS)

@@ -137,7 +137,7 @@ def test_at_the_limit_it_says_so_and_trains_on_what_there_is(tmp_path: Path) -> 
 def test_where_nothing_passes_no_more_is_asked_for(tmp_path: Path) -> None:
     with pytest.raises(
         ValueError,
-        match=r"filter: candidates 8, score gap below the threshold 8; .*change method.filter or",
+        match=r"none of 8 candidate pairs was kept \(score gap below the threshold: 8\); lower method.filter.threshold",
     ):
         told(tmp_path, method={"prompts": 8, "pairs": 6, "more_prompts": 4.0}, method__filter={"threshold": 1e6})
     assert not (tmp_path / "run" / "stages" / "iteration-1" / "batch-2").exists()

@@ -1,6 +1,7 @@
 """Live progress: quiet away from a terminal, one line that moves on one, true figures, nothing hostile."""
 
 import io
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,7 @@ from rich.console import Console
 from small_run import EVIL, make_run
 
 from selfboost.store import StageCard
+from selfboost.store.faults import faults_of
 from selfboost.views import terminal
 from selfboost.views.terminal import StageProgress, Terminal
 
@@ -108,3 +110,25 @@ def test_what_is_said_cannot_act_on_a_terminal() -> None:
     assert "\x1b" not in file.getvalue()
     assert "\u202e" not in file.getvalue()
     assert "[red]" in file.getvalue()
+
+
+def test_faults_stand_on_the_line_of_their_stage_louder_the_more_there_are() -> None:
+    noted = replace(card("a"), notes={"failed": 2, "most common reason": "too long", "cut at the token limit": 6})
+    assert [str(fault) for fault in faults_of({"truncated": 9, "failed": "2", "seconds": 4}, 7)] == [
+        "9 prompts or answers cut to max_length"
+    ]
+    listener, file = told()
+    with listener:
+        listener.finished("a", noted, reused=False)
+    assert file.getvalue() == (
+        "a: sample, 7 rows, 1,234 tokens, 2.5 s; 2 of 7 failed: too long; 6 of 7 cut at the token limit\n"
+    )
+    coloured = io.StringIO()
+    listener = Terminal(Console(file=coloured, force_terminal=True, width=200, color_system="standard"))
+    with listener:
+        listener.finished("a", noted, reused=False)
+        listener.finished("b", replace(noted, rows=1000), reused=False)
+    first, second = (line for line in coloured.getvalue().splitlines() if "sample, " in line)
+    assert "\x1b[33m; 2 of 7 failed" in first
+    assert "\x1b[1;31m; 6 of 7 cut" in first
+    assert "\x1b[2m; 2 of 1,000 failed" in second

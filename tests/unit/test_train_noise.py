@@ -603,13 +603,23 @@ def test_the_watch_compares_the_last_steps_with_the_first(shifts):
     shifts = [0.0, *shifts]  # policy and reference are one model at first
     for step, shift in enumerate(shifts, 1):
         watch.see({"step": step, "chosen_shift": shift}, len(shifts), str)
-        recent = shifts[max(0, step - STEPS) : step]
+        recent = shifts[max(0, step - min(STEPS, len(shifts) // 2)) : step]
         if (fallen := shifts[0] - sum(recent) / len(recent)) > 0.5:
             assert (
                 f"at step {step} of {len(shifts)} the chosen answers have lost {fallen:.2g} nats" in watch.warnings[0]
             )
             break
         assert not watch.warnings
+
+
+@pytest.mark.parametrize(
+    ("name", "steps", "warned"), [("chosen_shift", 2, 1), ("chosen_logp", 3, 0), ("chosen_logp", 4, 1)]
+)
+def test_a_training_of_a_few_steps_is_watched_too(name, steps, warned):
+    watch = Watch(Training())
+    for step in range(1, steps + 1):
+        watch.see({"step": step, name: -1.5 * (step - 1)}, steps, str)
+    assert len(watch.warnings) == warned
 
 
 def test_a_policy_that_begins_elsewhere_than_its_reference_raises_no_alarm(begin, certain, tmp_path):

@@ -92,7 +92,7 @@ def test_a_killed_and_preempted_run_ends_with_the_same_bits(tmp_path: Path, shar
         process.send_signal(signal.SIGTERM)
     codes, said = ends(started, stopped)
     assert 0 not in codes
-    assert "selfboost: interrupted; rerun the same command to resume" in said[0]
+    assert "selfboost: interrupted after step " in said[0]
     assert [path.suffix for path in states(stopped)] in ([""], [".pt"])
 
     codes, said = ends(agents(stopped, setting), stopped)

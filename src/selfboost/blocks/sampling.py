@@ -6,16 +6,18 @@ Every draw has its own seed, from the run's seed, the stage and the prompt: it d
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
 
+from selfboost.blocks.limits import ANY, FaultLimits
 from selfboost.cluster import Crew, StageBlock
 from selfboost.engines import Engine, Generation, Request, Sampler, Tokenizer, blocks_at_once
 from selfboost.records import Answer, Model, Prompt, Sampling, content_hash
 from selfboost.stages import OpenStage
+from selfboost.store.faults import CUT, FAILED, reason_note
 
 Wanted = tuple[Prompt, int]
 """A prompt and the sample's index."""
@@ -57,10 +59,20 @@ class AnswerSampler:
         return Request(prompt_ids=ids, sampling=self.sampling, seed=seed)
 
 
-def draw_answers(stage: OpenStage, name: str, crew: Crew, worker: AnswerSampler, prompts: Sequence[Prompt]) -> None:
+def draw_answers(
+    stage: OpenStage,
+    name: str,
+    crew: Crew,
+    worker: AnswerSampler,
+    prompts: Sequence[Prompt],
+    limits: FaultLimits = ANY,
+) -> None:
     """Sample every prompt `sampling.samples` times into the stage and seal it.
 
     Blocks are made as workers take them, and a block's answers are held until they are written.
+
+    Raises:
+        ValueError: so many answers failed or were cut that the others are not worth making.
     """
     samples, size = worker.sampling.samples, worker.engine.block_size
 
@@ -79,7 +91,9 @@ def draw_answers(stage: OpenStage, name: str, crew: Crew, worker: AnswerSampler,
             made.add(answer)
         start += len(answers)
         stage.progress(start, total, tokens)
-    stage.finish(tokens=made.tokens, notes={name: count for name, count in made.faults.items() if count})
+        if start < total:
+            limits.check_so_far(name, made.notes, made.answers)
+    stage.finish(tokens=made.tokens, notes=made.notes)
 
 
 def _blocks(
@@ -123,15 +137,22 @@ class _Tally:
 
     def __init__(self) -> None:
         self.answers, self.tokens = 0, 0
-        self.faults = Counter[str]()
+        self.faults, self._reasons = Counter[str](), Counter[str]()
+
+    @property
+    def notes(self) -> Mapping[str, int | str]:
+        """What the stage's card says of them."""
+        return {name: count for name, count in self.faults.items() if count} | dict(reason_note(self._reasons))
 
     def add(self, answer: Answer) -> None:
         """Count an answer."""
         ids, prompt_ids, counts = answer.token_ids, answer.prompt_ids, self.faults
         self.answers += 1
         self.tokens += len(ids)
-        counts["failed"] += answer.finish == "failed"
-        counts["cut at the token limit"] += answer.finish == "length"
+        counts[FAILED] += answer.finish == "failed"
+        counts[CUT] += answer.finish == "length"
         counts["empty"] += answer.finish != "failed" and not answer.text.strip()
         counts["doubled begin token"] += len(prompt_ids) > 1 and prompt_ids[0] == prompt_ids[1]
         counts["doubled end token"] += answer.finish == "stop" and len(ids) > 1 and ids[-1] == ids[-2]
+        if answer.finish == "failed":
+            self._reasons[answer.reason] += 1

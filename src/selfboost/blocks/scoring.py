@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from itertools import islice
 
+from selfboost.blocks.limits import ANY, FaultLimits
 from selfboost.cluster import Crew, StageBlock
 from selfboost.cluster.here import ThisProcess
 from selfboost.engines import Engine, release
@@ -14,6 +17,7 @@ from selfboost.records import Answer, Model, Verdict
 from selfboost.scorers import Paying, Scorer, Workplace, pairwise, scored
 from selfboost.scorers.blocks import block_ends
 from selfboost.stages import OpenStage
+from selfboost.store.faults import UNSCORED, reason_note
 from selfboost.train import Trainer
 
 
@@ -43,25 +47,43 @@ class AnswerScorer:
 
 
 def score_answers(
-    stage: OpenStage, name: str, crew: Crew, worker: AnswerScorer, answers: Sequence[Answer], workplace: Workplace
+    stage: OpenStage,
+    name: str,
+    crew: Crew,
+    worker: AnswerScorer,
+    answers: Sequence[Answer],
+    workplace: Workplace,
+    limits: FaultLimits = ANY,
 ) -> None:
     """Score the answers into the stage, from the start of the last stored block on, and seal it.
 
     Verdicts that an earlier attempt stored beyond that block are computed again, and kept as they were.
+
+    Raises:
+        ValueError: so many have no score that the others are not worth making.
     """
     expected = (answer.id for answer in answers)
     earlier = stage.resumed(Verdict, lambda verdict: verdict.answer == next(expected))
-    done, failed = len(earlier), sum(verdict.value is None for verdict in earlier)
+    done, reasons = len(earlier), Counter(verdict.reason for verdict in earlier if verdict.value is None)
     ends = block_ends(answers, whole_prompts=pairwise(worker.scorer))
     start = max((end for end in ends if end <= done), default=0)
     if isinstance(worker.scorer, Paying):  # it only waits for a server, and counts what it spends
         crew, worker = ThisProcess(), replace(worker, workplace=workplace)
+    read, tokens = islice(answers, start, None), 0
     for verdicts in crew.results(worker, _blocks(name, answers, ends, start)):
         fresh = verdicts[max(0, done - start) :]
         stage.append(fresh)
-        failed += sum(verdict.value is None for verdict in fresh)
+        reasons.update(verdict.reason for verdict in fresh if verdict.value is None)
         start += len(verdicts)
-    stage.finish(tokens=sum(len(a.token_ids) for a in answers), notes={"without a value": failed})
+        tokens += sum(len(answer.token_ids) for answer in islice(read, len(verdicts)))
+        stage.progress(start, len(answers), tokens)
+        if start < len(answers):
+            limits.check_so_far(name, _notes(reasons), start)
+    stage.finish(tokens=sum(len(a.token_ids) for a in answers), notes=_notes(reasons))
+
+
+def _notes(reasons: Counter[str]) -> Mapping[str, int | str]:
+    return {UNSCORED: reasons.total(), **reason_note(reasons)}
 
 
 def _blocks(

@@ -41,20 +41,27 @@ def execute(arguments: Arguments) -> None:
         ValueError: the recipe is wrong, or a stage cannot go on.
     """
     from selfboost.loop import boost
+    from selfboost.plan.outline import BackgroundOutline
     from selfboost.report import write_report
+    from selfboost.views.next_steps import print_next_steps
     from selfboost.views.repeats import print_repeats
     from selfboost.views.table import print_summary
     from selfboost.views.terminal import Terminal
+    from selfboost.views.time_left import TimeLeft
 
     chosen = read_recipe(arguments)
     runs = {arguments.into: chosen} if not arguments.seeds else _repeats(chosen, arguments)
     for into, recipe in runs.items():
         check_folder(into)
-        with Terminal() as terminal:
+        with (
+            BackgroundOutline(arguments.recipe, arguments.set, arguments.trust) as outline,
+            Terminal(time_left=TimeLeft(outline)) as terminal,
+        ):
             boost(recipe, into, terminal)
         report = write_report(into)
         print_summary(into)
         print(f"Report: {report}")
+        print_next_steps(into)
     if len(runs) > 1:
         print_repeats(dict(zip(arguments.seeds, runs, strict=True)))
 

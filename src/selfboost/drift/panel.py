@@ -14,7 +14,9 @@ from selfboost.measures import Estimated
 from selfboost.statistics import summed
 
 STEPS = 8
-"""Logged steps at both ends of a training that are averaged: one batch says little."""
+"""Logged steps at both ends of a training that are averaged, or half of them if there are fewer: one says little."""
+FEWEST = 2
+"""Fewest steps averaged where each step's batch is another."""
 TRAINING_FIGURES = ("chosen_logp", "rejected_logp", "chosen_change")
 """Figures of the history of a training."""
 COMPARING = (
@@ -79,10 +81,23 @@ def training_figures(history: History) -> tuple[dict[str, Estimated], dict[str, 
         return {}, dict.fromkeys(TRAINING_FIGURES, why)
     ends = {side: _mean(rows[-STEPS:], side) for side in ("chosen_logp", "rejected_logp")}
     found = {name: Estimated(value=value) for name, value in ends.items()}
-    if len(rows) < 2 * STEPS:
-        return found, {"chosen_change": f"the training logged fewer than {2 * STEPS} steps"}
-    change = ends["chosen_logp"] - _mean(rows[:STEPS], "chosen_logp")
+    change = _chosen_change(rows)
+    if change is None:
+        return found, {"chosen_change": "the training logged too few steps"}
     return {**found, "chosen_change": Estimated(value=change)}, {}
+
+
+def _chosen_change(rows: History) -> float | None:
+    """By how much the chosen answers' log-probability changed; None where there are too few steps.
+
+    Few batches differ by chance: there it is the change since the reference, batch by batch, if that was logged.
+    """
+    averaged = min(STEPS, len(rows) // 2)
+    paired = averaged < STEPS and all("chosen_shift" in row for row in rows)
+    if averaged < (1 if paired else FEWEST):
+        return None
+    name = "chosen_shift" if paired else "chosen_logp"
+    return _mean(rows[-averaged:], name) - _mean(rows[:averaged], name)
 
 
 def _mean(rows: History, name: str) -> float:

@@ -26,6 +26,12 @@ from selfboost.verbs import Settings, Verbs
 class ManualPairs(Counts, kept_as="pairs", decided_by="method.data"):
     """What became of the rows."""
 
+    things: ClassVar[str] = "rows"
+    cures: ClassVar[Mapping[str, str]] = {
+        "wrong rows": "each row of method.data needs prompt, chosen and rejected",
+        "shares words": "the data hold measured prompts: lower method.novelty.shared_words to 0 only if that is meant",
+    }
+
 
 @dataclass(frozen=True, kw_only=True)
 class ManualNotes(Note, kept_as="data"):

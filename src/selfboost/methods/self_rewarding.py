@@ -7,9 +7,9 @@ starts from the current model (`start = "previous"`, `window = "last"`). Left ou
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Literal, Self
+from typing import ClassVar, Literal, Self
 
 from selfboost.disk.sequences import Mapped, Selected, sorted_out
 from selfboost.method import Rehearsal
@@ -38,6 +38,13 @@ SCORE = r"Score:\s*(\d+(?:\.\d+)?)"
 @dataclass(frozen=True, kw_only=True)
 class Judgements(Counts, decided_by="method.template or method.score"):
     """How many replies gave points."""
+
+    things: ClassVar[str] = "judgements"
+    total: ClassVar[str] = "replies"
+    cures: ClassVar[Mapping[str, str]] = {
+        "without points": "the model does not answer as method.template asks: change it or method.score, or rank by "
+        'method.judge = "likelihood"'
+    }
 
 
 @dataclass(frozen=True, kw_only=True)

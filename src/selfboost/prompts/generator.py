@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Annotated, ClassVar, Self
 
 from pydantic import Field
 
@@ -77,10 +77,33 @@ class GeneratorSeeds(Note, kept_as="generator", decided_by="method.generator.see
     seeds: int
     with_enough_keywords: int
 
+    @property
+    def nothing_left(self) -> str:
+        """That too few seeds have keywords."""
+        if self.with_enough_keywords:
+            return ""
+        return f"none of {self.seeds:,} seeds has as many keywords as method.generator.seed_keywords asks for; lower it"
+
 
 @dataclass(frozen=True, kw_only=True)
 class WrittenPrompts(Counts, kept_as="prompts", decided_by="method.generator"):
     """What became of the generator's outputs, one per keyword list."""
+
+    things: ClassVar[str] = "written prompts"
+    total: ClassVar[str] = "keyword lists"
+    cures: ClassVar[Mapping[str, str]] = {
+        "no question found": "train the generator longer (method.generator.training: epochs, learning_rate), and see "
+        "that method.generator.question matches method.generator.target",
+        "cut at the token limit": "raise method.generator.sampling.max_tokens, or train the generator longer, so that "
+        "it ends its prompts",
+        "copied template": "train the generator longer (method.generator.training: epochs, learning_rate)",
+        "too long": "raise method.generator.longest",
+        "failed": "the card of the stage that sampled them has the reason",
+        "equals": "raise method.generator.sampling.temperature",
+        "duplicate": "raise method.generator.sampling.temperature",
+        "near-duplicate": "raise method.generator.sampling.temperature, or method.generator.novelty.similarity",
+        "shares words": "raise method.generator.novelty.shared_words",
+    }
 
 
 @dataclass(frozen=True, kw_only=True)

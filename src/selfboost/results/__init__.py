@@ -78,7 +78,7 @@ class Results:
     """All of `run.json`."""
 
     status: str = ""
-    """`starting`, `running`, `finished` or `failed`."""
+    """`starting`, `running`, `stopped` (by Ctrl-C or SIGTERM), `finished` or `failed`."""
     method: str = ""
     seconds: float = 0.0
     peak_memory_bytes: int = 0

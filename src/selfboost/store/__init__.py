@@ -29,6 +29,8 @@ Record = TypeVar("Record")
 
 STAGES = "stages"
 SUPERSEDED = "superseded"
+PARTIAL = ".partial-"
+"""In the name of a stage's folder while it grows."""
 COMPRESSED = 64 * 2**20
 """Records of more bytes than this are compressed once their stage is finished."""
 LARGE = 64 * 2**20
@@ -42,7 +44,7 @@ class Stage:
         self.root, self.name, self.verb, self.parts = root, name, verb, parts
         self.fingerprint = content_hash(parts)
         self.folder = root / STAGES / name
-        self.partial = self.folder.with_name(f"{self.folder.name}.partial-{self.fingerprint[:8]}")
+        self.partial = self.folder.with_name(f"{self.folder.name}{PARTIAL}{self.fingerprint[:8]}")
         self.broken: list[str] = []
         """What was found broken, and where it was put, in sentences."""
 
@@ -294,7 +296,7 @@ def cards(root: Path) -> list[StageCard]:
         ValueError: one is damaged.
     """
     paths = sorted((root / STAGES).rglob(CARD), key=lambda path: (path.stat().st_mtime_ns, str(path)))
-    unfinished = (".partial-", files.BROKEN)
+    unfinished = (PARTIAL, files.BROKEN)
     found: list[StageCard | None] = []
     for path in paths:
         if any(mark in str(path.relative_to(root)) for mark in unfinished):

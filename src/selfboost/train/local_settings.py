@@ -19,6 +19,8 @@ AttentionName = Literal["auto", "blocks", "rows", "flex"]
 GPU where the model's scores are not soft-capped, else blocks."""
 TrackerName = Literal["tensorboard", "wandb", "trackio"]
 """The supported experiment trackers."""
+STATE = "training-state"
+"""The folder, inside a training's model folder, with the states from which a killed one resumes."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,6 +14,8 @@ from selfboost.methods.parts.synthetic_preferences import PairYield
 from selfboost.views.summary import BesideSummary, IterationSummary, RunSummary
 
 Verdict = Literal["better", "worse", ""]
+BY_CHANCE = " (an estimate, below 0 by chance: no divergence is seen)"
+"""Beside a negative divergence."""
 
 
 def number(value: float | None, *, share: bool = False, signed: bool = False, unit: bool = True) -> str:
@@ -90,6 +92,44 @@ def headline(run: RunSummary) -> str:
     )
 
 
+def worse_than_initial(run: RunSummary) -> str:
+    """What to know of a policy whose gain over the initial model lies below zero; empty where it does not."""
+    last = run.policy
+    if last is None or last.iteration == 0 or verdict(gate_row(run, last).gained, run.gate) != "worse":
+        return ""
+    gate, first = run.gate, run.iterations[0]
+    row, before = gate_row(run, last), gate_row(run, first)
+    rule = run.recipe.get("gate", {}).get("rule", "")
+    why = ', and gate.rule = "always" promoted it all the same' if rule == "always" else ""
+    return (
+        f"The policy is worse than the initial model{why}: held-out {gate.title} went from "
+        f"{value_of(before.value, gate)} to {value_of(row.value, gate)}, {gain_of(row.gained, gate)}. Keep the initial "
+        f"model, {first.policy}"
+    )
+
+
+def best_model(run: RunSummary) -> str:
+    """Where the best model is, in a sentence."""
+    last = run.policy
+    if last is None:
+        return ""
+    if run.model:
+        return f"Model of iteration {last.iteration}: {run.model}"
+    if last.iteration == 0:
+        tried = "; no candidate was promoted" if len(run.iterations) > 1 else ""
+        return f"The initial model is still the best{tried}: {last.policy}"
+    return f"Model of iteration {last.iteration}: {last.policy}"
+
+
+def unfinished(run: RunSummary) -> list[str]:
+    """What is kept of each stage that was begun, in sentences."""
+    return [
+        f"{stage.name} is unfinished: "
+        + (f"the training's state after step {stage.step} is kept" if stage.step else f"{stage.rows:,} rows are kept")
+        for stage in run.unfinished
+    ]
+
+
 def _came_out(row: MeasureRow, gate: Measure) -> str:
     return {"better": "improved", "worse": "got worse", "": "shows no clear change"}[verdict(row.gained, gate)]
 
@@ -135,7 +175,7 @@ def drift_sentences(run: RunSummary) -> list[str]:
         "equal_length_win_rate": "wins at equal length",
     }
     facts = [
-        f"{title} {shown(value, WATCHED[name].unit)}"
+        f"{title} {shown(value, WATCHED[name].unit)}{BY_CHANCE if name == 'kl' and value < 0 else ''}"
         for name, title in named.items()
         if (value := newest.value(name)) is not None
     ]
@@ -169,6 +209,6 @@ def _self_play(iterations: Sequence[IterationSummary]) -> list[str]:
         found = movement and (movement.moved or movement.kl_to_previous)
         if movement and found and found.value is not None:
             stays = " (no more than by rounding)" if movement.moves is False else ""
-            moved.append(f"in iteration {entry.iteration}: {found.value:.3g}{stays}")
+            moved.append(f"in iteration {entry.iteration}: {found.value:.3g}{stays or BY_CHANCE * (found.value < 0)}")
     sentences = [f"Pairs whose generated answer is chosen, {', '.join(fell)}."] if fell else []
     return sentences + ([f"KL(new policy ‖ the one before it), nats per answer, {', '.join(moved)}."] if moved else [])

@@ -9,16 +9,21 @@ import math
 import os
 import re
 import socket
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
 from selfboost import results, store
+from selfboost.disk import files
+from selfboost.disk.record_files import lines_in
 from selfboost.measures import Declared, Measure
 from selfboost.notes import words
 from selfboost.results import Beside, Iteration
+from selfboost.results.best_model import LINK, best_model
 from selfboost.results.environment import Environment
+from selfboost.stages import WEIGHTS
+from selfboost.train.local_settings import STATE
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,6 +38,17 @@ class StageSummary:
     fingerprint: str
     file: str
     """The file that holds the result, relative to the run's folder."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class UnfinishedStage:
+    """A stage that was begun, and what is kept of it."""
+
+    name: str
+    rows: int
+    """Rows that are written."""
+    step: int = 0
+    """The step after which a training's newest state was saved; 0 where there is none."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,6 +94,10 @@ class RunSummary:
     """Stages shared by all iterations."""
     environments: tuple[Environment, ...] = ()
     """What the run's processes worked with, in order."""
+    unfinished: tuple[UnfinishedStage, ...] = ()
+    """Stages that were begun."""
+    model: str = ""
+    """`DIR/model`, which leads to the best model; empty while that is the initial one."""
 
     @property
     def policy(self) -> IterationSummary | None:
@@ -128,6 +148,8 @@ def summary(root: Path) -> RunSummary:
         further=tuple(stage for name in further for stage in places[name]),
         prepare=tuple(stage for name, stages in places.items() if name not in further for stage in stages),
         environments=found.environments,
+        unfinished=tuple(_unfinished(root)),
+        model=str(root / LINK) if best_model(root) else "",
     )
 
 
@@ -154,6 +176,20 @@ def _status(root: Path, status: str) -> str:
     except (PermissionError, OverflowError):
         pass
     return status
+
+
+def _unfinished(root: Path) -> Iterator[UnfinishedStage]:
+    """Stages in their partial folders, without those that were set aside."""
+    stages = root / store.STAGES
+    for folder in sorted(stages.rglob(f"*{store.PARTIAL}*")):
+        name, _, rest = str(folder.relative_to(stages)).partition(store.PARTIAL)
+        if folder.is_dir() and "/" not in rest and files.BROKEN not in rest:
+            rows = folder / store.ROWS
+            states = (folder / WEIGHTS / STATE).glob("step-*")
+            steps = [int(found[1]) for path in states if (found := re.match(r"step-(\d+)", path.name))]
+            yield UnfinishedStage(
+                name=name, rows=len(lines_in(rows)) if rows.exists() else 0, step=max(steps, default=0)
+            )
 
 
 def _stage(card: store.StageCard) -> StageSummary:

@@ -13,6 +13,7 @@ from selfboost.measures import WIN_RATE, MeasureRow
 from selfboost.views.sentences import (
     Verdict,
     against_beside,
+    best_model,
     broke_off,
     choices,
     drift_sentences,
@@ -21,7 +22,9 @@ from selfboost.views.sentences import (
     interval,
     number,
     title_of,
+    unfinished,
     verdict,
+    worse_than_initial,
 )
 from selfboost.views.streams import console
 from selfboost.views.summary import BesideSummary, IterationSummary, RunSummary, summary
@@ -118,16 +121,21 @@ def print_summary(root: Path) -> None:
     out.print(Text(visible("  ·  ".join(fact for fact in facts if fact)), style="bold"))
     for sentence in filter(None, [broke_off(run), *run.warnings, *run.said]):
         out.print(visible(sentence))
+    for sentence in unfinished(run):
+        out.print(visible(sentence))
     if not run.iterations:
         count = len(run.prepare) + len(run.further)
-        out.print(f"Nothing has been measured yet; {count} stages are finished.")
+        out.print(f"Nothing has been measured yet; {count} stage{'' if count == 1 else 's'} finished.")
         return
     out.print()
     out.print(summary_table(run, out.width))
     out.print()
+    if worse := worse_than_initial(run):
+        out.print(visible(f"{worse}."), style="bold red")
     for entry in run.iterations[1:]:
         out.print(visible(f"{entry.iteration} {entry.decision}: {entry.why}"))
     beside = [against_beside(run, entry) for entry in run.beside]
     for sentence in [*drift_sentences(run), *choices(run.iterations), *beside]:
         out.print(visible(sentence))
+    out.print(visible(best_model(run)))
     out.print("Brackets are 95 % intervals over prompts; one run with one seed.", style="dim")

@@ -10,19 +10,23 @@ import time
 from dataclasses import dataclass, field
 from types import TracebackType
 
-from rich.console import Console, RenderableType
+from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
 from selfboost.store import StageCard
+from selfboost.store.faults import faults_of
 from selfboost.views import streams
+from selfboost.views.time_left import TimeLeft, in_words
 from selfboost.views.visible import visible
 
 QUIET_SECONDS = 10.0
 """Without a terminal, the shortest time between two progress lines of a stage, in seconds."""
 BAR = 20
+FEW, MANY = 0.1, 0.5
+"""Shares of a stage's rows up to which a fault is dim, and yellow; beyond, it is red."""
 
 
 @dataclass
@@ -49,6 +53,11 @@ class StageProgress:
         """Tokens per second."""
         return self.tokens / max(now - self.start, 1e-3)
 
+    @property
+    def share(self) -> float:
+        """How much of it is done."""
+        return min(1.0, self.done / self.total) if self.total else 0.0
+
     def seconds_left(self, now: float) -> float | None:
         """Seconds until the end at the pace so far; None while there is no pace."""
         since, before = self.heard or (self.start, 0)
@@ -62,8 +71,9 @@ class StageProgress:
 class Terminal:
     """A listener that shows progress; used as `with Terminal() as terminal`."""
 
-    def __init__(self, console: Console | None = None) -> None:
+    def __init__(self, console: Console | None = None, time_left: TimeLeft | None = None) -> None:
         self.console = console or streams.console(error=True)
+        self._time_left = time_left
         self._works: list[StageProgress] = []
         self._reused = 0
         self._live: Live | None = None
@@ -104,16 +114,28 @@ class Terminal:
         work.update(done, total, tokens)
         if self._live is None and now - work.printed >= QUIET_SECONDS:
             work.printed = now
-            self._print("  ".join([f"{work.stage}: {done:,}/{total:,}", *_pace(work, now)]))
+            self._print(
+                "  ".join([f"{work.stage}: {done:,}/{total:,}", *_pace(work, now), *self._of_the_run(work, now)])
+            )
 
     def finished(self, stage: str, card: StageCard, *, reused: bool) -> None:
         """A stage is done, or was reused."""
+        if self._time_left is not None:
+            self._time_left.passed(stage, card.seconds, reused=reused)
         if reused:
             self._reused += 1
             return
         self._works = self._works[: next((i for i, w in enumerate(self._works) if w.stage == stage), None)]
         tokens = f", {card.tokens:,} tokens" if card.tokens else ""
-        self._print(f"{stage}: {card.verb}, {card.rows:,} rows{tokens}, {card.seconds:.1f} s", done=True)
+        faults = faults_of(card.notes, card.rows)
+        mark = "! " if max((fault.share for fault in faults), default=0.0) > FEW else "✓ "
+        line = Text()
+        if self._live is not None:
+            line.append(mark, style="yellow" if mark == "! " else "green")
+        line.append(visible(f"{stage}: {card.verb}, {card.rows:,} rows{tokens}, {card.seconds:.1f} s"))
+        for fault in faults:
+            line.append(visible(f"; {fault}"), style=_weight(fault.share))
+        self.console.print(line, soft_wrap=True)
 
     def say(self, sentence: str) -> None:
         """A message that the user must see."""
@@ -125,12 +147,11 @@ class Terminal:
             self._print(f"reused {self._reused} finished stage{'s' if self._reused > 1 else ''}")
             self._reused = 0
 
-    def _print(self, sentence: str, *, done: bool = False) -> None:
-        mark = Text("✓ ", style="green") if done and self._live is not None else Text()
-        self.console.print(mark + Text(visible(sentence)), soft_wrap=True)
+    def _print(self, sentence: str) -> None:
+        self.console.print(Text(visible(sentence)), soft_wrap=True)
 
     def _line(self) -> RenderableType:
-        """The live line: the running stage, its progress, pace and remaining time."""
+        """The live lines: the running stage, its progress, pace and remaining time; then what is left of the run."""
         if not self._works:
             return Text()
         work, now = self._works[-1], time.monotonic()
@@ -139,7 +160,20 @@ class Terminal:
         grid = Table.grid(padding=(0, 1, 0, 0))
         name = Text(visible(work.stage), style="bold", overflow="ellipsis", no_wrap=True)
         grid.add_row(name, bar, Text("  ".join(words), no_wrap=True, overflow="ellipsis"))
-        return grid
+        run = [Text(words, style="dim", no_wrap=True, overflow="ellipsis") for words in self._of_the_run(work, now)]
+        return Group(grid, *run)
+
+    def _of_the_run(self, work: StageProgress, now: float) -> list[str]:
+        """What is left of the run as a whole, if somebody can tell."""
+        if self._time_left is None:
+            return []
+        left = self._time_left.seconds(work.stage, work.share, now - work.start)
+        return [f"{in_words(left)}, {_clock(now - self._time_left.start)} so far"]
+
+
+def _weight(share: float) -> str:
+    """How loud a fault is said, by its share of the rows."""
+    return "dim" if share <= FEW else "yellow" if share <= MANY else "bold red"
 
 
 def _pace(work: StageProgress, now: float) -> list[str]:

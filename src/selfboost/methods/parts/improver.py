@@ -71,8 +71,8 @@ class ResponseImprover:
         if not worse:
             raise ValueError(
                 f"iteration {run.iteration}: gold beats the policy's own answer by more than "
-                f"{self.threshold:g} on none of the {len(run.seeds)} seeds; lower method.improver.threshold, or end "
-                f"the run before this iteration (run.iterations = {run.iteration - 1})"
+                f"{self.threshold:g} on none of the {len(run.seeds)} seeds; lower method.improver.threshold"
+                + (f", or end the run before it (run.iterations = {run.iteration - 1})" if run.iteration > 1 else "")
             )
 
         def rewrite(seed: Example, answer: Answer) -> Example:

@@ -11,11 +11,11 @@ from array import array
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 from selfboost.disk.sequences import Mapped, Selected, alternating, taken_apart
-from selfboost.methods.parts.pairing import answers_of, gold_of, objection
-from selfboost.notes import Note
+from selfboost.methods.parts.pairing import FAULTY_ANSWERS, answers_of, gold_of, objection
+from selfboost.notes import Counts, Note
 from selfboost.records import Answer, Example, Pair, Verdict
 from selfboost.scorers import pairwise
 from selfboost.setting_types import ScoreOrNone
@@ -25,6 +25,7 @@ LOUD = 0.1
 """Share of prompts without a score from which a warning is shown."""
 EQUAL = 1e-9
 """Scores within this tolerance are equal."""
+UNLABELLED = ', so no label is decided; its stage\'s card has the reason (method.labels = "gold" needs no scorer)'
 DIGITS = 6
 """Of a mean or a share in the notes."""
 
@@ -43,6 +44,24 @@ class Labels(Note, decided_by="method.labelling"):
     """Pairs that lack a score."""
     changed: int
     """Labels that differ from the prompt's last one; a prompt's initial label is gold."""
+
+    @property
+    def nothing_left(self) -> str:
+        """Why prompts have no pair."""
+        kept = {"kept": self.gold_chosen + self.generated_chosen}
+        return _NoPair(counts={**self.no_pair, **kept}).nothing_left
+
+
+@dataclass(frozen=True, kw_only=True)
+class _NoPair(Counts):
+    """Prompts by the reason for which they have no pair."""
+
+    things: ClassVar[str] = "prompts"
+    cures: ClassVar[Mapping[str, str]] = {
+        **FAULTY_ANSWERS,
+        "dropped without a score": 'set method.labelling.unscored = "gold", or see on the scoring stage\'s card why',
+        "dropped as a tie": 'set method.labelling.ties = "generated" or "gold"',
+    }
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,7 +143,7 @@ class Labelling:
             )
         )
         if gaps and gaps.count(None) == len(gaps):
-            raise ValueError(f"iteration {run.iteration}: the scorer gave no score to any pair, so it decided no label")
+            raise ValueError(f"iteration {run.iteration}: the scorer gave no score to any pair{UNLABELLED}")
         return run.pairs(_sides, Selected(found, kept), generated_wins)
 
     def _is_tie(self, gap: float) -> bool:

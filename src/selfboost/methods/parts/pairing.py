@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import random
 from array import array
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from operator import attrgetter, itemgetter
-from typing import TypeVar
+from typing import ClassVar, TypeVar
 
 from selfboost.disk.sequences import Mapped, Selected, Spread, sorted_out, taken_apart
 from selfboost.notes import Counts
@@ -19,14 +19,37 @@ from selfboost.verbs import Sides, Verbs
 Item = TypeVar("Item")
 
 
+FAULTY_ANSWERS: Mapping[str, str] = {
+    "failed answer": "the card of the stage that sampled them has the reason",
+    "empty answer": "the model writes nothing: look at method.sampling, and at the chat template that `check` shows",
+    "chosen equals rejected": "raise method.sampling.temperature, so that answers differ",
+}
+"""Why answers make no pair → what to change."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Filtered(Counts, kept_as="filter", decided_by="method.filter or scorer.threshold"):
     """What became of candidate pairs."""
+
+    things: ClassVar[str] = "candidate pairs"
+    total: ClassVar[str] = "candidates"
+    cures: ClassVar[Mapping[str, str]] = {
+        **FAULTY_ANSWERS,
+        "score gap below the threshold": "lower method.filter.threshold, or scorer.threshold where it is not set",
+        "chosen answer cut": "raise max_tokens where the chosen answers are sampled, or set method.filter.keep_cut = "
+        "true",
+        "repetitive": "raise method.filter.max_repetition, or the temperature at which answers are sampled",
+        "without a score": "the card of the scoring stage has the reason",
+        "fewer than two scored answers": "the card of the scoring stage has the reason",
+    }
 
 
 @dataclass(frozen=True, kw_only=True)
 class GoldPairs(Counts, kept_as="pairs", decided_by="method.sampling"):
     """What became of a model's own answers beside gold ones."""
+
+    things: ClassVar[str] = "pairs of gold and own answers"
+    cures: ClassVar[Mapping[str, str]] = FAULTY_ANSWERS
 
 
 @dataclass(frozen=True, kw_only=True)

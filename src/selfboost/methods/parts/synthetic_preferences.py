@@ -7,6 +7,7 @@ where its candidate pairs come from.
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
@@ -123,16 +124,15 @@ class SyntheticPreferences(OwnAnswers):
         least = run.recipe.scorer.threshold if threshold is None else threshold
         first = (self.prompts + self.extra) * (run.iteration - 1)
         parts: list[Sequence[Pair]] = []
-        used, lists, batch, made = 0, self.prompts, 1, 0
+        used, lists, batch, dropped = 0, self.prompts, 1, Counter[str]()
         while lists:
             with run.inside(f"batch-{batch}") if batch > 1 else nullcontext():
                 found = candidates(self._prompts(run, first + used, lists))
-                parts.append(self._kept(run, found, least))
-                made += len(found)
+                parts.append(self._kept(run, found, least, dropped))
             used, batch = used + lists, batch + 1
             lists = self._lists_to_come(sum(map(len, parts)), used)
         kept = parts[0] if len(parts) == 1 else Joined(parts)
-        self._report(run, len(kept), made)
+        self._report(run, len(kept), Filtered(counts=dropped))
         return pick(kept, self.pairs, run.recipe.run.seed + run.iteration)
 
     def _lists_to_come(self, kept: int, used: int) -> int:
@@ -155,18 +155,21 @@ class SyntheticPreferences(OwnAnswers):
         """Most keyword lists of the whole run. Each iteration has its own block, so that a run can be resumed."""
         return (self.prompts + self.extra) * recipe.run.iterations
 
-    def _kept(self, run: Verbs, candidates: Sequence[Pair], threshold: float) -> Sequence[Pair]:
+    def _kept(self, run: Verbs, candidates: Sequence[Pair], threshold: float, dropped: Counter[str]) -> Sequence[Pair]:
         kept, counts = self.filter.keep(candidates, threshold)
         run.count(Filtered, counts)
+        dropped.update(counts)
         return kept
 
-    def _report(self, run: Verbs, kept: int, candidates: int) -> None:
+    def _report(self, run: Verbs, kept: int, filtered: Filtered) -> None:
+        candidates = filtered.counts.get(filtered.total, 0)
         rate = round(kept / candidates, 4) if candidates else 0.0
         run.note(PairYield(pass_rate=rate, missing_pairs=max(0, self.pairs - kept)))
-        if kept < self.pairs:
+        if 0 < kept < self.pairs:  # without any, the training says what is wrong
             why = "the seed has no more prompts" if self.prompts_from == "seed" else "no more prompts are allowed"
             hint = "" if self.prompts_from == "seed" else " (method.more_prompts)"
+            lost = f"; {filtered.nothing_left}" if filtered.lost else ""
             run.say(
                 f"iteration {run.iteration}: {kept} of the {self.pairs} wanted pairs, out of {candidates} candidates; "
-                f"{why}{hint}; training on these {kept} instead"
+                f"{why}{hint}; training on these {kept} instead{lost}"
             )

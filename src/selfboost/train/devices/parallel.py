@@ -305,7 +305,8 @@ def _start(rank: int, devices: int, port: int, log: Path) -> subprocess.Popen[by
     own["PYTHONPATH"] = os.pathsep.join(path for path in sys.path if path)  # components of the user's own
     with open_new(log) as file:
         command = [sys.executable, "-m", "selfboost.train.devices.follower"]
-        return subprocess.Popen(command, env=os.environ | own, stdout=file, stderr=file)
+        # In a group of its own: Ctrl-C in the terminal is the conductor's, which lets all save and leave together.
+        return subprocess.Popen(command, env=os.environ | own, stdout=file, stderr=file, process_group=0)
 
 
 def _last_words(started: Sequence[subprocess.Popen[bytes]], logs: Sequence[Path]) -> str:

@@ -28,9 +28,9 @@ from selfboost.disk.json_files import read_json, write_json
 from selfboost.engines.chat import open_tokenizer
 from selfboost.engines.checkpoint import quiet, resolve
 from selfboost.train.devices.parallel import ALONE, World
+from selfboost.train.local_settings import STATE
 from selfboost.train.steps.sharded_states import joined, look_at_tensors, read_tensors, split, write_tensors
 
-STATE = "training-state"
 MANIFEST = "state.json"
 """Seals a state in parts: names its files and their sizes."""
 COMMON = "common.pt"

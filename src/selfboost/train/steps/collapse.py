@@ -11,7 +11,9 @@ from typing import Any
 from selfboost.train import Training
 
 STEPS = 8
-"""Steps averaged before comparing."""
+"""Steps averaged before comparing; of a training of fewer than twice as many, half of them."""
+FEWEST = 2
+"""Fewest batches that are averaged where each step's are others: one says little."""
 ALIKE = 0.01
 """Largest difference, in nats per token, of the first batch from its reference if both are the same model."""
 
@@ -36,9 +38,12 @@ class Watch:
             return
         # Where the policy begins as its reference, each batch is compared with itself; else batches are averaged.
         alike = "chosen_shift" in row and bool(self.first) and abs(self.first[0]) < ALIKE
-        if len(self.first) < (1 if alike else STEPS):
+        averaged = min(STEPS, steps // 2)
+        if len(self.first) < (1 if alike else averaged):
             self.first.append(value)
-        self.recent = [*self.recent[1 - STEPS :], value]
+        self.recent = [*self.recent, value][-max(averaged, 1) :]
+        if averaged < (1 if alike else FEWEST):
+            return
         fallen = sum(self.first) / len(self.first) - sum(self.recent) / len(self.recent)
         if fallen <= self.bound or self.warnings:
             return

@@ -133,7 +133,8 @@ class TrainingLoop:
                     saved = time.monotonic()
                 progress(self.done, self.last, self.tokens)
                 if stop:
-                    raise Preempted
+                    kept = "its state is saved" if self._keeps_states() else "it saves no states"
+                    raise Preempted(f"after step {self.done} of {self.last} of a training; {kept}")
         self.average.take_place()
         self.optimizer.copy_back()
         cut = sum(item.cuts for item in self.items)
