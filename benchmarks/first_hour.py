@@ -4,7 +4,8 @@
 seed and method: refused with which sentence, or better or not. A model of a million weights cannot learn to follow
 instructions, but its log-probability of gold answers can move: `selfboost measure` takes it outside the run, per token,
 on rows set aside before `init`, as a paired difference from the initial model with its 95 % interval.
-The data are those of the tests (`SELFBOOST_DATA`); a seed is cut to its first `ROWS` rows, as a small seed would be.
+The data are those of the tests (`SELFBOOST_DATA`); a seed is cut to `ROWS` rows of
+prompt and response, as a small seed would be.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from fnmatch import fnmatch
 from itertools import islice
 from pathlib import Path
@@ -164,9 +165,9 @@ def measured(found: Found, folder: Path, initial: str, aside: Path) -> Found:
     _, shown, _ = selfboost(folder, "show", str(run), "--json", seconds=300)
     decisions = [entry for entry in json.loads(shown)["iterations"] if entry["iteration"] > 0]
     promoted = [entry["policy"] for entry in decisions if entry["decision"] == "promoted"]
-    known = asdict(found) | {"promoted": f"{len(promoted)} of {len(decisions)}", "steps": steps_of(run)}
+    found = replace(found, promoted=f"{len(promoted)} of {len(decisions)}", steps=steps_of(run))
     if not promoted:
-        return Found(**known | {"outcome": "kept", "sentence": decisions[-1]["why"] if decisions else ""})
+        return replace(found, outcome="kept", sentence=decisions[-1]["why"] if decisions else "")
     if initial == "embedded":
         from selfboost.demo import EMBEDDED_MODEL
 
@@ -176,12 +177,11 @@ def measured(found: Found, folder: Path, initial: str, aside: Path) -> Found:
         folder, "measure", promoted[-1], *given, "--seed", str(aside), "--against", initial, seconds=600
     )
     if code:
-        return Found(**known | {"outcome": "failed", "sentence": f"measure: {last_sentence(errors)}"})
+        return replace(found, outcome="failed", sentence=f"measure: {last_sentence(errors)}")
     gold = json.loads(out)["gold"]
     low, high = gold["difference_low"], gold["difference_high"]
     outcome = "better" if low > 0 else "worse" if high < 0 else "unclear"
-    more = {"outcome": outcome, "difference": (gold["difference"], low, high), "rows": gold["n"]}
-    return Found(**known | more)
+    return replace(found, outcome=outcome, difference=(gold["difference"], low, high), rows=gold["n"])
 
 
 def steps_of(run: Path) -> int:
@@ -208,7 +208,7 @@ def verdict(rows: Sequence[Found]) -> str:
 
 def main() -> None:
     """Run the pairs, print the table; exit code 1 unless half of them improved and none was promoted worse."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--into", type=Path, required=True, help="a new folder for all runs")
     parser.add_argument("--pairs", nargs="+", default=["*"], help="patterns of model/seed/method")
     parser.add_argument("--budget", type=float, default=10.0, metavar="MINUTES", help="most minutes of one command")
