@@ -83,7 +83,7 @@ def main(asked: str) -> None:
     from selfboost import recipe
     from selfboost.plan import plan
 
-    os.nice(19)
+    os.nice(5)
     wanted: dict[str, Any] = json.loads(asked)
     read = recipe.read(recipe.find(wanted["recipe"]), wanted["settings"], trust=wanted["trust"])
     stages = [
