@@ -178,7 +178,7 @@ def test_the_plan_and_new_recipes_know_no_component() -> None:
     shipped = {f"selfboost.{plugins.FOLDERS[role]}.{kind}" for role, kind in COMPONENTS}
     stand_ins = {"selfboost.engines.fake", "selfboost.train.fake"}
     parts = ("selfboost.methods", "selfboost.prompts", "selfboost.benchmarks")
-    for file in [*(SOURCE / "plan").glob("*.py"), SOURCE / "new_recipe.py"]:
+    for file in [*(SOURCE / "plan").glob("*.py"), *(SOURCE / "new_recipe").glob("*.py")]:
         nodes = ast.walk(ast.parse(file.read_text()))
         imported = {node.module or "" for node in nodes if isinstance(node, ast.ImportFrom)}
         assert not imported & (shipped - stand_ins), file
@@ -197,7 +197,7 @@ def test_a_scorers_work_grows_with_what_it_reads(kind: str) -> None:
 
 @pytest.mark.parametrize("kind", plugins.kinds("method"))
 def test_init_writes_a_recipe_that_the_method_accepts(kind: str, tmp_path: Path) -> None:
-    found = recipe.read(write_new_recipe(tmp_path, "some/model", "embedded", kind))
+    found = recipe.read(write_new_recipe(tmp_path, "some/model", "embedded", kind).path)
     suggested = plugins.load("method", kind).suggested()
     assert plugins.load("loss", suggested["loss"]["kind"]) is type(found.loss)
     assert {name: getattr(found.training, name) for name in suggested.get("training", {})} == suggested.get(

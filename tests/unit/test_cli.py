@@ -211,6 +211,7 @@ def test_init_writes_a_recipe_that_check_accepts(
     path = tmp_path / "new" / "recipe.toml"
     assert [line.split() for line in said.splitlines() if line.startswith("  ")] == [
         ["selfboost", "check", str(path)],
+        ["selfboost", "try", str(path)],
         ["selfboost", "run", str(path), "--into", str(path.parent / "out")],
     ]
     written = recipe.read(path)

@@ -197,7 +197,7 @@ def test_a_method_that_takes_no_made_up_answer_says_how_it_would(own: Path) -> N
 
 
 def test_a_new_recipe_has_what_the_method_suggests(tmp_path: Path, own: Path) -> None:
-    path = write_new_recipe(tmp_path / "mine", "some/model", "embedded", "someones_components:Critics", OWN)
+    path = write_new_recipe(tmp_path / "mine", "some/model", "embedded", "someones_components:Critics", OWN).path
     found = recipe.read(path, trust=OWN)
     method: Any = found.method
     assert (type(found.loss).__name__, found.training.epochs, method.answered) == ("IPO", 2, 12)

@@ -34,7 +34,7 @@ class StageInProgress:
 
 
 @dataclass(frozen=True, kw_only=True)
-class TimeLeft:
+class RemainingTime:
     """How far the whole run is."""
 
     seconds: float
@@ -56,7 +56,7 @@ def open_stage(name: str, rows: int, seconds: float, finished: Sequence[StageSum
     return StageInProgress(name=name, rows=rows, total=known and known.rows, seconds=seconds, left=left)
 
 
-def time_left(run: RunSummary, opened: Sequence[StageInProgress]) -> TimeLeft | None:
+def time_left(run: RunSummary, opened: Sequence[StageInProgress]) -> RemainingTime | None:
     """How long the run may still take; None before its first iteration is complete, or where it does not run."""
     complete = [entry for entry in run.iterations if entry.iteration > 0]
     rounds = _rounds(run.recipe)
@@ -75,7 +75,7 @@ def time_left(run: RunSummary, opened: Sequence[StageInProgress]) -> TimeLeft | 
     spent += sum(stage.seconds for stage in (*run.prepare, *run.further))
     spent += sum(each.seconds for each in opened[-1:])  # of several, all but one were left by earlier processes
     basis = f"at the pace of iteration {newest.iteration}; a run without progress stops earlier"
-    return TimeLeft(seconds=left, share=spent / max(spent + left, 1e-9), basis=basis)
+    return RemainingTime(seconds=left, share=spent / max(spent + left, 1e-9), basis=basis)
 
 
 def _left(opened: StageInProgress, before: float) -> float:

@@ -9,7 +9,7 @@ from typing import Any
 
 from selfboost import store
 from selfboost.disk.json_files import flat
-from selfboost.live.progress import StageInProgress, TimeLeft
+from selfboost.live.progress import StageInProgress, RemainingTime
 from selfboost.measures import WIN_RATE, MeasureRow
 from selfboost.report.rounds import fault_rows
 from selfboost.store.cards import CARD
@@ -74,7 +74,7 @@ def full_state(root: Path, run: RunSummary, cards: Sequence[store.StageCard]) ->
     }
 
 
-def in_progress(opened: Sequence[StageInProgress], left: TimeLeft | None) -> Json:
+def in_progress(opened: Sequence[StageInProgress], left: RemainingTime | None) -> Json:
     """What changes from second to second."""
     return {
         "open": [
