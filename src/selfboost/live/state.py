@@ -9,7 +9,7 @@ from typing import Any
 
 from selfboost import store
 from selfboost.disk.json_files import flat
-from selfboost.live.progress import StageInProgress, RemainingTime
+from selfboost.live.progress import RemainingTime, StageInProgress
 from selfboost.measures import WIN_RATE, MeasureRow
 from selfboost.report.rounds import fault_rows
 from selfboost.store.cards import CARD
