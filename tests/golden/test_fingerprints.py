@@ -54,7 +54,7 @@ def small(table: dict[str, Any]) -> dict[str, Any]:
         method["generator"] = {**kept, "paragraphs": "embedded", "novelty": {"similarity": 1, "shared_words": 0}}
     if "improver" in method:
         method["improver"] = {**method["improver"], "threshold": -1e9}
-    return {**table, **SMALL, "method": method, "run": {"iterations": 2, "beside": ["seed_sft"]}}
+    return {**table, **SMALL, "method": method, "run": {"iterations": 2, "beside": ["seed_sft"], "max_cut": 1.0}}
 
 
 def of_recipe(name: str, root: Path) -> dict[str, str]:

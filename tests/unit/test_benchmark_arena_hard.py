@@ -115,7 +115,7 @@ def test_a_judge_that_never_gives_a_verdict_ends_in_one_sentence(tmp_path: Path)
         FakeServer(lambda request: "no") as server,
         pytest.raises(ValueError, match="the measure 'arena_hard' has no value for any prompt"),
     ):
-        run(write_judged(tmp_path, "arena_hard", url=server.url), tmp_path / "out")
+        run(write_judged(tmp_path, "arena_hard", url=server.url), tmp_path / "out", "run.max_failed=1.0")
 
 
 def test_a_run_that_is_resumed_pays_nothing_twice(tmp_path: Path) -> None:

@@ -98,6 +98,7 @@ def test_greedy_can_be_left_out(run: Run) -> None:
 
 
 def test_a_failed_answer_has_no_values(run: Run) -> None:
+    run.recipe = replace(run.recipe, run=replace(run.recipe.run, max_failed=1.0))
     run.engine = replace(run.engine, context_length=10)  # shorter than the prompts: nothing can be answered
     for each in rate(run, greedy=False):
         assert each.values == {"sampled": (None,) * 3, "length": (None,) * 3, "ended": (None,) * 3}

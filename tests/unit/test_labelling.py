@@ -261,7 +261,7 @@ def test_how_gold_and_generated_answers_compare_is_in_the_record() -> None:
 
 def test_a_scorer_that_says_nothing_at_all_is_no_labeller() -> None:
     run = begun()
-    with pytest.raises(ValueError, match=r"iteration 1: the scorer gave no score to any pair, so it decided no label"):
+    with pytest.raises(ValueError, match=r"iteration 1: the scorer gave no score to any pair, so no label is decided"):
         Labelling().label(run, own(run, ["nothing", "at all"]))
     assert labels(run).unscored == 2
 

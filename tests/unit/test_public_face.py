@@ -30,6 +30,8 @@ kind = "implicit"
 [benchmark]
 kind = "held_out"
 scorer = {kind = "checks", function = "selfboost.engines.fake:is_good"}
+[gate]
+rule = "always"
 [engine]
 kind = "fake"
 [trainer]

@@ -24,6 +24,7 @@ RECIPE = """
 [run]
 iterations = {iterations}
 threads = 1
+max_cut = 1.0
 [model]
 path = "{model}"
 [seed]
@@ -52,6 +53,8 @@ kind = "held_out"
 samples = 2
 max_tokens = 24
 scorer = {{kind = "implicit"}}
+[gate]
+rule = "always"
 [engine]
 kind = "local"
 dtype = "float32"
