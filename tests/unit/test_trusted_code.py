@@ -319,8 +319,9 @@ def test_init_writes_a_recipe_for_a_method_that_is_trusted(place: Path) -> None:
         "init", "new", "--model", "m/m", "--seed", "embedded", "--method", "spying:Mine", "--trust", "spying"
     )
     assert (done.returncode, done.stderr) == (0, "")
-    assert [line.strip() for line in done.stdout.splitlines()[-2:]] == [
+    assert [line.strip() for line in done.stdout.splitlines()[-3:]] == [
         "selfboost check new/recipe.toml --trust spying",
+        "selfboost try new/recipe.toml --trust spying",
         "selfboost run new/recipe.toml --into new/out --trust spying",
     ]
 
