@@ -29,6 +29,13 @@ class PairScores:
     """The reference model's summed log-probability; None if the loss needs no reference."""
     reference_rejected_B: Tensor | None = None
 
+    @property
+    def log_ratios(self) -> tuple[Tensor, Tensor]:
+        """(chosen, rejected): the policy's log-probability less the reference's, for each pair."""
+        assert self.reference_chosen_B is not None, "this loss needs the reference's log-probabilities"
+        assert self.reference_rejected_B is not None, "this loss needs the reference's log-probabilities"
+        return self.chosen_B - self.reference_chosen_B, self.rejected_B - self.reference_rejected_B
+
 
 class Loss(Protocol):
     """A preference loss."""

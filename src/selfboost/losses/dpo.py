@@ -63,9 +63,5 @@ class DPO:
         return chosen_B.detach(), rejected_B.detach()
 
     def _rewards(self, scores: PairScores) -> tuple[Tensor, Tensor]:
-        assert scores.reference_chosen_B is not None, "DPO needs the reference's log-probabilities"
-        assert scores.reference_rejected_B is not None, "DPO needs the reference's log-probabilities"
-        return (
-            self.beta * (scores.chosen_B - scores.reference_chosen_B),
-            self.beta * (scores.rejected_B - scores.reference_rejected_B),
-        )
+        chosen_B, rejected_B = scores.log_ratios
+        return self.beta * chosen_B, self.beta * rejected_B

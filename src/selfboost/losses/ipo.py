@@ -46,10 +46,7 @@ class IPO:
         return self.tau * chosen_B.detach(), self.tau * rejected_B.detach()
 
     def _log_ratios(self, scores: PairScores) -> tuple[Tensor, Tensor]:
-        assert scores.reference_chosen_B is not None, "IPO needs the reference's log-probabilities"
-        assert scores.reference_rejected_B is not None, "IPO needs the reference's log-probabilities"
-        chosen_B = scores.chosen_B - scores.reference_chosen_B
-        rejected_B = scores.rejected_B - scores.reference_rejected_B
+        chosen_B, rejected_B = scores.log_ratios
         if self.log_probability == "mean":
             return chosen_B / scores.chosen_tokens_B, rejected_B / scores.rejected_tokens_B
         return chosen_B, rejected_B

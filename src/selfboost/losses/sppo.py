@@ -36,16 +36,10 @@ class SPPO:
 
     def losses(self, scores: PairScores) -> Tensor:
         """Loss of each pair."""
-        chosen_B, rejected_B = _log_ratios(scores)
+        chosen_B, rejected_B = scores.log_ratios
         return (chosen_B - self.eta / 2).square() + (rejected_B + self.eta / 2).square()
 
     def rewards(self, scores: PairScores) -> tuple[Tensor, Tensor]:
         """(Log-probability − the reference's) / η, detached: the targets are ½ and −½."""
-        chosen_B, rejected_B = _log_ratios(scores)
+        chosen_B, rejected_B = scores.log_ratios
         return chosen_B.detach() / self.eta, rejected_B.detach() / self.eta
-
-
-def _log_ratios(scores: PairScores) -> tuple[Tensor, Tensor]:
-    assert scores.reference_chosen_B is not None, "SPPO needs the reference's log-probabilities"
-    assert scores.reference_rejected_B is not None, "SPPO needs the reference's log-probabilities"
-    return scores.chosen_B - scores.reference_chosen_B, scores.rejected_B - scores.reference_rejected_B
