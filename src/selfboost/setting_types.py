@@ -7,14 +7,16 @@ that may be beside the recipe, carry a mark.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import Field as Setting
-from dataclasses import fields
+from dataclasses import fields, is_dataclass
 from datetime import date
 from types import UnionType
-from typing import Annotated, Any, Literal, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 
 from pydantic import BeforeValidator, Field
+
+Part = TypeVar("Part")
 
 MOST_ROWS = 10_000_000
 """Most prompts, pairs or paragraphs that a setting can ask for."""
@@ -110,6 +112,16 @@ STARTS = "starts"
 """Marks a command that a run starts: its program needs trust."""
 CommandLine = Annotated[str, Field(max_length=10_000), STARTS]
 """A command, read by no shell; empty: none."""
+
+
+def parts_of(settings: Any, kind: type[Part], where: str = "") -> Iterator[tuple[str, Part]]:
+    """The values of one type anywhere in settings, each with its path, such as `method.sampling`."""
+    for f in fields(settings):
+        value = getattr(settings, f.name)
+        if isinstance(value, kind):
+            yield f"{where}{f.name}", value
+        elif is_dataclass(value):
+            yield from parts_of(value, kind, f"{where}{f.name}.")
 
 
 def is_count(hint: Any) -> bool:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, fields, is_dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 from selfboost.drift.passes import FOLDER
 from selfboost.recipe import Recipe
 from selfboost.records import Sampling
+from selfboost.setting_types import parts_of
 from selfboost.store.faults import Fault, faults_of
 
 ENOUGH = 200
@@ -65,16 +66,7 @@ def limits_for(recipe: Recipe, place: str, sampling: Sampling | None = None, *, 
     found = FaultLimits(failed=recipe.run.max_failed, cut=1.0 if spared else recipe.run.max_cut)
     if sampling is None:
         return found
-    places = [f"{place}.max_tokens" for place in _places(recipe, sampling.max_tokens, sampling.temperature)]
+    asked = (sampling.max_tokens, sampling.temperature)
+    alike = [where for where, each in parts_of(recipe, Sampling) if (each.max_tokens, each.temperature) == asked]
+    places = [f"{where}.max_tokens" for where in alike]
     return replace(found, longer=f"{' or '.join(places) or 'its max_tokens'} ({sampling.max_tokens})")
-
-
-def _places(settings: Any, tokens: int, temperature: float, where: str = "") -> Iterator[str]:
-    """Where settings hold a sampling of this length and temperature."""
-    for f in fields(settings):
-        value = getattr(settings, f.name)
-        if isinstance(value, Sampling):
-            if (value.max_tokens, value.temperature) == (tokens, temperature):
-                yield f"{where}{f.name}"
-        elif is_dataclass(value):
-            yield from _places(value, tokens, temperature, f"{where}{f.name}.")

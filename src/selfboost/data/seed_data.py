@@ -53,7 +53,7 @@ def load_seed_data(source: SeedSource, seed: int) -> SeedData:
     Raises:
         ValueError: a file is wrong, or there are too few prompts.
     """
-    train, notes = read_seeds(_place(source.path, "seed"), turns=source.turns)
+    train, notes = read_seeds(place_of(source.path, "seed"), turns=source.turns)
     counts = [value if isinstance(value, int) else 0 for value in (source.validation, source.held_out)]
     apart: list[list[Seed]] = [[], []]
     if any(counts):
@@ -62,7 +62,7 @@ def load_seed_data(source: SeedSource, seed: int) -> SeedData:
         train = shuffled(train, seed)
     for i, (name, value) in enumerate((("validation", source.validation), ("held_out", source.held_out))):
         if isinstance(value, str):
-            apart[i], more = read_seeds(_place(value, name), need_response=False, turns=source.turns)
+            apart[i], more = read_seeds(place_of(value, name), need_response=False, turns=source.turns)
             notes += more
     validation, held_out = apart
     measured = {s.messages for s in validation} | {s.messages for s in held_out}
@@ -79,8 +79,8 @@ def load_seed_data(source: SeedSource, seed: int) -> SeedData:
     )
 
 
-def _place(path: str, name: str) -> str | Path:
-    """A hub data set's name unchanged, otherwise the path of the file or folder."""
+def place_of(path: str, name: str) -> str | Path:
+    """A hub data set's name unchanged, otherwise the path of the file or folder; `name`: of the embedded data."""
     if path == EMBEDDED:
         return EMBEDDED_FILES / f"{name}.jsonl"
     return path if is_hub_name(path) else Path(path).expanduser()

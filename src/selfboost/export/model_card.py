@@ -7,6 +7,7 @@ import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +45,11 @@ class Exported:
         """The initial model, as the recipe names it."""
         return str(self.run.recipe.get("model", {}).get("path", ""))
 
+    @cached_property
+    def licence(self) -> str:
+        """The base model's licence, or `not stated`."""
+        return licence_of(_location(self))
+
 
 def model_card(story: Exported) -> str:
     """The README.md of an exported model."""
@@ -68,7 +74,7 @@ def model_card(story: Exported) -> str:
         "## Environment",
         *_environments(run),
         "## Licence",
-        f"Licence of the base model {_code(story.base)}: {_licence(licence_of(_location(story)))}.",
+        f"Licence of the base model {_code(story.base)}: {_licence(story.licence)}.",
     ]
     return "\n\n".join(parts) + "\n"
 
@@ -90,7 +96,7 @@ def pairs_card(run: RunSummary, counts: PairCounts) -> str:
 
 
 def _front_matter(story: Exported) -> str:
-    base, licence = story.base, licence_of(_location(story))
+    base, licence = story.base, story.licence
     lines = [f"base_model: {json.dumps(base)}"] if NAME.fullmatch(base) and not Path(base).exists() else []
     lines += [f"license: {json.dumps(licence)}"] if licence != NOT_STATED else []
     library = "peft" if story.adapter_base else "transformers"

@@ -13,8 +13,6 @@ from selfboost.disk import files
 from selfboost.stages import WEIGHTS
 from selfboost.store.cards import PACKED, ROWS
 
-PARTIAL = ".partial-"
-"""Before the fingerprint in the name of a folder whose stage is being made."""
 FIRST = "held_out"
 """Part of the names of stages that are read before others: their answers are few, and looked at most."""
 BATCH = 200
@@ -104,7 +102,7 @@ def record_files(root: Path) -> dict[str, RecordFile]:
         name = next((name for name in (ROWS, PACKED) if name in names), "")
         folders[:] = sorted(each for each in folders if files.BROKEN not in each and not (name and each == WEIGHTS))
         relative = Path(place).relative_to(root / store.STAGES).as_posix()
-        stage, _, partial = relative.partition(PARTIAL)
+        stage, _, partial = relative.partition(store.PARTIAL)
         if not name or "/" in partial or (stage in found and not partial):
             continue
         try:

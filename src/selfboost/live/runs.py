@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from selfboost import results, store
+from selfboost import results
 
 DEPTH = 2
 """Levels of folders below a given one in which runs are looked for."""
@@ -33,13 +33,8 @@ def find_runs(folders: Sequence[Path]) -> dict[str, Path]:
     return found
 
 
-def is_run(root: Path) -> bool:
-    """Whether a folder holds what a run writes first."""
-    return (root / results.SUMMARY).exists() or (root / store.STAGES).is_dir()
-
-
 def _inside(folder: Path, name: str, depth: int) -> Iterator[tuple[str, Path]]:
-    if is_run(folder):
+    if results.holds_run(folder):
         yield name, folder
     elif depth:
         for each in sorted(folder.iterdir()):

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields, is_dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from selfboost.data.hub_data import is_hub_name
+from selfboost.data.seed_data import place_of
 from selfboost.data.seeds import Seed, read_seeds
-from selfboost.demo import EMBEDDED, EMBEDDED_FILES
 from selfboost.engines import look_at
 from selfboost.new_recipe import rates
 from selfboost.plan.model_size import is_model_name, local_folder, model_size
 from selfboost.recipe import Recipe
 from selfboost.records import Model, Sampling
+from selfboost.setting_types import parts_of
 from selfboost.train import Training
 
 PERCENTILE = 0.95
@@ -111,20 +111,16 @@ def fit(recipe: Recipe, machine: Machine) -> Fitted:
                 f"half of the seed's answers are longer than the {limit} tokens that the model's context of "
                 f"{lengths.context:,} leaves beside a prompt: take a seed of shorter texts or a model with more context"
             )
+    settings["engine.dtype"] = settings["trainer.dtype"] = "bfloat16" if machine.gpu else "float32"
     if not machine.gpu:
-        settings["engine.dtype"] = settings["trainer.dtype"] = "float32"
         reasons["engine"] = "this machine has no GPU"
-    else:
-        settings["engine.dtype"] = settings["trainer.dtype"] = "bfloat16"
     return Fitted(settings=settings, reasons=reasons, warnings=warnings)
 
 
 def _seeds(recipe: Recipe) -> list[Seed] | None:
     """The whole seed; None where it is on the hub."""
-    path = recipe.seed.path
-    if path == EMBEDDED:
-        return read_seeds(EMBEDDED_FILES / "seed.jsonl")[0]
-    return None if is_hub_name(path) and not Path(path).exists() else read_seeds(Path(path))[0]
+    place = place_of(recipe.seed.path, "seed")
+    return read_seeds(place)[0] if isinstance(place, Path) else None
 
 
 def _split(seeds: int) -> Settings:
@@ -148,7 +144,7 @@ def _trainings(recipe: Recipe, parameters: int, rows: int, chosen: Settings, mac
     adapter = BYTES * parameters > machine.memory
     pairs = chosen.get("method.pairs", getattr(recipe.method, "pairs", 0)) or rows
     found: Settings = {}
-    for path, _ in _parts(recipe, Training):
+    for path, _ in parts_of(recipe, Training):
         policy = path == "training"
         rate = (rates.preference_rate if policy else rates.finetuning_rate)(parameters)
         rate *= rates.ADAPTER if adapter else 1
@@ -180,7 +176,7 @@ def _lengths(recipe: Recipe, seeds: Sequence[Seed]) -> Lengths | None:
 def _room(recipe: Recipe, lengths: Lengths) -> Settings:
     """Longest answers and trainings that fit the context together with the prompt."""
     found: Settings = {}
-    rewrites = any(path.startswith("method.improver") for path, _ in _parts(recipe, Training))
+    rewrites = any(path.startswith("method.improver") for path, _ in parts_of(recipe, Training))
     limit = max(FEWEST, round(SPARE * lengths.answer))
     if lengths.context is not None:
         left = lengths.context - lengths.prompt
@@ -190,31 +186,22 @@ def _room(recipe: Recipe, lengths: Lengths) -> Settings:
             f"prompts of {lengths.prompt} tokens leave {max(0, limit)} for an answer in the model's context of "
             f"{lengths.context:,}: take a seed of shorter prompts, or a model with more context"
         )
-    for path, sampling in _parts(recipe, Sampling):
-        wanted = limit + lengths.prompt if path.startswith("method.generator") else limit
-        wanted = min(wanted, (lengths.context or wanted) - REQUEST) if path.startswith("method.generator") else wanted
-        found[f"{path}.max_tokens"] = min(sampling.max_tokens, wanted)
+    both = limit + lengths.prompt  # a generator writes a prompt and its answer
+    if lengths.context is not None:
+        both = min(both, lengths.context - REQUEST)
+    for path, sampling in parts_of(recipe, Sampling):
+        room = both if path.startswith("method.generator") else limit
+        found[f"{path}.max_tokens"] = min(sampling.max_tokens, room)
     for path in ("benchmark", "method.distributions"):
         if hasattr(_at(recipe, path), "max_tokens"):
             found[f"{path}.max_tokens"] = min(_at(recipe, path).max_tokens, limit)
     if lengths.context is not None:
-        for path, training in _parts(recipe, Training):
+        for path, training in parts_of(recipe, Training):
             if training.max_length > lengths.context:
                 found[f"{path}.max_length"] = lengths.context
             if training.max_prompt_length >= min(training.max_length, lengths.context):
                 found[f"{path}.max_prompt_length"] = 0
     return found
-
-
-def _parts(recipe: Recipe, kind: type, value: Any = None, path: str = "") -> Iterator[tuple[str, Any]]:
-    """Settings of one type anywhere in a recipe, each with its path."""
-    value = recipe if value is None else value
-    for f in fields(value):
-        inner, where = getattr(value, f.name), f"{path}.{f.name}" if path else f.name
-        if isinstance(inner, kind):
-            yield where, inner
-        elif is_dataclass(inner):
-            yield from _parts(recipe, kind, inner, where)
 
 
 def _at(recipe: Recipe, path: str) -> Any:

@@ -111,6 +111,11 @@ def write(root: Path, results: Results) -> None:
     write_json(root / SUMMARY, kept)
 
 
+def holds_run(root: Path) -> bool:
+    """Whether a folder holds what a run writes first."""
+    return (root / SUMMARY).exists() or (root / store.STAGES).is_dir()
+
+
 def check_is_run(root: Path) -> None:
     """Refuse a folder that is no run's.
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields, is_dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,6 +17,7 @@ from selfboost.recipe import Recipe
 from selfboost.records import Answer, Model, Pair, Prompt, Rated, Sampling, Verdict
 from selfboost.run import Run
 from selfboost.scorers import Scorer
+from selfboost.setting_types import parts_of
 from selfboost.stages import Listener
 from selfboost.trial.reduced import MEASURED, Scale
 from selfboost.verbs import Sides
@@ -151,19 +152,10 @@ class TrialLoop(Loop):
 
 def _setting(recipe: Recipe, sampling: Sampling) -> str:
     """Where the recipe says to sample so: the very object, else the shortest name of an equal one but for `samples`."""
-    found = list(_samplings(recipe, ""))
+    found = list(parts_of(recipe, Sampling))
     same = [name for name, value in found if value is sampling]
     equal = [name for name, value in found if replace(value, samples=sampling.samples) == sampling]
     return min(same or equal, key=len, default="")
-
-
-def _samplings(part: Any, where: str) -> Iterator[tuple[str, Sampling]]:
-    for f in fields(part):
-        value = getattr(part, f.name)
-        if isinstance(value, Sampling):
-            yield f"{where}{f.name}", value
-        elif is_dataclass(value):
-            yield from _samplings(value, f"{where}{f.name}.")
 
 
 def _watched(method: Any, dropped: dict[str, str]) -> Any:

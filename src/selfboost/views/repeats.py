@@ -10,7 +10,7 @@ from typing import Any
 
 from rich.table import Table
 
-from selfboost import results, store
+from selfboost import results
 from selfboost.measures import Estimated, Measure
 from selfboost.results import Results
 from selfboost.statistics import Interval
@@ -38,8 +38,8 @@ class OverSeeds:
 def repeats(root: Path) -> dict[int, Path]:
     """Run seed → folder of its run; empty where the folder holds no repeats."""
     found = {int(m[1]): path for path in root.glob(FOLDER.format("*")) if (m := re.fullmatch(r"seed-(\d+)", path.name))}
-    runs = {seed: found[seed] for seed in sorted(found) if _is_run(found[seed])}
-    return {} if _is_run(root) else runs
+    runs = {seed: found[seed] for seed in sorted(found) if results.holds_run(found[seed])}
+    return {} if results.holds_run(root) else runs
 
 
 def over_runs(roots: Mapping[int, Path]) -> list[OverSeeds]:
@@ -99,7 +99,3 @@ def print_repeats(roots: Mapping[int, Path]) -> None:
     seeds = ", ".join(map(str, roots))
     out.print(visible(f"Means over the run seeds {seeds}; brackets are Student's 95 % intervals over seeds."))
     out.print("Each seed's own run: " + visible(", ".join(str(root) for root in roots.values())), soft_wrap=True)
-
-
-def _is_run(root: Path) -> bool:
-    return (root / results.SUMMARY).exists() or (root / store.STAGES).is_dir()
