@@ -19,7 +19,7 @@ from selfboost.cluster.here import Here
 from selfboost.cluster.threads import limit_threads
 from selfboost.data.hub_data import is_hub_name
 from selfboost.endpoints import endpoints_of
-from selfboost.engines import Loading, footprint_of
+from selfboost.engines import Loading, footprint_of, look_at
 from selfboost.limits.used_memory import peak_memory
 from selfboost.pace import Pace, Rate
 from selfboost.recipe import Recipe
@@ -129,7 +129,9 @@ class Probe:
         if not tokens:
             raise ValueError("the model answers none of the seed's prompts: their answers are empty or failed")
         rate = Rate(fixed=fixed, each=max(taken - fixed, 1e-6) / tokens)
-        return answers, rate, mean_length(answers, sampling.max_tokens)
+        context = look_at(self.run.engine, self.run.initial).context_length
+        room = context - round(_mean(len(answer.prompt_ids) for answer in answers)) if context else sampling.max_tokens
+        return answers, rate, mean_length(answers, min(sampling.max_tokens, room))
 
     def _read(self, answers: Sequence[Answer]) -> Rate:
         """Seconds of log-probabilities by tokens of prompt and answer."""

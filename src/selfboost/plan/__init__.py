@@ -1,4 +1,4 @@
-"""What a recipe will do and cost, found by rehearsal: every stage with its rows, tokens, GPU hours and memory.
+"""What a recipe will do and cost, found by rehearsal: every stage with its rows, tokens, time and memory.
 
 Files, models, tokenizer, templates and scorers are really opened if they are on this machine; nothing is downloaded and
 no weights are loaded. Assumptions are stated.
@@ -165,7 +165,7 @@ def _cost_notes(costs: Costs) -> list[str]:
     if requests := costs.requests():
         notes.append(f"about {requests:,} requests to servers, beside what a judge must be asked twice")
     if costs.unknown_scorers():
-        notes.append("the size of a scorer's model is unknown: its scoring is left out of the GPU hours")
+        notes.append("the size of a scorer's model is unknown: its scoring is left out of the times")
     return notes
 
 
