@@ -13,13 +13,13 @@ from engine_models import save_llama
 from fake_recipes import write_recipe
 from selfboost import cli, recipe
 from selfboost.demo import EMBEDDED_MODEL
-from selfboost.pace import Pace, Rate, probe
+from selfboost.pace import MeasuredPace, Rate, probe
 from selfboost.plan import Plan, PlannedStage, plan
 from selfboost.plan.text import show_plan
 from selfboost.recipe_parts import scorers_of
 from selfboost.records import Answer, Message, Origin, Prompt
 
-PACE = Pace(
+PACE = MeasuredPace(
     machine="2 CPU cores",
     memory=8 * 2**30,
     gpu=False,

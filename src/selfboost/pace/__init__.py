@@ -21,7 +21,7 @@ class Rate:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Pace:
+class MeasuredPace:
     """What was measured."""
 
     machine: str

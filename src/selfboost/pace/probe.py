@@ -21,7 +21,7 @@ from selfboost.data.hub_data import is_hub_name
 from selfboost.endpoints import endpoints_of
 from selfboost.engines import Loading, footprint_of, look_at
 from selfboost.limits.used_memory import peak_memory
-from selfboost.pace import Pace, Rate
+from selfboost.pace import MeasuredPace, Rate
 from selfboost.recipe import Recipe
 from selfboost.recipe_parts import scorers_of
 from selfboost.records import Answer, Example, Prompt, Sampling
@@ -66,7 +66,7 @@ def why_not(recipe: Recipe, parameters: int | None) -> str:
     return ""
 
 
-def measured_pace(recipe: Recipe) -> Pace:
+def measured_pace(recipe: Recipe) -> MeasuredPace:
     """Measure a recipe's pace; `why_not` must be empty.
 
     Raises:
@@ -89,7 +89,7 @@ class Probe:
     count: Iterator[int]
     """Numbers for the names of stages: none is computed twice."""
 
-    def pace(self) -> Pace:
+    def pace(self) -> MeasuredPace:
         """All rates."""
         recipe = self.run.recipe
         prompts, sampling = [seed.prompt for seed in self.run.seeds], longest_sampling(recipe)
@@ -100,7 +100,7 @@ class Probe:
         reads = reading.each * _mean(len(answer.prompt_ids) for answer in answers)  # seconds of an answer's prompt
         training = self._trained(reading)
         machine, memory = _machine(recipe)
-        return Pace(
+        return MeasuredPace(
             machine=machine,
             memory=memory,
             gpu=_on_gpu(recipe),

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from selfboost.data.hub_data import is_hub_name
 from selfboost.data.seed_data import SeedData
-from selfboost.pace import Pace
+from selfboost.pace import MeasuredPace
 from selfboost.plan.advice import Advice
 from selfboost.plan.cost import Cost, Costs
 from selfboost.plan.judges import report_notes, server_notes
@@ -68,7 +68,7 @@ class Plan:
     """Facts and assumptions, in sentences."""
     fleet: Fleet
     """The GPUs, or the measured machine, that it is planned for."""
-    pace: Pace | None
+    pace: MeasuredPace | None
     """What the hours were measured by; None: they are estimated for the fleet."""
     memory: Mapping[str, int | None]
     """Kind of work → estimated peak bytes of one GPU; None if a model's size is unknown."""
@@ -86,7 +86,7 @@ class Plan:
     """Additional bytes that a training with noise needs until it ends; None if unknown."""
 
 
-def plan(recipe: Recipe, fleet: Fleet | None = None, pace: Pace | None = None) -> Plan:
+def plan(recipe: Recipe, fleet: Fleet | None = None, pace: MeasuredPace | None = None) -> Plan:
     """Check everything that can be checked without running, list the stages and estimate their costs.
 
     On a fleet, by default the recipe's own, or, with a pace, on the machine where it was measured.

@@ -14,7 +14,7 @@ from typing import Literal
 from selfboost.engines import Batching
 from selfboost.engines import footprint_of as sampler_footprint
 from selfboost.losses.noise_settings import Noise
-from selfboost.pace import Pace
+from selfboost.pace import MeasuredPace
 from selfboost.plan.hardware import Hardware
 from selfboost.plan.memory import noise_of, token_bytes
 from selfboost.plan.model_size import ModelSize
@@ -70,7 +70,7 @@ class Costs:
     """Folder or hub name of a scorer's model → its size."""
     hardware: Hardware
     """What the hours are of."""
-    pace: Pace | None = None
+    pace: MeasuredPace | None = None
     """What was measured on it; None: the hours follow from its data sheet."""
 
     @property
@@ -135,7 +135,7 @@ class Costs:
         )
         return Cost(tokens=round(found.rows * (work.read + work.written)), hours=self._written(writing, sizes))
 
-    def _measured(self, pace: Pace, found: Rows, at: Lengths, cost: Cost) -> float | None:
+    def _measured(self, pace: MeasuredPace, found: Rows, at: Lengths, cost: Cost) -> float | None:
         """Hours of a stage at a measured pace; of other models in proportion to their size."""
         stage = found.stage
         if stage.sampling is not None:
@@ -152,7 +152,7 @@ class Costs:
         each = found.rows * (pace.reading.each * work.read + pace.sampling.each * work.written)
         return sum(pace.reading.fixed + each * size.parameters / self.model.parameters for size in sizes) / 3600
 
-    def _measured_training(self, pace: Pace, found: Rows, at: Lengths, cost: Cost) -> float | None:
+    def _measured_training(self, pace: MeasuredPace, found: Rows, at: Lengths, cost: Cost) -> float | None:
         """Hours of a training: the measured one's operations took its time, and a reference is read once."""
         stage, usual = found.stage, self._per_weight(self.recipe.training)
         assert stage.training is not None, "a training stage has its settings"

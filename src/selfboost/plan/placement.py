@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import cast
 
 from selfboost.engines import footprint_of as sampler_footprint
-from selfboost.pace import Pace
+from selfboost.pace import MeasuredPace
 from selfboost.plan.cost import WORK, Costs
 from selfboost.plan.hardware import USUAL, Hardware, hardware
 from selfboost.plan.rows import Rows
@@ -54,7 +54,7 @@ def _replicas(recipe: Recipe) -> int:
     return cast(int, getattr(recipe.cluster, "replicas", 1)) or 1
 
 
-def measured_fleet(pace: Pace) -> Fleet:
+def measured_fleet(pace: MeasuredPace) -> Fleet:
     """This machine, as measured: one device, whose speed is not derived from a data sheet."""
     device = replace(hardware(USUAL), name=pace.machine, memory=pace.memory, source="measured", basis="measured")
     return Fleet(hardware=device, gpus=1)
