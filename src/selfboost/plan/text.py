@@ -54,28 +54,29 @@ def _kinds(found: Plan) -> Table:
     table = _table("stage", "times", "rows", "tokens", *_time_columns(found))
     for kind, some in by_kind.items():
         if kind in longest[:MOST_KINDS]:
-            _add(table, kind, some)
+            table.add_row(Text(visible(kind)), str(len(some)), *_amounts(some))
     if rest := [stage for kind in longest[MOST_KINDS:] for stage in by_kind[kind]]:
-        _add(table, f"{len(longest) - MOST_KINDS} other kinds", rest)
+        table.add_row(f"{len(longest) - MOST_KINDS} other kinds", str(len(rest)), *_amounts(rest))
     table.add_row("all", str(len(found.stages)), "", "", *_times(found.stages))
     return table
 
 
 def _stages(found: Plan) -> Table:
     """A line for each stage; those of a beta search share one."""
-    table = _table("stage", "times", "rows", "tokens", *_time_columns(found))
+    table = _table("stage", "rows", "tokens", *_time_columns(found))
     for name, some in _folded(found.stages).items():
-        _add(table, name, some)
-    table.add_row("all", str(len(found.stages)), "", "", *_times(found.stages))
+        table.add_row(Text(visible(name)), *_amounts(some))
+    table.add_row("all", "", "", *_times(found.stages))
     return table
 
 
-def _add(table: Table, name: str, some: Sequence[PlannedStage]) -> None:
+def _amounts(some: Sequence[PlannedStage]) -> tuple[str, ...]:
+    """Rows, tokens and times of some stages together."""
     bound: Bound = max((stage.bound for stage in some), key=list(SIGNS).index)
     tokens = sum(stage.mean.tokens for stage in some)
     rows = f"{SIGNS[bound]}{sum(stage.rows for stage in some):,}"
     times = _times(some) if any(stage.verb in WORK for stage in some) else ("", "")
-    table.add_row(Text(visible(name)), str(len(some)), rows, _short(tokens) if tokens else "", *times)
+    return rows, _short(tokens) if tokens else "", *times
 
 
 def _time_columns(found: Plan) -> tuple[str, str]:
