@@ -6,8 +6,6 @@ Decisions are made on the validation prompts, results reported on the held-out o
 from __future__ import annotations
 
 import re
-import resource
-import sys
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -25,6 +23,7 @@ from selfboost.drift.panel import drift_panel
 from selfboost.drift.passes import Passes, run_passes, why_not_scored
 from selfboost.engines import Holding
 from selfboost.engines.run_day import on_day, today
+from selfboost.limits.used_memory import peak_memory
 from selfboost.measures import Estimated, Measure, MeasureRow, Measures, gain_of, measures_of, with_win_rate
 from selfboost.recipe import Recipe
 from selfboost.recipe_text import kind_of, recipe_text
@@ -344,12 +343,6 @@ def worsened(guards: Mapping[str, Measure], new: Sequence[Rated], old: Sequence[
         if max(measure.sign * gain.low, measure.sign * gain.high) < 0:
             found.append(f"{name} {gain.value:+.3f} [{gain.low:+.3f}, {gain.high:+.3f}]")
     return f"not promoted: the guard {' and the guard '.join(found)} got worse" if found else ""
-
-
-def peak_memory() -> int:
-    """Peak memory of this process, in bytes."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024
 
 
 def check_agreement(run: Run, model: Model) -> float | None:

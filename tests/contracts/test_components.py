@@ -182,7 +182,8 @@ def test_the_plan_and_new_recipes_know_no_component() -> None:
         nodes = ast.walk(ast.parse(file.read_text()))
         imported = {node.module or "" for node in nodes if isinstance(node, ast.ImportFrom)}
         assert not imported & (shipped - stand_ins), file
-        assert not [module for module in imported if module.startswith(parts)], file
+        rules = {"selfboost.prompts.novelty"}  # what counts as overlap is one rule, whatever makes the prompts
+        assert not [module for module in imported - rules if module.startswith(parts)], file
 
 
 @pytest.mark.parametrize("kind", plugins.kinds("scorer"))

@@ -117,6 +117,7 @@ def test_a_block_that_ends_three_workers_is_named_and_what_comes_before_is_kept(
     assert rows.read_bytes().count(b"\n") == 128
 
 
+@pytest.mark.slow
 def test_an_error_in_a_worker_is_the_users_sentence(tmp_path: Path) -> None:
     broken = opened(tmp_path / "run", *ON_RAY, engine=Poisonous(ends=False))
     with pytest.raises(ValueError, match="the model cannot read 'poison'") as raised:
@@ -125,6 +126,7 @@ def test_an_error_in_a_worker_is_the_users_sentence(tmp_path: Path) -> None:
     assert "cluster_engines.py" in raised.value.__notes__[0], "where it was raised can be looked up"
 
 
+@pytest.mark.slow
 def test_scores_come_from_workers_too(tmp_path: Path) -> None:
     run = opened(tmp_path / "run", *ON_RAY)
     gold = [run.given(prompt, f"A good answer {i}.") for i, prompt in enumerate(prompts(1500))]
@@ -171,6 +173,7 @@ def test_without_ray_one_sentence_says_what_to_install(tmp_path: Path, monkeypat
         sampled(opened(tmp_path / "run", *ON_RAY), prompts(3))
 
 
+@pytest.mark.slow
 def test_a_training_takes_the_devices_of_workers_that_hold_any(tmp_path: Path) -> None:
     run = opened(tmp_path / "run", *ON_RAY)
     with run.cluster:

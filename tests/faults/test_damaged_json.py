@@ -96,6 +96,8 @@ def test_a_damaged_summary_is_shown_or_named(whole: tuple[Path, Path], tmp_path:
 
 
 CARDS = ["iteration-1/policy", "iteration-0/held_out-sampled", "prepare/seed_sft", "iteration-1/measure-held_out"]
+QUICK, *OTHERS = (f"stages/{stage}/{store.CARD}" for stage in CARDS)
+FILES = ["run.json", QUICK, *(pytest.param(file, marks=pytest.mark.slow) for file in OTHERS)]
 
 
 @pytest.mark.parametrize("limit", [FAST // 4, pytest.param(10**6, marks=pytest.mark.slow)])
@@ -115,8 +117,8 @@ def test_a_damaged_card_is_shown_or_named(
         readers(root)
 
 
-@pytest.mark.parametrize("limit", [3, pytest.param(300, marks=pytest.mark.slow)])
-@pytest.mark.parametrize("file", ["run.json", *(f"stages/{stage}/{store.CARD}" for stage in CARDS)])
+@pytest.mark.parametrize("limit", [2, pytest.param(300, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("file", FILES)
 def test_a_run_resumes_over_any_damage(whole: tuple[Path, Path], tmp_path: Path, file: str, limit: int) -> None:
     recipe, before = whole[0], results(whole[1])
     for number, text in enumerate(damages(read_json(whole[1] / file), limit)):

@@ -68,7 +68,7 @@ def ending_after(blocks: int, append: Callable[..., None]) -> Callable[..., None
     return store_block
 
 
-@pytest.mark.parametrize("longest", [2048, 40])
+@pytest.mark.parametrize("longest", [pytest.param(2048, marks=pytest.mark.slow), 40])
 def test_ended_after_every_block(longest: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where answers are too long for the model, fewer rows than a block's answers are computed together."""
     torch.set_num_threads(1)

@@ -154,7 +154,7 @@ def test_check_prints_every_stage_that_will_run(
 ) -> None:
     path = write_recipe(tmp_path, method, **SMALL)
     before = sorted(tmp_path.rglob("*"))
-    code, written, error = call(capsys, "check", path)
+    code, written, error = call(capsys, "check", path, "--stages")
     assert (code, error) == (0, "")
     assert "The recipe is valid." in written
     assert sorted(tmp_path.rglob("*")) == before

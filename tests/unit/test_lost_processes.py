@@ -82,6 +82,7 @@ def test_a_relative_folder_is_the_conductor_s(start: Model, tmp_path: Path) -> N
     assert list((tmp_path / "second").iterdir()) == []
 
 
+@pytest.mark.slow
 def test_states_that_differ_are_refused_on_both(start: Model, tmp_path: Path) -> None:
     for name, steps in (("first", (1, 3)), ("second", (1,))):
         (tmp_path / name / "folder").mkdir(parents=True)
@@ -145,7 +146,8 @@ def follower() -> int:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="looks for processes under /proc")
-@pytest.mark.parametrize("local", [pytest.param(COPIED, marks=pytest.mark.slow), SHARDED], ids=["copied", "sharded"])
+@pytest.mark.slow
+@pytest.mark.parametrize("local", [COPIED, SHARDED], ids=["copied", "sharded"])
 def test_one_that_is_killed_ends_the_other_and_a_rerun_gives_the_same_bits(
     start: Model, tmp_path: Path, local: Local
 ) -> None:
@@ -181,6 +183,7 @@ def test_one_that_no_longer_answers_is_waited_for_as_long_as_the_setting_says(st
     assert 10 < time.monotonic() - stopped[0] < 120
 
 
+@pytest.mark.slow
 def test_sharded_states_hold_a_part_each_and_go_on_with_one_process(start: Model, tmp_path: Path) -> None:
     expected = train(SHARDED, start, tmp_path / "whole")
 

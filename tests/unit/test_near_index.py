@@ -19,7 +19,9 @@ def min_hash(words: list[str]) -> MinHash:
     return found
 
 
-@pytest.mark.parametrize("threshold", [0.3, 0.56, 0.8])
+@pytest.mark.parametrize(
+    "threshold", [pytest.param(0.3, marks=pytest.mark.slow), 0.56, pytest.param(0.8, marks=pytest.mark.slow)]
+)
 def test_it_finds_what_datasketch_finds(threshold: float) -> None:
     theirs = MinHashLSH(threshold=threshold, num_perm=PERMUTATIONS)
     ours = NearIndex(theirs.b, theirs.r)

@@ -9,9 +9,9 @@ import pytest
 
 from real_data import real
 from selfboost import recipe
-from selfboost.new_recipe import rates, write_new_recipe
+from selfboost.new_recipe import write_new_recipe
 from selfboost.new_recipe.fit import FEWEST, Machine
-from selfboost.plan import plan
+from selfboost.plan import plan, rates
 from selfboost.recipe import Recipe
 
 CPU = Machine(gpu=False, memory=24 * 2**30)

@@ -122,10 +122,10 @@ def test_what_is_assumed_is_said(capsys: pytest.CaptureFixture[str], monkeypatch
         "tiiuae/falcon-refinedweb (paragraphs) is read from the hub when the run starts; not looked at",
         "meta-llama/Llama-3.1-8B-Instruct is not on this machine: assumed to have 8 billion parameters from its name",
         "assumed: seeds of 200 tokens of prompt and 350 of answer",
-        "GPU hours are of one H100 (989 TFLOP/s), of whose peak training and reading sustain 31% (published training",
+        "GPU time is of one H100 (989 TFLOP/s), of whose peak training and reading sustain 31% (published training",
         "of a machine itself: ",
         "of records, ",
-        "Most of the hours: ",
+        "Most of the time: ",
         "2,000 seeds, 200 validation, 400 held out",
     ):
         assert sentence in words

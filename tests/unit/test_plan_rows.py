@@ -59,12 +59,18 @@ def planned(path: Path) -> dict[str, PlannedStage]:
     return {stage.name: stage for stage in plan(recipe.read(path, trust="someones_squares")).stages}
 
 
+QUICK = ("synpo", "dnpo", "seed_sft")
+"""Methods whose plans are compared with runs in every test run."""
+
+
 def test_the_planned_methods_are_all_there_are() -> None:
     assert COUNTS.keys() == METHODS.keys()
 
 
-@pytest.mark.parametrize("method", METHODS)
-@settings(max_examples=3, phases=[Phase.generate])
+@pytest.mark.parametrize(
+    "method", [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in METHODS]
+)
+@settings(max_examples=2, phases=[Phase.generate])
 @given(st.data())
 def test_rows_are_those_of_a_run_on_fakes(method: str, tmp_path_factory: Any, data: st.DataObject) -> None:
     folder = tmp_path_factory.mktemp("run")
@@ -84,8 +90,10 @@ def test_rows_are_those_of_a_run_on_fakes(method: str, tmp_path_factory: Any, da
             assert "/batch-" in name, "the worse the first answers, the more prompts come later"
 
 
-@pytest.mark.parametrize("method", ["synpo", "sampling_ranking", "manual_data", "spin", "dnpo"])
-@settings(max_examples=2, phases=[Phase.generate])
+@pytest.mark.parametrize(
+    "method", ["synpo", *(pytest.param(name, marks=pytest.mark.slow) for name in ("sampling_ranking", "spin", "dnpo"))]
+)
+@settings(max_examples=1, phases=[Phase.generate])
 @given(st.data())
 def test_small_counts_lead_to_what_the_true_ones_come_to(
     method: str, tmp_path_factory: Any, data: st.DataObject
@@ -106,6 +114,7 @@ def demo(*changes: str) -> dict[str, tuple[int, str]]:
     return {stage.name: (stage.rows, stage.bound) for stage in found.stages}
 
 
+@pytest.mark.slow
 def test_few_seeds_and_fewer_pairs_beside_many_prompts() -> None:
     found = demo("method.pairs=10", "method.prompts=10000")
     assert found["iteration-1/seed-answers"] == found["prepare/generator"] == found["prepare/seed_sft"] == (20, "exact")
@@ -115,6 +124,7 @@ def test_few_seeds_and_fewer_pairs_beside_many_prompts() -> None:
     assert found["iteration-2/pair-scores"] == (20_000, "at most")
 
 
+@pytest.mark.slow
 def test_counts_that_are_nearly_equal_are_told_apart() -> None:
     found = demo("method.pairs=10001", "method.prompts=10000", "method.more_prompts=0.0", "run.iterations=2")
     assert (found["iteration-1/policy"][0], found["iteration-2/policy"][0]) == (10_000, 20_000)

@@ -125,7 +125,7 @@ def rows(root: Path, name: str, kind: type[Any]) -> list[Any]:
 each_run = pytest.mark.parametrize(
     ("model", "method"),
     [
-        ("stories260K-hf", "synpo"),
+        pytest.param("stories260K-hf", "synpo", marks=pytest.mark.slow),
         ("tinystories-bit1M-hf", "spin"),
         pytest.param("stories260K-hf", "dnpo", marks=pytest.mark.slow),
         pytest.param("stories260K-hf", "spin", marks=pytest.mark.slow),

@@ -311,7 +311,8 @@ def test_the_hinge_is_mirrored_too(llama, reference, tmp_path):
     assert total.isfinite()
 
 
-@pytest.mark.parametrize("start", [0.5, pytest.param(4.0, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("start", [0.5, 4.0])
 def test_an_automatic_scale_takes_as_much_of_the_margin_as_is_wished(start, llama, reference, tmp_path):
     loss = NoisePreference(beta=0.5, noise=Noise(scale="auto", start=start))
     made, items = objective(llama, reference, loss, tmp_path)

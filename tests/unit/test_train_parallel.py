@@ -59,8 +59,17 @@ def weights(folder):
     return load_file(folder / "model.safetensors")
 
 
-@pytest.mark.parametrize("loss", LOSSES, ids=["dpo", "noise", "turns"])
-@pytest.mark.parametrize("local", [COPIED, SHARDED], ids=["copied", "sharded"])
+@pytest.mark.parametrize(
+    ("local", "loss"),
+    [
+        pytest.param(COPIED, LOSSES[1], id="copied-noise"),
+        pytest.param(SHARDED, LOSSES[0], id="sharded-dpo"),
+        *(
+            pytest.param(*case, marks=pytest.mark.slow)
+            for case in ((COPIED, LOSSES[0]), (COPIED, LOSSES[2]), (SHARDED, LOSSES[1]), (SHARDED, LOSSES[2]))
+        ),
+    ],
+)
 def test_two_processes_give_the_curve_and_the_model_of_one(start, local, loss, tmp_path):
     results, cache = [], tmp_path / "cache"
     for at, trainer in enumerate((ONE, local)):
@@ -113,6 +122,7 @@ def test_shards_that_do_not_divide_the_processes_are_refused_at_once(start, tmp_
         replace(SHARDED, shards=3).finetune(start, examples(), Training(), into=tmp_path, seed=0, progress=silent)
 
 
+@pytest.mark.slow
 def test_a_state_goes_on_with_another_number_of_processes(start, tmp_path):
     """Saved by one process, taken up by two with shards."""
     whole, stopped = tmp_path / "whole", tmp_path / "stopped"
@@ -138,6 +148,7 @@ def test_a_state_goes_on_with_another_number_of_processes(start, tmp_path):
     assert not (stopped / STATE).exists()
 
 
+@pytest.mark.slow
 def test_a_model_stored_in_bfloat16_is_sharded_as_the_float32_one_that_it_opens_as(tmp_path):
     stored = tmp_path / "stored"
     save_llama(stored).to(torch.bfloat16).save_pretrained(stored)

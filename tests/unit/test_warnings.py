@@ -16,6 +16,7 @@ NOISE = ("warning", "deprecated", "[transformers]", "traceback")
 """What Python, libraries and their loggers write into such lines."""
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not MODEL.exists(), reason="the embedded model is not built here")
 def test_a_run_prints_no_warning(tmp_path: Path) -> None:
     """With an adapter where peft is installed; renamed arguments of libraries are errors here."""

@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
 from selfboost.commands.arguments import Arguments, Parser, add_recipe, add_set, add_trust, count, read_recipe
+
+if TYPE_CHECKING:
+    from selfboost.plan import Plan
+    from selfboost.recipe import Recipe
 
 DESCRIPTION = "check a recipe without running it, and print its plan"
 
@@ -12,6 +19,9 @@ def add_arguments(parser: Parser) -> None:
     parser.add_argument("--gpus", type=count, default=0, metavar="N", help="price it on N GPUs, all held throughout")
     words = "of this kind (H100, A100-80GB, RTX4090 ...; 'cpu' measures this one); refused if it does not fit"
     parser.add_argument("--gpu-kind", default="", metavar="KIND", help=words)
+    parser.add_argument("--stages", action="store_true", help="list every stage, not only the kinds of stages")
+    words = "do not measure the model's speed on this machine"
+    parser.add_argument("--no-probe", action="store_true", help=words)
     add_recipe(parser)
     add_set(parser)
     add_trust(parser)
@@ -28,7 +38,23 @@ def execute(arguments: Arguments) -> None:
     from selfboost.plan.text import show_plan
 
     recipe = read_recipe(arguments)
-    found = plan(recipe, fleet_for(recipe, arguments.gpu_kind, arguments.gpus))
-    show_plan(found)
-    if found.misfits and (arguments.gpus or arguments.gpu_kind):
+    priced = arguments.gpus or arguments.gpu_kind
+    fleet = fleet_for(recipe, arguments.gpu_kind, arguments.gpus)
+    found = plan(recipe, fleet)  # what is wrong shows before anything is measured
+    if not priced and not arguments.no_probe:
+        found = _measured(recipe, found)
+    show_plan(found, every_stage=arguments.stages)
+    if found.misfits and priced:
         raise ValueError(f"on {found.fleet.gpus} x {found.fleet.hardware.name}: {'; '.join(found.misfits)}")
+
+
+def _measured(recipe: Recipe, found: Plan) -> Plan:
+    """The plan at the pace of this machine, if that can be measured; else the plan, which says why not."""
+    from selfboost.pace.probe import measured_pace, why_not
+    from selfboost.plan import plan
+    from selfboost.plan.model_size import model_size
+
+    size = model_size(recipe.model.location)
+    if why := why_not(recipe, size.parameters if size and size.counted else None):
+        return replace(found, notes=[*found.notes, f"not measured here: {why}"])
+    return plan(recipe, pace=measured_pace(recipe))

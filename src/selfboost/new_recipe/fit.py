@@ -11,7 +11,7 @@ from typing import Any
 from selfboost.data.seed_data import place_of
 from selfboost.data.seeds import Seed, read_seeds
 from selfboost.engines import look_at
-from selfboost.new_recipe import rates
+from selfboost.plan import rates
 from selfboost.plan.model_size import is_model_name, local_folder, model_size
 from selfboost.recipe import Recipe
 from selfboost.records import Model, Sampling

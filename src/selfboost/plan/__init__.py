@@ -1,4 +1,4 @@
-"""What a recipe will do and cost, found by rehearsal: every stage with its rows, tokens, GPU hours and memory.
+"""What a recipe will do and cost, found by rehearsal: every stage with its rows, tokens, time and memory.
 
 Files, models, tokenizer, templates and scorers are really opened if they are on this machine; nothing is downloaded and
 no weights are loaded. Assumptions are stated.
@@ -11,6 +11,8 @@ from dataclasses import dataclass
 
 from selfboost.data.hub_data import is_hub_name
 from selfboost.data.seed_data import SeedData
+from selfboost.pace import MeasuredPace
+from selfboost.plan.advice import Advice
 from selfboost.plan.cost import Cost, Costs
 from selfboost.plan.judges import report_notes, server_notes
 from selfboost.plan.memory import size_text
@@ -18,8 +20,10 @@ from selfboost.plan.model_size import model_size
 from selfboost.plan.models import look_at_model, look_at_other_models
 from selfboost.plan.needs import Needs
 from selfboost.plan.offline import offline
-from selfboost.plan.placement import Fleet, Placement, fleet_for
+from selfboost.plan.overlap import shared_words
+from selfboost.plan.placement import Fleet, Placement, fleet_for, measured_fleet
 from selfboost.plan.power import power_note
+from selfboost.plan.rehearsal import Rehearsed
 from selfboost.plan.rows import Bound, Rows, stages_of
 from selfboost.plan.stand_ins import planned_seeds
 from selfboost.recipe import Recipe
@@ -31,6 +35,8 @@ class PlannedStage:
     """A planned stage."""
 
     name: str
+    kind: str
+    """What stages like it are called, whatever their iteration: `drafts`, `policy`, `measuring: sample` ..."""
     verb: str
     rows: int
     bound: Bound
@@ -56,10 +62,14 @@ class Plan:
     """What a run would do."""
 
     stages: Sequence[PlannedStage]
+    warnings: Sequence[str]
+    """What will go wrong, or make the results worth little, each with what to change."""
     notes: Sequence[str]
-    """Facts, warnings and assumptions, in sentences."""
+    """Facts and assumptions, in sentences."""
     fleet: Fleet
-    """The GPUs that it is planned for."""
+    """The GPUs, or the measured machine, that it is planned for."""
+    pace: MeasuredPace | None
+    """What the hours were measured by; None: they are estimated for the fleet."""
     memory: Mapping[str, int | None]
     """Kind of work → estimated peak bytes of one GPU; None if a model's size is unknown."""
     misfits: Sequence[str]
@@ -76,8 +86,10 @@ class Plan:
     """Additional bytes that a training with noise needs until it ends; None if unknown."""
 
 
-def plan(recipe: Recipe, fleet: Fleet | None = None) -> Plan:
-    """Check everything that can be checked without running, list the stages and estimate their costs on a fleet.
+def plan(recipe: Recipe, fleet: Fleet | None = None, pace: MeasuredPace | None = None) -> Plan:
+    """Check everything that can be checked without running, list the stages and estimate their costs.
+
+    On a fleet, by default the recipe's own, or, with a pace, on the machine where it was measured.
 
     Raises:
         ValueError: what is wrong, in one sentence.
@@ -86,24 +98,27 @@ def plan(recipe: Recipe, fleet: Fleet | None = None) -> Plan:
         data = planned_seeds(recipe.seed, recipe.run.seed)
         size, lengths, more = look_at_model(recipe, data)
         notes = [*data.notes, *_seed_notes(recipe, data), *more, lengths.how, *look_at_other_models(recipe)]
-        notes += _missing(recipe)
+        notes += [*shared_words(recipe, data), *_missing(recipe)]
         recipe.method.check(recipe, data.train)
         notes += server_notes(recipe)
-        stages = stages_of(recipe, data, lengths.prompt, lengths.answer)
+        stages = stages_of(recipe, data, lengths.prompt, lengths.answer, pace.answer if pace else None)
         judges = {name: model_size(name) for found in stages for name in found.stage.judges if name}
-        notes += report_notes(recipe, [found.stage.scorer for found in stages])
-    fleet = fleet or fleet_for(recipe)
-    costs = Costs(recipe=recipe, stages=stages, model=size, judges=judges, hardware=fleet.hardware)
-    return _priced(Placement(costs=costs, fleet=fleet), notes)
+        warnings = report_notes(recipe, [found.stage.scorer for found in stages])
+    fleet = measured_fleet(pace) if pace else fleet or fleet_for(recipe)
+    costs = Costs(recipe=recipe, stages=stages, model=size, judges=judges, hardware=fleet.hardware, pace=pace)
+    warnings += Advice(costs=costs, context=lengths.context).warnings()
+    return _priced(Placement(costs=costs, fleet=fleet), warnings, notes)
 
 
-def _priced(placement: Placement, notes: Sequence[str]) -> Plan:
+def _priced(placement: Placement, warnings: Sequence[str], notes: Sequence[str]) -> Plan:
     """The plan of stages whose costs and places are known."""
     needs, costs = Needs(placement=placement), placement.costs
     return Plan(
         stages=[_planned(found, placement) for found in costs.stages],
+        warnings=warnings,
         notes=[*notes, *_cost_notes(costs), *_memory_notes(needs)],
         fleet=placement.fleet,
+        pace=costs.pace,
         memory={"training": needs.training(), "sampling": needs.sampling(), "scoring": needs.scoring()},
         misfits=needs.misfits(),
         host_memory=needs.host(),
@@ -117,6 +132,7 @@ def _priced(placement: Placement, notes: Sequence[str]) -> Plan:
 def _planned(found: Rows, placement: Placement) -> PlannedStage:
     return PlannedStage(
         name=found.stage.name,
+        kind=_kind(found.stage),
         verb=found.stage.verb,
         rows=found.rows,
         bound=found.bound,
@@ -125,6 +141,12 @@ def _planned(found: Rows, placement: Placement) -> PlannedStage:
         gpus=placement.gpus(found),
         opening=placement.opening(found),
     )
+
+
+def _kind(stage: Rehearsed) -> str:
+    if stage.measuring or stage.verb == "measure":
+        return f"measuring: {stage.verb}"
+    return f"drift: {stage.verb}" if "/drift/" in stage.name else stage.name.rpartition("/")[2]
 
 
 def _missing(recipe: Recipe) -> list[str]:
@@ -143,7 +165,7 @@ def _cost_notes(costs: Costs) -> list[str]:
     if requests := costs.requests():
         notes.append(f"about {requests:,} requests to servers, beside what a judge must be asked twice")
     if costs.unknown_scorers():
-        notes.append("the size of a scorer's model is unknown: its scoring is left out of the GPU hours")
+        notes.append("the size of a scorer's model is unknown: its scoring is left out of the times")
     return notes
 
 

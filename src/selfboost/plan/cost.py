@@ -8,12 +8,13 @@ products and the traffic between devices are left out. How fast a device is: `ha
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from selfboost.engines import Batching
 from selfboost.engines import footprint_of as sampler_footprint
 from selfboost.losses.noise_settings import Noise
+from selfboost.pace import MeasuredPace
 from selfboost.plan.hardware import Hardware
 from selfboost.plan.memory import noise_of, token_bytes
 from selfboost.plan.model_size import ModelSize
@@ -69,6 +70,8 @@ class Costs:
     """Folder or hub name of a scorer's model → its size."""
     hardware: Hardware
     """What the hours are of."""
+    pace: MeasuredPace | None = None
+    """What was measured on it; None: the hours follow from its data sheet."""
 
     @property
     def trainer(self) -> Footprint:
@@ -80,7 +83,10 @@ class Costs:
         costs: Mapping[str, Callable[[Rows, Lengths], Cost]]
         costs = {"sampling": self._sampling, "scoring": self._scoring, "training": self._training}
         work = WORK.get(found.stage.verb)
-        return costs[work](found, at) if work else Cost(tokens=0, hours=0.0)
+        if work is None:
+            return Cost(tokens=0, hours=0.0)
+        cost = costs[work](found, at)
+        return cost if self.pace is None else replace(cost, hours=self._measured(self.pace, found, at, cost))
 
     def requests(self) -> int:
         """Requests of all scorers to servers."""
@@ -128,6 +134,37 @@ class Costs:
             batching=work.batching,
         )
         return Cost(tokens=round(found.rows * (work.read + work.written)), hours=self._written(writing, sizes))
+
+    def _measured(self, pace: MeasuredPace, found: Rows, at: Lengths, cost: Cost) -> float | None:
+        """Hours of a stage at a measured pace; of other models in proportion to their size."""
+        stage = found.stage
+        if stage.sampling is not None:
+            asked = found.rows * at_length(stage.asked, at)
+            return (pace.sampling.seconds(cost.tokens) + pace.reading.each * asked) / 3600
+        if stage.training is not None:
+            return self._measured_training(pace, found, at, cost)
+        assert stage.scorer is not None, "a scoring stage has a scorer"
+        if (rate := pace.scores(stage.scorer)) is not None:
+            return rate.seconds(cost.tokens) / 3600
+        work, sizes = self.work(stage, at), self.sizes(stage)
+        if sizes is None or self.model is None:
+            return None
+        each = found.rows * (pace.reading.each * work.read + pace.sampling.each * work.written)
+        return sum(pace.reading.fixed + each * size.parameters / self.model.parameters for size in sizes) / 3600
+
+    def _measured_training(self, pace: MeasuredPace, found: Rows, at: Lengths, cost: Cost) -> float | None:
+        """Hours of a training: the measured one's operations took its time, and a reference is read once."""
+        stage, usual = found.stage, self._per_weight(self.recipe.training)
+        assert stage.training is not None, "a training stage has its settings"
+        assert self.model is not None, "a measured model has a size"
+        seconds = pace.training.seconds(cost.tokens * self._per_weight(stage.training) / usual)
+        if stage.loss is not None and stage.loss.needs_reference:
+            seconds += pace.reading.seconds(found.rows * trained_tokens(stage, at))
+        noise, weights = noise_of(stage), self.model.vocabulary * self.model.width
+        if noise is not None:
+            tokens = found.rows * rejected_tokens(stage, at) * _passes(stage.training)
+            seconds += pace.training.each * tokens * noise_operations(noise) * weights / (usual * self.model.parameters)
+        return seconds / 3600
 
     def _written(self, work: Writing, sizes: Sequence[ModelSize] | None) -> float | None:
         """Hours in which each model reads and writes all rows."""

@@ -10,8 +10,8 @@ from typing import Any
 from selfboost.endpoints import endpoints_of
 from selfboost.endpoints.connection import check_ready
 from selfboost.plan.model_size import local_folder
-from selfboost.plan.models import scorers_of
 from selfboost.recipe import Recipe
+from selfboost.recipe_parts import scorers_of
 from selfboost.scorers import Scorer
 
 FAMILIES = re.compile(

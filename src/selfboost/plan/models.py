@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, is_dataclass
-from typing import Any, get_type_hints
+from dataclasses import dataclass
 
 from selfboost.benchmark import GOLD, Opposed
 from selfboost.data.hub_data import is_hub_name
@@ -12,9 +11,10 @@ from selfboost.data.seed_data import SeedData
 from selfboost.engines import look_at
 from selfboost.plan.model_size import ModelSize, is_model_name, local_folder, model_size
 from selfboost.plan.rehearsal import NAMED
-from selfboost.recipe import ROLES, Recipe
+from selfboost.recipe import Recipe
+from selfboost.recipe_parts import scorers_of
 from selfboost.records import Model
-from selfboost.scorers import Scorer, notes_of
+from selfboost.scorers import notes_of
 from selfboost.templates import CHARACTERS, about_tokens
 
 ASSUMED_PROMPT, ASSUMED_ANSWER = 200, 350
@@ -31,6 +31,8 @@ class SeedLengths:
     answer: float
     how: str
     """How they were found, in a sentence."""
+    context: int | None = None
+    """Most tokens of prompt and answer that the model reads; None: unknown, or no limit."""
 
 
 def look_at_model(recipe: Recipe, data: SeedData) -> tuple[ModelSize | None, SeedLengths, list[str]]:
@@ -56,7 +58,7 @@ def look_at_model(recipe: Recipe, data: SeedData) -> tuple[ModelSize | None, See
     prompt = sum(prompts) / len(some)
     answer = sum(len(tokenizer.answer_ids(s.response)) for s in some) / len(some)
     how = f"seeds have {prompt:.0f} tokens of prompt and {answer:.0f} of answer (mean of {len(some)})"
-    return size, SeedLengths(prompt=prompt, answer=answer, how=how), notes
+    return size, SeedLengths(prompt=prompt, answer=answer, how=how, context=looked.context_length), notes
 
 
 def _too_long(path: str, prompts: Sequence[int], context: int | None) -> list[str]:
@@ -110,18 +112,6 @@ def _lengths(recipe: Recipe, data: SeedData) -> SeedLengths:
 
 def _mean(values: Sequence[float]) -> float:
     return sum(values) / len(values)
-
-
-def scorers_of(component: Any) -> list[Scorer]:
-    """All scorers of a component and of its parts."""
-    found: list[Scorer] = []
-    for name, hint in get_type_hints(component.__class__, include_extras=True).items():
-        value = getattr(component, name)
-        if ROLES.get(hint) == "scorer":
-            found.append(value)
-        elif is_dataclass(value):
-            found += scorers_of(value)
-    return found
 
 
 def _find(recipe: Recipe, name: str, use: str) -> None:

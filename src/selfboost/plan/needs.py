@@ -82,6 +82,9 @@ class Needs:
         """
         if self.costs.model is None:
             return None
+        if (pace := self.costs.pace) is not None:
+            work = [] if pace.gpu else [self.training(), self.sampling(), self.scoring()]
+            return max(pace.process + max((size or 0 for size in work), default=0), 0 if pace.gpu else pace.peak)
         here = min(OF_A_MACHINE, self.placement.trains_on)
         held = self._held()
         copies = 4 if held.shards > 1 else held.weight_bytes * here

@@ -6,10 +6,11 @@ Several GPUs are assumed to share a stage's work without loss. A stage also open
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import cast
 
 from selfboost.engines import footprint_of as sampler_footprint
+from selfboost.pace import MeasuredPace
 from selfboost.plan.cost import WORK, Costs
 from selfboost.plan.hardware import USUAL, Hardware, hardware
 from selfboost.plan.rows import Rows
@@ -53,6 +54,12 @@ def _replicas(recipe: Recipe) -> int:
     return cast(int, getattr(recipe.cluster, "replicas", 1)) or 1
 
 
+def measured_fleet(pace: MeasuredPace) -> Fleet:
+    """This machine, as measured: one device, whose speed is not derived from a data sheet."""
+    device = replace(hardware(USUAL), name=pace.machine, memory=pace.memory, source="measured", basis="measured")
+    return Fleet(hardware=device, gpus=1)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Placement:
     """Places a plan's stages on a fleet."""
@@ -61,12 +68,12 @@ class Placement:
     fleet: Fleet
 
     def gpus(self, found: Rows) -> int:
-        """How many GPUs a stage keeps busy; 0 if its work is elsewhere."""
-        return min(self.fleet.gpus, self._wanted(found))
+        """How many GPUs a stage keeps busy; 0 if its work is elsewhere. All measured work is done by one."""
+        return 1 if self.costs.pace is not None else min(self.fleet.gpus, self._wanted(found))
 
     def opening(self, found: Rows) -> float:
-        """Hours until a stage's model is open."""
-        if not self.gpus(found):
+        """Hours until a stage's model is open; 0 where the measured hours contain them."""
+        if not self.gpus(found) or self.costs.pace is not None:
             return 0.0
         stage, engine = found.stage, sampler_footprint(self.costs.recipe.engine)
         sizes = self.costs.sizes(stage) if stage.scorer else [self.costs.model] if self.costs.model else None

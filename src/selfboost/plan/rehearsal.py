@@ -56,6 +56,8 @@ class Rehearsed:
     scorer: Scorer | None = None
     judges: tuple[str, ...] = ()
     """The scorer's models: folders or hub names, or an empty text for one that the run has or makes itself."""
+    measuring: bool = False
+    """Whether it is part of a measurement."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -148,7 +150,7 @@ class RehearsedRun(Run):
         """Made-up answers, all different."""
 
         def made_up(place: str) -> list[Answer]:
-            learned = self._replies.get(model.fingerprint, self._texts.answer).mean
+            learned = self._replies.get(model.fingerprint, self._texts.sampled).mean
             tokens = Tokens(min(sampling.max_tokens, learned), sampling.max_tokens)
             asked = [self._texts.asked(prompt.messages, prompt.prefix) for prompt in prompts]
             count = len(prompts) * sampling.samples
@@ -212,7 +214,7 @@ class RehearsedRun(Run):
             self._need(place, pairs)
             asked, sides = self._rows(pairs, lambda pair: (pair.chosen, pair.rejected))
             self._note(place, "prefer", len(pairs), asked=asked, answers=sides, training=training, loss=loss)
-            learned = self._replies.get(start.fingerprint, self._texts.answer)
+            learned = self._replies.get(start.fingerprint, self._texts.sampled)
             return self._model(f"iteration {self.iteration}" if name == "policy" else name, place, learned)
 
         made = self._once(name, (list(pairs), loss, training, start, reference), made_up)
@@ -222,7 +224,7 @@ class RehearsedRun(Run):
     def measure(self, model: Model, split: Literal["validation", "held_out"]) -> list[Rated]:
         """The benchmark's own rating of made-up answers."""
         examples = self.validation if split == "validation" else self.held_out
-        rated = list(self.recipe.benchmark.rate(self, model, examples, split))
+        rated = list(self.rated(model, examples, split))
         self.measured = tuple(rated[0].values)
         self._note(self._place(f"measure-{split}"), "measure", len(examples))
         return rated
@@ -252,7 +254,7 @@ class RehearsedRun(Run):
         return self._made_up[place][1]
 
     def _note(self, place: str, verb: str, rows: int, **facts: Any) -> None:
-        self.noted[place] = Rehearsed(name=place, verb=verb, rows=rows, **facts)
+        self.noted[place] = Rehearsed(name=place, verb=verb, rows=rows, measuring=self._measuring, **facts)
 
     def _rows(
         self, rows: Sequence[Any], sides: Callable[[Any], tuple[Answer, ...]]

@@ -45,11 +45,14 @@ class Rows:
     bound: Bound
 
 
-def stages_of(recipe: Recipe, data: SeedData, prompt: float, answer: float) -> list[Rows]:
-    """All stages of a run of the recipe, in order; `prompt` and `answer` are the seed's mean tokens."""
+def stages_of(recipe: Recipe, data: SeedData, prompt: float, answer: float, sampled: float | None = None) -> list[Rows]:
+    """All stages of a run of the recipe, in order; `prompt` and `answer` are the seed's mean tokens.
+
+    `sampled`: mean tokens of the initial model's own answers; as the seed's where unknown.
+    """
     sizes = {"train": len(data.train), "validation": len(data.validation), "held_out": len(data.held_out)}
     recipe = _with_drift(recipe, min(recipe.run.drift.prompts, sizes["held_out"]))
-    play = partial(_play, recipe, sizes, prompt, answer)
+    play = partial(_play, recipe, sizes, partial(Texts, prompt, answer, sampled))
     many = {count for part in (recipe.method, recipe.benchmark) for count in _samples(part) if count > MANY_SAMPLES}
     found = _with_few_samples(recipe, sizes, play, many) if many else None
     return found or _stages(recipe, sizes, play)
@@ -156,8 +159,7 @@ def _true(name: str, line: Line, places: Sequence[Played], depends: bool, growin
 def _play(
     recipe: Recipe,
     sizes: Mapping[str, int],
-    prompt: float,
-    answer: float,
+    texts: Callable[[], Texts],
     few: Callable[[int], int],
     *,
     failing: int = 0,
@@ -169,7 +171,7 @@ def _play(
     No stages if a component has a count that is not among the `known` ones: it would be rehearsed in full.
     """
     with TemporaryDirectory() as folder:
-        stage = RehearsalContext(folder=Path(folder), texts=Texts(prompt, answer), make_few=few)
+        stage = RehearsalContext(folder=Path(folder), texts=texts(), make_few=few)
         small = {name: stage.few(count) for name, count in sizes.items()}
         small_part = partial(_small, stage=stage, samples=samples)
         parts = {"method": small_part(recipe.method), "benchmark": small_part(recipe.benchmark)}

@@ -61,9 +61,10 @@ NONE = Tokens(0.0, 0.0)
 class Texts:
     """The texts of one rehearsal."""
 
-    def __init__(self, prompt: float, answer: float) -> None:
-        """`prompt`, `answer`: the seed's mean tokens."""
+    def __init__(self, prompt: float, answer: float, sampled: float | None = None) -> None:
+        """`prompt`, `answer`: the seed's mean tokens; `sampled`: those of the initial model's answers, if known."""
         self.prompt, self.answer = Tokens(prompt, prompt), Tokens(answer, answer)
+        self.sampled = self.answer if sampled is None else Tokens(sampled, sampled)
         self._known: dict[str, Tokens] = {}
         self._marked: list[tuple[str, ...]] = []
         self._answers: set[str] = set()

@@ -1,12 +1,13 @@
 """Whether a prompt is new: not seen before, and not similar to any prompt that results are reported on.
 
 Near-duplicates are found by MinHash (Broder 1997) and confirmed on the word n-grams themselves; decontamination looks
-for a shared run of words, as GPT-3's did (arXiv 2005.14165, appendix C). Leaves out paraphrases,
-and languages written without spaces.
+for a shared run of words, as GPT-3's did (arXiv 2005.14165, appendix C), wrappers of many prompts excepted. Leaves out
+paraphrases, and languages written without spaces.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, lru_cache
@@ -30,6 +31,9 @@ SHINGLE = 3
 """Words of the n-grams that two prompts are compared by."""
 PERMUTATIONS = 128
 """Hash functions of a MinHash."""
+WRAPPED, WRAPPED_SHARE = 5, 0.1
+"""Prompts, and share of the prompts, that have a run of words in common if it is a wrapper ("Below is an instruction
+that describes a task ..."): it says nothing of any one of them."""
 LOOSER = 0.8
 """Candidates are searched at this share of the threshold, so that few are missed, and then compared exactly."""
 
@@ -61,12 +65,29 @@ class Novelty:
         self._near: NearIndex | None = None
         self._texts: list[str] = []
         self._guarded: dict[tuple[str, ...], str] = {}
+        """Run of words that no new prompt may have → the objection."""
+        self.wrapper: tuple[str, ...] = ()
+        """The most frequent run of words that is not guarded, since it wraps many measured prompts; empty if none."""
         for text, name in measured.items():
             self._reasons[text] = f"equals a {name} prompt"
-            for run in runs(words_of(text), rule.shared_words) if rule.shared_words else ():
-                self._guarded.setdefault(run, f"shares words with a {name} prompt")
+        if rule.shared_words:
+            self._guard(measured, rule.shared_words)
         for text, reason in prompts:
             self.remember(text, reason)
+
+    def _guard(self, measured: Mapping[str, str], length: int) -> None:
+        """Guard the measured prompts' runs of words, but for those that wrap many prompts of one name."""
+        prompts, uses = Counter(measured.values()), Counter[tuple[str, tuple[str, ...]]]()
+        for text, name in measured.items():
+            own = runs(words_of(text), length)
+            uses.update((name, run) for run in own)
+            for run in own:
+                self._guarded.setdefault(run, f"shares words with a {name} prompt")
+        for (name, run), count in uses.most_common():
+            if count < WRAPPED:
+                break
+            if count >= WRAPPED_SHARE * prompts[name] and self._guarded.pop(run, None):
+                self.wrapper = self.wrapper or run
 
     def objection(self, text: str) -> str:
         """Why a text is not new; empty if it is."""

@@ -14,10 +14,10 @@ from selfboost.measures import Estimated
 from selfboost.methods.parts.pairing import PairFilter
 from selfboost.notes import Counts
 from selfboost.recipe import Recipe
+from selfboost.recipe_parts import setting_of
 from selfboost.records import Answer, Model, Pair, Prompt, Rated, Sampling, Verdict
 from selfboost.run import Run
 from selfboost.scorers import Scorer
-from selfboost.setting_types import parts_of
 from selfboost.stages import Listener
 from selfboost.trial.reduced import MEASURED, Scale
 from selfboost.verbs import Sides
@@ -87,7 +87,7 @@ class TrialRun(Run):
         """As in a run."""
         self._remember(name)
         if not self._measuring:
-            self.seen.settings[self._place(name)] = _setting(self.recipe, sampling)
+            self.seen.settings[self._place(name)] = setting_of(self.recipe, sampling)
         return super().sample(name, model, prompts, sampling)
 
     def score(
@@ -148,14 +148,6 @@ class TrialLoop(Loop):
     def _drift(self, model: Model, gain: Estimated) -> Drift:
         del model, gain
         return Drift()
-
-
-def _setting(recipe: Recipe, sampling: Sampling) -> str:
-    """Where the recipe says to sample so: the very object, else the shortest name of an equal one but for `samples`."""
-    found = list(parts_of(recipe, Sampling))
-    same = [name for name, value in found if value is sampling]
-    equal = [name for name, value in found if replace(value, samples=sampling.samples) == sampling]
-    return min(same or equal, key=len, default="")
 
 
 def _watched(method: Any, dropped: dict[str, str]) -> Any:
