@@ -44,6 +44,11 @@ METHODS: dict[str, dict[str, Any]] = {
         "method.sampling": {"max_tokens": 200},
     },
     "delta_learning": {"loss": {"kind": "dpo"}},
+    "cream": {
+        "loss": {"kind": "consistency_dpo"},
+        "method": {"pairs": 8, "samples": 3},
+        "method.sampling": {"max_tokens": 200},
+    },
     "seed_po": {},
     "seed_sft_po": {},
     "manual_data": {"method": {"data": "manual.jsonl", "pairs": 100}},

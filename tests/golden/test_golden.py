@@ -149,6 +149,36 @@ def test_delta_learning_prefers_the_stronger_of_two_models_and_asks_no_judge() -
 
 
 @pytest.mark.parametrize("t", range(1, ITERATIONS + 1))
+def test_cream_trusts_its_labels_as_far_as_the_model_before_ranks_alike(t: int) -> None:
+    story = told("cream")
+    models = ["initial", "prepare/seed_sft", *map(policy, range(1, ITERATIONS))]
+    before, current = models[t - 1 : t + 1]
+    assert story.answered(f"iteration-{t}/answers") == current
+    assert (story.start(policy(t)), story.reference(policy(t))) == (current, current)
+    answers: list[Answer] = story.rows(f"iteration-{t}/answers", Answer)
+    own, past = (
+        [verdict.value or 0.0 for verdict in story.rows(f"iteration-{t}/{whose}-rewards", Verdict)]
+        for whose in ("own", "past")
+    )
+    alike: list[float] = []
+    for at in range(0, len(answers), 3):
+        pairs = [(i, j) for i in range(at, at + 3) for j in range(at, i)]
+        alike.append(sum((own[i] - own[j]) * (past[i] - past[j]) > 0 for i, j in pairs) / len(pairs))
+    rate = sum(alike) / len(alike)  # (τ+1)/2 is the share of pairs that both order alike
+    assert 0 < rate <= 1
+    assert story.cards[policy(t)].parts["loss"]["consistency"] == pytest.approx(rate, abs=1e-6)
+    values = {answer.id: value for answer, value in zip(answers, own, strict=True)}
+    for pair in story.rows(policy(t), Pair):
+        ranked = [values[answer.id] for answer in answers if answer.prompt == pair.prompt]
+        assert (pair.chosen_score, pair.rejected_score) == (max(ranked), min(ranked))
+    judges = story.cards[f"iteration-{t}/past-rewards"].parts["models"]
+    assert {role: story.who(model) for role, model in judges.items()} == {
+        "policy": before,
+        **({} if t == 1 else {"reference": "initial"}),
+    }
+
+
+@pytest.mark.parametrize("t", range(1, ITERATIONS + 1))
 def test_spin_plays_against_its_former_self(t: int) -> None:
     story = told("spin")
     pairs: list[Pair] = story.rows(policy(t), Pair)

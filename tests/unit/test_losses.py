@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from selfboost.losses import PairScores, beta_of, noisy, with_beta
 from selfboost.losses.bradley_terry import BradleyTerry
+from selfboost.losses.consistency_dpo import ConsistencyDPO
 from selfboost.losses.dpo import DPO
 from selfboost.losses.ipo import IPO
 from selfboost.losses.noise_preference import NoisePreference
@@ -27,6 +28,9 @@ EVERY_LOSS = [
     DPO(shape="hinge", beta=0.05),
     DPO(offset=16.0),
     DPO(shape="hinge", offset=-0.5),
+    ConsistencyDPO(beta=0.3),
+    ConsistencyDPO(beta=0.3, consistency=0.8),
+    ConsistencyDPO(consistency=0.25),
     IPO(),
     IPO(tau=0.3, log_probability="mean"),
     SPPO(eta=3.0),
@@ -66,6 +70,9 @@ def by_hand(loss, at: int) -> float:
         case DPO():
             m = loss.beta * log_ratio - loss.offset
             return -(1 - loss.label_smoothing) * log_sigmoid(m) - loss.label_smoothing * log_sigmoid(-m)
+        case ConsistencyDPO():
+            forth, back = log_sigmoid(loss.beta * log_ratio), log_sigmoid(loss.beta * -log_ratio)
+            return loss.consistency * -forth + (1 - loss.consistency) * -back
         case IPO(log_probability="sum"):
             return (log_ratio - 1 / (2 * loss.tau)) ** 2
         case IPO():
@@ -119,7 +126,7 @@ def test_rewards_carry_no_gradient_and_order_pairs_as_the_loss_does(loss):
     chosen_B, rejected_B = loss.rewards(scores())
     assert not chosen_B.requires_grad
     assert not rejected_B.requires_grad
-    if isinstance(loss, IPO | SPPO) or getattr(loss, "label_smoothing", 0):
+    if isinstance(loss, IPO | SPPO | ConsistencyDPO) or getattr(loss, "label_smoothing", 0):
         return  # those two punish a margin that is too large
     losses_B = loss.losses(scores()).detach()
     losses_B = losses_B + getattr(loss, "nll_weight", 0) * scores().chosen_B.detach() / scores().chosen_tokens_B

@@ -26,6 +26,7 @@ COUNTS: dict[str, dict[str, tuple[int, ...]]] = {
     "self_rewarding": {"method": {"prompts": (5, 20), "pairs": (1, 30), "samples": (2, 3)}},
     "iterative_dpo": {"method": {"pairs": (1, 40), "samples": (2, 4)}},
     "delta_learning": {"method": {"pairs": (1, 20)}},
+    "cream": {"method": {"pairs": (1, 40), "samples": (2, 4)}},
     "seed_po": {"method": {"pairs": (1, 20)}},
     "seed_sft_po": {"method": {"pairs": (1, 20)}},
     "manual_data": {"method": {"pairs": (1, 12)}},
