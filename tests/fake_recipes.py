@@ -49,6 +49,11 @@ METHODS: dict[str, dict[str, Any]] = {
         "method": {"pairs": 8, "samples": 3},
         "method.sampling": {"max_tokens": 200},
     },
+    "temporal_self_rewarding": {
+        "loss": {"kind": "dpo"},
+        "method": {"pairs": 8, "samples": 2},
+        "method.sampling": {"max_tokens": 200},
+    },
     "seed_po": {},
     "seed_sft_po": {},
     "manual_data": {"method": {"data": "manual.jsonl", "pairs": 100}},

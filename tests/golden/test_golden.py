@@ -179,6 +179,41 @@ def test_cream_trusts_its_labels_as_far_as_the_model_before_ranks_alike(t: int) 
 
 
 @pytest.mark.parametrize("t", range(1, ITERATIONS + 1))
+def test_temporal_self_rewarding_rejects_from_the_past_and_chooses_from_the_future(t: int) -> None:
+    story = told("temporal_self_rewarding")
+    now, future = policy(t - 1), f"iteration-{t}/future"
+    lifted = story.summary["iterations"][t]["notes"]["future_guided"]["by_future"]
+    assert story.summary["iterations"][1]["notes"]["future_guided"]["by_future"]
+    # Where nothing is lifted, future and policy are trained on the same pairs, and are one model.
+    by = {"answers": now, "anchor-answers": "initial", "future-answers": future if lifted else policy(t)}
+    for kind in by:
+        judged = f"iteration-{t}/{kind.removesuffix('answers')}judgements"
+        assert (story.answered(f"iteration-{t}/{kind}"), story.answered(judged)) == (by[kind], now)
+    trained = [(story.start(stage), story.reference(stage)) for stage in (future, policy(t))]
+    assert trained == [(now, now), (now, now)]
+    points: dict[str, list[tuple[float, str]]] = {}
+    for kind in by:
+        given: dict[str, list[float]] = {}
+        for reply in story.rows(f"iteration-{t}/{kind.removesuffix('answers')}judgements", Answer):
+            given.setdefault(reply.prompt.origin.parent, []).append(float(reply.text.split()[-1]))
+        answers: list[Answer] = story.rows(f"iteration-{t}/{kind}", Answer)
+        for answer in answers:
+            mean = sum(given[answer.id]) / len(given[answer.id])
+            points.setdefault(f"{kind} {answer.prompt.id}", []).append((mean, answer.id))
+    for stage in (future, policy(t)):
+        for pair in story.rows(stage, Pair):
+            own, past, to_come = (points[f"{kind} {pair.prompt.id}"] for kind in by)
+            asked = [own] if stage == future else [own, to_come]
+            assert pair.chosen_score == max(mean for answers in asked for mean, _ in answers)
+            assert pair.rejected_score == min(mean for mean, _ in own + past)
+            if min(own)[0] == min(past)[0]:
+                assert pair.rejected.id in {identity for _, identity in own}, "the past must be worse"
+            assert pair.gap is not None
+            assert pair.gap > 0
+    assert bool(lifted) == (future in makers(story, story.rows(policy(t), Pair), "chosen"))
+
+
+@pytest.mark.parametrize("t", range(1, ITERATIONS + 1))
 def test_spin_plays_against_its_former_self(t: int) -> None:
     story = told("spin")
     pairs: list[Pair] = story.rows(policy(t), Pair)
