@@ -54,6 +54,7 @@ METHODS: dict[str, dict[str, Any]] = {
         "method": {"pairs": 8, "samples": 2},
         "method.sampling": {"max_tokens": 200},
     },
+    "self_distillation": {"method": {"shown": "gold"}, "method.sampling": {"max_tokens": 200}},
     "seed_po": {},
     "seed_sft_po": {},
     "manual_data": {"method": {"data": "manual.jsonl", "pairs": 100}},

@@ -16,6 +16,7 @@ from selfboost.records import Answer, Example, Pair, Prompt, Verdict
 
 HERE = Path(__file__).parent
 ITERATIONS = 4
+OWN = "iteration-1/own-answers"
 _KEEP = TemporaryDirectory()
 
 
@@ -211,6 +212,23 @@ def test_temporal_self_rewarding_rejects_from_the_past_and_chooses_from_the_futu
             assert pair.gap is not None
             assert pair.gap > 0
     assert bool(lifted) == (future in makers(story, story.rows(policy(t), Pair), "chosen"))
+
+
+def test_self_distillation_learns_gold_in_the_models_own_words_without_seeing_it() -> None:
+    story = told("self_distillation")
+    gold = {example.prompt.id: example.answer for example in story.rows("prepare/seed_sft", Example)}
+    own: dict[str, Answer] = {answer.prompt.origin.parent: answer for answer in story.rows(OWN, Answer)}
+    examples: list[Example] = story.rows(policy(1), Example)
+    assert (story.answered(OWN), story.start(policy(1))) == ("initial", "initial")
+    assert [example.prompt.id for example in examples] == list(gold)
+    for example in examples:
+        theirs = gold[example.prompt.id]
+        assert theirs.text in own[theirs.id].prompt.text
+        assert theirs.text not in example.prompt.text
+        assert example.answer == (theirs if own[theirs.id].finish == "length" else own[theirs.id])
+    assert {example.answer.finish for example in examples} == {"stop", "given"}, "one was cut, and gold stands for it"
+    judged = [name for name in story.order if story.cards[name].verb == "score"]
+    assert all(name.endswith(("greedy-scores", "sampled-scores")) for name in judged), "the benchmark alone judges"
 
 
 @pytest.mark.parametrize("t", range(1, ITERATIONS + 1))

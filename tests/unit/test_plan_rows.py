@@ -28,6 +28,7 @@ COUNTS: dict[str, dict[str, tuple[int, ...]]] = {
     "delta_learning": {"method": {"pairs": (1, 20)}},
     "cream": {"method": {"pairs": (1, 40), "samples": (2, 4)}},
     "temporal_self_rewarding": {"method": {"pairs": (1, 40), "samples": (2, 3)}},
+    "self_distillation": {},
     "seed_po": {"method": {"pairs": (1, 20)}},
     "seed_sft_po": {"method": {"pairs": (1, 20)}},
     "manual_data": {"method": {"pairs": (1, 12)}},
