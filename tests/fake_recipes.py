@@ -55,6 +55,7 @@ METHODS: dict[str, dict[str, Any]] = {
         "method.sampling": {"max_tokens": 200},
     },
     "self_distillation": {"method": {"shown": "gold"}, "method.sampling": {"max_tokens": 200}},
+    "sgpo": {"loss": {"kind": "dpo"}, "method": {"pairs": 8}, "method.refining": {"max_tokens": 200}},
     "seed_po": {},
     "seed_sft_po": {},
     "manual_data": {"method": {"data": "manual.jsonl", "pairs": 100}},

@@ -232,6 +232,36 @@ def test_self_distillation_learns_gold_in_the_models_own_words_without_seeing_it
 
 
 @pytest.mark.parametrize("t", range(1, ITERATIONS + 1))
+def test_sgpo_prefers_what_one_model_makes_of_its_own_answers(t: int) -> None:
+    story, unified = told("sgpo"), "prepare/improvement-model"
+    now = policy(t - 1) if t > 1 else unified
+    assert story.answered(f"iteration-{t}/drafts") == story.answered(f"iteration-{t}/refined") == now
+    assert (story.start(policy(t)), story.reference(policy(t))) == (now, now)
+    drafts = {answer.prompt.id: answer for answer in story.rows(f"iteration-{t}/drafts", Answer)}
+    for pair in story.rows(policy(t), Pair):
+        assert pair.rejected == drafts[pair.prompt.id]
+        assert pair.chosen.prompt.origin.parent == pair.rejected.id
+        assert pair.rejected.text in pair.chosen.prompt.text
+        assert (pair.gap, pair.scorer) == (None, "")
+
+
+def test_sgpo_learns_small_steps_towards_gold_once_without_showing_gold() -> None:
+    story = told("sgpo")
+    gold = {example.prompt.id: example.answer.text for example in story.rows("prepare/seed_sft", Example)}
+    made = [name for name in story.order if name.startswith("prepare/improvement")]
+    assert made == [f"prepare/improvement-{what}" for what in ("drafts", "targets", "model")]
+    drafts: dict[str, Answer] = {answer.id: answer for answer in story.rows(made[0], Answer)}
+    assert story.start(made[2]) == story.answered(made[0]) == story.answered(made[1]) == "initial"
+    for example in story.rows(made[2], Example):
+        draft = drafts[example.prompt.origin.parent]
+        shown, asked = example.answer.prompt.text, example.prompt.text
+        assert draft.text in shown
+        assert draft.text in asked
+        assert gold[draft.prompt.id] in shown
+        assert gold[draft.prompt.id] not in asked
+
+
+@pytest.mark.parametrize("t", range(1, ITERATIONS + 1))
 def test_spin_plays_against_its_former_self(t: int) -> None:
     story = told("spin")
     pairs: list[Pair] = story.rows(policy(t), Pair)

@@ -29,6 +29,7 @@ COUNTS: dict[str, dict[str, tuple[int, ...]]] = {
     "cream": {"method": {"pairs": (1, 40), "samples": (2, 4)}},
     "temporal_self_rewarding": {"method": {"pairs": (1, 40), "samples": (2, 3)}},
     "self_distillation": {},
+    "sgpo": {"method": {"pairs": (1, 20)}},
     "seed_po": {"method": {"pairs": (1, 20)}},
     "seed_sft_po": {"method": {"pairs": (1, 20)}},
     "manual_data": {"method": {"pairs": (1, 12)}},
