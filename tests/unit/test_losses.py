@@ -28,6 +28,7 @@ EVERY_LOSS = [
     DPO(shape="hinge", beta=0.05),
     DPO(offset=16.0),
     DPO(shape="hinge", offset=-0.5),
+    DPO(beta=2.0, log_probability="mean"),
     ConsistencyDPO(beta=0.3),
     ConsistencyDPO(beta=0.3, consistency=0.8),
     ConsistencyDPO(consistency=0.25),
@@ -65,6 +66,9 @@ def by_hand(loss, at: int) -> float:
     w, l = CHOSEN[at], REJECTED[at]  # noqa: E741
     log_ratio = (w - REFERENCE_CHOSEN[at]) - (l - REFERENCE_REJECTED[at])
     match loss:
+        case DPO(log_probability="mean"):
+            mean = (w - REFERENCE_CHOSEN[at]) / CHOSEN_TOKENS[at] - (l - REFERENCE_REJECTED[at]) / REJECTED_TOKENS[at]
+            return -log_sigmoid(loss.beta * mean)
         case DPO(shape="hinge"):
             return max(0.0, 1 - (loss.beta * log_ratio - loss.offset))
         case DPO():
@@ -188,6 +192,11 @@ def test_hinge_and_label_smoothing_clash(loss):
 def test_label_smoothing_has_a_range(loss, value):
     with pytest.raises(ValueError, match=r"must be at least 0 and below 0\.5"):
         loss(label_smoothing=value)
+
+
+def test_noise_is_on_sums_alone() -> None:
+    with pytest.raises(ValueError, match=r'log_probability = "mean": must be "sum"'):
+        NoisePreference(log_probability="mean")
 
 
 def test_a_loss_says_whether_its_reference_is_noisy() -> None:
