@@ -56,6 +56,11 @@ METHODS: dict[str, dict[str, Any]] = {
     },
     "self_distillation": {"method": {"shown": "gold"}, "method.sampling": {"max_tokens": 200}},
     "sgpo": {"loss": {"kind": "dpo"}, "method": {"pairs": 8}, "method.refining": {"max_tokens": 200}},
+    "hint_delta": {
+        "loss": {"kind": "dpo", "log_probability": "mean"},
+        "method": {"least_characters": 10, "longest_ratio": 20.0},
+        "method.sampling": {"max_tokens": 200},
+    },
     "seed_po": {},
     "seed_sft_po": {},
     "manual_data": {"method": {"data": "manual.jsonl", "pairs": 100}},

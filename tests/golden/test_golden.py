@@ -262,6 +262,28 @@ def test_sgpo_learns_small_steps_towards_gold_once_without_showing_gold() -> Non
 
 
 @pytest.mark.parametrize("t", range(1, ITERATIONS + 1))
+def test_hint_delta_prefers_answers_with_a_hint_that_moves_the_policy_little(t: int) -> None:
+    story = told("hint_delta")
+    stages = [f"iteration-{t}/{name}" for name in ("hints", "answers", "hinted-answers")]
+    assert {story.answered(stage) for stage in stages} == {policy(t - 1)}
+    assert (story.start(policy(t)), story.reference(policy(t))) == (policy(t - 1), policy(t - 1))
+    hints, plain, hinted = (story.rows(stage, Answer) for stage in stages)
+    logps = [story.rows(f"iteration-{t}/{which}-logps", Verdict) for which in ("plain", "hinted")]
+    deltas = {
+        answer.id: without.value - with_hint.value for answer, without, with_hint in zip(plain, *logps, strict=True)
+    }
+    pairs: list[Pair] = story.rows(policy(t), Pair)
+    assert 0 < len(pairs) <= 5
+    for pair in pairs:
+        place = [answer.id for answer in plain].index(pair.rejected.id)
+        assert (pair.prompt, pair.prompt_ids) == (pair.rejected.prompt, pair.rejected.prompt_ids)
+        assert pair.chosen == hinted[place]
+        assert pair.chosen.prompt.text == f"{pair.prompt.text}\n\nHint: {hints[place].text}"
+        assert deltas[pair.rejected.id] <= sorted(deltas.values())[4], "the lower half of ten"
+    assert story.cards[policy(t)].parts["loss"]["log_probability"] == "mean"
+
+
+@pytest.mark.parametrize("t", range(1, ITERATIONS + 1))
 def test_spin_plays_against_its_former_self(t: int) -> None:
     story = told("spin")
     pairs: list[Pair] = story.rows(policy(t), Pair)

@@ -30,6 +30,7 @@ COUNTS: dict[str, dict[str, tuple[int, ...]]] = {
     "temporal_self_rewarding": {"method": {"pairs": (1, 40), "samples": (2, 3)}},
     "self_distillation": {},
     "sgpo": {"method": {"pairs": (1, 20)}},
+    "hint_delta": {"method": {"pairs": (1, 20)}},
     "seed_po": {"method": {"pairs": (1, 20)}},
     "seed_sft_po": {"method": {"pairs": (1, 20)}},
     "manual_data": {"method": {"pairs": (1, 12)}},
