@@ -44,6 +44,23 @@ METHODS: dict[str, dict[str, Any]] = {
         "method.sampling": {"max_tokens": 200},
     },
     "delta_learning": {"loss": {"kind": "dpo"}},
+    "cream": {
+        "loss": {"kind": "consistency_dpo"},
+        "method": {"pairs": 8, "samples": 3},
+        "method.sampling": {"max_tokens": 200},
+    },
+    "temporal_self_rewarding": {
+        "loss": {"kind": "dpo"},
+        "method": {"pairs": 8, "samples": 2},
+        "method.sampling": {"max_tokens": 200},
+    },
+    "self_distillation": {"method": {"shown": "gold"}, "method.sampling": {"max_tokens": 200}},
+    "sgpo": {"loss": {"kind": "dpo"}, "method": {"pairs": 8}, "method.refining": {"max_tokens": 200}},
+    "hint_delta": {
+        "loss": {"kind": "dpo", "log_probability": "mean"},
+        "method": {"least_characters": 10, "longest_ratio": 20.0},
+        "method.sampling": {"max_tokens": 200},
+    },
     "seed_po": {},
     "seed_sft_po": {},
     "manual_data": {"method": {"data": "manual.jsonl", "pairs": 100}},

@@ -16,6 +16,7 @@ from selfboost.records import Answer, Example, Pair, Prompt, Verdict
 
 HERE = Path(__file__).parent
 ITERATIONS = 4
+OWN = "iteration-1/own-answers"
 _KEEP = TemporaryDirectory()
 
 
@@ -146,6 +147,140 @@ def test_delta_learning_prefers_the_stronger_of_two_models_and_asks_no_judge() -
     assert makers(story, pairs, "rejected") == {"initial": len(pairs)}
     assert (story.start(policy(1)), story.reference(policy(1))) == ("initial", "initial")
     assert not [name for name in story.order if name.startswith("iteration-1/") and "pair-scores" in name]
+
+
+@pytest.mark.parametrize("t", range(1, ITERATIONS + 1))
+def test_cream_trusts_its_labels_as_far_as_the_model_before_ranks_alike(t: int) -> None:
+    story = told("cream")
+    models = ["initial", "prepare/seed_sft", *map(policy, range(1, ITERATIONS))]
+    before, current = models[t - 1 : t + 1]
+    assert story.answered(f"iteration-{t}/answers") == current
+    assert (story.start(policy(t)), story.reference(policy(t))) == (current, current)
+    answers: list[Answer] = story.rows(f"iteration-{t}/answers", Answer)
+    own, past = (
+        [verdict.value or 0.0 for verdict in story.rows(f"iteration-{t}/{whose}-rewards", Verdict)]
+        for whose in ("own", "past")
+    )
+    alike: list[float] = []
+    for at in range(0, len(answers), 3):
+        pairs = [(i, j) for i in range(at, at + 3) for j in range(at, i)]
+        alike.append(sum((own[i] - own[j]) * (past[i] - past[j]) > 0 for i, j in pairs) / len(pairs))
+    rate = sum(alike) / len(alike)  # (τ+1)/2 is the share of pairs that both order alike
+    assert 0 < rate <= 1
+    assert story.cards[policy(t)].parts["loss"]["consistency"] == pytest.approx(rate, abs=1e-6)
+    values = {answer.id: value for answer, value in zip(answers, own, strict=True)}
+    for pair in story.rows(policy(t), Pair):
+        ranked = [values[answer.id] for answer in answers if answer.prompt == pair.prompt]
+        assert (pair.chosen_score, pair.rejected_score) == (max(ranked), min(ranked))
+    judges = story.cards[f"iteration-{t}/past-rewards"].parts["models"]
+    assert {role: story.who(model) for role, model in judges.items()} == {
+        "policy": before,
+        **({} if t == 1 else {"reference": "initial"}),
+    }
+
+
+@pytest.mark.parametrize("t", range(1, ITERATIONS + 1))
+def test_temporal_self_rewarding_rejects_from_the_past_and_chooses_from_the_future(t: int) -> None:
+    story = told("temporal_self_rewarding")
+    now, future = policy(t - 1), f"iteration-{t}/future"
+    lifted = story.summary["iterations"][t]["notes"]["future_guided"]["by_future"]
+    assert story.summary["iterations"][1]["notes"]["future_guided"]["by_future"]
+    # Where nothing is lifted, future and policy are trained on the same pairs, and are one model.
+    by = {"answers": now, "anchor-answers": "initial", "future-answers": future if lifted else policy(t)}
+    for kind in by:
+        judged = f"iteration-{t}/{kind.removesuffix('answers')}judgements"
+        assert (story.answered(f"iteration-{t}/{kind}"), story.answered(judged)) == (by[kind], now)
+    trained = [(story.start(stage), story.reference(stage)) for stage in (future, policy(t))]
+    assert trained == [(now, now), (now, now)]
+    points: dict[str, list[tuple[float, str]]] = {}
+    for kind in by:
+        given: dict[str, list[float]] = {}
+        for reply in story.rows(f"iteration-{t}/{kind.removesuffix('answers')}judgements", Answer):
+            given.setdefault(reply.prompt.origin.parent, []).append(float(reply.text.split()[-1]))
+        answers: list[Answer] = story.rows(f"iteration-{t}/{kind}", Answer)
+        for answer in answers:
+            mean = sum(given[answer.id]) / len(given[answer.id])
+            points.setdefault(f"{kind} {answer.prompt.id}", []).append((mean, answer.id))
+    for stage in (future, policy(t)):
+        for pair in story.rows(stage, Pair):
+            own, past, to_come = (points[f"{kind} {pair.prompt.id}"] for kind in by)
+            asked = [own] if stage == future else [own, to_come]
+            assert pair.chosen_score == max(mean for answers in asked for mean, _ in answers)
+            assert pair.rejected_score == min(mean for mean, _ in own + past)
+            if min(own)[0] == min(past)[0]:
+                assert pair.rejected.id in {identity for _, identity in own}, "the past must be worse"
+            assert pair.gap is not None
+            assert pair.gap > 0
+    assert bool(lifted) == (future in makers(story, story.rows(policy(t), Pair), "chosen"))
+
+
+def test_self_distillation_learns_gold_in_the_models_own_words_without_seeing_it() -> None:
+    story = told("self_distillation")
+    gold = {example.prompt.id: example.answer for example in story.rows("prepare/seed_sft", Example)}
+    own: dict[str, Answer] = {answer.prompt.origin.parent: answer for answer in story.rows(OWN, Answer)}
+    examples: list[Example] = story.rows(policy(1), Example)
+    assert (story.answered(OWN), story.start(policy(1))) == ("initial", "initial")
+    assert [example.prompt.id for example in examples] == list(gold)
+    for example in examples:
+        theirs = gold[example.prompt.id]
+        assert theirs.text in own[theirs.id].prompt.text
+        assert theirs.text not in example.prompt.text
+        assert example.answer == (theirs if own[theirs.id].finish == "length" else own[theirs.id])
+    assert {example.answer.finish for example in examples} == {"stop", "given"}, "one was cut, and gold stands for it"
+    judged = [name for name in story.order if story.cards[name].verb == "score"]
+    assert all(name.endswith(("greedy-scores", "sampled-scores")) for name in judged), "the benchmark alone judges"
+
+
+@pytest.mark.parametrize("t", range(1, ITERATIONS + 1))
+def test_sgpo_prefers_what_one_model_makes_of_its_own_answers(t: int) -> None:
+    story, unified = told("sgpo"), "prepare/improvement-model"
+    now = policy(t - 1) if t > 1 else unified
+    assert story.answered(f"iteration-{t}/drafts") == story.answered(f"iteration-{t}/refined") == now
+    assert (story.start(policy(t)), story.reference(policy(t))) == (now, now)
+    drafts = {answer.prompt.id: answer for answer in story.rows(f"iteration-{t}/drafts", Answer)}
+    for pair in story.rows(policy(t), Pair):
+        assert pair.rejected == drafts[pair.prompt.id]
+        assert pair.chosen.prompt.origin.parent == pair.rejected.id
+        assert pair.rejected.text in pair.chosen.prompt.text
+        assert (pair.gap, pair.scorer) == (None, "")
+
+
+def test_sgpo_learns_small_steps_towards_gold_once_without_showing_gold() -> None:
+    story = told("sgpo")
+    gold = {example.prompt.id: example.answer.text for example in story.rows("prepare/seed_sft", Example)}
+    made = [name for name in story.order if name.startswith("prepare/improvement")]
+    assert made == [f"prepare/improvement-{what}" for what in ("drafts", "targets", "model")]
+    drafts: dict[str, Answer] = {answer.id: answer for answer in story.rows(made[0], Answer)}
+    assert story.start(made[2]) == story.answered(made[0]) == story.answered(made[1]) == "initial"
+    for example in story.rows(made[2], Example):
+        draft = drafts[example.prompt.origin.parent]
+        shown, asked = example.answer.prompt.text, example.prompt.text
+        assert draft.text in shown
+        assert draft.text in asked
+        assert gold[draft.prompt.id] in shown
+        assert gold[draft.prompt.id] not in asked
+
+
+@pytest.mark.parametrize("t", range(1, ITERATIONS + 1))
+def test_hint_delta_prefers_answers_with_a_hint_that_moves_the_policy_little(t: int) -> None:
+    story = told("hint_delta")
+    stages = [f"iteration-{t}/{name}" for name in ("hints", "answers", "hinted-answers")]
+    assert {story.answered(stage) for stage in stages} == {policy(t - 1)}
+    assert (story.start(policy(t)), story.reference(policy(t))) == (policy(t - 1), policy(t - 1))
+    hints, plain, hinted = (story.rows(stage, Answer) for stage in stages)
+    logps = [story.rows(f"iteration-{t}/{which}-logps", Verdict) for which in ("plain", "hinted")]
+    deltas = {
+        answer.id: without.value - with_hint.value for answer, without, with_hint in zip(plain, *logps, strict=True)
+    }
+    pairs: list[Pair] = story.rows(policy(t), Pair)
+    assert 0 < len(pairs) <= 5
+    for pair in pairs:
+        place = [answer.id for answer in plain].index(pair.rejected.id)
+        assert (pair.prompt, pair.prompt_ids) == (pair.rejected.prompt, pair.rejected.prompt_ids)
+        assert pair.chosen == hinted[place]
+        assert pair.chosen.prompt.text == f"{pair.prompt.text}\n\nHint: {hints[place].text}"
+        assert deltas[pair.rejected.id] <= sorted(deltas.values())[4], "the lower half of ten"
+    assert story.cards[policy(t)].parts["loss"]["log_probability"] == "mean"
 
 
 @pytest.mark.parametrize("t", range(1, ITERATIONS + 1))

@@ -182,6 +182,16 @@ def test_dpo_is_that_of_trl(checkpoints, tmp_path, loss, settings, stored):
     assert rejected_B.mean().item() == pytest.approx(theirs["logps/rejected"], rel=1e-5)
 
 
+def test_dpo_on_means_is_the_length_normalised_one_of_trl(checkpoints, tmp_path):
+    """TRL logs rewards of sums here as well: only the loss and its gradient compare."""
+    trainer, config = dpo_trainer()
+    pairs = batch()
+    settings = {"loss_type": "sigmoid_norm", "beta": 2.0}
+    theirs = trl_first_step(checkpoints, tmp_path / "trl", trainer, config, pairs, settings)
+    mine = ours(checkpoints, tmp_path / "ours", DPO(beta=2.0, log_probability="mean"), pairs)
+    assert_same(mine, theirs, {"loss": "loss"})
+
+
 def test_ipo_on_means_is_that_of_trl_and_on_sums_the_papers(checkpoints, tmp_path):
     """TRL has IPO on means over tokens alone, and logs rewards of sums: only the loss and its gradient compare."""
     trainer, config = dpo_trainer()

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from selfboost.losses import PairScores, beta_of, noisy, with_beta
 from selfboost.losses.bradley_terry import BradleyTerry
+from selfboost.losses.consistency_dpo import ConsistencyDPO
 from selfboost.losses.dpo import DPO
 from selfboost.losses.ipo import IPO
 from selfboost.losses.noise_preference import NoisePreference
@@ -27,6 +28,10 @@ EVERY_LOSS = [
     DPO(shape="hinge", beta=0.05),
     DPO(offset=16.0),
     DPO(shape="hinge", offset=-0.5),
+    DPO(beta=2.0, log_probability="mean"),
+    ConsistencyDPO(beta=0.3),
+    ConsistencyDPO(beta=0.3, consistency=0.8),
+    ConsistencyDPO(consistency=0.25),
     IPO(),
     IPO(tau=0.3, log_probability="mean"),
     SPPO(eta=3.0),
@@ -61,11 +66,17 @@ def by_hand(loss, at: int) -> float:
     w, l = CHOSEN[at], REJECTED[at]  # noqa: E741
     log_ratio = (w - REFERENCE_CHOSEN[at]) - (l - REFERENCE_REJECTED[at])
     match loss:
+        case DPO(log_probability="mean"):
+            mean = (w - REFERENCE_CHOSEN[at]) / CHOSEN_TOKENS[at] - (l - REFERENCE_REJECTED[at]) / REJECTED_TOKENS[at]
+            return -log_sigmoid(loss.beta * mean)
         case DPO(shape="hinge"):
             return max(0.0, 1 - (loss.beta * log_ratio - loss.offset))
         case DPO():
             m = loss.beta * log_ratio - loss.offset
             return -(1 - loss.label_smoothing) * log_sigmoid(m) - loss.label_smoothing * log_sigmoid(-m)
+        case ConsistencyDPO():
+            forth, back = log_sigmoid(loss.beta * log_ratio), log_sigmoid(loss.beta * -log_ratio)
+            return loss.consistency * -forth + (1 - loss.consistency) * -back
         case IPO(log_probability="sum"):
             return (log_ratio - 1 / (2 * loss.tau)) ** 2
         case IPO():
@@ -119,7 +130,7 @@ def test_rewards_carry_no_gradient_and_order_pairs_as_the_loss_does(loss):
     chosen_B, rejected_B = loss.rewards(scores())
     assert not chosen_B.requires_grad
     assert not rejected_B.requires_grad
-    if isinstance(loss, IPO | SPPO) or getattr(loss, "label_smoothing", 0):
+    if isinstance(loss, IPO | SPPO | ConsistencyDPO) or getattr(loss, "label_smoothing", 0):
         return  # those two punish a margin that is too large
     losses_B = loss.losses(scores()).detach()
     losses_B = losses_B + getattr(loss, "nll_weight", 0) * scores().chosen_B.detach() / scores().chosen_tokens_B
@@ -181,6 +192,11 @@ def test_hinge_and_label_smoothing_clash(loss):
 def test_label_smoothing_has_a_range(loss, value):
     with pytest.raises(ValueError, match=r"must be at least 0 and below 0\.5"):
         loss(label_smoothing=value)
+
+
+def test_noise_is_on_sums_alone() -> None:
+    with pytest.raises(ValueError, match=r'log_probability = "mean": must be "sum"'):
+        NoisePreference(log_probability="mean")
 
 
 def test_a_loss_says_whether_its_reference_is_noisy() -> None:

@@ -15,8 +15,8 @@ from selfboost.records import Answer, Example, Model, Pair, Verdict, content_has
 from selfboost.train import Trainer
 
 KINDS = [kind for kind in plugins.kinds("method") if issubclass(plugins.load("method", kind), SyntheticPreferences)]
-FAMILY = [kind for kind in KINDS if kind != "iterative_dpo"]
-"""Those that the paper compares; iterative DPO shares their parts and has defaults of its own."""
+FAMILY = [kind for kind in KINDS if kind not in ("iterative_dpo", "cream", "temporal_self_rewarding")]
+"""Those that the paper compares; the others share their parts and have defaults of their own."""
 STRICT: dict[str, Any] = {"method__filter": {"threshold": 6.0}}
 """A gap that few pairs of the fake engine have."""
 

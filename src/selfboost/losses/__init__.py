@@ -83,6 +83,20 @@ class NoisyLoss(Loss, Protocol):
         ...
 
 
+@runtime_checkable
+class ConsistencyLoss(Loss, Protocol):
+    """A loss that holds its labels right only with some probability, which a method estimates in each iteration."""
+
+    @property
+    def consistency(self) -> float:
+        """The weight of the labels as they are, against the same labels reversed."""
+        ...
+
+    def with_consistency(self, consistency: float) -> Self:
+        """The same loss with another consistency."""
+        ...
+
+
 def noisy(loss: Loss) -> NoisyLoss | None:
     """The loss if it puts noise on its reference; None if it cannot, or its noise has scale = 0."""
     return loss if isinstance(loss, NoisyLoss) and loss.noise.scale else None

@@ -2,8 +2,8 @@
 
 Label smoothing is conservative DPO (Mitchell 2023, "A note on DPO with noisy preferences"); the hinge puts the same
 margin into the loss of SLiC (arXiv 2305.10425, equation 1); the offset is ODPO's (arXiv 2402.10571), one
-constant for all pairs.
-Only the reverse KL divergence.
+constant for all pairs; means over tokens are Tulu 3's length-normalised DPO (arXiv 2411.15124). Only the reverse KL
+divergence.
 """
 
 from __future__ import annotations
@@ -35,6 +35,9 @@ class DPO:
     """Subtracted from β times the margin over the reference: what it must exceed. A large one keeps every pair's weight
     near 1."""
 
+    log_probability: Literal["sum", "mean"] = field(default="sum", metadata=NEW)
+    """An answer's log-probability: the sum over its tokens, or their mean; β then means a far weaker pull."""
+
     def __post_init__(self) -> None:
         check_shape(self.shape, self.label_smoothing)
 
@@ -64,4 +67,6 @@ class DPO:
 
     def _rewards(self, scores: PairScores) -> tuple[Tensor, Tensor]:
         chosen_B, rejected_B = scores.log_ratios
+        if self.log_probability == "mean":
+            chosen_B, rejected_B = chosen_B / scores.chosen_tokens_B, rejected_B / scores.rejected_tokens_B
         return self.beta * chosen_B, self.beta * rejected_B

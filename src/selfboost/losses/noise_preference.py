@@ -25,6 +25,11 @@ class NoisePreference(DPO):
     noise: Noise = field(default_factory=Noise)
     """The noise; with scale = 0 the loss is DPO's."""
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.log_probability != "sum":
+            raise ValueError(f'log_probability = "{self.log_probability}": must be "sum", the noise is on sums')
+
     def with_noise(self, noise: Noise) -> Self:
         """The same loss with different noise."""
         return replace(self, noise=noise)

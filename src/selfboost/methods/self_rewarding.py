@@ -51,8 +51,9 @@ class Judgements(Counts, decided_by="method.template or method.score"):
 class SelfRewarding(Ranking):
     """The policy judges itself: its best answer by its own score is preferred to its worst."""
 
-    judge: Literal["prompt", "likelihood"] = "prompt"
-    """Ask for points; or, for models that cannot judge when asked, the mean log-probability of the answer."""
+    judge: Literal["prompt", "likelihood", "scorer"] = "prompt"
+    """Ask for points; or, for models that cannot judge when asked, take the mean log-probability of the answer; or let
+    the recipe's scorer judge in the policy's place."""
     template: Text = JUDGE
     """The request for a judgement, with the fields {prompt}, {answer} and {highest}."""
     score: Pattern = SCORE
@@ -77,30 +78,33 @@ class SelfRewarding(Ranking):
     def iterate(self, run: Verbs) -> Model:
         """Sample, judge, prefer."""
         pairs = self.gather(
-            run, lambda prompts: self.ranked(run, prompts, lambda answers: self._scores(run, answers)), self.least_gap
+            run, lambda prompts: self.ranked(run, prompts, lambda answers: self.scores(run, answers)), self.least_gap
         )
         return self.optimise(run, pairs)
 
-    def _scores(self, run: Verbs, answers: Sequence[Answer]) -> Sequence[Verdict]:
+    def scores(self, run: Verbs, answers: Sequence[Answer], whose: str = "") -> Sequence[Verdict]:
+        """The previous policy's verdict on each answer; `whose` sets stages apart where there are several."""
         if self.judge == "likelihood":
-            return run.score("self-scores", answers, Likelihood(policy="previous", over="mean"))
-        return self._judged(run, answers)
+            return run.score(f"{whose}self-scores", answers, Likelihood(policy="previous", over="mean"))
+        if self.judge == "scorer":
+            return run.score(f"{whose}answer-scores", answers)
+        return self._judged(run, answers, f"{whose}judgements")
 
-    def _judged(self, run: Verbs, answers: Sequence[Answer]) -> Sequence[Verdict]:
+    def _judged(self, run: Verbs, answers: Sequence[Answer], name: str) -> Sequence[Verdict]:
         """Mean points of each answer; a reply without points is counted, never guessed."""
         judgeable, _ = sorted_out(map(answer_fault, answers))
         requests = Mapped(self._request, Selected(answers, judgeable))
-        replies = run.sample("judgements", run.previous, requests, self.judging)
+        replies = run.sample(name, run.previous, requests, self.judging)
         points = [self._points(reply) for reply in replies]
         n = self.judging.samples
         known = [[p for p in points[i * n : (i + 1) * n] if p is not None] for i in range(len(judgeable))]
         means = {place: sum(own) / len(own) for place, own in zip(judgeable, known, strict=True) if own}
         run.count(Judgements, {"replies": len(points), "without points": points.count(None)})
-        name, why = f"self_rewarding({run.previous.name})", "no judgement could be read"
+        judge, why = f"self_rewarding({run.previous.name})", "no judgement could be read"
 
         def verdict(answer: Answer, place: int) -> Verdict:
             reason = "" if place in means else why
-            return Verdict(answer=answer.id, scorer=name, value=means.get(place), reason=reason)
+            return Verdict(answer=answer.id, scorer=judge, value=means.get(place), reason=reason)
 
         return Mapped(verdict, answers, range(len(answers)))
 

@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import reduce
-from itertools import product
+from itertools import combinations, product
 from operator import add
 from typing import Any, cast
 
@@ -130,6 +130,17 @@ def _games(new: Sequence[float | None], old: Sequence[float | None]) -> list[flo
 def _mean(values: Sequence[float | None]) -> float | None:
     known = [value for value in values if value is not None]
     return summed(known) / len(known) if known else None
+
+
+def kendall_tau(first: Sequence[float], second: Sequence[float]) -> float:
+    """Kendall's τ between two scorings of the same items: pairs that both order alike less the others, over all pairs.
+
+    Of equal scores the earlier item ranks lower, in either scoring, so that no pair is without an order.
+    """
+    assert len(first) == len(second) > 1, "an order needs two items, scored twice"
+    pairs = list(combinations(range(len(first)), 2))
+    alike = sum((first[i] > first[j]) == (second[i] > second[j]) for i, j in pairs)
+    return 2 * alike / len(pairs) - 1
 
 
 def sign_flip_p(differences: Sequence[float], *, seed: int = 0) -> float:

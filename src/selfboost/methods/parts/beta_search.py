@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from selfboost.losses import beta_of, with_beta
+from selfboost.losses import Loss, beta_of, with_beta
 from selfboost.measures import check_decides, mean_of
 from selfboost.methods.parts.pairing import pick
 from selfboost.notes import Note
@@ -83,19 +83,22 @@ class BetaSearch:
             'method.search.by = "scorer" lets the scorer choose',
         )
 
-    def prefer(self, run: Verbs, pairs: Sequence[Pair], *, start: Model, reference: Model) -> Model:
-        """The policy trained with the best beta; note `BetaSearched`."""
+    def prefer(
+        self, run: Verbs, pairs: Sequence[Pair], *, start: Model, reference: Model, loss: Loss | None = None
+    ) -> Model:
+        """The policy trained with the best beta, by the recipe's loss unless another is given; note `BetaSearched`."""
         if not self.betas:
-            return run.prefer("policy", pairs, start=start, reference=reference)
+            return run.prefer("policy", pairs, start=start, reference=reference, loss=loss)
+        given = loss or run.recipe.loss
         if self.iterations == "first" and FOUND in run.memory:
-            loss = with_beta(run.recipe.loss, run.memory[FOUND])
+            loss = with_beta(given, run.memory[FOUND])
             run.note(BetaSearched(chosen=run.memory[FOUND]))
             return run.prefer("policy", pairs, start=start, reference=reference, loss=loss)
         tried_on = pick(pairs, self.pairs, run.recipe.run.seed + run.iteration) if self.pairs else pairs
         found: dict[float, tuple[float, Model]] = {}
         for beta in self.betas:
             with run.inside(f"beta-{beta:g}"):
-                loss = with_beta(run.recipe.loss, beta)
+                loss = with_beta(given, beta)
                 model = run.prefer("policy", tried_on, start=start, reference=reference, loss=loss)
                 found[beta] = self._rated(run, model), model
         measure = self.measure or run.recipe.gate.measure
@@ -106,7 +109,7 @@ class BetaSearch:
         run.note(BetaSearched(chosen=best, tried=tried, measure=SCORES if self.by == "scorer" else measure))
         if len(tried_on) == len(pairs):
             return found[best][1]
-        return run.prefer("policy", pairs, start=start, reference=reference, loss=with_beta(run.recipe.loss, best))
+        return run.prefer("policy", pairs, start=start, reference=reference, loss=with_beta(given, best))
 
     def _rated(self, run: Verbs, model: Model) -> float:
         """The mean rating of a trial on the validation prompts; by a pairwise scorer, its mean gap to the gold answers.

@@ -30,6 +30,14 @@ missing, and make it answer exactly what was asked.
 ### Rewritten Answer"""
 
 
+def rewrite_request(template: str, prompt: Prompt, draft: Answer, **fields: str) -> Prompt:
+    """The request to rewrite a draft, which shows the whole conversation that it answers; `fields` are further ones."""
+    origin = Origin(
+        source="rewrite", iteration=prompt.origin.iteration, keywords=prompt.origin.keywords, parent=draft.id
+    )
+    return user_prompt(template.format(prompt=prompt.conversation, answer=draft.text, **fields), origin)
+
+
 @dataclass(frozen=True, kw_only=True)
 class ImproverSeeds(Note, kept_as="improver", decided_by="method.improver.threshold"):
     """How many seeds train the improver."""
@@ -82,14 +90,8 @@ class ResponseImprover:
         return run.finetune("improver", examples, self.training, start=run.initial)
 
     def request(self, prompt: Prompt, draft: Answer) -> Prompt:
-        """The request to rewrite a draft, which shows the whole conversation that it answers."""
-        origin = Origin(
-            source="rewrite",
-            iteration=prompt.origin.iteration,
-            keywords=prompt.origin.keywords,
-            parent=draft.id,
-        )
-        return user_prompt(self.template.format(prompt=prompt.conversation, answer=draft.text), origin)
+        """The request to rewrite a draft."""
+        return rewrite_request(self.template, prompt, draft)
 
     def _where_gold_wins(self, run: Verbs, own: Sequence[Answer]) -> Sequence[int]:
         """Places of the seeds that train the improver."""

@@ -112,7 +112,7 @@ def ranked_pairs(
     best, worst = (array("q", (found[side] for found in ranked if found is not None)) for side in (0, 1))
     run.count(Filtered, {"fewer than two scored answers": len(prompts) - len(kept)})
     return run.pairs(
-        _with_verdicts,
+        with_verdicts,
         Selected(prompts, kept),
         *(Selected(items, side) for items in (answers, verdicts) for side in (best, worst)),
     )
@@ -126,7 +126,8 @@ def best_and_worst(values: Sequence[float | None], places: Sequence[int]) -> tup
     return max(known, key=itemgetter(0))[1], min(known, key=itemgetter(0))[1]
 
 
-def _with_verdicts(prompt: Prompt, chosen: Answer, rejected: Answer, better: Verdict, worse: Verdict) -> Sides:
+def with_verdicts(prompt: Prompt, chosen: Answer, rejected: Answer, better: Verdict, worse: Verdict) -> Sides:
+    """What makes a scored pair, as `Verbs.pairs` asks for it."""
     return Sides(prompt, chosen, rejected, (better, worse))
 
 
@@ -164,7 +165,7 @@ def scored_pairs(
     """One pair per prompt, both sides scored as replies to that prompt, whatever request they were written for."""
     unscored = run.pairs(Sides, prompts, chosen, rejected)
     verdicts = run.score("pair-scores", Spread(replies_of, 2, unscored))
-    return run.pairs(_with_verdicts, prompts, chosen, rejected, *taken_apart(verdicts))
+    return run.pairs(with_verdicts, prompts, chosen, rejected, *taken_apart(verdicts))
 
 
 def replies_of(pair: Pair) -> Sequence[Answer]:

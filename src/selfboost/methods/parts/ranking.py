@@ -10,7 +10,7 @@ from pydantic import Field
 
 from selfboost.methods.parts.pairing import ranked_pairs
 from selfboost.methods.parts.synthetic_preferences import SyntheticPreferences
-from selfboost.records import Answer, Pair, Prompt, Verdict
+from selfboost.records import Answer, Model, Pair, Prompt, Verdict
 from selfboost.verbs import Verbs
 
 
@@ -22,8 +22,12 @@ class Ranking(SyntheticPreferences):
     """Own answers per prompt; the best is preferred to the worst."""
 
     def ranked(
-        self, run: Verbs, prompts: Sequence[Prompt], score: Callable[[Sequence[Answer]], Sequence[Verdict]]
+        self,
+        run: Verbs,
+        prompts: Sequence[Prompt],
+        score: Callable[[Sequence[Answer]], Sequence[Verdict]],
+        policy: Model | None = None,
     ) -> Sequence[Pair]:
-        """Sample each prompt, score the answers, and pair the best with the worst."""
-        answers = run.sample("answers", run.previous, prompts, replace(self.sampling, samples=self.samples))
+        """Sample each prompt (by the previous policy, unless another is given), score, and pair best with worst."""
+        answers = run.sample("answers", policy or run.previous, prompts, replace(self.sampling, samples=self.samples))
         return ranked_pairs(run, prompts, answers, score(answers))
