@@ -14,6 +14,8 @@ from selfboost.engines.local import Local
 from selfboost.plan import Plan, plan
 from selfboost.plan.cost import WORK
 from selfboost.plan.hardware import KINDS, hardware
+from selfboost.plan.model_size import model_size
+from selfboost.plan.needs import PROCESS
 from selfboost.plan.placement import ENGINE_START, Fleet
 from selfboost.recipe import Recipe
 
@@ -127,6 +129,17 @@ def test_what_does_not_fit_is_said_with_what_would() -> None:
     many = plan(with_engine(large, 8, spread=8), Fleet(hardware=KINDS["H200"], gpus=64))
     assert [sentence.split()[0] for sentence in many.misfits] == ["scoring"]
     assert not on_steps(*FEW).misfits
+
+
+@pytest.mark.parametrize("path", ["princeton-nlp/Llama-3-Base-8B-SFT", "meta-llama/Meta-Llama-3-70B"])
+def test_a_sharded_training_never_holds_a_model_in_host_memory(path: str) -> None:
+    size, fleet = model_size(path), Fleet(hardware=KINDS["H100"], gpus=8)
+    assert size is not None
+    gathered = 4 * max(size.parameters // size.layers, size.vocabulary * size.width)
+    parts = plan(read(f"model.path={path}", *FEW), fleet).host_memory
+    assert parts == 9 * PROCESS + 8 * gathered, "eight processes, each with a layer or the embeddings"
+    whole = plan(read(f"model.path={path}", "trainer.sharding=false", *FEW), fleet).host_memory
+    assert whole == 9 * PROCESS + 8 * 2 * size.parameters
 
 
 def test_a_batch_that_is_too_large_is_named_with_one_that_fits() -> None:

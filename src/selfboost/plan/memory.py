@@ -41,12 +41,17 @@ def training_bytes(model: ModelSize, stage: Rehearsed, held: Footprint) -> int:
     else:
         weights = model.parameters * each // held.shards
     if held.shards > 1:
-        weights += 4 * max(model.parameters // model.layers, model.vocabulary * model.width)
+        weights += gathered_bytes(model)
     tokens = max(held.tokens, len(stage.answers) * training.max_length)
     scale = model.width * tokens * width // 2
     if held.recomputes:
         return weights + scale * (2 * model.layers + ACTIVATIONS)
     return weights + scale * ACTIVATIONS * model.layers
+
+
+def gathered_bytes(model: ModelSize) -> int:
+    """Bytes of what a process of a sharded training brings together at a time: a layer, or the embeddings."""
+    return 4 * max(model.parameters // model.layers, model.vocabulary * model.width)
 
 
 def moments_of(training: Training) -> int:

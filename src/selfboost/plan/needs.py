@@ -11,7 +11,15 @@ from dataclasses import dataclass, replace
 from selfboost.engines import Footprint as SamplerFootprint
 from selfboost.engines import footprint_of as sampler_footprint
 from selfboost.plan.cost import WORK, Costs, Lengths, at_length, rejected_tokens, trained_tokens
-from selfboost.plan.memory import cache_bytes, moments_of, noise_bytes, noise_of, size_text, training_bytes
+from selfboost.plan.memory import (
+    cache_bytes,
+    gathered_bytes,
+    moments_of,
+    noise_bytes,
+    noise_of,
+    size_text,
+    training_bytes,
+)
 from selfboost.plan.model_size import ModelSize
 from selfboost.plan.placement import OF_A_MACHINE, Placement
 from selfboost.plan.rehearsal import Rehearsed
@@ -20,6 +28,8 @@ from selfboost.train import Footprint
 
 PROCESS = 3 * 2**30
 """Assumed bytes of host memory of a process with PyTorch, transformers and a GPU's driver."""
+WRITTEN_AT_ONCE = 5_000_000_000
+"""Largest file of a finished model, in bytes (`train/steps/checkpoints.py`)."""
 RECORD_BYTES = 24
 """Bytes of a record for each token of prompt and answer, with its log-probability: 1,386 MiB for 100,000 answers of 200
 and 400 tokens."""
@@ -76,19 +86,21 @@ class Needs:
         return max(known, default=0) if len(known) == len(held) else None
 
     def host(self) -> int | None:
-        """Bytes of host memory on the machine that needs most: its processes, and whole weights of one or of all.
+        """Bytes of host memory on the machine that needs most: its processes, and what they hold of the weights.
 
-        Sharded training gathers the finished weights on one process; without shards, each process opens the model.
+        Without shards each process opens the model. With shards each opens its part, with a layer or the embeddings
+        at a time in float32, and one process writes the finished model, a file's worth in memory at a time.
         """
         if self.costs.model is None:
             return None
         if (pace := self.costs.pace) is not None:
             work = [] if pace.gpu else [self.training(), self.sampling(), self.scoring()]
             return max(pace.process + max((size or 0 for size in work), default=0), 0 if pace.gpu else pace.peak)
-        here = min(OF_A_MACHINE, self.placement.trains_on)
-        held = self._held()
-        copies = 4 if held.shards > 1 else held.weight_bytes * here
-        return PROCESS * (1 + here) + self.costs.model.parameters * copies
+        here, held, size = min(OF_A_MACHINE, self.placement.trains_on), self._held(), self.costs.model
+        weights = size.parameters * held.weight_bytes
+        if held.shards > 1:
+            return PROCESS * (1 + here) + max(here * gathered_bytes(size), min(weights, WRITTEN_AT_ONCE))
+        return PROCESS * (1 + here) + here * weights
 
     def models(self) -> int | None:
         """Bytes on disk of all trained models."""
