@@ -8,7 +8,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fake_recipes import run, write_recipe
+from fake_recipes import run, summary, write_recipe
+from selfboost import store
 from selfboost.losses import ConsistencyLoss, PairScores
 from selfboost.losses.consistency_dpo import ConsistencyDPO
 from selfboost.losses.dpo import DPO
@@ -43,6 +44,17 @@ def test_another_loss_is_refused_before_any_work(tmp_path: Path) -> None:
         run(path, tmp_path / "run")
     assert isinstance(ConsistencyDPO(), ConsistencyLoss)
     assert not isinstance(DPO(), ConsistencyLoss)
+
+
+def test_a_rejected_candidate_leaves_both_models_as_they_were(tmp_path: Path) -> None:
+    """No candidate is clearly better: both iterations begin with the model fine-tuned on the seed."""
+    root = tmp_path / "run"
+    run(write_recipe(tmp_path, "cream", gate={"rule": "better"}), root)
+    assert [each["decision"] for each in summary(root)["iterations"]] == ["initial", "kept", "kept"]
+    cards = {card.name: card for card in store.cards(root)}
+    for name in ("own-rewards", "past-rewards"):
+        first, second = (cards[f"iteration-{t}/{name}"].parts["models"] for t in (1, 2))
+        assert first == second
 
 
 def test_the_loss_is_dpos_with_label_smoothing_and_its_own_mirror_image() -> None:

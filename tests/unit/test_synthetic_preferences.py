@@ -99,6 +99,34 @@ def test_the_methods_that_write_prompts_write_the_same_and_train_on_equally_many
     assert made["synpo"] == made["sampling_ranking"] == made["self_rewarding"]
 
 
+def test_self_rewarding_by_the_scorer_is_sampling_ranking(tmp_path: Path) -> None:
+    wanted: dict[str, Any] = {"method__filter": {"threshold": 0.5}, "run": {"iterations": 1}}
+    by_scorer, *_ = told(tmp_path / "one", "self_rewarding", method={"judge": "scorer", "prompts": 12}, **wanted)
+    ranking, *_ = told(tmp_path / "other", "sampling_ranking", **wanted)
+    assert rows(by_scorer, "iteration-1/policy", Pair) == rows(ranking, "iteration-1/policy", Pair)
+
+
+@pytest.mark.parametrize(("judge", "stage"), [("scorer", "answer-scores"), ("likelihood", "self-scores")])
+def test_temporal_self_rewarding_has_one_judge_for_past_present_and_future(
+    tmp_path: Path, judge: str, stage: str
+) -> None:
+    method = {"judge": judge, "anchor": "seed_sft"}
+    root, _, iterations = told(tmp_path, "temporal_self_rewarding", method=method, run={"iterations": 1})
+    scores: dict[str, list[float]] = {}
+    for whose in ("", "anchor-", "future-"):
+        for verdict, answer in zip(
+            rows(root, f"iteration-1/{whose}{stage}", Verdict),
+            rows(root, f"iteration-1/{whose}answers", Answer),
+            strict=True,
+        ):
+            scores.setdefault(f"{whose}{answer.prompt.id}", []).append(verdict.value)
+    pairs: list[Pair] = rows(root, "iteration-1/policy", Pair)
+    assert iterations[1]["pairs"] == len(pairs) > 0
+    for pair in pairs:
+        now, past, future = (scores[f"{whose}{pair.prompt.id}"] for whose in ("", "anchor-", "future-"))
+        assert (pair.chosen_score, pair.rejected_score) == (max(now + future), min(now + past))
+
+
 def test_too_few_pairs_call_for_more_prompts(tmp_path: Path) -> None:
     root, heard, iterations = told(tmp_path, method={"prompts": 8, "pairs": 6, "more_prompts": 4.0}, **STRICT)
     lists: list[frozenset[str]] = []
