@@ -85,7 +85,7 @@ def test_ultrafeedback_reads_as_conversations_and_a_row_without_an_answer_is_dro
     ]
     assert all(isinstance(seed, Seed) and len(seed.messages) == 1 for seed in seeds)
     assert notes == [
-        f"o/n: 1 rows dropped: the answer is empty (first: {folder} row 3)",
+        f"o/n: 1 row dropped: the answer is empty (first: {folder} row 3)",
         "o/n: left out: 'chosen' in 4 of 4 rows, 'prompt_id' in 4 of 4 rows, 'rejected' in 4 of 4 rows, "
         "'score_chosen' in 4 of 4 rows, 'score_rejected' in 4 of 4 rows",
     ]

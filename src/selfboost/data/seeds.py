@@ -139,13 +139,13 @@ class Reading:
         """What the rows held that the user must know."""
         rows, counts = self._left_out.rows, self._counts
         told = [f"{form} in {count:,}" for form, count in self._forms.items()]
+        plain = self._columns.named or self._forms.keys() <= set(PLAIN)
         used = "the last answer is the good one, those before it are context"
+        dropped = f"{counts['empty']:,} {'row' if counts['empty'] == 1 else 'rows'} dropped"
         found = {
-            f"{counts['empty']:,} rows dropped: the answer is empty (first: {self._empty})": counts["empty"],
+            f"{dropped}: the answer is empty (first: {self._empty})": counts["empty"],
             f"rows of several forms: {', '.join(told)}": len(told) > 1,
-            f"columns read: {next(iter(self._forms), '')}": not (
-                self._columns.named or len(told) > 1 or self._forms.keys() <= set(PLAIN)
-            ),
+            f"columns read: {next(iter(self._forms), '')}": len(told) == 1 and not plain,
             **{f"{name} ends the prompt in {n:,} of {rows:,} rows": n for name, n in self._inputs.items()},
             f"a system message in {counts['system']:,} of {rows:,} rows": counts["system"],
             f"{counts['talk']:,} of {rows:,} rows are conversations of several turns: {used}": counts["talk"],
