@@ -89,14 +89,18 @@ class Method(ABC):
         """Recipe sections that `selfboost init` writes for it: the loss and training of its paper."""
         return {"loss": {"kind": "dpo"}}
 
-    def fitted(self, recipe: Settings, seed: str) -> Mapping[str, Any]:
-        """Its own settings that `selfboost init` changes to fit the seed, a path or hub name.
+    def fitted(self, recipe: Settings, seed: str, seeds: Sequence[Seed]) -> Mapping[str, Any]:
+        """Its own settings that `selfboost init` changes to fit the seed.
 
-        Raises:
-            ValueError: the seed cannot be read.
+        `seed`: its path or hub name; `seeds`: all of it, none where it is on the hub.
         """
-        del recipe, seed
+        del recipe, seed, seeds
         return {}
+
+    @property
+    def scored(self) -> bool:
+        """Whether the recipe's scorer decides what it trains on; the results then need another judge."""
+        return True
 
     @abstractmethod
     def iterate(self, run: Verbs) -> Model:

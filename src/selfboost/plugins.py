@@ -39,7 +39,7 @@ DOES: Mapping[str, str] = {
 }
 """Role, as recipes call it → the function that makes a class a component."""
 ASKED: Mapping[str, tuple[str, ...]] = {
-    "method": ("check", "once", "reads", "remarks", "suggested", "fitted"),
+    "method": ("check", "once", "reads", "remarks", "suggested", "fitted", "scored"),
     "loss": ("rewards", "needs_reference", "head"),
     "engine": ("tokenizer", "fingerprint", "block_size"),
     "trainer": ("finetune", "logps", "rewards"),

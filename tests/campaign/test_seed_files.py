@@ -76,6 +76,7 @@ def test_only_regular_files_are_opened(tmp_path: Path, reader: str, make, kind: 
         ("s.jsonl", b"", ""),
         ("s.jsonl.gz", b"", ""),
         ("s.parquet", b"", "s.parquet"),
+        ("s.csv", b'prompt,response\na,"' + b"b" * 3_000_000, "s.csv"),
     ],
 )
 def test_odd_contents_are_one_sentence(tmp_path: Path, reader: str, name: str, content: bytes, sentence: str) -> None:
@@ -115,13 +116,15 @@ def test_a_column_that_is_not_used_may_hold_anything(tmp_path: Path) -> None:
         read_seeds(tmp_path / "used.parquet")
 
 
-@pytest.mark.parametrize("name", ["s.jsonl", "s.json", "s.jsonl.gz", "s.parquet"])
+@pytest.mark.parametrize("name", ["s.jsonl", "s.json", "s.jsonl.gz", "s.parquet", "s.csv"])
 def test_files_with_random_damages_are_read_or_refused(tmp_path: Path, name: str) -> None:
     seeds = [json.loads(line) for line in (write_recipe(tmp_path).parent / "seed.jsonl").read_text().splitlines()]
     lines = "".join(json.dumps(seed) + "\n" for seed in seeds).encode()
     if name == "s.parquet":
         pq.write_table(pa.Table.from_pylist(seeds), tmp_path / name)
     contents = {"s.jsonl": lines, "s.json": json.dumps(seeds).encode(), "s.jsonl.gz": gzip.compress(lines, mtime=0)}
+    table = [["prompt", "response"], *([seed["prompt"], seed["response"]] for seed in seeds)]
+    contents["s.csv"] = "".join(",".join(f'"{cell}"' for cell in cells) + "\n" for cells in table).encode()
     right = contents.get(name) or (tmp_path / name).read_bytes()
     chance = random.Random(SEED)
     for number in range(MUTATED):

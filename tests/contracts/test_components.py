@@ -9,14 +9,15 @@ from pathlib import Path
 
 import pytest
 
-from fake_recipes import write_recipe
+from fake_recipes import METHODS, write_recipe
+from fake_recipes import run as run_recipe
 from judged_recipes import write_judged
 from selfboost import plugins, recipe
 from selfboost.benchmarks.held_out import HeldOut
 from selfboost.endpoints import Endpoint
 from selfboost.endpoints.fake_server import FakeServer
 from selfboost.losses.simpo import SimPO
-from selfboost.new_recipe import write_new_recipe
+from selfboost.new_recipe import RecipeRequest, write_new_recipe
 from selfboost.recipe_text import field_docs
 from selfboost.run import Run
 from selfboost.scorers import work_of
@@ -198,9 +199,19 @@ def test_a_scorers_work_grows_with_what_it_reads(kind: str) -> None:
 
 @pytest.mark.parametrize("kind", plugins.kinds("method"))
 def test_init_writes_a_recipe_that_the_method_accepts(kind: str, tmp_path: Path) -> None:
-    found = recipe.read(write_new_recipe(tmp_path, "some/model", "embedded", kind).path)
+    found = recipe.read(
+        write_new_recipe(tmp_path, RecipeRequest(model="some/model", seed="embedded", method=kind)).path
+    )
     suggested = plugins.load("method", kind).suggested()
     assert plugins.load("loss", suggested["loss"]["kind"]) is type(found.loss)
     assert {name: getattr(found.training, name) for name in suggested.get("training", {})} == suggested.get(
         "training", {}
     )
+
+
+@pytest.mark.parametrize("kind", METHODS)
+def test_a_method_knows_whether_the_recipes_scorer_decides_what_it_trains_on(kind: str, tmp_path: Path) -> None:
+    path = write_recipe(tmp_path, kind)
+    run_recipe(path, tmp_path / "run")
+    stored = "".join(file.read_text() for file in (tmp_path / "run" / "stages").rglob("records.jsonl"))
+    assert ('"scorer":"implicit(' in stored.replace(" ", "")) == recipe.read(path).method.scored

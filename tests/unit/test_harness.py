@@ -16,7 +16,7 @@ from selfboost.benchmarks.parts.own_items import of_split
 from selfboost.benchmarks.parts.protocols import PRESETS
 from selfboost.benchmarks.parts.task_files import FORMATS, format_of, name_of
 from selfboost.cli import main
-from selfboost.data.seeds import rows_of
+from selfboost.data.rows import rows_of
 from selfboost.engines.local import Local
 from selfboost.measuring.measurement import measure
 from selfboost.measuring.request import MeasureRequest, planned

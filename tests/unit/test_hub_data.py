@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from selfboost.data.hub_data import hub_rows, is_hub_name
-from selfboost.data.seeds import Seed, gather_seeds, read_seeds
+from selfboost.data.seeds import Reading, Seed, gather_seeds, read_seeds
 
 needs_library = pytest.mark.skipif(importlib.util.find_spec("datasets") is None, reason="datasets is not installed")
 
@@ -79,13 +79,13 @@ def test_splits_that_are_not_read_are_named(folder: Path) -> None:
 
 @needs_library
 def test_ultrafeedback_reads_as_conversations_and_a_row_without_an_answer_is_dropped(folder: Path) -> None:
-    seeds, notes = gather_seeds(hub_rows(str(folder)), "o/n", need_response=True, drop_wrong=True)
+    seeds, notes = gather_seeds(hub_rows(str(folder)), "o/n", Reading(need_response=True), drop_wrong=True)
     assert [(seed.messages[-1].content, seed.response) for seed in seeds] == [
         (f"prompt {i}", f"answer {i}") for i in (0, 1, 3, 4)
     ]
     assert all(isinstance(seed, Seed) and len(seed.messages) == 1 for seed in seeds)
     assert notes == [
-        f"o/n: 1 rows dropped: invalid (first: {folder} row 3 message 2: content is empty)",
+        f"o/n: 1 row dropped: the answer is empty (first: {folder} row 3)",
         "o/n: left out: 'chosen' in 4 of 4 rows, 'prompt_id' in 4 of 4 rows, 'rejected' in 4 of 4 rows, "
         "'score_chosen' in 4 of 4 rows, 'score_rejected' in 4 of 4 rows",
     ]
@@ -93,8 +93,8 @@ def test_ultrafeedback_reads_as_conversations_and_a_row_without_an_answer_is_dro
 
 def test_a_data_set_whose_first_row_is_wrong_is_refused() -> None:
     rows = [("o/n row 1", {"text": "a"}), ("o/n row 2", {"prompt": "a", "response": "b"})]
-    with pytest.raises(ValueError, match="o/n row 1: has the columns text; allowed: prompt/response"):
-        gather_seeds(rows, "o/n", need_response=True, drop_wrong=True)
+    with pytest.raises(ValueError, match="o/n row 1: no prompt is recognised among the columns text"):
+        gather_seeds(rows, "o/n", Reading(need_response=True), drop_wrong=True)
 
 
 @needs_library

@@ -36,6 +36,8 @@ def talked(*answer: dict[str, Any], row: dict[str, Any] | None = None) -> dict[s
     return {"messages": [said("user", "Where?"), *answer], **(row or {})}
 
 
+SEVERAL_TURNS = "are conversations of several turns: the last answer is the good one, those before it are context"
+
 # Keys of messages.
 
 
@@ -51,6 +53,7 @@ def test_unknown_keys_and_columns_are_counted_once_for_stored_rows(tmp_path: Pat
     assert [seed.response for seed in seeds] == ["Yes.", "There."]
     assert notes == [
         f"{path}: 1 of 3 seeds dropped: same prompt as an earlier seed, different answer",
+        f"{path}: 1 of 3 rows {SEVERAL_TURNS}",
         f"{path}: left out: 'meta' in 2 of 3 rows, 'name' of messages in 1 of 3 rows, "
         "'reasoning_content' of messages in 2 of 3 rows",
     ]
@@ -66,6 +69,7 @@ def test_answers_of_weight_0_are_not_trained(key: str, tmp_path: Path) -> None:
     seeds, notes = read_seeds(path)
     assert [seed.response for seed in seeds] == ["So.", "Half."]
     assert notes == [
+        f"{path}: 1 of 2 rows {SEVERAL_TURNS}",
         f"{path}: left out: '{key}' of messages in 1 of 2 rows",
         f"{path}: 1 rows dropped: weight 0 says not to train their answer",
     ]
@@ -109,7 +113,11 @@ def test_a_system_column_is_the_system_message(column: str, tmp_path: Path) -> N
     seeds, notes = read_seeds(path)
     assert [seed.messages[0].content for seed in seeds] == ["Be short."] * 3 + ["Be long.", "Five?"]
     assert seeds[1] == Seed(messages=talk(("system", "Be short."), ("user", "Two\n\nof what?")), response="2.")
-    assert notes == [f"{path}: left out: '{column}' in 2 of 5 rows"]
+    assert notes == [
+        f"{path}: rows of several forms: prompt/response in 2, instruction/output in 1, messages in 2",
+        f"{path}: a system message in 4 of 5 rows",
+        f"{path}: left out: '{column}' in 2 of 5 rows",
+    ]
     with pytest.raises(ValueError, match=f"line 1: {column} is int, must be text"):
         read_seeds(wrote(path, {"prompt": "One?", "response": "1.", column: 3}))
 
@@ -240,17 +248,13 @@ def test_several_files_are_named_with_their_rows(tmp_path: Path) -> None:
 
 
 @needs_datasets
-def test_a_folder_of_save_to_disk_is_refused_by_name(tmp_path: Path) -> None:
+def test_a_folder_of_save_to_disk_is_read_as_a_seed_and_refused_for_paragraphs(tmp_path: Path) -> None:
     import datasets
 
     one = datasets.Dataset.from_list([row("1")])
     one.save_to_disk(str(tmp_path / "one"))
     datasets.DatasetDict(train=one).save_to_disk(str(tmp_path / "all"))
     for folder in (tmp_path / "one", tmp_path / "all", tmp_path / "all" / "train"):
-        for read in (read_seeds, read_preferences, read_prompts, lambda path: list(read_paragraphs(path))):
-            with pytest.raises(
-                ValueError, match=r"is a folder of datasets' save_to_disk \(Arrow files\), which is not"
-            ):
-                read(folder)
-    one.to_json(str(tmp_path / "one.jsonl"))
-    assert texts(tmp_path / "one.jsonl") == ["1"]
+        assert texts(folder) == ["1"]
+        with pytest.raises(ValueError, match=r"is a folder of datasets' save_to_disk \(Arrow files\), which is not"):
+            list(read_paragraphs(folder))

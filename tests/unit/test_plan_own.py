@@ -7,7 +7,7 @@ import pytest
 
 from fake_recipes import write_recipe
 from selfboost import recipe
-from selfboost.new_recipe import write_new_recipe
+from selfboost.new_recipe import RecipeRequest, write_new_recipe
 from selfboost.plan import Plan, PlannedStage, plan
 from selfboost.plan.hardware import KINDS, LAUNCH
 from selfboost.plan.model_size import from_parameters
@@ -54,7 +54,7 @@ class Critics(Method):
     def suggested(cls):
         return {"loss": {"kind": "ipo"}, "training": {"epochs": 2}}
 
-    def fitted(self, recipe, seed):
+    def fitted(self, recipe, seed, seeds):
         return {"answered": 12}
 
     def iterate(self, run):
@@ -197,7 +197,8 @@ def test_a_method_that_takes_no_made_up_answer_says_how_it_would(own: Path) -> N
 
 
 def test_a_new_recipe_has_what_the_method_suggests(tmp_path: Path, own: Path) -> None:
-    path = write_new_recipe(tmp_path / "mine", "some/model", "embedded", "someones_components:Critics", OWN).path
+    wanted = RecipeRequest(model="some/model", seed="embedded", method="someones_components:Critics")
+    path = write_new_recipe(tmp_path / "mine", wanted, OWN).path
     found = recipe.read(path, trust=OWN)
     method: Any = found.method
     assert (type(found.loss).__name__, found.training.epochs, method.answered) == ("IPO", 2, 12)

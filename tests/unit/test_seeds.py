@@ -1,5 +1,6 @@
 """Seeds: every allowed form gives the same records, everything wrong is one sentence with its place."""
 
+import csv
 import gzip
 import json
 from pathlib import Path
@@ -54,6 +55,9 @@ def test_every_container_holds_the_same_seeds(tmp_path_factory, found) -> None:
     pq.write_table(pa.Table.from_pylist(rows), folder / "e.parquet")
     raw = "\n\n".join(json.dumps(row, ensure_ascii=False) for row in rows)
     (folder / "f.jsonl").write_text("\ufeff" + raw + "\r\n", encoding="utf-8", newline="")
+    for name, opened, delimiter in (("g.csv", open, ","), ("h.tsv.gz", gzip.open, "\t")):
+        with opened(folder / name, "wt", encoding="utf-8", newline="") as out:
+            csv.writer(out, delimiter=delimiter).writerows([["prompt", "response"], *found])
     for file in sorted(folder.iterdir()):
         assert read_seeds(file) == ([seed(prompt, response) for prompt, response in found], [])
 
@@ -123,7 +127,9 @@ def test_prompts_alone_are_enough_where_no_answer_is_needed(tmp_path: Path) -> N
     path = write(tmp_path / "s.jsonl", *rows, {"prompt": "d", "response": "e"})
     seeds, _ = read_seeds(path, need_response=False)
     assert [(s.messages[-1].content, s.response) for s in seeds] == [("a", ""), ("b", ""), ("c", ""), ("d", "e")]
-    with pytest.raises(ValueError, match="line 1: response is missing; the columns are prompt; allowed: prompt/resp"):
+    with pytest.raises(
+        ValueError, match="line 1: no answer is recognised among the columns prompt; name it with --col"
+    ):
         read_seeds(path)
 
 
@@ -132,15 +138,13 @@ def test_prompts_alone_are_enough_where_no_answer_is_needed(tmp_path: Path) -> N
     [
         ({"prompt": "", "response": "b"}, "prompt is empty"),
         ({"prompt": " \n", "response": "b"}, "prompt is empty"),
-        ({"prompt": "a", "response": ""}, "response is empty"),
         ({"prompt": 3, "response": "b"}, "prompt is int, must be text"),
         ({"prompt": "a", "response": ["b"]}, "response is list, must be text"),
-        ({"prompt": "a", "completion": "b"}, "response is missing; the columns are prompt, completion; allowed: pro"),
+        ({"prompt": "a", "reply": "b"}, "no answer is recognised among the columns prompt, reply; name it with --col"),
         ({"instruction": "a", "input": 1, "output": "b"}, "input is int"),
-        ({"instruction": "a", "output": " "}, "output is empty"),
-        ({"text": "a"}, "has the columns text; allowed: prompt/response, instruction/input/output, or messages"),
-        ({}, "has the columns none"),
-        (["a", "b"], "must be an object with prompt/response"),
+        ({"text": "a"}, "no prompt is recognised among the columns text; name them with --columns prompt=COLUMN,resp"),
+        ({}, "no prompt is recognised among the columns none"),
+        (["a", "b"], "must be an object of columns and their values, not list"),
         ("a", "must be an object"),
         ({"prompt": "a", "response": "\ud83d"}, "response contains an unpaired surrogate"),
         ({"messages": []}, "messages must be a list"),
@@ -177,7 +181,7 @@ def test_a_wrong_row_is_named_with_its_line(tmp_path: Path, row: object, sentenc
         ("s.jsonl.gz", b"no gzip", "is not a complete gzip file"),
         ("s.jsonl.gz", gzip.compress(b"x" * 500, mtime=0)[:-9], "is not a complete gzip file"),
         ("s.parquet", b"no parquet", "is not a Parquet file"),
-        ("s.csv", b"prompt,response\n", "allowed endings of a seed file are .jsonl"),
+        ("s.xlsx", b"PK", "allowed endings of a seed file are .jsonl"),
     ],
 )
 def test_a_broken_file_is_named(tmp_path: Path, name: str, content: bytes, sentence: str) -> None:

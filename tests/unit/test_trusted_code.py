@@ -15,7 +15,7 @@ import pytest
 from fake_recipes import results, run, write_recipe
 from selfboost import Method, Model, Verbs, check_function, cli, plugins, recipe, store
 from selfboost.losses.dpo import DPO
-from selfboost.new_recipe import write_new_recipe
+from selfboost.new_recipe import RecipeRequest, write_new_recipe
 from selfboost.records import Pair
 from selfboost.scorers.checks import Checks
 from selfboost.trust import FOLDER_VARIABLE, Trust, settings_file, trusting
@@ -313,7 +313,7 @@ def test_the_kind_that_is_replaced_is_not_imported(place: Path) -> None:
 
 def test_init_writes_a_recipe_for_a_method_that_is_trusted(place: Path) -> None:
     with pytest.raises(ValueError, match=r"method.kind = 'spying:Mine': would import"):
-        write_new_recipe(place / "new", "fake", "embedded", "spying:Mine")
+        write_new_recipe(place / "new", RecipeRequest(model="fake", seed="embedded", method="spying:Mine"))
     assert not imported(place)
     done = selfboost(
         "init", "new", "--model", "m/m", "--seed", "embedded", "--method", "spying:Mine", "--trust", "spying"

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
-
 from selfboost.commands.arguments import Arguments, Parser, add_trust, folder
 
 DESCRIPTION = "write a recipe that fits your own model, seed and machine"
@@ -13,23 +11,33 @@ def add_arguments(parser: Parser) -> None:
     """Model, seed and method."""
     parser.add_argument("folder", type=folder, metavar="DIR", help="folder to write recipe.toml to")
     parser.add_argument("--model", required=True, help="a transformers folder or hub name, or 'embedded'")
-    parser.add_argument("--seed", required=True, help="JSONL or Parquet of prompts with answers, or 'embedded'")
+    words = "prompts with answers: JSONL, JSON, CSV, Parquet, a folder, a hub data set, or 'embedded'"
+    parser.add_argument("--seed", required=True, help=words)
+    words = "which columns of the seed hold what, such as prompt=question,response=answer; else recognised"
+    parser.add_argument("--columns", default="", metavar="USE=COLUMN,...", help=words)
     parser.add_argument("--method", default="synpo", metavar="NAME", help="see 'selfboost list'; default: synpo")
+    words = "a reward model, folder or hub name, that rates the results"
+    parser.add_argument("--judge", default="", metavar="REWARD_MODEL", help=words)
     parser.add_argument("--full", action="store_true", help="write every setting, not only those that matter first")
     add_trust(parser)
 
 
 def execute(arguments: Arguments) -> None:
-    """Write the recipe and print the commands that come next."""
-    from selfboost.new_recipe import write_new_recipe
+    """Write the recipe; print what was read and the commands that come next.
 
-    trust = arguments.trust
-    written = write_new_recipe(
-        arguments.folder, arguments.model, arguments.seed, arguments.method, trust, full=arguments.full
+    Raises:
+        ValueError: the model, the seed, its columns or the method cannot be used, or a recipe exists.
+    """
+    from selfboost.data.columns import RECOGNISE, columns_from
+    from selfboost.new_recipe import RecipeRequest, write_new_recipe
+    from selfboost.new_recipe.text import show_new_recipe
+
+    wanted = RecipeRequest(
+        model=arguments.model,
+        seed=arguments.seed,
+        method=arguments.method,
+        columns=columns_from(arguments.columns) if arguments.columns else RECOGNISE,
+        judge=arguments.judge,
     )
-    print(f"Wrote {written.path}, fitted to the model, the seed and this machine.")
-    for warning in written.warnings:
-        print(f"Warning: {warning}.")
-    path, more = shlex.quote(str(written.path)), "".join(f" --trust {name}" for name in trust)
-    print(f"\nNext:\n  selfboost check {path}{more}\n  selfboost try {path}{more}")
-    print(f"  selfboost run {path} --into {shlex.quote(str(written.path.parent / 'out'))}{more}")
+    written = write_new_recipe(arguments.folder, wanted, arguments.trust, full=arguments.full)
+    show_new_recipe(written, wanted, arguments.trust)

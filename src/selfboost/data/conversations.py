@@ -10,22 +10,37 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, cast
 
+from selfboost.data.columns import is_empty
+from selfboost.data.rows import columns_in_words
 from selfboost.records import Message
 
-FORMS = "prompt/response, instruction/input/output, or messages"
 ROLES = ("system", "user", "assistant")
 LONGEST = 1_000_000
 """Most characters of a prompt or an answer."""
-SYSTEM = ("system", "system_prompt")
-"""Columns with the system message of a row."""
 WEIGHTS = ("weight", "weights")
 """Keys by which a message says whether it is trained: 1 or 0."""
 TOOLS = ("tool_calls", "function_call", "tool_call_id")
 """Keys of a message that belongs to the use of a tool."""
+SPEAKERS: Mapping[str, str] = {
+    "human": "user",
+    "user": "user",
+    "gpt": "assistant",
+    "assistant": "assistant",
+    "chatgpt": "assistant",
+    "bing": "assistant",
+    "bard": "assistant",
+    "model": "assistant",
+    "system": "system",
+}
+"""Who speaks in a turn of {from, value} → role."""
 
 
 class NotTrained(Exception):
     """The row itself says that its answer must not be trained."""
+
+
+class NoAnswer(Exception):
+    """The answer of a row is empty."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,7 +92,7 @@ def text_of(row: Mapping[str, Any], key: str, where: str, *, required: bool = Tr
     if value is None and not required:
         return ""
     if value is None:
-        raise ValueError(f"{where}: {key} is missing; the columns are {', '.join(map(str, row))}; allowed: {FORMS}")
+        raise ValueError(f"{where}: {key} is missing; the columns are {columns_in_words(row)}")
     if not isinstance(value, str):
         raise ValueError(f"{where}: {key} is {type(value).__name__}, must be text")
     if len(value) > LONGEST:
@@ -91,8 +106,8 @@ def text_of(row: Mapping[str, Any], key: str, where: str, *, required: bool = Tr
     return value
 
 
-def asked(row: Mapping[str, Any], column: str, where: str) -> list[dict[str, Any]]:
-    """The turns of a prompt: the text of `prompt`, or of `instruction` and `input`, or a list of messages.
+def asked(row: Mapping[str, Any], column: str, where: str, extra: str = "") -> list[dict[str, Any]]:
+    """The turns of a prompt: a column's text, behind it that of the column `extra`, or a list of messages.
 
     Raises:
         ValueError: it is missing, empty or neither text nor a list; says where.
@@ -100,17 +115,16 @@ def asked(row: Mapping[str, Any], column: str, where: str) -> list[dict[str, Any
     if isinstance(row.get(column), list) and row[column]:
         return cast("list[dict[str, Any]]", row[column])
     prompt = text_of(row, column, where)
-    extra = text_of(row, "input", where, required=False) if column == "instruction" else ""
-    return [{"role": "user", "content": f"{prompt}\n\n{extra}" if extra.strip() else prompt}]
+    more = text_of(row, extra, where, required=False) if extra else ""
+    return [{"role": "user", "content": f"{prompt}\n\n{more}" if more.strip() else prompt}]
 
 
-def with_system(row: Mapping[str, Any], turns: Any, where: str) -> tuple[Any, frozenset[str]]:
-    """The turns with the row's system column first, and the columns used so: none where the turns have their own.
+def with_system(row: Mapping[str, Any], turns: Any, where: str, column: str) -> tuple[Any, frozenset[str]]:
+    """The turns behind the system message of a column, and the columns used so: none where the turns have their own.
 
     Raises:
         ValueError: the column is not text; says where.
     """
-    column = next((name for name in SYSTEM if row.get(name) is not None), "")
     text = text_of(row, column, where, required=False) if column else ""
     if not text.strip() or not isinstance(turns, list):
         return turns, frozenset()
@@ -119,6 +133,28 @@ def with_system(row: Mapping[str, Any], turns: Any, where: str) -> tuple[Any, fr
     if own.get("role") != "system":
         return [{"role": "system", "content": text}, *cast("list[Any]", turns)], frozenset({column})
     return cast(Any, turns), frozenset({column} if own.get("content") == text else ())
+
+
+def turns_in(value: Any) -> Any:
+    """A list of messages with the turns {from, value} as {role, content}; what is neither stays for the check."""
+    return [_as_message(turn) for turn in cast("list[Any]", value)] if isinstance(value, list) else value
+
+
+def to_first_answer(turns: Any) -> Any:
+    """A list of messages without those after the assistant's first answer, which are not checked."""
+    if not isinstance(turns, list):
+        return turns
+    turns = cast("list[Any]", turns)
+    speakers = [_role(turn) for turn in turns]
+    return turns[: speakers.index("assistant") + 1] if "assistant" in speakers else turns
+
+
+def answer_is_empty(turns: Any) -> bool:
+    """Whether the last message is an assistant's without a text; one that uses a tool is not meant."""
+    if not isinstance(turns, list) or not turns or _role(turns[-1]) != "assistant":
+        return False
+    last = cast("Mapping[str, Any]", turns[-1])
+    return is_empty(last.get("content")) and not any(last.get(key) for key in TOOLS)
 
 
 def conversation(turns: Any, where: str, *, need_response: bool) -> Conversation:
@@ -151,6 +187,21 @@ def conversation(turns: Any, where: str, *, need_response: bool) -> Conversation
     return Conversation(messages=tuple(messages), response=response, left_out=frozenset(left_out))
 
 
+def _role(turn: Any) -> Any:
+    return cast("Mapping[str, Any]", turn).get("role") if isinstance(turn, Mapping) else None
+
+
+def _as_message(turn: Any) -> Any:
+    if not isinstance(turn, Mapping) or _role(turn) is not None or "from" not in turn:
+        return cast(Any, turn)
+    turn = cast("Mapping[str, Any]", turn)
+    rest = {key: value for key, value in turn.items() if key not in ("from", "value")}
+    speaker = turn["from"]
+    return {**rest, "role": SPEAKERS.get(speaker, speaker) if isinstance(speaker, str) else speaker} | (
+        {"content": turn["value"]} if "value" in turn else {}
+    )
+
+
 def _message(turn: Any, place: str) -> Message:
     if not isinstance(turn, Mapping):
         raise ValueError(f"{place}: must be {{role, content}}")
@@ -160,4 +211,17 @@ def _message(turn: Any, place: str) -> Message:
         raise ValueError(f"{place}: role {role!r}; allowed: {', '.join(ROLES)}")
     if tool := next((key for key in TOOLS if turn.get(key)), ""):
         raise ValueError(f"{place}: has {tool}, but tools are not trained; take such rows out of the data")
-    return Message(role=role, content=text_of(turn, "content", place))
+    return Message(
+        role=role, content=text_of({**turn, "content": _joined(turn.get("content"), place)}, "content", place)
+    )
+
+
+def _joined(content: Any, place: str) -> Any:
+    """The text of a content that is a list of parts of text; anything else stays for the check."""
+    if not isinstance(content, list):
+        return content
+    parts = cast("list[Any]", content)
+    kinds = [cast("Mapping[str, Any]", part).get("type") if isinstance(part, Mapping) else None for part in parts]
+    if others := [kind for kind in kinds if kind != "text"]:
+        raise ValueError(f"{place}: content has a part of the type {others[0]!r}; only text is trained")
+    return "".join(text_of(part, "text", place) for part in parts) if parts else cast(Any, content)

@@ -6,7 +6,7 @@ import gzip
 import json
 import stat
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
@@ -25,6 +25,12 @@ KINDS = (
     (stat.S_ISBLK, "a device"),
 )
 UTF_16 = (b"\xff\xfe", b"\xfe\xff")
+OTHERS: Mapping[bytes, str] = {
+    b"\x1f\x8b": "is compressed by gzip; let its name end in .gz",
+    b"PK\x03\x04": "is a zip file or a spreadsheet; export it as CSV in UTF-8",
+    b"PAR1": "is a Parquet file; let its name end in .parquet",
+}
+"""How files begin that are no text, whatever their name says → what to do."""
 
 
 def check_regular(file: Path) -> None:
@@ -70,6 +76,25 @@ def content_of(file: Path) -> bytes:
         ValueError: it cannot be read, or is no complete gzip file, or one that expands too much.
     """
     return b"".join(_chunks(file))
+
+
+def text_in(file: Path) -> str:
+    """A regular UTF-8 file's text, decompressed if its name ends in .gz, without a byte order mark.
+
+    Raises:
+        ValueError: as `content_of`, or it is not UTF-8 text; names the line.
+    """
+    data = content_of(file)
+    check_utf8(data, str(file))
+    if other := next((words for start, words in OTHERS.items() if data.startswith(start)), ""):
+        raise ValueError(f"{file}: {other}")
+    try:
+        return data.decode("utf-8-sig")  # some editors start a file with a byte order mark
+    except UnicodeDecodeError as error:
+        line = error.object[: error.start].count(b"\n") + 1
+        raise ValueError(
+            f"{file} line {line}: is not UTF-8 text (byte {error.start} of the file); save it again as UTF-8"
+        ) from error
 
 
 def lines_of(file: Path) -> Iterator[bytes]:

@@ -9,10 +9,13 @@ import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from selfboost.data.arrow_rows import saved_files
+
 SAVED = ("dataset_dict.json", "state.json")
 """Files by which a folder of `datasets`' save_to_disk is known."""
 METADATA = (*SAVED, "dataset_info.json", "dataset_infos.json")
-OTHER_DATA = (".arrow", ".csv", ".tsv", ".txt", ".zip", ".zst", ".xz", ".bz2")
+ARROW = ".arrow"
+OTHER_DATA = (ARROW, ".txt", ".xlsx", ".zip", ".zst", ".xz", ".bz2")
 """Endings of files that may hold data and are not read."""
 SPLIT = re.compile(
     r"((?:train|test|validation|valid|val|dev|eval|heldout|held_out)(?:_\w+?)?)(?:-\d+-of-\d+)?", re.IGNORECASE
@@ -24,12 +27,12 @@ NAMED = 8
 
 
 def refuse_saved(folder: Path) -> None:
-    """Refuse a folder that `datasets`' save_to_disk wrote.
+    """Refuse a folder that `datasets`' save_to_disk wrote, where only text files are read.
 
     Raises:
         ValueError: it is one.
     """
-    if any((folder / name).is_file() for name in SAVED):
+    if _is_saved(folder):
         raise ValueError(
             f"{folder}: is a folder of datasets' save_to_disk (Arrow files), which is not read; write each split with "
             "to_parquet or to_json instead, and give that file"
@@ -42,9 +45,10 @@ def files_to_read(folder: Path, endings: Sequence[str], *, every_split: bool = F
     Of several splits only `train` is read, unless all are wanted.
 
     Raises:
-        ValueError: there is no file, several splits and none is `train`, or it is a folder of save_to_disk.
+        ValueError: there is no file, or there are several splits and none is `train`.
     """
-    refuse_saved(folder)
+    if _is_saved(folder):
+        return _saved_files(folder, every_split)
     here = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
     found = [
         path for path in here if path.is_file() and path.name.endswith(tuple(endings)) and path.name not in METADATA
@@ -56,6 +60,28 @@ def files_to_read(folder: Path, endings: Sequence[str], *, every_split: bool = F
     left += [path.name for path in here if path.is_file() and path.name.endswith(OTHER_DATA)]
     left += [f"{path.name}/" for path in here if path.is_dir() and _holds_data(path, endings)]
     return read, [f"left out: {listed(left)}; give a file's own path to read it"] if left else []
+
+
+def _is_saved(folder: Path) -> bool:
+    return any((folder / name).is_file() for name in SAVED)
+
+
+def _saved_files(folder: Path, every_split: bool) -> tuple[list[Path], list[str]]:
+    """As `files_to_read`, of a folder of save_to_disk: one data set, or one in each folder of a split."""
+    if (folder / "state.json").is_file():
+        return saved_files(folder), []
+    splits = sorted(path.parent for path in folder.glob("*/state.json"))
+    if not splits:
+        raise ValueError(f"{folder}: has the dataset_dict.json of save_to_disk, but no split; save the data set again")
+    main = [split for split in splits if split.name == MAIN] if len(splits) > 1 else splits
+    if not main and not every_split:
+        raise ValueError(
+            f"{folder}: holds the splits {', '.join(split.name for split in splits)}; give the folder of one of them"
+        )
+    read = splits if every_split else main
+    left = [f"{split.name}/" for split in splits if split not in read]
+    files = [file for split in read for file in saved_files(split)]
+    return files, [f"left out: {listed(left)}; give a folder's own path to read it"] if left else []
 
 
 def listed(names: Sequence[str]) -> str:

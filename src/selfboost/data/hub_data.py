@@ -15,7 +15,7 @@ from typing import Any, cast
 from selfboost.data.files import first_line
 
 NAME = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*(:[\w.-]+)?")
-FILE_ENDINGS = (".jsonl", ".json", ".gz", ".parquet", ".txt", ".csv", ".toml")
+FILE_ENDINGS = (".jsonl", ".json", ".gz", ".parquet", ".txt", ".csv", ".tsv", ".arrow", ".toml")
 """Endings of file names: a missing file is not looked up on the hub."""
 DEFAULT_SPLIT = "train"
 ASSUMED_ROWS = 10_000

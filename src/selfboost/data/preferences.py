@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, cast
 
+from selfboost.data.columns import system_column
 from selfboost.data.conversations import (
     Conversation,
     LeftOut,
@@ -24,7 +25,7 @@ from selfboost.data.conversations import (
     with_system,
 )
 from selfboost.data.hub_data import is_hub_name
-from selfboost.data.seeds import rows_of
+from selfboost.data.rows import columns_in_words, rows_of
 from selfboost.records import Message
 
 FORMS = "prompt/chosen/rejected, instruction/input/chosen/rejected, or chosen/rejected as lists of messages"
@@ -86,25 +87,26 @@ def _preference(row: Mapping[str, Any], where: str) -> tuple[Preference, set[str
     """The preference of a row, and the columns and the keys of messages that were not used."""
     missing = [column for column in SIDES if row.get(column) is None]
     if missing:
-        columns = ", ".join(map(str, row)) or "none"
+        columns = columns_in_words(row)
         raise ValueError(f"{where}: {missing[0]} is missing; the columns are {columns}; allowed: {FORMS}")
     column = "prompt" if row.get("instruction") is None else "instruction"
-    prompt = asked(row, column, where) if row.get(column) is not None else []
+    extra = "input" if column == "instruction" else ""
+    prompt = asked(row, column, where, extra) if row.get(column) is not None else []
     if isinstance(row["chosen"], str) and not prompt:
-        raise ValueError(f"{where}: prompt is missing; the columns are {', '.join(map(str, row))}; allowed: {FORMS}")
+        raise ValueError(f"{where}: prompt is missing; the columns are {columns_in_words(row)}; allowed: {FORMS}")
     better, worse = (_side(row, side, prompt, where) for side in SIDES)
     if better.messages != worse.messages:
         raise ValueError(f"{where}: chosen and rejected answer different conversations")
-    used = {*SIDES, *with_system(row, _turns(row, "chosen", prompt, where), where)[1]}
+    used = {*SIDES, *with_system(row, _turns(row, "chosen", prompt, where), where, system_column(row))[1]}
     if _holds(better, prompt):
-        used |= {column, *(("input",) if column == "instruction" else ())}
+        used |= {column, extra}
     preference = Preference(messages=better.messages, chosen=better.response, rejected=worse.response)
     return preference, unused(row, used), better.left_out | worse.left_out
 
 
 def _side(row: Mapping[str, Any], side: str, prompt: list[dict[str, Any]], where: str) -> Conversation:
     """The whole conversation that ends with an answer."""
-    turns, _ = with_system(row, _turns(row, side, prompt, where), where)
+    turns, _ = with_system(row, _turns(row, side, prompt, where), where, system_column(row))
     whole = conversation(turns, f"{where} {side}", need_response=True)
     if isinstance(row.get("prompt"), list) and not _holds(whole, prompt):
         raise ValueError(f"{where}: {side} neither continues nor repeats the messages of prompt")

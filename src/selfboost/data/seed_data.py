@@ -7,16 +7,17 @@ ones.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
 
 from pydantic import Field
 
+from selfboost.data.columns import RECOGNISE, Columns
 from selfboost.data.hub_data import is_hub_name
 from selfboost.data.seeds import Seed, Turns, read_seeds, shuffled, split
 from selfboost.demo import EMBEDDED, EMBEDDED_FILES
-from selfboost.setting_types import MOST_ROWS, PathOrCount, PathOrName
+from selfboost.setting_types import MOST_ROWS, NEW, PathOrCount, PathOrName
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,8 +25,10 @@ class SeedSource:
     """The seed: prompts with good answers, and the prompts set aside for measuring."""
 
     path: PathOrName
-    """JSONL or Parquet, file or folder: prompt/response, instruction/input/output or messages; a hub data set by its
-    name (owner/name or owner/name:split); or `embedded`."""
+    """JSONL, JSON, CSV (.gz too) or Parquet, a folder of them or of save_to_disk; a hub data set by its name
+    (owner/name or owner/name:split); or `embedded`."""
+    columns: Columns = field(default_factory=Columns, metadata=NEW)
+    """Which columns hold what, where they are not recognised; of files named for `validation` and `held_out` too."""
     turns: Turns = "last"
     """For messages: use the conversation up to the assistant's last answer, or only its first request and answer."""
     limit: Annotated[int, Field(ge=0, le=MOST_ROWS)] = 0
@@ -53,7 +56,7 @@ def load_seed_data(source: SeedSource, seed: int) -> SeedData:
     Raises:
         ValueError: a file is wrong, or there are too few prompts.
     """
-    train, notes = read_seeds(place_of(source.path, "seed"), turns=source.turns)
+    train, notes = read_source(source)
     counts = [value if isinstance(value, int) else 0 for value in (source.validation, source.held_out)]
     apart: list[list[Seed]] = [[], []]
     if any(counts):
@@ -62,7 +65,8 @@ def load_seed_data(source: SeedSource, seed: int) -> SeedData:
         train = shuffled(train, seed)
     for i, (name, value) in enumerate((("validation", source.validation), ("held_out", source.held_out))):
         if isinstance(value, str):
-            apart[i], more = read_seeds(place_of(value, name), need_response=False, turns=source.turns)
+            columns = RECOGNISE if value == EMBEDDED else source.columns
+            apart[i], more = read_seeds(place_of(value, name), need_response=False, turns=source.turns, columns=columns)
             notes += more
     validation, held_out = apart
     measured = {s.messages for s in validation} | {s.messages for s in held_out}
@@ -77,6 +81,16 @@ def load_seed_data(source: SeedSource, seed: int) -> SeedData:
     return SeedData(
         train=clean[: source.limit] if source.limit else clean, validation=validation, held_out=held_out, notes=notes
     )
+
+
+def read_source(source: SeedSource) -> tuple[list[Seed], list[str]]:
+    """All seeds of `seed.path`, and sentences on what was dropped or ignored.
+
+    Raises:
+        ValueError: as `read_seeds`.
+    """
+    columns = RECOGNISE if source.path == EMBEDDED else source.columns
+    return read_seeds(place_of(source.path, "seed"), turns=source.turns, columns=columns)
 
 
 def place_of(path: str, name: str) -> str | Path:

@@ -1,44 +1,41 @@
-"""Reads a seed: prompts with good answers, from JSONL, a JSON array (gzip too), Parquet, a folder of them, or the hub.
+"""Reads a seed: prompts with good answers, from the rows of a file, a folder or a hub data set.
 
-Columns: prompt/response, instruction/input/output, or messages, each with an optional system column. Repeated prompts
-are dropped and counted, other columns left out and counted. Anything else that is invalid raises one sentence with
-its file and line; in a hub data set, which the user cannot fix, an invalid row after a valid one is dropped and
-counted too.
+Columns are recognised or named (`columns`). Repeated prompts and rows with an empty answer are dropped and counted,
+other columns left out and counted. Anything else that is invalid raises one sentence with its file and line; in a hub
+data set, which the user cannot fix, an invalid row after a valid one is dropped and counted too.
 """
 
 from __future__ import annotations
 
-import json
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, cast
 
+from selfboost.data.columns import NAMING, RECOGNISE, Columns, Form, form_of, is_empty
 from selfboost.data.conversations import (
-    FORMS,
+    Conversation,
     LeftOut,
+    NoAnswer,
     NotTrained,
+    answer_is_empty,
     asked,
     conversation,
     text_of,
+    to_first_answer,
+    turns_in,
     unused,
     with_system,
 )
-from selfboost.data.files import check_regular, check_utf8, content_of, first_line, parsed
-from selfboost.data.folders import files_to_read, rows_by_file
-from selfboost.data.hub_data import hub_rows, is_hub_name
+from selfboost.data.hub_data import is_hub_name
+from selfboost.data.rows import columns_in_words, rows_of
 from selfboost.records import Message, content_hash, dialogue, spoken
 
-SUFFIXES = (".jsonl", ".json", ".jsonl.gz", ".json.gz", ".parquet")
-COLUMNS: Mapping[str, tuple[str, ...]] = {
-    "messages": ("messages",),
-    "instruction": ("instruction", "input", "output"),
-    "prompt": ("prompt", "response"),
-}
-"""The column that identifies a form → all columns of the form."""
 ASKED = ("question", "query", "turns", "ctx")
 """Columns where benchmarks keep their questions, as a text or a list of texts, besides the forms of seeds."""
+PLAIN = ("", "prompt", "prompt/response", "instruction", "instruction/output", "messages")
+"""Forms that need no word, where all rows have them."""
 Turns = Literal["last", "first"]
 """Which of the assistant's answers in a conversation the seed uses."""
 
@@ -62,19 +59,20 @@ def spoken_texts(seeds: Sequence[Seed]) -> list[str]:
 
 
 def read_seeds(
-    source: str | Path, *, need_response: bool = True, turns: Turns = "last"
+    source: str | Path, *, need_response: bool = True, turns: Turns = "last", columns: Columns = RECOGNISE
 ) -> tuple[list[Seed], list[str]]:
     """All seeds of a file, a folder or a hub data set, each prompt once, and sentences on what was dropped or ignored.
 
-    `turns`: whether a conversation is used whole or only up to the assistant's first answer.
+    `turns`: whether a conversation is used whole or only up to the assistant's first answer. `columns`: what the rows'
+    columns hold, as far as it is not recognised.
 
     Raises:
         ValueError: says which file, line and field is wrong and what is allowed.
     """
     hub = isinstance(source, str) and is_hub_name(source)
     notes: list[str] = []
-    rows = ((where, _to_first_answer(row) if turns == "first" else row) for where, row in rows_of(source, notes))
-    seeds, more = gather_seeds(rows, source, need_response=need_response, drop_wrong=hub)
+    reading = Reading(need_response=need_response, turns=turns, columns=columns)
+    seeds, more = gather_seeds(rows_of(source, notes), source, reading, drop_wrong=hub)
     return seeds, [*notes, *more]
 
 
@@ -88,7 +86,7 @@ def read_prompts(source: str | Path) -> list[str]:
     for where, row in rows_of(source, every_split=True):
         column = next((name for name in ASKED if isinstance(row.get(name), str | list)), None)
         if column is None:
-            found += question_texts([_seed(row, where, need_response=False)[0]])
+            found += question_texts([Reading(need_response=False, guess=True).seed(row, where)])
         else:
             turns = [row[column]] if isinstance(row[column], str) else cast("list[Any]", row[column])
             found += [turn for turn in turns if isinstance(turn, str)]
@@ -97,23 +95,105 @@ def read_prompts(source: str | Path) -> list[str]:
     return found
 
 
+class Reading:
+    """Makes seeds of rows, and counts what they hold."""
+
+    def __init__(
+        self, *, need_response: bool, turns: Turns = "last", columns: Columns = RECOGNISE, guess: bool = False
+    ) -> None:
+        self._need_response, self._turns, self._columns, self._guess = need_response, turns, columns, guess
+        self._forms, self._inputs, self._counts = Counter[str](), Counter[str](), Counter[str]()
+        self._left_out = LeftOut()
+        self._empty = ""
+
+    def seed(self, row: Mapping[str, Any], where: str) -> Seed:
+        """The seed of a row.
+
+        Raises:
+            ValueError: it is invalid, or it is not clear how to read it; says where.
+            NoAnswer: its answer is empty.
+            NotTrained: it says itself that its answer must not be trained.
+        """
+        form = form_of(row, where, self._columns)
+        if form.unclear and not self._guess:
+            raise ValueError(form.unclear)
+        whole = self._turns_of(row, form, where)
+        said = to_first_answer(whole) if self._turns == "first" and form.messages else whole
+        self._counts["cut"] += said is not whole and len(said) < len(whole)
+        if answer_is_empty(said):
+            if self._need_response:
+                self._empty = self._empty or where
+                self._counts["empty"] += 1
+                raise NoAnswer
+            said = said[:-1]
+        said, system = with_system(row, said, where, form.system)
+        try:
+            found = conversation(said, where, need_response=self._need_response)
+        except NotTrained:
+            self._left_out.not_trained += 1
+            raise
+        self._count(row, form, found, system)
+        return Seed(messages=found.messages, response=found.response)
+
+    def sentences(self) -> list[str]:
+        """What the rows held that the user must know."""
+        rows, counts = self._left_out.rows, self._counts
+        told = [f"{form} in {count:,}" for form, count in self._forms.items()]
+        plain = self._columns.named or self._forms.keys() <= set(PLAIN)
+        used = "the last answer is the good one, those before it are context"
+        dropped = f"{counts['empty']:,} {'row' if counts['empty'] == 1 else 'rows'} dropped"
+        found = {
+            f"{dropped}: the answer is empty (first: {self._empty})": counts["empty"],
+            f"rows of several forms: {', '.join(told)}": len(told) > 1,
+            f"columns read: {next(iter(self._forms), '')}": len(told) == 1 and not plain,
+            **{f"{name} ends the prompt in {n:,} of {rows:,} rows": n for name, n in self._inputs.items()},
+            f"a system message in {counts['system']:,} of {rows:,} rows": counts["system"],
+            f"{counts['talk']:,} of {rows:,} rows are conversations of several turns: {used}": counts["talk"],
+            f"{counts['cut']:,} of {rows:,} rows are conversations cut after the first answer": counts["cut"],
+        }
+        return [*(sentence for sentence, count in found.items() if count), *self._left_out.sentences()]
+
+    def _turns_of(self, row: Mapping[str, Any], form: Form, where: str) -> Any:
+        """The row's messages, its answer last if it has one."""
+        if form.messages:
+            return turns_in(row[form.messages])
+        turns = turns_in(asked(row, form.prompt, where, form.input))
+        if not form.response:
+            if self._need_response:
+                there = columns_in_words(row)
+                raise ValueError(f"{where}: no answer is recognised among the columns {there}; name it with {NAMING}")
+            return turns
+        value = row[form.response]
+        answer = value if is_empty(value) else text_of(row, form.response, where)
+        return [*turns, {"role": "assistant", "content": answer}]
+
+    def _count(self, row: Mapping[str, Any], form: Form, found: Conversation, system: frozenset[str]) -> None:
+        self._forms[str(form)] += 1
+        if form.input and form.input != "input":
+            self._inputs[form.input] += 1
+        self._counts["system"] += found.messages[0].role == "system"
+        self._counts["talk"] += sum(message.role == "user" for message in found.messages) > 1
+        texts = {message.content for message in found.messages}
+        repeated = [name for name, value in row.items() if isinstance(value, str) and value in texts]
+        used = {*form.used - {form.system}, *system, *repeated}
+        self._left_out.add(unused(row, used), found.left_out)
+
+
 def gather_seeds(
-    rows: Iterable[tuple[str, Mapping[str, Any]]], source: str | Path, *, need_response: bool, drop_wrong: bool
+    rows: Iterable[tuple[str, Mapping[str, Any]]], source: str | Path, reading: Reading, *, drop_wrong: bool
 ) -> tuple[list[Seed], list[str]]:
     """The seeds of rows, as `read_seeds`. `drop_wrong`: after a first valid row, invalid ones are dropped and counted.
 
     Raises:
-        ValueError: a row is invalid, or there are no rows.
+        ValueError: a row is invalid, or there are no rows with an answer.
     """
     seeds: dict[tuple[Message, ...], Seed] = {}
     counts = Counter[str]()
-    left_out = LeftOut()
     fault = ""
     for where, row in rows:
         try:
-            seed, columns, keys = _seed(row, where, need_response)
-        except NotTrained:
-            left_out.not_trained += 1
+            seed = reading.seed(row, where)
+        except (NoAnswer, NotTrained):
             continue
         except ValueError as error:
             if not (drop_wrong and seeds):
@@ -125,21 +205,10 @@ def gather_seeds(
         counts["seeds"] += 1
         counts["again"] += first is not seed and first == seed
         counts["another"] += first != seed
-        left_out.add(columns, keys)
+    sentences = [*_notes(counts, fault), *reading.sentences()]
     if not seeds:
-        raise ValueError(f"{source}: contains no seeds")
-    sentences = [*_notes(counts, fault), *left_out.sentences()]
+        raise ValueError(f"{source}: contains no seeds{f' ({sentences[0]})' if sentences else ''}")
     return list(seeds.values()), [f"{source}: {sentence}" for sentence in sentences]
-
-
-def _to_first_answer(row: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The row without the turns after the assistant's first answer, which are not checked."""
-    turns = row.get("messages")
-    if not isinstance(turns, list):
-        return row
-    turns = cast("list[Any]", turns)
-    speakers = [cast(Any, turn).get("role") if isinstance(turn, Mapping) else None for turn in turns]
-    return {**row, "messages": turns[: speakers.index("assistant") + 1] if "assistant" in speakers else turns}
 
 
 def _notes(counts: Mapping[str, int], fault: str) -> list[str]:
@@ -176,117 +245,3 @@ def split(
 def shuffled(seeds: Sequence[Seed], seed: int) -> list[Seed]:
     """Seeds in a random order set by the seed and each prompt's content alone: the first k are a fair sample."""
     return sorted(seeds, key=lambda s: content_hash([seed, s.messages]))
-
-
-def rows_of(
-    source: str | Path, notes: list[str] | None = None, *, every_split: bool = False
-) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """(location, row) of a file, of the files of a folder, or of a hub data set.
-
-    Once all are read, `notes` has sentences on the files or splits that were read and left out. Of several splits only
-    `train` is read, unless all files are wanted.
-
-    Raises:
-        ValueError: says which file or line cannot be read.
-    """
-    said: list[str] = []
-    if isinstance(source, str) and not source.strip():  # it would be the working directory, with every file in it
-        raise ValueError("the seed's path is empty; give a file, a folder ('.' for this one) or a hub data set")
-    if isinstance(source, str) and is_hub_name(source):
-        yield from hub_rows(source, said)
-    else:
-        yield from _rows_here(Path(source).expanduser(), said, every_split)
-    if notes is not None:
-        notes += [f"{source}: {sentence}" for sentence in said]
-
-
-def _rows_here(path: Path, said: list[str], every_split: bool) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    files, left = files_to_read(path, SUFFIXES, every_split=every_split) if path.is_dir() else ([path], [])
-    counts = Counter[str]()
-    for file in files:
-        if not file.exists():
-            raise ValueError(f"{file}: no such file or folder")
-        if not file.name.endswith(SUFFIXES):
-            raise ValueError(f"{file}: allowed endings of a seed file are {', '.join(SUFFIXES)}")
-        reader = _parquet_rows if file.suffix == ".parquet" else _json_rows
-        counts[file.name] = 0
-        for where, row in reader(file):
-            if not isinstance(row, Mapping):
-                raise ValueError(f"{where}: must be an object with {FORMS}")
-            counts[file.name] += 1
-            yield where, cast(Mapping[str, Any], row)
-    said += [*rows_by_file(counts), *left]
-
-
-def _json_rows(file: Path) -> Iterator[tuple[str, Any]]:
-    try:
-        data = content_of(file)
-        check_utf8(data, str(file))
-        text = data.decode("utf-8-sig")  # some editors start a file with a byte order mark
-    except UnicodeDecodeError as error:
-        line = error.object[: error.start].count(b"\n") + 1
-        raise ValueError(f"{file} line {line}: is not UTF-8 text (byte {error.start} of the file)") from error
-    if text.lstrip().startswith("["):
-        rows = _parse(text, str(file))
-        yield from ((f"{file} row {number}", row) for number, row in enumerate(rows, start=1))
-        return
-    for number, line in enumerate(text.split("\n"), start=1):
-        if line.strip():
-            where = f"{file} line {number}"
-            yield where, _parse(line, where)
-
-
-def _parse(text: str, where: str) -> Any:
-    try:
-        return parsed(text)
-    except json.JSONDecodeError as error:
-        place = f"line {error.lineno}, " if "\n" in text else ""
-        raise ValueError(f"{where}: is not valid JSON ({error.msg}, {place}column {error.colno})") from error
-    except (ValueError, RecursionError) as error:  # a number with too many digits, or nesting too deep
-        raise ValueError(f"{where}: cannot be read as JSON ({first_line(error)})") from error
-
-
-def _parquet_rows(file: Path) -> Iterator[tuple[str, Any]]:
-    import pyarrow.parquet as pq
-
-    check_regular(file)
-    try:
-        table = cast(Any, pq).read_table(file)
-        names = cast("list[str]", table.column_names)
-    except Exception as error:  # pyarrow raises errors of many types
-        raise ValueError(f"{file}: is not a Parquet file that can be read ({first_line(error)})") from error
-    if twice := [name for name in names if names.count(name) > 1]:
-        raise ValueError(f"{file}: has the column {twice[0]} twice")
-    columns = [_column(table.column(name), table.num_rows) for name in names]
-    rows = zip(*columns, strict=True)
-    yield from (
-        (f"{file} row {number}", dict(zip(names, row, strict=True))) for number, row in enumerate(rows, start=1)
-    )
-
-
-class UnreadableColumn:
-    """The values of a column that Python cannot hold, such as a time in nanoseconds: fine where it is not used."""
-
-
-def _column(column: Any, rows: int) -> list[Any]:
-    try:
-        return cast("list[Any]", column.to_pylist())
-    except Exception:  # times and decimals each fail in their own way
-        return [UnreadableColumn()] * rows
-
-
-def _seed(row: Mapping[str, Any], where: str, need_response: bool) -> tuple[Seed, set[str], frozenset[str]]:
-    """The seed of a row, and the columns and the keys of messages that were not used."""
-    form = next((form for first, form in COLUMNS.items() if row.get(first) is not None), None)
-    if form is None:
-        raise ValueError(f"{where}: has the columns {', '.join(map(str, row)) or 'none'}; allowed: {FORMS}")
-    if form[0] == "messages":
-        turns, system = with_system(row, row["messages"], where)
-    else:
-        turns, system = with_system(row, asked(row, form[0], where), where)
-        response = text_of(row, form[-1], where, required=need_response)
-        turns = [*turns, {"role": "assistant", "content": response}] if response.strip() else turns
-    found = conversation(turns, where, need_response=need_response)
-    seed = Seed(messages=found.messages, response=found.response)
-    repeated = [name for name, value in row.items() if any(value == message.content for message in found.messages)]
-    return seed, unused(row, (*form, *system, *repeated)), found.left_out

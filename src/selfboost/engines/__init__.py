@@ -181,6 +181,8 @@ class Looked:
     """Most tokens of prompt and answer together; None: unknown."""
     notes: Sequence[str] = ()
     """What the user must know of the model, its tokenizer's notes left out."""
+    own_template: bool = True
+    """Whether the model comes with a chat template: one that does not was hardly trained to end its answers."""
 
 
 @runtime_checkable

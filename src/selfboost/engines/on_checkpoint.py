@@ -49,7 +49,8 @@ class OnCheckpoint:
             return Looked(tokenizer=tokenizer)
         require_embeddings(model.path, tokenizer, config.get_text_config().vocab_size)
         notes = tuple(note for note in (context_note(config),) if note)
-        return Looked(tokenizer=tokenizer, context_length=context_for(config, tokenizer), notes=notes)
+        own = cast(Any, tokenizer.raw).chat_template is not None
+        return Looked(tokenizer=tokenizer, context_length=context_for(config, tokenizer), notes=notes, own_template=own)
 
     def fingerprint(self, path: str) -> str:
         """Hash of a checkpoint's content."""

@@ -77,7 +77,9 @@ class MeasuringRun(Run):
         if own and self._planned.seed:
             raise ValueError(f"--seed {self._planned.seed}: {kind_of(benchmark)} has items of its own; leave it out")
         if self._planned.seed:
-            found, notes = read_seeds(self._planned.seed, need_response=False, turns=source.turns)
+            found, notes = read_seeds(
+                self._planned.seed, need_response=False, turns=source.turns, columns=source.columns
+            )
             return SeedData(train=(), validation=(), held_out=found, notes=notes)
         if own:
             return SeedData(train=(), validation=(), held_out=())

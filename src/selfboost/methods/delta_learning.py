@@ -45,6 +45,11 @@ class DeltaLearning(OwnAnswers):
         """The paper's loss."""
         return {"loss": {"kind": "dpo"}}
 
+    @property
+    def scored(self) -> bool:
+        """Never: the stronger model's answer is chosen."""
+        return False
+
     def iterate(self, run: Verbs) -> Model:
         """Answer twice, prefer the stronger model's answer."""
         prompts = prompts_of(run.seeds)

@@ -65,6 +65,11 @@ class DNPO(SelfPlay):
         del new_prompts
         return replace(self, plain_iterations=0)
 
+    @property
+    def scored(self) -> bool:
+        """Unless gold is chosen always."""
+        return self.labels == "scored"
+
     def iterate(self, run: Verbs) -> Model:
         """One iteration: own answers, their labels, noise preference optimisation."""
         own = self.own_answers(run)

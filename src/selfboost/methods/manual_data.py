@@ -78,6 +78,11 @@ class ManualData(PolicyTraining):
         ]
         return replace(self, data=str(write_preferences(rehearsal.folder / "pairs.jsonl", pairs)))
 
+    @property
+    def scored(self) -> bool:
+        """Never: the data say which answer is chosen."""
+        return False
+
     def iterate(self, run: Verbs) -> Model:
         """At most `pairs` of the pairs, at random, none of them on measured or kept-away prompts."""
         novelty = novelty_of(run, self.novelty)

@@ -17,6 +17,11 @@ class SeedPO(OwnAnswers):
 
     once: ClassVar[bool] = True
 
+    @property
+    def scored(self) -> bool:
+        """Never: gold is chosen."""
+        return False
+
     def iterate(self, run: Verbs) -> Model:
         """One pair per seed, at most `pairs` of them."""
         own = run.sample("initial-answers", run.initial, prompts_of(run.seeds), self.sampling)

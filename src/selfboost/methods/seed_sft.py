@@ -16,6 +16,11 @@ class SeedSFT(Method):
 
     once: ClassVar[bool] = True
 
+    @property
+    def scored(self) -> bool:
+        """Never: it trains on gold."""
+        return False
+
     def iterate(self, run: Verbs) -> Model:
         """The same model every time."""
         return run.model("seed_sft")

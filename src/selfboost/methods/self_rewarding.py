@@ -75,6 +75,11 @@ class SelfRewarding(Ranking):
         del rehearsal
         return replace(self, score=r"(\d+)", highest=sys.maxsize)
 
+    @property
+    def scored(self) -> bool:
+        """Never: the policy judges its answers itself."""
+        return False
+
     def iterate(self, run: Verbs) -> Model:
         """Sample, judge, prefer."""
         pairs = self.gather(

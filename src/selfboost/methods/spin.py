@@ -21,6 +21,11 @@ class SPIN(SelfPlay):
     window: Window = "last_two"
     """The paper trains on the current and the previous iteration's pairs."""
 
+    @property
+    def scored(self) -> bool:
+        """Never: gold is chosen."""
+        return False
+
     def iterate(self, run: Verbs) -> Model:
         """One round of self-play."""
         own = self.own_answers(run)

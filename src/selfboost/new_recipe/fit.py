@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from selfboost.data.seed_data import place_of
-from selfboost.data.seeds import Seed, read_seeds
-from selfboost.engines import look_at
+from selfboost.data.hub_data import ASSUMED_ROWS
+from selfboost.data.seeds import Seed
+from selfboost.engines import Looked, look_at
+from selfboost.new_recipe.device import Machine, room_for
 from selfboost.plan import rates
 from selfboost.plan.model_size import is_model_name, local_folder, model_size
 from selfboost.recipe import Recipe
 from selfboost.records import Model, Sampling
+from selfboost.seed_models import MAKERS
 from selfboost.setting_types import parts_of
 from selfboost.train import Training
 
@@ -30,11 +30,23 @@ FEWEST = 16
 """Least tokens of an answer that are worth a run."""
 SPLIT, LARGEST_SPLIT, SMALLEST_SPLIT = 0.15, 200, 8
 """Share of the seed for validation, and as much for reporting; most and fewest prompts of each."""
-CPU_PROMPTS, CPU_PAIRS, CPU_ITERATIONS, GPU_ITERATIONS = 400, 120, 2, 4
+CPU_PROMPTS, CPU_PAIRS = 400, 120
 """Of a run without a GPU: a first run of minutes to an hour, not of days."""
-BYTES = 18
-"""Host or device bytes per weight of a full training: weights, gradients, AdamW's moments, activations."""
 ADAPTER_RANK = 16
+BASE_ITERATIONS = 1
+"""Of a model without a chat template, whose answers rarely end: measured, the first iteration of SPIN on a tiny one
+makes gold likelier, and a second one, on 210 of 210 answers that were cut, ruins it."""
+NEVER_ENDS = "no chat template: the model may not know how to end an answer; look at one iteration first"
+UNTAUGHT = (
+    "the model has no chat template of its own, so it may not know how to end an answer, and later iterations could "
+    "ruin it: one is planned. It is safer to start from the model of a run with --method seed_sft"
+)
+MEMORY = "by the memory that there is here"
+
+OWN = ("initial", "previous", *MAKERS)
+"""Models that a run has or makes: each as large as the policy."""
+LIMITED = ("benchmark", "method.distributions")
+"""Parts that sample with a `max_tokens` of their own."""
 
 Settings = dict[str, Any]
 """Path of a setting, such as `method.sampling.max_tokens` → value."""
@@ -47,30 +59,15 @@ class Fitted:
     settings: Settings
     reasons: Mapping[str, str]
     """Path of a setting or a section → why it has its value."""
-    warnings: Sequence[str]
+    warnings: Sequence[str] = ()
 
-
-@dataclass(frozen=True, kw_only=True)
-class Machine:
-    """What trains and samples."""
-
-    gpu: bool
-    memory: int
-    """Bytes: the GPU's, or this machine's."""
-
-    @classmethod
-    def here(cls) -> Machine:
-        """This machine."""
-        import torch
-
-        if torch.cuda.is_available():
-            return cls(gpu=True, memory=int(torch.cuda.mem_get_info(0)[1]))
-        return cls(gpu=False, memory=os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
-
-    @property
-    def iterations(self) -> int:
-        """Of a first run: the papers' four, or fewer where there is no GPU."""
-        return GPU_ITERATIONS if self.gpu else CPU_ITERATIONS
+    def and_then(self, settings: Settings, reasons: Mapping[str, str], warnings: Sequence[str] = ()) -> Fitted:
+        """With more of each."""
+        return Fitted(
+            settings={**self.settings, **settings},
+            reasons={**self.reasons, **reasons},
+            warnings=[*self.warnings, *warnings],
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,44 +80,82 @@ class Lengths:
     context: int | None
 
 
-def fit(recipe: Recipe, machine: Machine) -> Fitted:
-    """Settings for the recipe's model and seed on this machine; what cannot be opened here is left as it is.
+def fit(recipe: Recipe, machine: Machine, seeds: Sequence[Seed]) -> Fitted:
+    """Settings for the recipe's model on this machine and its seed, of which there are none where it is not here.
 
     Raises:
-        ValueError: the model or the seed cannot be used, or no answer fits the model's context.
+        ValueError: the model cannot be used, or no answer fits its context.
     """
-    found = Fitted(settings={}, reasons={}, warnings=[])
-    seeds = _seeds(recipe)
-    if seeds is None:
-        return found
-    settings: Settings = dict(_split(len(seeds)))
-    reasons = {"seed": f"15 % of the seed's {len(seeds):,} prompts each, at most {LARGEST_SPLIT}"}
-    warnings: list[str] = []
-    rows = len(seeds) - settings["seed.validation"] - settings["seed.held_out"]
-    settings |= _counts(recipe, rows, machine)
-    size = model_size(recipe.model.location)
-    if size is not None:
-        settings |= _trainings(recipe, size.parameters, rows, settings, machine)
-        reasons["training"] = f"for {size.parameters:,} parameters and at least {rates.STEPS} steps"
-    if (lengths := _lengths(recipe, seeds)) is not None:
-        settings |= _room(recipe, lengths)
-        reasons["method.sampling"] = f"{PERCENTILE:.0%} of the seed's answers have at most {lengths.answer} tokens"
-        limit = settings.get("method.sampling.max_tokens", lengths.answer)
-        if limit < lengths.median_answer:
-            warnings.append(
-                f"half of the seed's answers are longer than the {limit} tokens that the model's context of "
-                f"{lengths.context:,} leaves beside a prompt: take a seed of shorter texts or a model with more context"
-            )
-    settings["engine.dtype"] = settings["trainer.dtype"] = "bfloat16" if machine.gpu else "float32"
-    if not machine.gpu:
-        reasons["engine"] = "this machine has no GPU"
-    return Fitted(settings=settings, reasons=reasons, warnings=warnings)
+    reasons = {} if machine.gpu else {"engine": "this machine has no GPU"}
+    found = Fitted(settings={"engine.dtype": machine.dtype, "trainer.dtype": machine.dtype}, reasons=reasons)
+    looked, lengths = _look(recipe), None
+    if looked is not None and not looked.own_template:
+        found = found.and_then({"run.iterations": BASE_ITERATIONS}, {"run.iterations": NEVER_ENDS}, [UNTAUGHT])
+    rows = ASSUMED_ROWS
+    if seeds:
+        split = _split(len(seeds))
+        rows = len(seeds) - sum(split.values())
+        why = {"seed": f"15 % of the seed's {len(seeds):,} prompts each, at most {LARGEST_SPLIT}"}
+        found = found.and_then(split, why)
+    found = found.and_then(_counts(recipe, rows, machine), {})
+    if seeds and looked is not None:
+        lengths = _lengths(looked, seeds)
+        found = _with_room(found, recipe, lengths)
+    if (size := model_size(recipe.model.location)) is not None:
+        room = room_for(
+            size,
+            machine,
+            trained=max(getattr(recipe.trainer, "micro_batch_tokens", 0), 2 * recipe.training.max_length),
+            sampled=_longest(recipe, lengths, found.settings),
+            rows=getattr(recipe.engine, "batch_size", 1),
+            judging=_judging(recipe),
+        )
+        trainings = _trainings(recipe, size.parameters, rows, found.settings, room.adapter)
+        why = {"training": f"for {size.parameters:,} parameters and at least {rates.STEPS} steps"}
+        why |= dict.fromkeys([*room.settings, "training.lora_rank"], MEMORY)
+        found = found.and_then({**trainings, **room.settings}, why, room.warnings)
+    return found
 
 
-def _seeds(recipe: Recipe) -> list[Seed] | None:
-    """The whole seed; None where it is on the hub."""
-    place = place_of(recipe.seed.path, "seed")
-    return read_seeds(place)[0] if isinstance(place, Path) else None
+def _look(recipe: Recipe) -> Looked | None:
+    """The model as far as it can be seen without loading it; None where it is not on this machine."""
+    path = recipe.model.location
+    if is_model_name(path) and local_folder(path) is None:
+        return None
+    return look_at(recipe.engine, Model(name="initial", path=path, fingerprint=""))
+
+
+def _with_room(found: Fitted, recipe: Recipe, lengths: Lengths) -> Fitted:
+    """With lengths that fit the seed and the context; warns of a context that is too short for the answers."""
+    settings = _room(recipe, lengths)
+    why = {"method.sampling": f"{PERCENTILE:.0%} of the seed's answers have at most {lengths.answer} tokens"}
+    limit = settings.get("method.sampling.max_tokens", lengths.answer)
+    if limit >= lengths.median_answer:
+        return found.and_then(settings, why)
+    short = (
+        f"half of the seed's answers are longer than the {limit} tokens that the model's context of "
+        f"{lengths.context:,} leaves beside a prompt: take a seed of shorter texts or a model with more context"
+    )
+    return found.and_then(settings, why, [short])
+
+
+def _longest(recipe: Recipe, lengths: Lengths | None, chosen: Settings) -> int:
+    """Most tokens of a sampled row, about: a prompt, the draft that it may hold, and the answer."""
+    places = [path for path, _ in parts_of(recipe, Sampling)] + [path for path in LIMITED if _limit(recipe, path)]
+    answer = max((chosen.get(f"{path}.max_tokens", _limit(recipe, path)) for path in places), default=0)
+    longest = answer * (2 if _rewrites(recipe) else 1) + (lengths.prompt + REQUEST if lengths else answer)
+    return min(longest, lengths.context) if lengths and lengths.context else longest
+
+
+def _judging(recipe: Recipe) -> int:
+    """How many models as large as the policy the recipe's scorers hold at once."""
+    scorers = [recipe.scorer] if recipe.method.scored else []
+    scorers += [scorer] if (scorer := getattr(recipe.benchmark, "scorer", None)) is not None else []
+    return max((sum(name in OWN for name in scorer.needs().values()) for scorer in scorers), default=0)
+
+
+def _rewrites(recipe: Recipe) -> bool:
+    return any(path.startswith("method.improver") for path, _ in parts_of(recipe, Training))
 
 
 def _split(seeds: int) -> Settings:
@@ -139,9 +174,8 @@ def _counts(recipe: Recipe, rows: int, machine: Machine) -> Settings:
     return found
 
 
-def _trainings(recipe: Recipe, parameters: int, rows: int, chosen: Settings, machine: Machine) -> Settings:
+def _trainings(recipe: Recipe, parameters: int, rows: int, chosen: Settings, adapter: bool) -> Settings:
     """Rate, batch, passes of every training, and an adapter where all weights do not fit in memory."""
-    adapter = BYTES * parameters > machine.memory
     pairs = chosen.get("method.pairs", getattr(recipe.method, "pairs", 0)) or rows
     found: Settings = {}
     for path, _ in parts_of(recipe, Training):
@@ -155,12 +189,7 @@ def _trainings(recipe: Recipe, parameters: int, rows: int, chosen: Settings, mac
     return found
 
 
-def _lengths(recipe: Recipe, seeds: Sequence[Seed]) -> Lengths | None:
-    """Of a model on this machine; None for another."""
-    path = recipe.model.location
-    if is_model_name(path) and local_folder(path) is None:
-        return None
-    looked = look_at(recipe.engine, Model(name="initial", path=path, fingerprint=""))
+def _lengths(looked: Looked, seeds: Sequence[Seed]) -> Lengths:
     some = seeds[:: max(1, len(seeds) // LOOKED_AT)]
     prompts = sorted(len(looked.tokenizer.prompt_ids(seed.messages)) for seed in some)
     answers = sorted(len(looked.tokenizer.answer_ids(seed.response)) for seed in some)
@@ -176,7 +205,7 @@ def _lengths(recipe: Recipe, seeds: Sequence[Seed]) -> Lengths | None:
 def _room(recipe: Recipe, lengths: Lengths) -> Settings:
     """Longest answers and trainings that fit the context together with the prompt."""
     found: Settings = {}
-    rewrites = any(path.startswith("method.improver") for path, _ in parts_of(recipe, Training))
+    rewrites = _rewrites(recipe)
     limit = max(FEWEST, round(SPARE * lengths.answer))
     if lengths.context is not None:
         left = lengths.context - lengths.prompt
@@ -192,9 +221,9 @@ def _room(recipe: Recipe, lengths: Lengths) -> Settings:
     for path, sampling in parts_of(recipe, Sampling):
         room = both if path.startswith("method.generator") else limit
         found[f"{path}.max_tokens"] = min(sampling.max_tokens, room)
-    for path in ("benchmark", "method.distributions"):
-        if hasattr(_at(recipe, path), "max_tokens"):
-            found[f"{path}.max_tokens"] = min(_at(recipe, path).max_tokens, limit)
+    for path in LIMITED:
+        if own := _limit(recipe, path):
+            found[f"{path}.max_tokens"] = min(own, limit)
     if lengths.context is not None:
         for path, training in parts_of(recipe, Training):
             if training.max_length > lengths.context:
@@ -204,8 +233,9 @@ def _room(recipe: Recipe, lengths: Lengths) -> Settings:
     return found
 
 
-def _at(recipe: Recipe, path: str) -> Any:
+def _limit(recipe: Recipe, path: str) -> int:
+    """The longest answer that a part of the recipe sets; 0 if it sets none."""
     value: Any = recipe
-    for name in path.split("."):
+    for name in (*path.split("."), "max_tokens"):
         value = getattr(value, name, None)
-    return value
+    return value or 0

@@ -9,6 +9,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, overload
 
+from selfboost.data.columns import RECOGNISE, Columns
 from selfboost.data.hub_data import ASSUMED_ROWS, is_hub_name
 from selfboost.data.seed_data import SeedData, SeedSource, load_seed_data
 from selfboost.data.seeds import Seed
@@ -26,27 +27,30 @@ def planned_seeds(source: SeedSource, seed: int) -> SeedData:
     Raises:
         ValueError: a file is invalid, or there are too few prompts.
     """
-    made_up = Texts(0.0, 0.0)
+    made_up, columns = Texts(0.0, 0.0), source.columns
     with TemporaryDirectory() as folder:
         changes: dict[str, Any] = {}
         for name in ("validation", "held_out"):
             if isinstance(value := getattr(source, name), str) and is_hub_name(value):
-                changes[name] = write_seeds(Path(folder) / f"{name}.jsonl", made_up.seeds(ASSUMED_MEASURED))
+                changes[name] = write_seeds(Path(folder) / f"{name}.jsonl", made_up.seeds(ASSUMED_MEASURED), columns)
         if not is_hub_name(source.path):
             return load_seed_data(replace(source, **changes), seed)
         # The rest is read for real; only the number of seeds is known.
         apart = [value for value in (source.validation, source.held_out) if isinstance(value, int)]
-        changes |= {"limit": 0, "path": write_seeds(Path(folder) / "seed.jsonl", made_up.seeds(1 + sum(apart)))}
+        changes |= {
+            "limit": 0,
+            "path": write_seeds(Path(folder) / "seed.jsonl", made_up.seeds(1 + sum(apart)), columns),
+        }
         measured = load_seed_data(replace(source, **changes), seed)
         return replace(measured, train=MadeUpSeeds(source.limit or ASSUMED_ROWS))
 
 
-def write_seeds(path: Path, seeds: Sequence[Seed]) -> str:
-    """Write seeds as JSON lines that a recipe can name, and return the path."""
+def write_seeds(path: Path, seeds: Sequence[Seed], columns: Columns = RECOGNISE) -> str:
+    """Write seeds as JSON lines that a recipe can name, and return the path. `columns`: those that the recipe names."""
     with path.open("w", encoding="utf-8") as file:
         for seed in seeds:
-            answer = [{"role": "assistant", "content": seed.response}] if seed.response else []
-            file.write(json.dumps({"messages": [*map(asdict, seed.messages), *answer]}) + "\n")
+            row = columns.row([asdict(message) for message in seed.messages], seed.response)
+            file.write(json.dumps(row) + "\n")
     return str(path)
 
 

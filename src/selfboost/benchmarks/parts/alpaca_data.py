@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from selfboost.benchmarks.parts.length_control import INSTRUCTIONS
-from selfboost.data.seeds import rows_of
+from selfboost.data.rows import rows_of
 from selfboost.records import Origin, Prompt, content_hash, user_prompt
 
 

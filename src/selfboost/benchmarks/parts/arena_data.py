@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, cast
 
-from selfboost.data.seeds import rows_of
+from selfboost.data.rows import rows_of
 from selfboost.records import Origin, Prompt, content_hash, user_prompt
 
 

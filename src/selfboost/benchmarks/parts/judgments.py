@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from selfboost.data.seeds import rows_of
+from selfboost.data.rows import rows_of
 from selfboost.statistics import summed
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 from selfboost.benchmarks.parts.mt_bench import REFERENCE_CATEGORIES, TEMPERATURES
-from selfboost.data.seeds import rows_of
+from selfboost.data.rows import rows_of
 from selfboost.records import content_hash
 
 QUESTIONS = 80

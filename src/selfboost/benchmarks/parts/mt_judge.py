@@ -15,7 +15,7 @@ from selfboost.benchmarks.parts.form_judge import VERDICT_TOKENS, FormJudge
 from selfboost.benchmarks.parts.forms import FIELD, filled
 from selfboost.benchmarks.parts.mt_bench import parse
 from selfboost.data.files import parsed
-from selfboost.data.seeds import rows_of
+from selfboost.data.rows import rows_of
 from selfboost.endpoints import Question, Reply
 from selfboost.records import Answer, Message, Model, Verdict
 from selfboost.scorers import ScoringWork, Workplace

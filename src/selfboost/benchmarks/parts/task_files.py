@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from selfboost.benchmarks.parts.protocols import metrics_of
-from selfboost.data.seeds import rows_of
+from selfboost.data.rows import rows_of
 
 Row = Mapping[str, Any]
 YAML = (".yaml", ".yml")

@@ -11,13 +11,11 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field
 
-from selfboost.data.hub_data import is_hub_name
-from selfboost.data.seeds import Seed, read_seeds, spoken_texts
+from selfboost.data.seeds import Seed, spoken_texts
 from selfboost.demo import EMBEDDED
 from selfboost.disk.sequences import Joined
 from selfboost.methods.parts.pairing import Filtered, PairFilter, pick, prompts_of
@@ -97,13 +95,12 @@ class SyntheticPreferences(OwnAnswers):
             f"if the filter leaves too few pairs, up to {self.more_prompts:.0%} more prompts are written",
         )
 
-    def fitted(self, recipe: Settings, seed: str) -> Mapping[str, Any]:
+    def fitted(self, recipe: Settings, seed: str, seeds: Sequence[Seed]) -> Mapping[str, Any]:
         """Settings with which there are enough keyword lists: the embedded paragraphs, or counts that fit the seed."""
-        if is_hub_name(seed):
-            return {}
         if seed == EMBEDDED:
             return {"generator": {"paragraphs": EMBEDDED}, "prompts": 10_000, "pairs": 2_000}
-        seeds, _ = read_seeds(Path(seed))
+        if not seeds:
+            return {}
         lists = keyword_pool(spoken_texts(seeds)).capacity // 4  # well below the capacity, since prompts share words
         prompts = min(self.prompts, max(1, int(lists / recipe.run.iterations / (1 + self.more_prompts))))
         return {"prompts": prompts, "pairs": max(1, prompts // 5)}
