@@ -61,6 +61,12 @@ def add_run_folder(parser: Parser) -> None:
     parser.add_argument("folder", type=folder, metavar="DIR", help="the run's folder")
 
 
+def add_gold(parser: Parser) -> None:
+    """`--gold`: good answers to held-out prompts."""
+    words = "a seed's file with good answers to held-out prompts, shown beside the models' own; may be repeated"
+    parser.add_argument("--gold", action="append", type=folder, default=[], metavar="FILE", help=words)
+
+
 def add_set(parser: Parser) -> None:
     """`--set`: changes of single settings."""
     words = """change one setting, such as training.epochs=2; may be repeated. VALUE is read as TOML (a quoted

@@ -16,6 +16,8 @@ from selfboost.views.sentences import duration, gain_of, gate_row, interval, num
 KINDS: tuple[str, ...] = ("sampling", "scoring", "training", "measuring")
 """Kinds of stages, in the order of the bar."""
 VERBS = {"sample": "sampling", "score": "scoring", "finetune": "training", "prefer": "training", "measure": "measuring"}
+KIND_COLOURS: Mapping[str, str] = dict(zip(KINDS, "adbc", strict=True))
+"""Kind → class of its colour."""
 ANSWERS = {"better": "Yes", "worse": "No, it got worse", "": "Not clearly"}
 SIDES = {"better": "better", "grey": "equal", "worse": "worse"}
 """Colour → what became of a prompt."""
@@ -117,9 +119,8 @@ def _drift(story: Story) -> Html:
 def _hours(story: Story) -> Html:
     seconds = by_kind(story.cards)
     tokens = sum(card.tokens for card in story.cards)
-    classes = dict(zip(KINDS, "adbc", strict=True))
     shown = {kind: seconds.get(kind, 0.0) for kind in KINDS}
-    bar = split(shown, classes) if any(shown.values()) else Html("")
+    bar = split(shown, KIND_COLOURS) if any(shown.values()) else Html("")
     return _tile(
         "At what cost in time?",
         duration(story.summary.seconds),
@@ -132,7 +133,12 @@ def by_kind(cards: Sequence[store.StageCard]) -> Mapping[str, float]:
     """Kind of stage → seconds; what rates a model, samples and scores included, is measuring."""
     total = dict.fromkeys(KINDS, 0.0)
     for card in cards:
-        name = card.name.rpartition("/")[2]
-        measuring = name.startswith(("validation-", "held_out-", "measure-")) or "/drift/" in card.name
-        total["measuring" if measuring else VERBS.get(card.verb, "sampling")] += card.seconds
+        total[kind_of(card)] += card.seconds
     return total
+
+
+def kind_of(card: store.StageCard) -> str:
+    """The kind of a stage."""
+    name = card.name.rpartition("/")[2]
+    measuring = name.startswith(("validation-", "held_out-", "measure-")) or "/drift/" in card.name
+    return "measuring" if measuring else VERBS.get(card.verb, "sampling")
