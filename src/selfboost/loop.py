@@ -6,8 +6,6 @@ Decisions are made on the validation prompts, results reported on the held-out o
 from __future__ import annotations
 
 import re
-import resource
-import sys
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -35,6 +33,7 @@ from selfboost.results.environment import continued, environment
 from selfboost.run import Run
 from selfboost.settings import Gate
 from selfboost.stages import Listener
+from selfboost.system import peak_memory
 from selfboost.train import Sequenced
 from selfboost.train.devices.launched import launched
 
@@ -344,12 +343,6 @@ def worsened(guards: Mapping[str, Measure], new: Sequence[Rated], old: Sequence[
         if max(measure.sign * gain.low, measure.sign * gain.high) < 0:
             found.append(f"{name} {gain.value:+.3f} [{gain.low:+.3f}, {gain.high:+.3f}]")
     return f"not promoted: the guard {' and the guard '.join(found)} got worse" if found else ""
-
-
-def peak_memory() -> int:
-    """Peak memory of this process, in bytes."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024
 
 
 def check_agreement(run: Run, model: Model) -> float | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ from selfboost.plan.model_size import is_model_name, local_folder, model_size
 from selfboost.recipe import Recipe
 from selfboost.records import Model, Sampling
 from selfboost.setting_types import parts_of
+from selfboost.system import total_memory
 from selfboost.train import Training
 
 PERCENTILE = 0.95
@@ -65,7 +65,7 @@ class Machine:
 
         if torch.cuda.is_available():
             return cls(gpu=True, memory=int(torch.cuda.mem_get_info(0)[1]))
-        return cls(gpu=False, memory=os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
+        return cls(gpu=False, memory=total_memory())
 
     @property
     def iterations(self) -> int:

@@ -6,7 +6,6 @@ Reads `run.json`, the recipe and the stages' cards; computes nothing new.
 from __future__ import annotations
 
 import math
-import os
 import re
 import socket
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -23,6 +22,7 @@ from selfboost.results import Beside, Iteration
 from selfboost.results.best_model import LINK, best_model
 from selfboost.results.environment import Environment
 from selfboost.stages import WEIGHTS
+from selfboost.system import is_running
 from selfboost.train.local_settings import STATE
 
 
@@ -169,13 +169,7 @@ def _status(root: Path, status: str) -> str:
     owner = re.match(r"process (\d+) on (\S+) ", lock.read_text(errors="replace")) if lock.exists() else None
     if status in ("finished", "failed") or owner is None or owner[2] != socket.gethostname():
         return status
-    try:
-        os.kill(int(owner[1]), 0)
-    except ProcessLookupError:
-        return "stopped"
-    except (PermissionError, OverflowError):
-        pass
-    return status
+    return status if is_running(int(owner[1])) else "stopped"
 
 
 def _unfinished(root: Path) -> Iterator[UnfinishedStage]:

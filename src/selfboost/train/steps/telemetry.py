@@ -7,8 +7,6 @@ every token (a shared prompt's once), those of causal attention, and those with 
 
 from __future__ import annotations
 
-import resource
-import sys
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -18,6 +16,7 @@ from typing import Any, cast
 import torch
 from transformers import PreTrainedModel
 
+from selfboost.system import peak_memory
 from selfboost.train.model.attention import windows_of
 from selfboost.train.model.hidden import body_of
 from selfboost.train.packs.rows import Item
@@ -107,8 +106,7 @@ def memory_mb(device: torch.device) -> float:
     """Peak memory since the process started, in MB: the GPU's, or the resident set."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 2**20
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / 2**20 if sys.platform == "darwin" else peak / 2**10
+    return peak_memory() / 2**20
 
 
 class StepMeter:
