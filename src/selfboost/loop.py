@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 import time
+import tomllib
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -30,6 +31,7 @@ from selfboost.records import Model, Rated
 from selfboost.results import Beside, Decision, Iteration, Results, beside_place
 from selfboost.results.best_model import LINK, is_ours, lead_to
 from selfboost.results.environment import continued, environment
+from selfboost.results.tracked import RunTracking
 from selfboost.run import Run
 from selfboost.settings import Gate
 from selfboost.stages import Listener
@@ -134,6 +136,7 @@ class Loop:
         self.first_measured = Measured()
         self.first_passes: Passes | None = None
         self._clock = started
+        self._tracking = RunTracking(run.recipe, run.root, tomllib.loads(recipe_text(run.recipe)))
         earlier = _earlier(run)
         self._told_before = {each.iteration: list(each.drift.alarms.values()) for each in earlier.iterations}
         self._seconds, self._peak = earlier.seconds, earlier.peak_memory_bytes
@@ -240,6 +243,8 @@ class Loop:
             )
         )
         self.tell_alarms(drift, decision)
+        if failed := self._tracking.tell(self.iterations[-1], self._before):
+            self.run.say(failed)
         if not any(each.iteration > self.run.iteration for each in self._before):  # a resumed run only passes by
             self._lead_to(policy)
         self.save("running")

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
-from selfboost import store
 from selfboost.drift import Drift
 from selfboost.drift.alarms import WATCHED
 from selfboost.measures import SHARE
 from selfboost.report.charts import split
 from selfboost.report.markup import Html, tag
 from selfboost.report.material import Story, outcome
+from selfboost.results.kinds import KINDS, by_kind
 from selfboost.views.sentences import duration, gain_of, gate_row, interval, number, value_of, verdict, with_interval
 
-KINDS: tuple[str, ...] = ("sampling", "scoring", "training", "measuring")
-"""Kinds of stages, in the order of the bar."""
-VERBS = {"sample": "sampling", "score": "scoring", "finetune": "training", "prefer": "training", "measure": "measuring"}
 KIND_COLOURS: Mapping[str, str] = dict(zip(KINDS, "adbc", strict=True))
 """Kind → class of its colour."""
 ANSWERS = {"better": "Yes", "worse": "No, it got worse", "": "Not clearly"}
@@ -127,18 +124,3 @@ def _hours(story: Story) -> Html:
         f"{tokens:,} tokens sampled, scored or trained on",
         bar,
     )
-
-
-def by_kind(cards: Sequence[store.StageCard]) -> Mapping[str, float]:
-    """Kind of stage → seconds; what rates a model, samples and scores included, is measuring."""
-    total = dict.fromkeys(KINDS, 0.0)
-    for card in cards:
-        total[kind_of(card)] += card.seconds
-    return total
-
-
-def kind_of(card: store.StageCard) -> str:
-    """The kind of a stage."""
-    name = card.name.rpartition("/")[2]
-    measuring = name.startswith(("validation-", "held_out-", "measure-")) or "/drift/" in card.name
-    return "measuring" if measuring else VERBS.get(card.verb, "sampling")

@@ -8,11 +8,12 @@ from typing import Any
 from selfboost.recipe_text import toml_value
 from selfboost.report import rounds
 from selfboost.report.charts import split
-from selfboost.report.first_screen import KIND_COLOURS, KINDS, by_kind, kind_of
+from selfboost.report.first_screen import KIND_COLOURS
 from selfboost.report.markup import Html, folded, table, tag
 from selfboost.report.material import Story
 from selfboost.results.differing import Differing, differing
 from selfboost.results.environment import described
+from selfboost.results.kinds import KINDS, by_kind, kind_of
 from selfboost.views.sentences import duration, number
 
 LONGEST = 300
