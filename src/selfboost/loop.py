@@ -77,9 +77,10 @@ def boost(recipe: Recipe, root: Path, listener: Listener) -> None:
 
 def _go(recipe: Recipe, root: Path, listener: Listener, started: float) -> None:
     run = Run(recipe, root, listener)
-    loop = Loop(run, started)
+    text = recipe_text(recipe, TITLE)
+    loop = Loop(run, started, RunTracking(recipe, root, tomllib.loads(text)))
     check_held(root)
-    files.write_atomically(root / results.RECIPE, recipe_text(recipe, TITLE).encode())
+    files.write_atomically(root / results.RECIPE, text.encode())
     try:
         with run.cluster:
             loop.go()
@@ -129,14 +130,14 @@ def _look_around(root: Path, listener: Listener) -> None:
 class Loop:
     """The state of a loop: the incumbent and the results of every iteration."""
 
-    def __init__(self, run: Run, started: float) -> None:
+    def __init__(self, run: Run, started: float, tracking: RunTracking | None = None) -> None:
         self.run, self.recipe = run, run.recipe
         self.iterations: list[Iteration] = []
         self.beside: list[Beside] = []
         self.first_measured = Measured()
         self.first_passes: Passes | None = None
         self._clock = started
-        self._tracking = RunTracking(run.recipe, run.root, tomllib.loads(recipe_text(run.recipe)))
+        self._tracking = tracking
         earlier = _earlier(run)
         self._told_before = {each.iteration: list(each.drift.alarms.values()) for each in earlier.iterations}
         self._seconds, self._peak = earlier.seconds, earlier.peak_memory_bytes
@@ -243,7 +244,7 @@ class Loop:
             )
         )
         self.tell_alarms(drift, decision)
-        if failed := self._tracking.tell(self.iterations[-1], self._before):
+        if self._tracking and (failed := self._tracking.tell(self.iterations[-1], self._before)):
             self.run.say(failed)
         if not any(each.iteration > self.run.iteration for each in self._before):  # a resumed run only passes by
             self._lead_to(policy)
