@@ -16,7 +16,7 @@ from selfboost.report.self_play import self_play_section
 from selfboost.results import REPORT
 
 
-def write_report(root: Path, gold: Mapping[str, str] | None = None) -> Path:
+def write_report(root: str | Path, gold: Mapping[str, str] | None = None) -> Path:
     """Write `report.html` into a run's folder, finished or running.
 
     `gold`: held-out prompt's id → good answer; those of the embedded seed are known.
@@ -24,8 +24,8 @@ def write_report(root: Path, gold: Mapping[str, str] | None = None) -> Path:
     Raises:
         ValueError: the folder is not a run's, or its summary is damaged.
     """
-    path = root / REPORT
-    write_atomically(path, page(read_story(root, gold)).encode())
+    path = Path(root) / REPORT
+    write_atomically(path, page(read_story(Path(root), gold)).encode())
     return path
 
 

@@ -1,4 +1,4 @@
-"""What a folder says about its run, finished, running or killed: one typed object, `selfboost.show(folder)`.
+"""What a folder says about its run, finished, running or killed: one typed object, `selfboost.load_run(folder)`.
 
 Reads `run.json`, the recipe and the stages' cards; computes nothing new.
 """
@@ -16,7 +16,7 @@ from typing import Any, cast
 from selfboost import results, store
 from selfboost.disk import files
 from selfboost.disk.record_files import lines_in
-from selfboost.measures import Declared, Measure
+from selfboost.measures import Declared, Measure, Measures
 from selfboost.notes import words
 from selfboost.results import Beside, Iteration
 from selfboost.results.best_model import LINK, best_model
@@ -24,6 +24,7 @@ from selfboost.results.environment import Environment
 from selfboost.stages import WEIGHTS
 from selfboost.system import is_running
 from selfboost.train.local_settings import STATE
+from selfboost.views.frames import frame
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,6 +113,45 @@ class RunSummary:
     def measure(self, name: str) -> Measure:
         """A measure by its name; an undeclared one is a plain score."""
         return self.declared.get(name) or Measure(title=words(name))
+
+    @property
+    def every_stage(self) -> tuple[StageSummary, ...]:
+        """All finished stages."""
+        models = (*self.iterations, *self.beside)
+        return (*self.prepare, *(stage for model in models for stage in model.stages), *self.further)
+
+    def to_pandas(self) -> Any:
+        """A data frame with a row for each model, split and measure; shares are from 0 to 1.
+
+        Columns: model (the iteration's number, or a name), decision, split, measure, title, unit, value, low, high,
+        gain, gain_low, gain_high; the gain is that over the initial model.
+
+        Raises:
+            ValueError: pandas is not installed.
+        """
+        rows: list[dict[str, Any]] = []
+        for entry in self.iterations:
+            known = {"model": str(entry.iteration), "decision": entry.decision}
+            rows += self._rows({**known, "split": "held_out"}, entry.measures)
+            rows += self._rows({**known, "split": "validation"}, entry.validation)
+        for entry in self.beside:
+            rows += self._rows({"model": entry.name, "decision": "beside", "split": "held_out"}, entry.measures)
+        return frame(rows)
+
+    def stages_to_pandas(self) -> Any:
+        """A data frame with a row for each finished stage.
+
+        Columns: name, verb, rows, tokens, seconds, fingerprint, file.
+
+        Raises:
+            ValueError: pandas is not installed.
+        """
+        return frame([vars(stage) for stage in self.every_stage])
+
+    def _rows(self, known: Mapping[str, Any], measures: Measures) -> Iterator[dict[str, Any]]:
+        for name, row in measures.items():
+            declared = self.measure(name)
+            yield {**known, "measure": name, "title": declared.title, "unit": declared.unit, **vars(row)}
 
 
 def summary(root: Path) -> RunSummary:
