@@ -18,7 +18,7 @@ NEWEST := VENV=.venv-newest CONSTRAINTS= EXTRA=test
 SMOKE := $(addprefix tests/unit/test_,warnings.py chat.py engine_local.py engine_checkpoint.py train_mathematics.py \
 	train_adapters.py train_reward.py scorer_armorm.py scorer_pairrm.py seeds.py)
 
-.PHONY: demo test test-slow test-oldest test-newest smoke smoke-oldest smoke-newest environments installed \
+.PHONY: demo axe test test-slow test-oldest test-newest smoke smoke-oldest smoke-newest environments installed \
 	installed-oldest installed-newest constraints check format clean
 
 demo: $(VENV)/installed
@@ -30,6 +30,11 @@ test: $(VENV)/installed-$(EXTRA)
 # SOAK_KILLS=1000 makes the soak longer; CAMPAIGN_SEED=1 tries other bad values, damages and moments.
 test-slow: $(VENV)/installed-$(EXTRA)
 	$(BIN)/python -m pytest tests -m slow
+
+# For tests/unit/test_axe.py, which `make test-slow` leaves out without it; needs npm and Chromium.
+axe:
+	npm install --no-save --no-package-lock --silent axe-core@4
+	$(BIN)/python -m pytest tests/unit/test_axe.py
 
 test-oldest:
 	$(MAKE) test $(OLDEST)

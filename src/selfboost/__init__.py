@@ -1,7 +1,8 @@
 """A language model improves itself: from a small seed of prompts with good answers, on preference data of its own.
 
-The public face: `boost` runs a recipe in a folder; `read_recipe` and `find_recipe` read one; `show` and
-`write_report` tell what a folder holds. The rest is what a component of your own is written against (docs/guides/).
+The public face: `boost` runs a recipe in a folder; `read_recipe` and `find_recipe` read one; `load_run`, `compare`,
+`export_run` and `write_report` tell what a folder holds (docs/python.md). The rest is what a component of your own is
+written against (docs/guides/).
 Everything is loaded on first use, so that importing selfboost is instant.
 """
 
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from selfboost.benchmark import Benchmark
     from selfboost.engines import Engine, Generation, Request, Sampler, Tokenizer
-    from selfboost.loop import boost as boost
+    from selfboost.face import RunComparison, boost, compare, export_run, load_run
     from selfboost.losses import Loss, PairScores
     from selfboost.measures import Measure
     from selfboost.method import Method
@@ -26,12 +27,12 @@ if TYPE_CHECKING:
     from selfboost.train import Sequenced, Trainer, Training, TrainingResult
     from selfboost.trust.check_functions import check_function as check_function
     from selfboost.verbs import Settings, Verbs
-    from selfboost.views.summary import summary as show
+    from selfboost.views.summary import RunSummary
 
 _NAMES = {
     "benchmark": "Benchmark",
     "engines": "Engine Generation Request Sampler Tokenizer",
-    "loop": "boost",
+    "face": "RunComparison boost compare export_run load_run",
     "losses": "Loss PairScores",
     "measures": "Measure",
     "method": "Method",
@@ -43,7 +44,7 @@ _NAMES = {
     "train": "Sequenced Trainer Training TrainingResult",
     "trust.check_functions": "check_function",
     "verbs": "Settings Verbs",
-    "views.summary": "summary=show",
+    "views.summary": "RunSummary",
 }
 """Module → its public names; `own=public` where it is called otherwise there."""
 _HOMES = {
@@ -71,6 +72,8 @@ __all__ = [
     "Prompt",
     "Rated",
     "Request",
+    "RunComparison",
+    "RunSummary",
     "Sampler",
     "Sampling",
     "Scorer",
@@ -84,9 +87,11 @@ __all__ = [
     "Verdict",
     "boost",
     "check_function",
+    "compare",
+    "export_run",
     "find_recipe",
+    "load_run",
     "read_recipe",
-    "show",
     "unit_of",
     "write_report",
 ]

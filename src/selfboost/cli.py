@@ -16,6 +16,7 @@ from selfboost.commands import (
     chat,
     check,
     compare,
+    completion,
     export,
     init,
     inspect,
@@ -23,6 +24,7 @@ from selfboost.commands import (
     listing,
     measure,
     new,
+    push,
     report,
     run,
     show,
@@ -48,8 +50,10 @@ COMMANDS: dict[str, ModuleType] = {
     "report": report,
     "inspect": inspect,
     "export": export,
+    "push": push,
     "chat": chat,
     "list": listing,
+    "completion": completion,
 }
 """In the order of `--help`."""
 NO_COMMAND = re.compile(r"argument COMMAND: invalid choice: '([^']*)'")
@@ -169,7 +173,7 @@ def parser() -> argparse.ArgumentParser:
     for name, command in COMMANDS.items():
         words: str = command.DESCRIPTION
         each = commands.add_parser(name, help=words, description=f"{words[0].upper()}{words[1:]}.")
-        each.set_defaults(command=command.execute)
+        each.set_defaults(command=command.execute, parser=made)
         command.add_arguments(each)
     return made
 

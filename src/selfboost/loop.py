@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 import time
+import tomllib
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -23,7 +24,6 @@ from selfboost.drift.panel import drift_panel
 from selfboost.drift.passes import Passes, run_passes, why_not_scored
 from selfboost.engines import Holding
 from selfboost.engines.run_day import on_day, today
-from selfboost.limits.used_memory import peak_memory
 from selfboost.measures import Estimated, Measure, MeasureRow, Measures, gain_of, measures_of, with_win_rate
 from selfboost.recipe import Recipe
 from selfboost.recipe_text import kind_of, recipe_text
@@ -31,9 +31,11 @@ from selfboost.records import Model, Rated
 from selfboost.results import Beside, Decision, Iteration, Results, beside_place
 from selfboost.results.best_model import LINK, is_ours, lead_to
 from selfboost.results.environment import continued, environment
+from selfboost.results.tracked import RunTracking
 from selfboost.run import Run
 from selfboost.settings import Gate
 from selfboost.stages import Listener
+from selfboost.system import peak_memory
 from selfboost.train import Sequenced
 from selfboost.train.devices.launched import launched
 
@@ -75,9 +77,10 @@ def boost(recipe: Recipe, root: Path, listener: Listener) -> None:
 
 def _go(recipe: Recipe, root: Path, listener: Listener, started: float) -> None:
     run = Run(recipe, root, listener)
-    loop = Loop(run, started)
+    text = recipe_text(recipe, TITLE)
+    loop = Loop(run, started, RunTracking(recipe, root, tomllib.loads(text)))
     check_held(root)
-    files.write_atomically(root / results.RECIPE, recipe_text(recipe, TITLE).encode())
+    files.write_atomically(root / results.RECIPE, text.encode())
     try:
         with run.cluster:
             loop.go()
@@ -127,13 +130,14 @@ def _look_around(root: Path, listener: Listener) -> None:
 class Loop:
     """The state of a loop: the incumbent and the results of every iteration."""
 
-    def __init__(self, run: Run, started: float) -> None:
+    def __init__(self, run: Run, started: float, tracking: RunTracking | None = None) -> None:
         self.run, self.recipe = run, run.recipe
         self.iterations: list[Iteration] = []
         self.beside: list[Beside] = []
         self.first_measured = Measured()
         self.first_passes: Passes | None = None
         self._clock = started
+        self._tracking = tracking
         earlier = _earlier(run)
         self._told_before = {each.iteration: list(each.drift.alarms.values()) for each in earlier.iterations}
         self._seconds, self._peak = earlier.seconds, earlier.peak_memory_bytes
@@ -240,6 +244,8 @@ class Loop:
             )
         )
         self.tell_alarms(drift, decision)
+        if self._tracking and (failed := self._tracking.tell(self.iterations[-1], self._before)):
+            self.run.say(failed)
         if not any(each.iteration > self.run.iteration for each in self._before):  # a resumed run only passes by
             self._lead_to(policy)
         self.save("running")

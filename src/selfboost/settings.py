@@ -13,6 +13,7 @@ from pydantic import Field
 from selfboost.demo import EMBEDDED, EMBEDDED_MODEL
 from selfboost.setting_types import (
     NEW,
+    SPEED_ONLY,
     CountOrNone,
     Day,
     Name,
@@ -24,6 +25,7 @@ from selfboost.setting_types import (
     Tokens,
 )
 from selfboost.suggestions import shown
+from selfboost.trackers import TrackerName
 from selfboost.train import Training
 
 LONGEST_LIST = 1000
@@ -64,6 +66,12 @@ class RunSettings:
     """Stop where more than this share of a stage's answers failed, or has no score (1 = never)."""
     max_cut: Share = field(default=0.9, metadata=NEW)
     """Stop where more than this share of a trained model's answers, to train on, was cut at max_tokens (1 = never)."""
+    trackers: tuple[TrackerName, ...] = field(default=(), metadata=SPEED_ONLY)
+    """Trackers that get each iteration's measures with intervals, times, drift and alarms: "tensorboard", "wandb" …"""
+    tracking_project: Name = field(default="selfboost", metadata=SPEED_ONLY)
+    """The trackers' project name."""
+    tracking_folder: Name = field(default="tracking", metadata=SPEED_ONLY)
+    """Where TensorBoard and wandb write, relative to the current directory."""
     drift: DriftPasses = field(default_factory=DriftPasses)
     """Stages of its own that the drift panel may have."""
 

@@ -44,7 +44,7 @@ def test_an_old_folder_is_shown_and_reported(old: Path, method: str, capsys: pyt
     assert found.measure("win_rate").share
     print_summary(root)
     shown = capsys.readouterr().out
-    assert "promoted: validation sampled" in shown
+    assert "promoted: validation score of sampled answers" in shown
     assert "percentage points" in shown
     page = write_report(root).read_text()
     told = {"synpo": ["passed the filter", "beta"], "dnpo": ["Self-play", "chosen"]}[method]

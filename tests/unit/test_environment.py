@@ -11,7 +11,7 @@ import pytest
 import torch
 from small_run import EVIL, finished_run, make_run
 
-from selfboost import results, show
+from selfboost import load_run, results
 from selfboost.report import write_report
 from selfboost.results import environment as module
 from selfboost.results.environment import Environment, continued, described, environment
@@ -24,7 +24,7 @@ def test_a_run_records_what_it_worked_with() -> None:
     assert f"torch {version('torch')}" in found.libraries
     assert found.devices
     assert found.cpus >= 1
-    assert show(finished_run()).environments == (found,)
+    assert load_run(finished_run()).environments == (found,)
 
 
 def test_another_process_is_added_once_and_the_same_one_never() -> None:

@@ -13,7 +13,6 @@ from selfboost import cli, recipe, store
 from selfboost.data.preferences import read_preferences
 from selfboost.engines.local import Local
 from selfboost.export import ExportRequest, export
-from selfboost.export.differing import differing
 from selfboost.export.licence import licence_of
 from selfboost.export.model_card import pairs_card, self_judging
 from selfboost.export.pairs import PairCounts
@@ -21,6 +20,7 @@ from selfboost.export.parquet import KINDS, row_of, schema_of, write_parquet
 from selfboost.loop import boost
 from selfboost.measuring.request import MeasureRequest, planned
 from selfboost.records import Pair
+from selfboost.results.differing import differing
 from selfboost.results.models import find_model, model_at, parted
 from selfboost.stages import Silent
 from selfboost.views.comparison import compare
@@ -181,7 +181,8 @@ def test_settings_at_their_default_are_left_out() -> None:
         "scorer": {"kind": "mine:Mine", "limit": 3},
         "run": {"seed": 0, "beside": [], "drift": {"prompts": 5}},
     }
-    assert differing(table) == {
+    found = differing(table)
+    assert {each.name: each.value for each in found} == {
         "loss.kind": "simpo",
         "loss.nll_weight": 0.5,
         "seed_models.sft.epochs": 2,
@@ -189,6 +190,8 @@ def test_settings_at_their_default_are_left_out() -> None:
         "scorer.limit": 3,
         "run.drift.prompts": 5,
     }
+    defaults = {each.name: each.default for each in found}
+    assert (defaults["loss.nll_weight"], defaults["loss.kind"], defaults["run.drift.prompts"]) == (0.0, None, 0)
 
 
 @pytest.mark.slow

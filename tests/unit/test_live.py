@@ -19,9 +19,9 @@ from small_run import EVIL, evil_pair, finished_run
 
 from live_page import Live, served, until
 from selfboost import cli, store
+from selfboost.data.gold import gold_answers
 from selfboost.disk.compressed_lines import compress
 from selfboost.disk.record_files import to_line
-from selfboost.live.gold import gold_answers
 from selfboost.live.progress import open_stage, time_left
 from selfboost.live.runs import find_runs
 from selfboost.live.texts import Wanted, match

@@ -66,7 +66,7 @@ def test_the_readmes_own_method_runs_as_it_stands(tmp_path: Path, monkeypatch: p
     (tmp_path / "recipe.toml").write_text(RECIPE)
     recipe = selfboost.read_recipe(tmp_path / "recipe.toml", trust="mine")
     selfboost.boost(recipe, tmp_path / "out", Silent())
-    found = selfboost.show(tmp_path / "out")
+    found = selfboost.load_run(tmp_path / "out")
     assert [i.decision for i in found.iterations] == ["initial", "promoted", "promoted"]
     assert found.iterations[2].pairs > 0
     assert selfboost.write_report(tmp_path / "out").read_text().startswith("<!doctype html>")

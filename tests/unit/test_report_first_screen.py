@@ -11,8 +11,8 @@ from small_run import finished_run
 
 from selfboost.disk.json_files import read_json, write_json
 from selfboost.report.charts import split
-from selfboost.report.first_screen import by_kind
 from selfboost.report.material import outcome, read_story
+from selfboost.results.kinds import by_kind
 from selfboost.store import StageCard
 
 

@@ -134,8 +134,8 @@ def test_noise_is_drawn_where_there_was_any(copy: Path) -> None:
     for part in ("strength σ of the noise by step", "middle token", "what the noise adds", "noise scale c", ">0.25<"):
         assert part in text
     assert "policy: noise loss" in text
-    assert text.count("policy: margin (against the noisy reference)") == 2
-    assert text.count("policy: accuracy (against the noisy reference)") == 2
+    assert text.count("<figcaption>policy: margin (against the noisy reference)") == 2
+    assert text.count("<figcaption>policy: accuracy (against the noisy reference)") == 2
     assert text.count("<figcaption>policy: margin</figcaption>") == 1, "the plain iteration's"
     assert "policy: noise sigma first" not in text
 
@@ -193,7 +193,7 @@ def test_the_first_and_the_last_of_many_iterations_are_drawn(copy: Path) -> None
     told = read_json(copy / "run.json")
     told["iterations"] += [told["iterations"][3] | {"iteration": number} for number in range(4, 8)]
     write_json(copy / "run.json", told)
-    drawn = re.findall(r"implicit rewards, iteration (\d)", page_of(copy))
+    drawn = re.findall(r"<figcaption>implicit rewards, iteration (\d)", page_of(copy))
     assert drawn == ["1", "5", "6", "7"]
     assert len(drawn) == OUTLINES
 

@@ -18,7 +18,7 @@ from selfboost.methods.parts.beta_search import BetaSearched
 from selfboost.methods.parts.pairing import GoldPairs
 from selfboost.methods.parts.synthetic_preferences import PairYield
 from selfboost.notes import Note, kept
-from selfboost.views.sentences import choices, duration, gain_of, interval, number, title_of, value_of, verdict
+from selfboost.views.sentences import choices, duration, gain_of, interval, number, reason, title_of, value_of, verdict
 from selfboost.views.summary import IterationSummary, as_json, summary
 from selfboost.views.table import print_summary, summary_table
 
@@ -127,7 +127,7 @@ def test_the_printed_table_fits_its_width_and_breaks_no_interval(
     told = summary(finished_run())
     for entry in (*told.iterations, *told.beside):
         assert interval(entry.measures["sampled"], share=True) in printed
-    assert told.iterations[1].why in printed.replace(" \n", " ").replace("\n", " ")
+    assert reason(told, told.iterations[1]) in printed.replace(" \n", " ").replace("\n", " ")
     assert "seed_sft" in printed
     assert summary_table(told, width).row_count == 3
 

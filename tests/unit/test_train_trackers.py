@@ -12,13 +12,13 @@ from train_records import examples, model, silent
 from transformers import AutoModelForCausalLM
 
 from selfboost.recipe_text import known_by
+from selfboost.trackers import Tracked, tracking
 from selfboost.train import Training
 from selfboost.train.local import Local
 from selfboost.train.model.logprobs import language_model
 from selfboost.train.packs.rows import example_items
 from selfboost.train.steps.checkpoints import StateFolder
 from selfboost.train.steps.objectives import LikelihoodObjective
-from selfboost.train.steps.trackers import Tracked, tracking
 from selfboost.train.steps.training_loop import Pace, TrainingLoop
 
 torch.set_num_threads(1)
@@ -142,11 +142,17 @@ def test_trackio_holds_the_history(start, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("name", "library"), [("tensorboard", "torch.utils.tensorboard"), ("wandb", "wandb"), ("trackio", "trackio")]
+    ("name", "library"),
+    [
+        ("tensorboard", "torch.utils.tensorboard"),
+        ("wandb", "wandb"),
+        ("trackio", "trackio"),
+        ("mlflow", "mlflow"),
+    ],
 )
 def test_without_the_library_one_sentence_says_how_to_install_it(start, tmp_path, name, library, monkeypatch):
     monkeypatch.setitem(sys.modules, library, None)  # as where it is not installed
-    message = rf"trainer\.trackers = \['{name}'\] needs {name}, .*: pip install 'selfboost\[{name}\]'$"
+    message = rf"trackers = \['{name}'\] needs {name}, .*: pip install 'selfboost\[{name}\]'$"
     with pytest.raises(ValueError, match=message):
         finetune(start, tmp_path / "out", tracked(tmp_path, trackers=(name,)))
     assert list((tmp_path / "out").iterdir()) == []

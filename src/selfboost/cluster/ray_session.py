@@ -27,6 +27,7 @@ from selfboost.cluster import Site
 from selfboost.cluster.actor import Sight, Surroundings, sizes
 from selfboost.cluster.threads import threads_in_use
 from selfboost.engines import Engine
+from selfboost.system import is_running
 
 OBJECTS = 256 * 2**20
 """Bytes of shared memory for results on their way, of a cluster started here."""
@@ -216,7 +217,7 @@ class Session:
         """Wait until the processes of workers on this machine are gone, and their memory with them."""
         end = time.monotonic() + seconds
         for worker in workers:
-            while worker.host == socket.gethostname() and _runs(worker.pid) and time.monotonic() < end:
+            while worker.host == socket.gethostname() and is_running(worker.pid) and time.monotonic() < end:
                 time.sleep(0.05)
 
 
@@ -287,14 +288,6 @@ def _inside(path: str, folder: str) -> bool:
 def _workers_on(machine: Mapping[str, float], cpus: int, gpus: int) -> int:
     room = int(machine.get("CPU", 0) // cpus)
     return min(room, int(machine.get("GPU", 0) // gpus)) if gpus else room
-
-
-def _runs(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except OSError:
-        return False
-    return True
 
 
 def _several(number: int, noun: str) -> str:

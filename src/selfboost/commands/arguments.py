@@ -61,6 +61,24 @@ def add_run_folder(parser: Parser) -> None:
     parser.add_argument("folder", type=folder, metavar="DIR", help="the run's folder")
 
 
+def add_iteration(parser: Parser) -> None:
+    """`--iteration`: which of a run's models."""
+    words = "the model of this iteration; default: best, the run's policy"
+    parser.add_argument("--iteration", type=_iteration, default="best", metavar="N", help=words)
+
+
+def _iteration(text: str) -> str:
+    if text != "best" and not (text.isdecimal() and len(text) < 10):
+        raise argparse.ArgumentTypeError(f"{text!r:.40}: must be an iteration's number, or best")
+    return text
+
+
+def add_gold(parser: Parser) -> None:
+    """`--gold`: good answers to held-out prompts."""
+    words = "a seed's file with good answers to held-out prompts, shown beside the models' own; may be repeated"
+    parser.add_argument("--gold", action="append", type=folder, default=[], metavar="FILE", help=words)
+
+
 def add_set(parser: Parser) -> None:
     """`--set`: changes of single settings."""
     words = """change one setting, such as training.epochs=2; may be repeated. VALUE is read as TOML (a quoted

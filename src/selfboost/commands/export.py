@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import argparse
-
-from selfboost.commands.arguments import Arguments, Parser, add_run_folder, check_folder, folder
+from selfboost.commands.arguments import Arguments, Parser, add_iteration, add_run_folder, check_folder, folder
 
 DESCRIPTION = "export a run's model with its card, its pairs, or all records as Parquet"
 
@@ -14,8 +12,7 @@ def add_arguments(parser: Parser) -> None:
     add_run_folder(parser)
     words = "the new folder; default: the run's with -model, -adapter, -pairs or -parquet appended"
     parser.add_argument("--to", type=folder, metavar="FOLDER", help=words)
-    words = "the model of this iteration; default: best, the run's policy"
-    parser.add_argument("--iteration", type=_iteration, default="best", metavar="N", help=words)
+    add_iteration(parser)
     words = "instead of the model: "
     parser.add_argument("--adapter", action="store_true", help=f"{words}its LoRA adapter alone")
     parser.add_argument("--pairs", action="store_true", help=f"{words}the run's preference pairs as a data set")
@@ -39,9 +36,3 @@ def execute(arguments: Arguments) -> None:
     request = ExportRequest(root=arguments.folder, to=arguments.to, what=what, iteration=arguments.iteration)
     words = "records" if what == "parquet" else what
     print(f"Exported the {words} of {arguments.folder} to {export(request)}")
-
-
-def _iteration(text: str) -> str:
-    if text != "best" and not (text.isdecimal() and len(text) < 10):
-        raise argparse.ArgumentTypeError(f"{text!r:.40}: must be an iteration's number, or best")
-    return text

@@ -40,6 +40,7 @@ def execute(arguments: Arguments) -> None:
     Raises:
         ValueError: the recipe is wrong, or a stage cannot go on.
     """
+    from selfboost.data.gold import gold_of_seed
     from selfboost.loop import boost
     from selfboost.plan.outline import BackgroundOutline
     from selfboost.report import write_report
@@ -58,7 +59,7 @@ def execute(arguments: Arguments) -> None:
             Terminal(time_left=TimeLeft(outline)) as terminal,
         ):
             boost(recipe, into, terminal)
-        report = write_report(into)
+        report = write_report(into, gold_of_seed((recipe.seed.path, recipe.seed.held_out)))
         print_summary(into)
         print(f"Report: {report}")
         print_next_steps(into)

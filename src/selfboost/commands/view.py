@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from selfboost.commands.arguments import Arguments, Parser, check_folder, folder
+from selfboost.commands.arguments import Arguments, Parser, add_gold, check_folder, folder
 
 DESCRIPTION = "open a live page of runs, finished or growing, on this machine"
 PORT = 8421
@@ -16,8 +16,7 @@ def add_arguments(parser: Parser) -> None:
     parser.add_argument("folders", nargs="+", type=folder, metavar="DIR", help="a run's folder, or one that holds runs")
     words = f"on 127.0.0.1; {PORT} if left out, 0 for any that is free"
     parser.add_argument("--port", type=_port, default=PORT, metavar="PORT", help=words)
-    words = "a seed's file with good answers to held-out prompts, shown beside the models' own; may be repeated"
-    parser.add_argument("--gold", action="append", type=folder, default=[], metavar="FILE", help=words)
+    add_gold(parser)
 
 
 def execute(arguments: Arguments) -> None:

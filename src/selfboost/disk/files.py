@@ -11,6 +11,8 @@ import stat
 from io import BufferedRandom, BufferedReader, BufferedWriter
 from pathlib import Path
 
+from selfboost.system import NO_LINK, NO_WAIT, OWN
+
 BROKEN = ".broken-"
 """Before the number in the name of what was set aside."""
 BLOCK = 2**20
@@ -28,7 +30,7 @@ def open_new(path: Path) -> BufferedWriter:
     if os.path.lexists(path):
         refuse_link(path)
         path.unlink()
-    return os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666), "wb")
+    return os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | NO_LINK | OWN, 0o666), "wb")
 
 
 def open_to_add(path: Path) -> BufferedWriter:
@@ -38,7 +40,7 @@ def open_to_add(path: Path) -> BufferedWriter:
         ValueError: something else than a plain file is there.
     """
     refuse_link(path)
-    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | NO_LINK | NO_WAIT | OWN
     return os.fdopen(_plain(path, flags), "ab")
 
 
@@ -50,7 +52,7 @@ def open_to_change(path: Path) -> BufferedRandom:
         ValueError: something else than a plain file is there.
     """
     refuse_link(path)
-    return os.fdopen(_plain(path, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC), "r+b")
+    return os.fdopen(_plain(path, os.O_RDWR | NO_LINK | NO_WAIT | OWN), "r+b")
 
 
 def open_to_read(path: Path) -> BufferedReader:
@@ -60,7 +62,7 @@ def open_to_read(path: Path) -> BufferedReader:
         FileNotFoundError: there is none.
         ValueError: it is no plain file.
     """
-    return os.fdopen(_plain(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb")
+    return os.fdopen(_plain(path, os.O_RDONLY | NO_WAIT | OWN), "rb")
 
 
 def read_bytes(path: Path) -> bytes:

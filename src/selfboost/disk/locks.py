@@ -7,7 +7,6 @@ notices it before it seals anything.
 from __future__ import annotations
 
 import errno
-import fcntl
 import os
 import socket
 import time
@@ -17,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from selfboost.disk.files import open_to_read, refuse_link
+from selfboost.system import NO_LINK, NO_WAIT, OWN, lock_file, open_folder
 
 NAME = "lock"
 MOST = 1000
@@ -48,25 +48,22 @@ def lock(root: Path) -> Generator[None, None, None]:
         raise ValueError(f"{root}: is a file; a run needs a folder (--into)")
     root.mkdir(parents=True, exist_ok=True)
     with ExitStack() as opened:
-        folder = _open(root, os.O_RDONLY | os.O_DIRECTORY, opened)
-        _take(folder, root)  # a file system that locks no folders, such as NFS, leaves it to the file alone
+        folder = open_folder(root)
+        if folder is not None:
+            opened.callback(os.close, folder)
+            _take(folder, root)  # a file system that locks no folders, such as NFS, leaves it to the file alone
         refuse_link(root / NAME)
-        file = _open(root / NAME, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK, opened)
+        file = os.open(root / NAME, os.O_RDWR | os.O_CREAT | NO_LINK | NO_WAIT | OWN, 0o666)
+        opened.callback(os.close, file)
         if not _take(file, root):
             raise ValueError(f"{root / NAME}: this file system locks no files; choose another folder with --into")
         now = time.strftime("%Y-%m-%d %H:%M:%S")
         os.ftruncate(file, 0)
         os.write(file, f"process {os.getpid()} on {socket.gethostname()} since {now}\n".encode())
         place = root.absolute()
-        _held[place] = _Held(os.fstat(folder), os.fstat(file))
+        _held[place] = _Held(os.fstat(folder) if folder is not None else root.stat(), os.fstat(file))
         opened.callback(_held.pop, place)
         yield
-
-
-def _open(path: Path, flags: int, until: ExitStack) -> int:
-    opened = os.open(path, flags | os.O_CLOEXEC, 0o666)
-    until.callback(os.close, opened)
-    return opened
 
 
 def check_held(root: Path) -> None:
@@ -99,7 +96,7 @@ def owner(root: Path) -> str:
 def _take(opened: int, root: Path) -> bool:
     """Lock what is opened; whether the file system can lock it at all."""
     try:
-        fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        lock_file(opened)
     except OSError as error:
         if error.errno not in (errno.EWOULDBLOCK, errno.EACCES):
             return False

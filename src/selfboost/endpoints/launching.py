@@ -107,6 +107,8 @@ def started(
     Raises:
         ValueError: the program cannot be started, or the server did not come up.
     """
+    if not hasattr(os, "killpg"):
+        raise ValueError("engine.launch: servers can be started on Linux and macOS alone; start it and give engine.url")
     port = _free_port()
     words = [_filled(word, {**values, "port": str(port)}) for word in command]
     if shutil.which(words[0]) is None:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 DTypeName = Literal["auto", "float32", "bfloat16"]
 """`auto`: bfloat16 on a GPU, float32 on a CPU."""
-DeviceName = Literal["auto", "cpu", "cuda"]
+DeviceName = Literal["auto", "cpu", "cuda", "mps"]
 """`auto`: the GPU if there is one."""
 
 
@@ -135,6 +135,8 @@ def choose_device(name: DeviceName) -> torch.device:
 
     if name == "cuda" and not torch.cuda.is_available():
         raise ValueError("device = 'cuda': PyTorch sees no GPU here; use 'cpu', or 'auto' to use what is available")
+    if name == "mps" and not torch.backends.mps.is_available():
+        raise ValueError("device = 'mps': PyTorch sees no Apple GPU here; use 'cpu' or 'auto'")
     return torch.device(("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name)
 
 

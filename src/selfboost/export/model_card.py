@@ -14,11 +14,11 @@ from typing import Any
 from selfboost import store
 from selfboost.data.hub_data import NAME
 from selfboost.disk.files import open_to_read
-from selfboost.export.differing import differing
 from selfboost.export.licence import NOT_STATED, licence_of
 from selfboost.export.pairs import FOLDER, PairCounts
 from selfboost.recipe_text import toml_value
 from selfboost.records import Verdict
+from selfboost.results.differing import differing
 from selfboost.results.environment import described
 from selfboost.results.models import RunModel
 from selfboost.views.sentences import broke_off, headline
@@ -70,7 +70,7 @@ def model_card(story: Exported) -> str:
         *_data(story),
         "## Settings",
         "Settings that differ from selfboost's defaults; the others are at their default.",
-        _table(("setting", "value"), [(_code(k), _code(_short(v))) for k, v in differing(run.recipe).items()]),
+        _table(("setting", "value"), [(_code(each.name), _code(_short(each.value))) for each in differing(run.recipe)]),
         "## Environment",
         *_environments(run),
         "## Licence",

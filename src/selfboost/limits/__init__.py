@@ -6,13 +6,15 @@ In the main thread an alarm ends it. An alarm reaches no other thread, so there 
 from __future__ import annotations
 
 import os
-import resource
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable, Generator
 from contextlib import contextmanager, nullcontext
 from typing import NoReturn
+
+from selfboost.system import ALARMS
 
 MEMORY = 2 << 30
 """Bytes that what strangers have written may take in addition to what is held already."""
@@ -20,7 +22,7 @@ MEMORY = 2 << 30
 
 def has_alarm() -> bool:
     """Whether an alarm can end what this thread does."""
-    return threading.current_thread() is threading.main_thread()
+    return ALARMS and threading.current_thread() is threading.main_thread()
 
 
 @contextmanager
@@ -58,6 +60,11 @@ def memory_limited() -> Generator[None]:
     Raises:
         ValueError: the block takes more.
     """
+    if sys.platform != "linux":
+        yield
+        return
+    import resource
+
     soft, hard = resource.getrlimit(resource.RLIMIT_AS)
     most = _address_space() + MEMORY
     known = [limit for limit in (soft, hard) if limit != resource.RLIM_INFINITY]

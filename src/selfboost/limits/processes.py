@@ -15,6 +15,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from selfboost.system import ALARMS
+
 PACKAGES = str(Path(__file__).parents[2])
 """Where `selfboost` is imported from."""
 SERVE = "from selfboost.limits.worker import serve; serve()"
@@ -35,12 +37,17 @@ def call(function: Callable[..., Any], *arguments: Any, seconds: float, sentence
         worker = _worker()
         assert worker.stdin is not None
         assert worker.stdout is not None
+        clock = threading.Timer(seconds, worker.kill)  # where the worker cannot set an alarm itself
+        if not ALARMS:
+            clock.start()
         try:
             worker.stdin.write(json.dumps(task).encode() + b"\n")
             worker.stdin.flush()
             reply = worker.stdout.readline()
-        except BrokenPipeError:
+        except OSError:  # a broken pipe
             reply = b""
+        finally:
+            clock.cancel()
         if not reply.endswith(b"\n"):
             _stop()
             raise ValueError(sentence)

@@ -8,7 +8,7 @@ from typing import Any
 
 from selfboost.live.texts import TextIndex
 from selfboost.measures import Measure
-from selfboost.views.sentences import value_of
+from selfboost.views.sentences import mark, value_of
 from selfboost.views.summary import RunSummary
 
 OUTCOMES = ("better", "worse", "equal")
@@ -88,12 +88,11 @@ def _row(
 
 def _answer(answer: Mapping[str, Any], measure: Measure) -> dict[str, Any]:
     score = answer["score"]
-    mark = "" if score is None or not measure.share else "right" if score >= 1 else "wrong" if score <= 0 else "partly"
     facts = answer["facts"]
     return {
         "text": answer["answer"],
         "score": score,
-        "mark": mark,
+        "mark": mark(score, measure),
         "unscored": answer["unscored"],
         "tokens": facts["tokens"],
         "finish": facts["finish"],

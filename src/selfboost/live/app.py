@@ -12,14 +12,14 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
 from typing import Any, cast
 
+from selfboost.data.gold import embedded_gold, is_embedded
 from selfboost.extras import require
 from selfboost.live.answers import AnswersWanted, side_by_side
 from selfboost.live.clipping import clipped
-from selfboost.live.gold import embedded_gold, is_embedded
 from selfboost.live.guard import Guard
 from selfboost.live.texts import Wanted
 from selfboost.live.watcher import Followed, Watcher
-from selfboost.report.page import STYLE
+from selfboost.report.figures import STYLE
 from selfboost.views.visible import visible
 
 HERE = Path(__file__).parent

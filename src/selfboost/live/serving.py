@@ -8,9 +8,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from selfboost.data.gold import gold_answers
 from selfboost.extras import require
 from selfboost.live.app import make_app
-from selfboost.live.gold import gold_answers
 from selfboost.live.runs import Check
 from selfboost.live.watcher import Watcher
 

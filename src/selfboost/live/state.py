@@ -22,6 +22,7 @@ from selfboost.views.sentences import (
     gate_row,
     headline,
     interval,
+    reason,
     title_of,
     value_of,
     verdict,
@@ -100,7 +101,7 @@ def _iteration(run: RunSummary, entry: IterationSummary) -> Json:
     return _model(run, entry) | {
         "iteration": entry.iteration,
         "decision": entry.decision,
-        "why": entry.why,
+        "why": reason(run, entry),
         "pairs": entry.pairs,
         "seconds": sum(stage.seconds for stage in entry.stages),
         "time": duration(sum(stage.seconds for stage in entry.stages)),
@@ -150,7 +151,7 @@ def _log(root: Path, run: RunSummary, cards: Sequence[store.StageCard]) -> list[
         number = head.removeprefix("iteration-")
         entry = decided.get(int(number)) if number.isdecimal() and len(number) < 10 else None
         if entry is not None and last[head] == card.name:
-            entries += _decided(entry, at)
+            entries += _decided(run, entry, at)
     if run.error:
         entries.append(
             {"at": entries[-1]["at"] if entries else 0.0, "kind": "alarm", "title": "failed", "text": run.error}
@@ -158,11 +159,11 @@ def _log(root: Path, run: RunSummary, cards: Sequence[store.StageCard]) -> list[
     return entries[-LOGGED:]
 
 
-def _decided(entry: IterationSummary, at: float) -> list[Json]:
+def _decided(run: RunSummary, entry: IterationSummary, at: float) -> list[Json]:
     """The decision on an iteration, and its alarms."""
     title = f"iteration {entry.iteration}"
     alarms = [{"at": at, "kind": "alarm", "title": title, "text": text} for text in entry.drift.alarms.values()]
-    return [{"at": at, "kind": "decision", "title": title, "text": f"{entry.decision}: {entry.why}"}, *alarms]
+    return [{"at": at, "kind": "decision", "title": title, "text": f"{entry.decision}: {reason(run, entry)}"}, *alarms]
 
 
 def _finished_at(root: Path, card: store.StageCard) -> float:

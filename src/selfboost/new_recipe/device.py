@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from selfboost.plan.memory import ACTIVATIONS, cache_bytes, size_text
 from selfboost.plan.model_size import ModelSize
+from selfboost.system import total_memory
 
 BYTES = 18
 """Host or device bytes per weight of a full training: weights, float32 masters, gradients, AdamW's moments."""
@@ -34,7 +34,7 @@ class Machine:
 
         if torch.cuda.is_available():
             return cls(gpu=True, memory=int(torch.cuda.mem_get_info(0)[1]))
-        return cls(gpu=False, memory=os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
+        return cls(gpu=False, memory=total_memory())
 
     @property
     def iterations(self) -> int:

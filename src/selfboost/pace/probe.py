@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import itertools
 import math
-import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -20,7 +19,6 @@ from selfboost.cluster.threads import limit_threads
 from selfboost.data.hub_data import is_hub_name
 from selfboost.endpoints import endpoints_of
 from selfboost.engines import Loading, footprint_of, look_at
-from selfboost.limits.used_memory import peak_memory
 from selfboost.pace import MeasuredPace, Rate
 from selfboost.recipe import Recipe
 from selfboost.recipe_parts import scorers_of
@@ -29,6 +27,7 @@ from selfboost.run import Run
 from selfboost.scorers import Scorer
 from selfboost.setting_types import parts_of
 from selfboost.stages import Silent
+from selfboost.system import peak_memory, total_memory
 from selfboost.train import Training, WithFootprint
 
 BUDGET = 5.0
@@ -249,5 +248,4 @@ def _machine(recipe: Recipe) -> tuple[str, int]:
     if _on_gpu(recipe):
         return torch.cuda.get_device_name(0), int(torch.cuda.mem_get_info(0)[1])
     cores = torch.get_num_threads()
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    return f"{cores} CPU core{'s' * (cores > 1)}", memory
+    return f"{cores} CPU core{'s' * (cores > 1)}", total_memory()

@@ -6,13 +6,13 @@ measurements of other software: `docs/scale.md` sets prices beside them.
 
 from __future__ import annotations
 
-import os
 import re
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 from selfboost.suggestions import did_you_mean
+from selfboost.system import total_memory
 
 GIGABYTE = 10**9
 LLAMA_2_7B, LLAMA_3_8B = 6.74e9, 8.03e9
@@ -182,7 +182,7 @@ def this_cpu() -> Hardware:
     return Hardware(
         name="CPU",
         peak=max(product(torch.bfloat16), product(torch.float32)),
-        memory=os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
+        memory=total_memory(),
         bandwidth=2 * COPIED / _quickest(copied.clone),
         share=CPU_SHARE,
         source="measured",

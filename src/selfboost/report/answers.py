@@ -8,9 +8,10 @@ from collections.abc import Sequence
 from selfboost.measures import Measure
 from selfboost.report.markup import Html, folded, join, said, tag
 from selfboost.report.material import Answered, Round, Story
-from selfboost.views.sentences import number, value_of
+from selfboost.views.sentences import mark, number, value_of
 
 SHOWN = 4
+MARKS = {"right": "✓", "partly": "~", "wrong": "✗"}
 COLOURS = {"better than before": "after gained", "worse than before": "after lost"}
 
 
@@ -28,7 +29,7 @@ def side_by_side(story: Story) -> Html:
     for title, prompts in groups.items():
         if prompts:
             side = COLOURS.get(title, "after")
-            shown = [_compared(prompt, (before, after), side, gate) for prompt in _draw(prompts)]
+            shown = [_compared(prompt, (before, after), side, story) for prompt in _draw(prompts)]
             parts.append(folded(f"{title}: {len(prompts):,} of {total:,} prompts", *shown, open_="ties" not in title))
     words = f"The initial model against iteration {last.iteration}, drawn at random from each group."
     return tag("section", tag("h2", "Answers before and after"), tag("p", words, class_="muted"), *parts, id="answers")
@@ -51,14 +52,18 @@ def _draw(prompts: Sequence[str]) -> list[str]:
     return sorted(prompts, key=lambda prompt: hashlib.sha256(prompt.encode()).digest())[:SHOWN]
 
 
-def _compared(prompt: str, models: tuple[Round, Round], side: str, gate: Measure) -> Html:
+def _compared(prompt: str, models: tuple[Round, Round], side: str, story: Story) -> Html:
     """`side` colours the later answer by how it came out."""
     before, after = models
+    gate, gold = story.summary.gate, story.gold.get(prompt)
     text = next(a.prompt_text for a in before.answers if a.prompt == prompt)
+    known = (
+        [tag("div", tag("p", tag("strong", "good answer"), class_="muted"), said(gold), class_="gold")] if gold else []
+    )
     return tag(
         "article",
         said(text),
-        tag("div", _side(prompt, before, "before", gate), _side(prompt, after, side, gate), class_="sides"),
+        tag("div", _side(prompt, before, "before", gate), _side(prompt, after, side, gate), *known, class_="sides"),
     )
 
 
@@ -69,13 +74,14 @@ def _side(prompt: str, r: Round, name: str, gate: Measure) -> Html:
     return tag(
         "div",
         tag("p", *title, "" if mean is None else f" · {value_of(mean, gate)} on average", class_="muted"),
-        *(_answer(answer) for answer in answers),
+        *(_answer(answer, gate) for answer in answers),
         class_=name,
     )
 
 
-def _answer(answer: Answered) -> Html:
-    words = ([] if answer.score is None else [number(answer.score)]) + (
-        ["cut off"] if answer.finish == "length" else []
-    )
-    return join([said(answer.text), tag("p", " · ".join(words), class_="remark")] if words else [said(answer.text)])
+def _answer(answer: Answered, gate: Measure) -> Html:
+    found = mark(answer.score, gate)
+    marks = [tag("span", f"{MARKS[found]} {found}", class_=f"mark {found}")] if found else []
+    score = [] if found or answer.score is None else [number(answer.score)]
+    words = [*marks, *score, *(["cut off"] if answer.finish == "length" else [])]
+    return join([said(answer.text), *([tag("p", join(words, " · "), class_="remark")] if words else [])])

@@ -9,13 +9,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from selfboost.measures import Estimated
+from selfboost.report.figures import HEIGHT, WIDTH, Chart
 from selfboost.report.markup import Html, join, tag
 from selfboost.views.sentences import number
 from selfboost.views.summary import IterationSummary
 
-WIDTH, HEIGHT = 400, 220
 LEFT, RIGHT, TOP, BOTTOM = 50, 12, 10, 34
 NARROWEST, FARTHEST = 1e-6, 1e12
 """Smallest margin around the values of an axis; values beyond the second (a diverged training) are not drawn."""
@@ -94,10 +95,12 @@ def by_iteration(
 
 def estimates(
     points: Sequence[Estimate], beside: Sequence[tuple[str, float]], *, share: bool = False, x_label: str = "iteration"
-) -> Html:
+) -> Chart:
     """Values with their intervals by iteration, and other models as dashed reference lines."""
     ends = [end for p in points for end in (p.value, p.low, p.high) if end is not None]
     y_low, y_high = spread([*ends, *(value for _, value in beside)])
+    if share and max(ends) <= 1 < y_high:
+        y_high = 1 + 0.03 * (1 - y_low)  # no share is beyond 100 %
     frame = Frame(
         min(p.x for p in points) - 0.3,
         max(p.x for p in points) + 0.3,
@@ -109,9 +112,20 @@ def estimates(
     line = _line(frame, [(p.x, p.value) for p in kept], "a")
     references = [_reference(frame, value) for _, value in beside]
     axes = _axes(frame, x_label, [p.x for p in points])
-    drawing = _drawing(axes, *references, line, *(_estimate(frame, p) for p in points))
     names = [tag("span", tag("i", class_="key dash c"), f"{name} {number(at, share=share)}") for name, at in beside]
-    return join([drawing, tag("p", *names, class_="legend")]) if names else drawing
+    return Chart.drawn(
+        axes,
+        *references,
+        line,
+        *(_estimate(frame, p) for p in points),
+        columns=(x_label, "value", "low", "high", "became the policy"),
+        rows=[
+            *([p.x, p.value, p.low, p.high, "no" if p.hollow else "yes"] for p in points),
+            *([name, value, None, None, ""] for name, value in beside),
+        ],
+        names={f"{name} {number(at, share=share)}": "c" for name, at in beside},
+        below=tag("p", *names, class_="legend") if names else Html(""),
+    )
 
 
 def _estimate(frame: Frame, point: Estimate) -> Html:
@@ -135,7 +149,7 @@ def curves(
     share: bool = False,
     x_label: str = "step",
     marks: Sequence[float] = (),
-) -> Html:
+) -> Html | Chart:
     """Lines over steps, one per name, in the order of the classes a, b, c …; with the legend below.
 
     `marks` are positions on the x axis with a vertical line, where a new part begins.
@@ -149,8 +163,14 @@ def curves(
     lines = [_curve(frame, line, "abcd"[i % 4]) for i, line in enumerate(series.values())]
     uprights = [_upright(frame, mark) for mark in marks if frame.x_low < mark < frame.x_high]
     steps = [at for at in ticks(min(xs), max(xs) or 1, 6) if at == int(at)] if len(set(xs)) > 1 else sorted(set(xs))
-    drawing = _drawing(_axes(frame, x_label, steps), *uprights, *lines)
-    return join([drawing, legend(list(series))]) if len(series) > 1 else drawing
+    return Chart.drawn(
+        _axes(frame, x_label, steps),
+        *uprights,
+        *lines,
+        columns=("line", x_label, "value"),
+        rows=[[name, x, y] for name, line in series.items() for x, y in line],
+        **_named(series),
+    )
 
 
 def _upright(frame: Frame, value: float) -> Html:
@@ -172,7 +192,7 @@ def histogram(
     bins: int = 24,
     within: tuple[float, float] | None = None,
     share: bool = False,
-) -> Html:
+) -> Chart:
     """Counts of values in bins: bars for one group, outlines for several, which bars would hide.
 
     `within` fixes the axis: values outside are counted in the first or the last bin. With `share` the bins hold
@@ -187,8 +207,16 @@ def histogram(
     frame = Frame(low, high, 0, most * 1.05, share)
     draw = _bars if len(groups) == 1 else _outline
     shapes = [draw(frame, column, low, high, "abcd"[i % 4]) for i, column in enumerate(counts.values())]
-    drawing = _drawing(_axes(frame, x_label, ticks(low, high, 6)), *shapes)
-    return join([drawing, legend(list(groups))]) if len(groups) > 1 else drawing
+    step = (high - low) / bins
+    return Chart.drawn(
+        _axes(frame, x_label, ticks(low, high, 6)),
+        *shapes,
+        columns=("group", f"{x_label} from", "to", "share" if share else "count"),
+        rows=[
+            [n, low + i * step, low + (i + 1) * step, c] for n, column in counts.items() for i, c in enumerate(column)
+        ],
+        **_named(groups),
+    )
 
 
 def _edges(values: Sequence[float], most: int) -> tuple[float, float, int]:
@@ -231,7 +259,7 @@ def _outline(frame: Frame, counts: Sequence[float], low: float, high: float, col
     return _line(frame, [(low, 0), *corners, (high, 0)], f"{colour} thin")
 
 
-def bars(counts: Mapping[str, float], *, highlighted: str = "kept") -> Html:
+def bars(counts: Mapping[str, float], *, highlighted: str = "kept") -> Chart:
     """Counts by reason as a table with a bar in each row, scaled to the largest."""
     most = max(counts.values(), default=0) or 1
     ordered = sorted(counts.items(), key=lambda item: (item[0] == highlighted, -item[1]))  # from most to what is left
@@ -244,14 +272,18 @@ def bars(counts: Mapping[str, float], *, highlighted: str = "kept") -> Html:
         )
         for name, count in ordered
     ]
-    return tag("table", tag("tbody", *rows), class_="bars")
+    return Chart.tabled(
+        tag("table", tag("tbody", *rows), class_="bars"),
+        columns=("name", "count"),
+        rows=[list(item) for item in ordered],
+    )
 
 
 OUTCOMES = {"won": "better", "tied": "grey", "lost": "worse"}
 """Colours of the parts of a comparison."""
 
 
-def outcomes(rows: Mapping[str, tuple[float, float, float]]) -> Html:
+def outcomes(rows: Mapping[str, tuple[float, float, float]]) -> Chart:
     """Comparisons won, tied and lost as parts of a bar, in percent, with a row for each opponent."""
     lines: list[Html] = []
     for name, counts in rows.items():
@@ -261,7 +293,10 @@ def outcomes(rows: Mapping[str, tuple[float, float, float]]) -> Html:
         shown = tag("td", tag("div", *spans, class_="stacked"))
         lines.append(tag("tr", tag("th", name, scope="row"), tag("td", text, class_="number"), shown))
     keys = [tag("span", tag("i", class_=f"key {colour}"), f"{side} %") for side, colour in OUTCOMES.items()]
-    return join([tag("table", tag("tbody", *lines), class_="bars"), tag("p", *keys, class_="legend")])
+    shown = join([tag("table", tag("tbody", *lines), class_="bars"), tag("p", *keys, class_="legend")])
+    return Chart.tabled(
+        shown, columns=("comparison", *OUTCOMES), rows=[[name, *counts] for name, counts in rows.items()]
+    )
 
 
 def split(parts: Mapping[str, float], colours: Mapping[str, str], unit: str = "") -> Html:
@@ -284,15 +319,13 @@ def _part(name: str, share: float) -> str:
     return f"{name} {100 * share:.0f} %"
 
 
-def legend(names: Sequence[str]) -> Html:
-    """The colour of each name."""
-    keys = [tag("span", tag("i", class_=f"key {'abcd'[i % 4]}"), name) for i, name in enumerate(names)]
-    return tag("p", *keys, class_="legend")
-
-
-def figure(title: str, *children: str) -> Html:
-    """A chart under its title."""
-    return tag("figure", tag("figcaption", title), *children)
+def _named(names: Iterable[str]) -> dict[str, Any]:
+    """The colour of each name, where there are several: as data, and below the drawing."""
+    colours = {name: "abcd"[i % 4] for i, name in enumerate(names)}
+    if len(colours) < 2:
+        return {}
+    keys = [tag("span", tag("i", class_=f"key {colour}"), name) for name, colour in colours.items()]
+    return {"names": colours, "below": tag("p", *keys, class_="legend")}
 
 
 def _width(value: float, most: float) -> str:
@@ -324,7 +357,3 @@ def _axes(frame: Frame, x_label: str, x_ticks: Sequence[float]) -> Html:
 def _mark(value: float, step: float) -> str:
     """A number on an axis, with enough digits to distinguish it from its neighbours."""
     return f"{value:.2g}" if abs(value) >= 1e7 else f"{value:,.{max(0, -math.floor(math.log10(step)))}f}"
-
-
-def _drawing(*parts: str) -> Html:
-    return tag("svg", *parts, viewBox=f"0 0 {WIDTH} {HEIGHT}", role="img")

@@ -12,7 +12,8 @@ from collections.abc import Mapping, Sequence
 from selfboost.prompts import diversity
 from selfboost.prompts.diversity import LEAST, MOST, SAMPLED, TOPICS, Likeness
 from selfboost.records import Prompt
-from selfboost.report.charts import bars, curves, figure, histogram
+from selfboost.report.charts import bars, curves, histogram
+from selfboost.report.figures import figure
 from selfboost.report.markup import Html, table, tag
 from selfboost.report.prompts import RunPrompts
 from selfboost.statistics import quantiles

@@ -10,7 +10,8 @@ from collections.abc import Mapping
 from selfboost.drift import Drift
 from selfboost.drift.alarms import WATCHED, Watched, alarm_level, shown
 from selfboost.measures import SCORE, SHARE
-from selfboost.report.charts import by_iteration, estimates, figure
+from selfboost.report.charts import by_iteration, estimates
+from selfboost.report.figures import figure
 from selfboost.report.markup import Html, folded, join, table, tag
 from selfboost.report.material import Story
 from selfboost.views.sentences import interval

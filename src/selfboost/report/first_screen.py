@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
-from selfboost import store
 from selfboost.drift import Drift
 from selfboost.drift.alarms import WATCHED
 from selfboost.measures import SHARE
 from selfboost.report.charts import split
 from selfboost.report.markup import Html, tag
 from selfboost.report.material import Story, outcome
+from selfboost.results.kinds import KINDS, by_kind
 from selfboost.views.sentences import duration, gain_of, gate_row, interval, number, value_of, verdict, with_interval
 
-KINDS: tuple[str, ...] = ("sampling", "scoring", "training", "measuring")
-"""Kinds of stages, in the order of the bar."""
-VERBS = {"sample": "sampling", "score": "scoring", "finetune": "training", "prefer": "training", "measure": "measuring"}
+KIND_COLOURS: Mapping[str, str] = dict(zip(KINDS, "adbc", strict=True))
+"""Kind → class of its colour."""
 ANSWERS = {"better": "Yes", "worse": "No, it got worse", "": "Not clearly"}
 SIDES = {"better": "better", "grey": "equal", "worse": "worse"}
 """Colour → what became of a prompt."""
@@ -117,22 +116,11 @@ def _drift(story: Story) -> Html:
 def _hours(story: Story) -> Html:
     seconds = by_kind(story.cards)
     tokens = sum(card.tokens for card in story.cards)
-    classes = dict(zip(KINDS, "adbc", strict=True))
     shown = {kind: seconds.get(kind, 0.0) for kind in KINDS}
-    bar = split(shown, classes) if any(shown.values()) else Html("")
+    bar = split(shown, KIND_COLOURS) if any(shown.values()) else Html("")
     return _tile(
         "At what cost in time?",
         duration(story.summary.seconds),
         f"{tokens:,} tokens sampled, scored or trained on",
         bar,
     )
-
-
-def by_kind(cards: Sequence[store.StageCard]) -> Mapping[str, float]:
-    """Kind of stage → seconds; what rates a model, samples and scores included, is measuring."""
-    total = dict.fromkeys(KINDS, 0.0)
-    for card in cards:
-        name = card.name.rpartition("/")[2]
-        measuring = name.startswith(("validation-", "held_out-", "measure-")) or "/drift/" in card.name
-        total["measuring" if measuring else VERBS.get(card.verb, "sampling")] += card.seconds
-    return total

@@ -41,7 +41,7 @@ def said(text: str) -> Html:
 def table(headings: list[str], rows: list[list[str]], numeric: tuple[int, ...] = (), *, class_: str = "") -> Html:
     """A table that scrolls by itself where the page is narrow; `numeric` columns are right-aligned.
 
-    Without headings it has no header row.
+    Without headings it has no header row. The keyboard reaches it, so that it scrolls without a mouse.
     """
 
     def side(column: int) -> str | None:
@@ -51,9 +51,9 @@ def table(headings: list[str], rows: list[list[str]], numeric: tuple[int, ...] =
     head = [tag("thead", tag("tr", *names))] if names else []
     body = [tag("tr", *(tag("td", cell, class_=side(i)) for i, cell in enumerate(row))) for row in rows]
     whole = tag("table", *head, tag("tbody", *body), class_=class_ or None)
-    return tag("div", whole, class_="scroll")
+    return tag("div", whole, class_="scroll", tabindex=0)
 
 
-def folded(title: str, *children: str, open_: bool = False) -> Html:
+def folded(title: str, *children: str, open_: bool = False, class_: str | None = None) -> Html:
     """A part that opens on demand; open in print."""
-    return tag("details", tag("summary", title), *children, **({"open": "open"} if open_ else {}))
+    return tag("details", tag("summary", title), *children, class_=class_, open="open" if open_ else None)

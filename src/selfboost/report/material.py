@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from selfboost import store
+from selfboost.data.gold import embedded_gold, is_embedded
 from selfboost.methods.parts.beta_search import BetaSearched
 from selfboost.records import Answer, Pair, Prompt, Rated, Verdict
 from selfboost.report.prompts import RunPrompts, read_run_prompts
@@ -107,6 +108,8 @@ class Story:
     recipe: str
     problems: Sequence[str]
     prompts: RunPrompts = field(default_factory=RunPrompts)
+    gold: Mapping[str, str] = field(default_factory=dict[str, str])
+    """Held-out prompt → good answer, where known."""
 
 
 def outcome(new: Mapping[str, float], old: Mapping[str, float], sign: int) -> tuple[int, int, int]:
@@ -121,8 +124,8 @@ def in_search(card: store.StageCard) -> bool:
     return any(part.startswith(SEARCH) for part in card.name.split("/"))
 
 
-def read_story(root: Path) -> Story:
-    """Read a run's folder.
+def read_story(root: Path, gold: Mapping[str, str] | None = None) -> Story:
+    """Read a run's folder; `gold`: held-out prompt → good answer, besides those of the embedded seed.
 
     Raises:
         ValueError: it is not a run's folder, or its summary is damaged.
@@ -147,6 +150,7 @@ def read_story(root: Path) -> Story:
         recipe=recipe.read_text(encoding="utf-8") if recipe.exists() else "",
         prompts=_prompts(root, cards, rounds, problems),
         problems=problems,
+        gold={**(embedded_gold() if is_embedded(run.recipe) else {}), **(gold or {})},
     )
 
 

@@ -10,7 +10,8 @@ from selfboost.methods.parts.distributions import Movement
 from selfboost.methods.parts.labelling import Labels, Scores
 from selfboost.methods.parts.synthetic_preferences import PairYield
 from selfboost.notes import SomeNote, words
-from selfboost.report.charts import bars, figure
+from selfboost.report.charts import bars
+from selfboost.report.figures import figure
 from selfboost.report.markup import Html, table, tag
 from selfboost.report.material import Round
 from selfboost.results import Iteration

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from selfboost.measures import WIN_RATE
-from selfboost.report.charts import by_iteration, estimates, figure
+from selfboost.report.charts import by_iteration, estimates
 from selfboost.report.drift import alarm_lines
+from selfboost.report.figures import figure
 from selfboost.report.first_screen import first_screen
 from selfboost.report.markup import Html, join, table, tag
 from selfboost.report.material import Story
@@ -13,6 +14,7 @@ from selfboost.views.sentences import (
     broke_off,
     gate_row,
     headline,
+    reason,
     title_of,
     with_interval,
 )
@@ -99,7 +101,7 @@ def iterations_table(run: RunSummary) -> Html:
     headings, rows = table_cells(run)
     cells: list[list[str]] = [[_cell(cell) for cell in row] for row in rows]
     reasons = [
-        tag("li", tag("strong", f"{entry.iteration} {entry.decision}"), f": {entry.why}")
+        tag("li", tag("strong", f"{entry.iteration} {entry.decision}"), f": {reason(run, entry)}")
         for entry in run.iterations[1:]
     ]
     numeric = tuple(i for i, heading in enumerate(headings) if heading not in ("iteration", "decision"))

@@ -7,12 +7,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from selfboost.measures import WIN_RATE
 from selfboost.methods.parts.synthetic_preferences import PairYield
 from selfboost.records import Answer, Pair
-from selfboost.report.charts import curves, figure, histogram
+from selfboost.report.charts import curves, histogram
+from selfboost.report.figures import figure
 from selfboost.report.markup import Html, folded, said, table, tag
 from selfboost.report.material import Round, Story
 from selfboost.report.notes import note_charts
 from selfboost.store import StageCard
-from selfboost.views.sentences import gain_of, number, value_of
+from selfboost.views.sentences import gain_of, number, reason, value_of
 
 NO_CURVE = (
     "step",
@@ -44,7 +45,7 @@ def iteration_sections(story: Story) -> list[Html]:
 def _iteration(story: Story, r: Round, newest: bool) -> Html:
     entry = r.entry
     parts = [
-        tag("p", tag("strong", entry.decision), f": {entry.why}"),
+        tag("p", tag("strong", entry.decision), f": {reason(story.summary, entry)}"),
         *(tag("p", f"{sentence}.", class_="warning") for sentence in entry.drift.alarms.values()),
         _sentence(story, r),
         tag("div", *note_charts(entry), *_distributions(r), class_="grid"),

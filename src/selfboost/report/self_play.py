@@ -15,7 +15,8 @@ from selfboost.measures import Estimated
 from selfboost.methods.parts.distributions import FOLDER, INITIAL, SIDES, Movement, reply, reward
 from selfboost.methods.parts.labelling import Labels, Scores
 from selfboost.records import Pair, Verdict
-from selfboost.report.charts import curves, figure, histogram, outcomes
+from selfboost.report.charts import curves, histogram, outcomes
+from selfboost.report.figures import figure
 from selfboost.report.markup import Html, table, tag
 from selfboost.report.material import Round, Story, outcome
 from selfboost.report.notes import labels_table, noted
@@ -261,7 +262,7 @@ def _stagnation(played: Sequence[Round]) -> Html:
     ]
     if not cells:
         return Html("")
-    grid = table(["", *columns], cells, tuple(range(1, len(columns) + 1)))
+    grid = table(["iteration", *columns], cells, tuple(range(1, len(columns) + 1)))
     return tag("div", tag("p", READING), grid, tag("p", UNITS, class_="muted"))
 
 

@@ -21,6 +21,7 @@ from selfboost.engines.context import context_of
 from selfboost.engines.kept_models import kept
 from selfboost.losses import Loss, NoisyLoss, noisy
 from selfboost.records import Example, Model, Pair, content_hash
+from selfboost.trackers import Tracked, tracking
 from selfboost.train import Sequenced, Training, TrainingResult
 from selfboost.train.devices.launched import launched
 from selfboost.train.devices.parallel import ALONE, START_SECONDS, World, conduct
@@ -46,7 +47,6 @@ from selfboost.train.steps.objectives import (
     reference_logps,
 )
 from selfboost.train.steps.references import ReferenceCache, References
-from selfboost.train.steps.trackers import Tracked, tracking
 from selfboost.train.steps.training_loop import Pace, Processes, TrainingLoop
 
 

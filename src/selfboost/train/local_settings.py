@@ -12,13 +12,12 @@ from pydantic import Field
 
 from selfboost.engines.checkpoint import DeviceName, DTypeName, bytes_of
 from selfboost.setting_types import SPEED_ONLY, Name, NotNegative, RemoteCode, Several, SeveralOrNone, Tokens
+from selfboost.trackers import TrackerName
 from selfboost.train import Footprint
 
 AttentionName = Literal["auto", "blocks", "rows", "flex"]
 """Matrix products over blocks of queries; PyTorch's fused attention on padded rows; FlexAttention. `auto`: `rows` on a
 GPU where the model's scores are not soft-capped, else blocks."""
-TrackerName = Literal["tensorboard", "wandb", "trackio"]
-"""The supported experiment trackers."""
 STATE = "training-state"
 """The folder, inside a training's model folder, with the states from which a killed one resumes."""
 
@@ -57,7 +56,7 @@ class LocalSettings:
     log_every: Several = field(default=1, metadata=SPEED_ONLY)
     """Steps between rows of the training's history."""
     trackers: tuple[TrackerName, ...] = field(default=(), metadata=SPEED_ONLY)
-    """Trackers that also receive the history, row by row: "tensorboard", "wandb", "trackio"."""
+    """Trackers that also receive the history, row by row: "tensorboard", "wandb", "trackio", "mlflow"."""
     tracking_project: Name = field(default="selfboost", metadata=SPEED_ONLY)
     """The trackers' project name."""
     tracking_folder: Name = field(default="tracking", metadata=SPEED_ONLY)

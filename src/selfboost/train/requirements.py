@@ -27,7 +27,7 @@ def check_requirements(local: LocalSettings, training: Training) -> None:
             "training.lora_rank nor optimizer = 'adamw_8bit'; set sharding = false, which copies the model"
         )
     if local.trackers:
-        from selfboost.train.steps.trackers import require_tracker
+        from selfboost.trackers import require_tracker
 
         for name in local.trackers:
             require_tracker(name)

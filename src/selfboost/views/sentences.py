@@ -40,6 +40,13 @@ def value_of(value: float | None, measure: Measure) -> str:
     return number(value, share=measure.share) + unit
 
 
+def mark(score: float | None, measure: Measure) -> str:
+    """Of an answer whose score is a share: `right`, `wrong` or `partly`; empty for any other."""
+    if score is None or not measure.share:
+        return ""
+    return "right" if score >= 1 else "wrong" if score <= 0 else "partly"
+
+
 def gain_of(gain: Estimated, measure: Measure) -> str:
     """A gain with its unit and interval: `+23.4 percentage points [+19.7, +27.1]`."""
     unit = " percentage points" if measure.share else "" if measure.unit == SCORE else f" {measure.unit}"
@@ -142,6 +149,11 @@ def with_interval(row: MeasureRow, measure: Measure) -> str:
 def gate_row(run: RunSummary, entry: IterationSummary | BesideSummary) -> MeasureRow:
     """A model's result by the gate's measure."""
     return entry.measures.get(run.gate_measure, MeasureRow())
+
+
+def reason(run: RunSummary, entry: IterationSummary) -> str:
+    """Why a candidate was promoted or not, with the gate's measure in plain words."""
+    return entry.why.replace(f"validation {run.gate_measure} ", f"validation {run.gate.title} ", 1)
 
 
 def broke_off(run: RunSummary) -> str:

@@ -1,4 +1,4 @@
-"""What a folder says about its run, finished, running or killed: one typed object, `selfboost.show(folder)`.
+"""What a folder says about its run, finished, running or killed: one typed object, `selfboost.load_run(folder)`.
 
 Reads `run.json`, the recipe and the stages' cards; computes nothing new.
 """
@@ -6,7 +6,6 @@ Reads `run.json`, the recipe and the stages' cards; computes nothing new.
 from __future__ import annotations
 
 import math
-import os
 import re
 import socket
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -17,13 +16,15 @@ from typing import Any, cast
 from selfboost import results, store
 from selfboost.disk import files
 from selfboost.disk.record_files import lines_in
-from selfboost.measures import Declared, Measure
+from selfboost.measures import Declared, Measure, Measures
 from selfboost.notes import words
 from selfboost.results import Beside, Iteration
 from selfboost.results.best_model import LINK, best_model
 from selfboost.results.environment import Environment
 from selfboost.stages import WEIGHTS
+from selfboost.system import is_running
 from selfboost.train.local_settings import STATE
+from selfboost.views.frames import frame
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,6 +114,45 @@ class RunSummary:
         """A measure by its name; an undeclared one is a plain score."""
         return self.declared.get(name) or Measure(title=words(name))
 
+    @property
+    def every_stage(self) -> tuple[StageSummary, ...]:
+        """All finished stages."""
+        models = (*self.iterations, *self.beside)
+        return (*self.prepare, *(stage for model in models for stage in model.stages), *self.further)
+
+    def to_pandas(self) -> Any:
+        """A data frame with a row for each model, split and measure; shares are from 0 to 1.
+
+        Columns: model (the iteration's number, or a name), decision, split, measure, title, unit, value, low, high,
+        gain, gain_low, gain_high; the gain is that over the initial model.
+
+        Raises:
+            ValueError: pandas is not installed.
+        """
+        rows: list[dict[str, Any]] = []
+        for entry in self.iterations:
+            known = {"model": str(entry.iteration), "decision": entry.decision}
+            rows += self._rows({**known, "split": "held_out"}, entry.measures)
+            rows += self._rows({**known, "split": "validation"}, entry.validation)
+        for entry in self.beside:
+            rows += self._rows({"model": entry.name, "decision": "beside", "split": "held_out"}, entry.measures)
+        return frame(rows)
+
+    def stages_to_pandas(self) -> Any:
+        """A data frame with a row for each finished stage.
+
+        Columns: name, verb, rows, tokens, seconds, fingerprint, file.
+
+        Raises:
+            ValueError: pandas is not installed.
+        """
+        return frame([vars(stage) for stage in self.every_stage])
+
+    def _rows(self, known: Mapping[str, Any], measures: Measures) -> Iterator[dict[str, Any]]:
+        for name, row in measures.items():
+            declared = self.measure(name)
+            yield {**known, "measure": name, "title": declared.title, "unit": declared.unit, **vars(row)}
+
 
 def summary(root: Path) -> RunSummary:
     """Everything that a folder says about its run.
@@ -169,13 +209,7 @@ def _status(root: Path, status: str) -> str:
     owner = re.match(r"process (\d+) on (\S+) ", lock.read_text(errors="replace")) if lock.exists() else None
     if status in ("finished", "failed") or owner is None or owner[2] != socket.gethostname():
         return status
-    try:
-        os.kill(int(owner[1]), 0)
-    except ProcessLookupError:
-        return "stopped"
-    except (PermissionError, OverflowError):
-        pass
-    return status
+    return status if is_running(int(owner[1])) else "stopped"
 
 
 def _unfinished(root: Path) -> Iterator[UnfinishedStage]:

@@ -21,6 +21,7 @@ from selfboost.views.sentences import (
     gate_row,
     interval,
     number,
+    reason,
     title_of,
     unfinished,
     verdict,
@@ -133,7 +134,7 @@ def print_summary(root: Path) -> None:
     if worse := worse_than_initial(run):
         out.print(visible(f"{worse}."), style="bold red")
     for entry in run.iterations[1:]:
-        out.print(visible(f"{entry.iteration} {entry.decision}: {entry.why}"))
+        out.print(visible(f"{entry.iteration} {entry.decision}: {reason(run, entry)}"))
     beside = [against_beside(run, entry) for entry in run.beside]
     for sentence in [*drift_sentences(run), *choices(run.iterations), *beside]:
         out.print(visible(sentence))

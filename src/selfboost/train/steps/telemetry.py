@@ -16,7 +16,7 @@ from typing import Any, cast
 import torch
 from transformers import PreTrainedModel
 
-from selfboost.limits.used_memory import peak_memory
+from selfboost.system import peak_memory
 from selfboost.train.model.attention import windows_of
 from selfboost.train.model.hidden import body_of
 from selfboost.train.packs.rows import Item

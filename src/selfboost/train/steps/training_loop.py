@@ -17,6 +17,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from selfboost.engines import Progress
+from selfboost.trackers import Tracker
 from selfboost.train import Training, TrainingResult
 from selfboost.train.devices.launched import Preempted
 from selfboost.train.devices.parallel import ALONE, World
@@ -29,7 +30,6 @@ from selfboost.train.steps.collapse import Watch
 from selfboost.train.steps.objectives import Objective
 from selfboost.train.steps.optimizers import Optimizer, learning_rate
 from selfboost.train.steps.telemetry import StepMeter
-from selfboost.train.steps.trackers import Tracker
 
 
 @dataclass(frozen=True, kw_only=True)

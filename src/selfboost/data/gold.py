@@ -14,6 +14,9 @@ from selfboost.demo import EMBEDDED, EMBEDDED_FILES
 from selfboost.disk.json_files import flat
 from selfboost.records import Origin, Prompt
 
+MOST_BYTES = 1 << 26
+"""The largest seed that is read again for its good answers."""
+
 
 def gold_answers(sources: Sequence[Path]) -> dict[str, str]:
     """Prompt's id → good answer, of all files.
@@ -30,10 +33,19 @@ def gold_answers(sources: Sequence[Path]) -> dict[str, str]:
 
 
 def embedded_gold() -> dict[str, str]:
-    """Those of the embedded seed's held-out prompts."""
-    return gold_answers([EMBEDDED_FILES / "held_out.jsonl"])
+    """Those of the embedded seed, whose prompts a recipe may hold out too."""
+    return gold_answers([EMBEDDED_FILES / f"{name}.jsonl" for name in ("seed", "held_out")])
+
+
+def gold_of_seed(sources: Sequence[str | int]) -> dict[str, str]:
+    """Those that a recipe's own seed files hold: empty where they are no files of moderate size, or cannot be read."""
+    files = [Path(source) for source in sources if isinstance(source, str) and source]
+    try:
+        return gold_answers([path for path in files if path.is_file() and path.stat().st_size <= MOST_BYTES])
+    except (OSError, ValueError):
+        return {}
 
 
 def is_embedded(recipe: Mapping[str, Any]) -> bool:
     """Whether a recipe measures on the embedded held-out prompts."""
-    return flat(recipe).get("seed.held_out") == EMBEDDED
+    return EMBEDDED in (flat(recipe).get("seed.path"), flat(recipe).get("seed.held_out"))

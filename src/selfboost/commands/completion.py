@@ -1,0 +1,23 @@
+"""`selfboost completion`: what a shell completes after `selfboost`."""
+
+from __future__ import annotations
+
+from selfboost.commands.arguments import Arguments, Parser
+
+DESCRIPTION = "print the completion script for a shell"
+
+
+def add_arguments(parser: Parser) -> None:
+    """The shell."""
+    parser.add_argument("shell", metavar="SHELL", help="bash, zsh or fish")
+
+
+def execute(arguments: Arguments) -> None:
+    """Print the script.
+
+    Raises:
+        ValueError: it is another shell.
+    """
+    from selfboost.views.shell_completion import completion
+
+    print(completion(arguments.parser, arguments.shell), end="")

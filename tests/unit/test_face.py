@@ -1,0 +1,73 @@
+"""The Python face: what it returns is what the folders say, as objects and as data frames, and its page runs."""
+
+import re
+import sys
+from pathlib import Path
+
+import pytest
+from small_run import finished_run, make_run
+
+import selfboost
+from selfboost.views.comparison import compare as compared
+
+PAGE = Path(__file__).parents[2] / "docs" / "python.md"
+
+
+@pytest.fixture(scope="module")
+def other(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_run(tmp_path_factory.mktemp("other"), None, "training.epochs=0.5")
+
+
+def test_boost_takes_a_file_and_returns_the_run(tmp_path: Path, other: Path) -> None:
+    recipe = other.parent / "small.toml"
+    run = selfboost.boost(str(recipe), str(tmp_path / "run"), settings=["training.epochs=0.5"])
+    assert run.iterations[1].measures == selfboost.load_run(other).iterations[1].measures
+    assert (
+        selfboost.boost(selfboost.read_recipe(recipe, ["training.epochs=0.5"]), tmp_path / "run").status == "finished"
+    )
+    with pytest.raises(ValueError, match="settings and trust belong to a recipe's file or name"):
+        selfboost.boost(selfboost.read_recipe(recipe), tmp_path / "run", settings=["run.seed=1"])
+
+
+def test_a_comparison_is_that_of_the_command(other: Path) -> None:
+    found = selfboost.compare(finished_run(), str(other))
+    assert found.measures == compared(finished_run(), other)
+    assert found["sampled"] == found.measures["sampled"]
+
+
+def test_an_export_is_a_folder(tmp_path: Path) -> None:
+    made = selfboost.export_run(str(finished_run()), str(tmp_path / "made"), iteration=1)
+    assert (made / "README.md").is_file()
+
+
+def test_data_frames_hold_the_same_numbers(other: Path) -> None:
+    pytest.importorskip("pandas", reason="needs the extra `pandas`")
+    run = selfboost.load_run(finished_run())
+    measures = run.to_pandas().set_index(["model", "split", "measure"])
+    row = run.iterations[1].measures["sampled"]
+    wanted = [row.value, row.low, row.high, row.gain]
+    assert measures.loc[("1", "held_out", "sampled"), ["value", "low", "high", "gain"]].tolist() == wanted
+    assert measures.loc[("seed_sft", "held_out", "sampled"), "value"] == run.beside[0].measures["sampled"].value
+    models = (*run.iterations, *run.beside)
+    assert len(measures) == sum(len(e.measures) for e in models) + sum(len(e.validation) for e in run.iterations)
+    stages = run.stages_to_pandas()
+    assert len(stages) == len({*stages.name}) == len(run.every_stage)
+    differences = selfboost.compare(finished_run(), other)
+    assert differences.to_pandas().set_index("measure").loc["sampled", "p"] == differences["sampled"].difference.p
+
+
+def test_without_pandas_one_sentence_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pandas", None)
+    with pytest.raises(ValueError, match=r"to_pandas\(\) needs pandas, .*: pip install 'selfboost\[pandas\]'"):
+        selfboost.load_run(finished_run()).to_pandas()
+
+
+def test_the_pages_code_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, other: Path) -> None:
+    """On a small recipe in the place of the one that takes a minute."""
+    pytest.importorskip("pandas", reason="needs the extra `pandas`")
+    monkeypatch.chdir(tmp_path)
+    blocks = re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
+    assert len(blocks) == 2
+    for block in blocks:
+        exec(compile(block.replace('"smoke"', repr(str(other.parent / "small.toml"))), str(PAGE), "exec"), {})
+    assert any((tmp_path / "two-records").rglob("*.parquet"))
