@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Protocol, cast
 
@@ -127,8 +127,8 @@ class Decoder:
     never: Sequence[int] = ()
     """Tokens that are not drawn, since no text stands for them."""
 
-    def decode(self, requests: Sequence[Request]) -> Iterator[tuple[int, Generation]]:
-        """Yield (index of the request, its generation) as rows end."""
+    def decode(self, requests: Sequence[Request], *, stopping: bool = True) -> Iterator[tuple[int, Generation]]:
+        """Yield (index of the request, its generation) as rows end; without `stopping`, end tokens end none."""
         rows = [self._row(index, request) for index, request in enumerate(requests)]
         for row in rows:
             if row.limit < 1:
@@ -136,12 +136,13 @@ class Decoder:
         # The longest prompts first: later rows fit into the existing length, and running out of memory shows early.
         waiting = sorted((row for row in rows if row.limit > 0), key=lambda row: -len(row.request.prompt_ids))
         queue, batch = deque(waiting), Batch(self._step(waiting), self.model.device, self._never_U)
+        stop_ids = self.stop_ids if stopping else frozenset[int]()
         while queue or batch.rows:
             if queue and self._takes_more(batch):
                 batch.add(self._next(queue, self.batch_size - len(batch.rows)))
             else:
                 batch.advance()
-            finishes = [self._finish(row) for row in batch.rows]
+            finishes = [self._finish(row, stop_ids) for row in batch.rows]
             for row, finish in zip(batch.rows, finishes, strict=True):
                 if finish is not None:
                     yield row.index, row.generation(*finish)
@@ -184,13 +185,13 @@ class Decoder:
     def _never_U(self) -> Tensor | None:
         return torch.tensor(self.never, device=self.model.device) if self.never else None
 
-    def _finish(self, row: DecodingRow) -> tuple[Finish, str] | None:
+    def _finish(self, row: DecodingRow, stop_ids: frozenset[int]) -> tuple[Finish, str] | None:
         """How a row has ended; None while it continues."""
         if not math.isfinite(row.logps[-1]):
             row.token_ids.pop()
             row.logps.pop()
             return "failed", f"the model's logits are not finite at answer token {len(row.token_ids) + 1}"
-        if row.token_ids[-1] in self.stop_ids or (row.stops and self._says_stop(row)):
+        if row.token_ids[-1] in stop_ids or (row.stops and self._says_stop(row)):
             return "stop", ""
         return ("length", "") if len(row.token_ids) >= row.limit else None
 
@@ -220,8 +221,7 @@ def require_independence(decoder: Decoder) -> None:
     sampling = Sampling(temperature=0.0, max_tokens=STEPS)
     prompts = [tuple(ids[at % len(ids)] for at in range(length)) for length in (SHORT, long)]
     short, longer = (Request(prompt_ids=prompt, sampling=sampling, seed=0) for prompt in prompts)
-    free = replace(decoder, stop_ids=frozenset())
-    alone, beside = dict(free.decode([short]))[0], dict(free.decode([short, longer]))[0]
+    alone, beside = (dict(decoder.decode(rows, stopping=False))[0] for rows in ([short], [short, longer]))
     tolerance = 0.3 if decoder.model.dtype == torch.bfloat16 else 1e-2
     for mine, theirs, one, other in zip(alone.logps, beside.logps, alone.token_ids, beside.token_ids, strict=False):
         if not abs(mine - theirs) <= tolerance:

@@ -107,23 +107,24 @@ def draw(
         token_B[cold_R] = shifted_BV[cold_R].argmax(-1)
     if len(warm_R):
         divisor_B = draws.temperature_B.where(warm_B, 1.0)
-        for part in _parts(rows, vocabulary):
+        for part in _parts(shifted_BV):
             torch.div(shifted_BV[part], divisor_B[part, None], out=weight_BV[part]).exp_()
         _cut_to_top_k(weight_BV, draws.top_k_B)
         token_B[warm_R] = _draw_rows(weight_BW, vocabulary, draws, step_B, warm_R, room)
     return token_B, shifted_BV.gather(-1, token_B[:, None])[:, 0] - total_B.log()
 
 
-def _parts(rows: int, columns: int) -> list[slice]:
-    """Rows whose numbers fit into a core's own memory: all passes over them, then the next ones."""
-    size = max(1, PART // columns)
+def _parts(numbers_BV: Tensor) -> list[slice]:
+    """Rows whose numbers fit into a core's own memory: all passes over them, then the next ones; on a GPU all rows."""
+    rows, columns = numbers_BV.shape
+    size = max(1, PART // columns) if numbers_BV.device.type == "cpu" else rows
     return [slice(start, min(start + size, rows)) for start in range(0, rows, size)]
 
 
 def _shift_rows(logits_BV: Tensor, shifted_BV: Tensor, weight_BV: Tensor) -> Tensor:
     """Logits less each row's largest, in float32, and their exponentials' sum; `weight_BV` is overwritten."""
     totals: list[Tensor] = []
-    for part in _parts(*logits_BV.shape):
+    for part in _parts(shifted_BV):
         some_RV = shifted_BV[part].copy_(logits_BV[part])
         some_RV.sub_(some_RV.amax(-1, keepdim=True))
         totals.append(torch.exp(some_RV, out=weight_BV[part]).sum(-1))
@@ -195,7 +196,7 @@ def _sum_above(weight_RW: Tensor, floor_R1: Tensor, room: Workspace) -> Tensor:
     """The sum of each row's weights above its floor."""
     above_RW = room.take("above", len(weight_RW), weight_RW.shape[1], weight_RW.device)
     sums: list[Tensor] = []
-    for part in _parts(*weight_RW.shape):
+    for part in _parts(weight_RW):
         # Ones and zeros as float32: three times as fast as truth values.
         above: Tensor = cast(Any, torch).gt(weight_RW[part], floor_R1[part], out=above_RW[part])
         sums.append(above.mul_(weight_RW[part]).sum(-1))
