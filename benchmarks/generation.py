@@ -26,7 +26,7 @@ from selfboost.records import Sampling
 
 PROMPTS, PROMPT_TOKENS, NEW_TOKENS = 64, 64, 64
 TEMPERATURE, TOP_P = 0.7, 0.9
-SIZES = {"15M": (288, 6, 6, 768), "60M": (512, 8, 8, 1365)}
+SIZES = {"15M": (288, 6, 6, 768), "60M": (512, 8, 8, 1408)}
 """Hidden size, layers, heads and size of the feed-forward layers."""
 CASES = (
     ("15M, nucleus of about 120 tokens, float32", "15M", 3.0, torch.float32),
