@@ -48,6 +48,11 @@ def context_note(config: Any) -> str:
     )
 
 
+def changes_with_length(config: Any) -> bool:
+    """Whether the rotary embedding of a transformers configuration looks at the longest row of a batch."""
+    return any(True for _ in _switches_at(config.get_text_config()))
+
+
 def room_for(request: Request, context_length: int) -> int:
     """Most tokens of the answer; 0 or less: there is no room."""
     prompt = len(request.prompt_ids)

@@ -14,7 +14,8 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
-from selfboost.train.model.alike import alike, with_numbers
+from selfboost.engines.alike import alike
+from selfboost.train.model.numbers import with_numbers
 
 
 class _RMSNorm(torch.autograd.Function):

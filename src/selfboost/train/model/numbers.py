@@ -1,18 +1,11 @@
-"""Whether two computations gave the same result: checked before ours replaces a model's own."""
+"""Modules with numbers in them, where a model's own weights are spread over processes."""
 
 from __future__ import annotations
 
 from copy import deepcopy
 
 import torch
-from torch import Tensor
 from torch.distributed.tensor import DTensor
-
-
-def alike(ours: Tensor, theirs: Tensor) -> bool:
-    """Whether they differ by rounding only, relative to each entry or to the largest one."""
-    tolerance = 0.02 if theirs.dtype == torch.bfloat16 else 1e-5
-    return torch.allclose(ours, theirs, rtol=tolerance, atol=tolerance * float(theirs.abs().max()))
 
 
 def with_numbers(module: torch.nn.Module) -> torch.nn.Module:
