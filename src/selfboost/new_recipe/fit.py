@@ -39,7 +39,7 @@ makes gold likelier, and a second one, on 210 of 210 answers that were cut, ruin
 NEVER_ENDS = "no chat template: the model may not know how to end an answer; look at one iteration first"
 UNTAUGHT = (
     "the model has no chat template of its own, so it may not know how to end an answer, and later iterations could "
-    "ruin it: one is planned. It is safer to start from the model of a run with --method seed_sft"
+    "ruin it: one is planned. Papers start from a fine-tuned model, such as that of a run with --method seed_sft"
 )
 MEMORY = "by the memory that there is here"
 
