@@ -85,7 +85,7 @@ FILES: dict[str, Callable[[], str]] = {
 @pytest.mark.parametrize("name", FILES)
 def test_every_format_holds_the_same_seeds(tmp_path: Path, name: str) -> None:
     data = FILES[name]().encode()
-    (tmp_path / name).write_bytes(gzip.compress(data, mtime=0, mtime=0) if name.endswith(".gz") else data)
+    (tmp_path / name).write_bytes(gzip.compress(data, mtime=0) if name.endswith(".gz") else data)
     assert read_seeds(tmp_path / name)[0] == EXPECTED
 
 
@@ -308,7 +308,7 @@ def test_a_csv_row_is_named_by_the_line_it_begins_on(tmp_path: Path) -> None:
         ("s.csv", gzip.compress(b"prompt,response\na,b\n", mtime=0), "is compressed by gzip; let its name end in .gz"),
         ("s.csv", b"PK\x03\x04 a workbook", "is a zip file or a spreadsheet; export it as CSV in UTF-8"),
         ("s.csv.gz", b"prompt,response\na,b\n", "is not a complete gzip file"),
-        ("s.tsv.gz", gzip.compress(b"prompt\tresponse\n" * 99, mtime=0, mtime=0)[:-9], "is not a complete gzip file"),
+        ("s.tsv.gz", gzip.compress(b"prompt\tresponse\n" * 99, mtime=0)[:-9], "is not a complete gzip file"),
         ("s.jsonl", b"PAR1", "is a Parquet file; let its name end in .parquet"),
         ("s.json", b'{\n "data": [{"prompt": "a"}]\n}', r"is one JSON object with the keys data; .*\(they may be "),
         ("s.json", b'{\n "prompt": "a"\n}', "is one JSON object with the keys prompt; write its rows as an array"),
