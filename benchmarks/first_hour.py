@@ -54,6 +54,9 @@ PAIRS = (
     "embedded/alpaca/dnpo",
 )
 """Model, seed and method."""
+PART = re.compile(r"([\d.]+) (h|min|s)\b")
+DURATION = re.compile(r"[\d.]+ (?:s\b|min [\d.]+ s|h [\d.]+ min)")
+MINUTES = {"h": 60.0, "min": 1.0, "s": 1 / 60}
 COMMANDS = ("init", "check", "try", "run")
 
 
@@ -74,8 +77,8 @@ class Found:
     """Promoted candidates of all."""
     steps: int = 0
     """Optimiser steps of the policy's trainings."""
-    said: str = ""
-    """What `check` says of the time it takes."""
+    said: float | None = None
+    """Minutes that the run takes by `check`, which measures this machine; None if it did not say."""
     minutes: float = 0.0
     """Minutes that the run took."""
 
@@ -129,10 +132,11 @@ def last_sentence(text: str) -> str:
     return lines[-1] if lines else ""
 
 
-def said_time(text: str) -> str:
-    """The row of `check` that sums up the time, without its first word."""
-    found = re.search(r"^\s*(?:all|total)\b\s+(.+?)\s*$", text, re.MULTILINE | re.IGNORECASE)
-    return " ".join(found[1].split()) if found else ""
+def said_time(text: str) -> float | None:
+    """Minutes by the row of `check` that sums up the time: its first duration."""
+    row = re.search(r"^all\b.*$", text, re.MULTILINE)
+    found = DURATION.search(row[0]) if row else None
+    return sum(MINUTES[unit] * float(amount) for amount, unit in PART.findall(found[0])) if found else None
 
 
 def first_hour(pair: str, into: Path, budget: float) -> Found:
@@ -146,7 +150,8 @@ def first_hour(pair: str, into: Path, budget: float) -> Found:
         "init": [str(recipe.parent), "--model", MODELS[model], "--seed", str(rows), "--method", method],
         "run": [str(recipe), "--into", str(run)],
     }
-    said, minutes = "", 0.0
+    said: float | None = None
+    minutes = 0.0
     for name in COMMANDS:
         start = time.monotonic()
         code, out, errors = selfboost(folder, name, *given.get(name, [str(recipe)]), seconds=budget * 60)
@@ -154,7 +159,7 @@ def first_hour(pair: str, into: Path, budget: float) -> Found:
         said = said_time(out) if name == "check" else said
         if code:
             why = f"took more than {budget:g} minutes" if code < 0 else last_sentence(errors or out)
-            outcome = "refused" if code == 2 and name in ("init", "check") else "failed"
+            outcome = "refused" if code == 2 and name != "run" else "failed"
             return Found(pair=pair, outcome=outcome, sentence=f"{name}: {why}", said=said, minutes=minutes)
     return measured(Found(pair=pair, said=said, minutes=minutes), folder, MODELS[model], aside)
 
@@ -193,7 +198,8 @@ def steps_of(run: Path) -> int:
 def line_of(found: Found) -> str:
     """A row of the table."""
     gain = "{:+.3f} [{:+.3f}, {:+.3f}]".format(*found.difference) if found.difference else ""
-    cells = [found.pair, found.outcome, gain, found.rows or "", found.promoted, found.steps or "", found.said]
+    said = "" if found.said is None else f"{found.said:.1f}"
+    cells = [found.pair, found.outcome, gain, found.rows or "", found.promoted, found.steps or "", said]
     return "| " + " | ".join(str(cell) for cell in [*cells, f"{found.minutes:.1f}", found.sentence]) + " |"
 
 
@@ -215,7 +221,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the rows here too")
     given = parser.parse_args()
     print(
-        "| pair | outcome | nats per token over the initial model | rows | promoted | steps | check said | minutes | |"
+        "| pair | outcome | nats per token over the initial model | rows | promoted | steps | minutes by check | minutes | |"
     )
     print("|---|---|---|---|---|---|---|---|---|")
     rows: list[Found] = []

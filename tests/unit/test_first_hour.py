@@ -31,8 +31,10 @@ def test_pairs_name_models_and_seeds() -> None:
 
 
 def test_what_check_says_of_the_time_is_its_summing_row() -> None:
-    assert said_time("stage  verb  hours\nsampling  3M  0.2\nall   0.4  0.9 \n") == "0.4 0.9"
-    assert said_time("The recipe is valid.") == ""
+    for said, minutes in (("2 min 30 s", 2.5), ("45 s", 0.75), ("3 h 6 min", 186), ("6.0 s", 0.1)):
+        assert said_time(f"stage  times  time  at most\ndrafts  2  9 s  9 s\nall  93  {said}  71 min 12 s\n") == minutes
+    assert said_time("all  93  ?  ?") is None
+    assert said_time("The recipe is valid.") is None
 
 
 def test_only_an_interval_above_zero_counts() -> None:
