@@ -220,10 +220,8 @@ def main() -> None:
     parser.add_argument("--budget", type=float, default=10.0, metavar="MINUTES", help="most minutes of one command")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the rows here too")
     given = parser.parse_args()
-    print(
-        "| pair | outcome | nats per token over the initial model | rows | promoted | steps | minutes by check | minutes | |"
-    )
-    print("|---|---|---|---|---|---|---|---|---|")
+    columns = "pair", "outcome", "nats per token over the initial model", "rows", "promoted", "steps", "said", "minutes"
+    print(f"| {' | '.join(columns)} | |\n|{'---|' * (len(columns) + 1)}")
     rows: list[Found] = []
     for pair in (pair for pair in PAIRS if any(fnmatch(pair, pattern) for pattern in given.pairs)):
         rows.append(first_hour(pair, given.into.resolve(), given.budget))
