@@ -211,7 +211,8 @@ def test_init_writes_a_recipe_that_the_method_accepts(kind: str, tmp_path: Path)
 
 @pytest.mark.parametrize("kind", METHODS)
 def test_a_method_knows_whether_the_recipes_scorer_decides_what_it_trains_on(kind: str, tmp_path: Path) -> None:
-    path = write_recipe(tmp_path, kind)
+    path = write_recipe(tmp_path, kind, scorer={"policy": "initial", "reference": "seed_sft"})
     run_recipe(path, tmp_path / "run")
-    stored = "".join(file.read_text() for file in (tmp_path / "run" / "stages").rglob("records.jsonl"))
-    assert ('"scorer":"implicit(' in stored.replace(" ", "")) == recipe.read(path).method.scored
+    stored = (file.read_text() for file in (tmp_path / "run" / "stages").rglob("records.jsonl"))
+    named = any('"implicit(initial/seed_sft)"' in text for text in stored)
+    assert named == recipe.read(path).method.scored

@@ -80,6 +80,11 @@ class CREAM(Ranking):
             "training": {"learning_rate": 1e-6, "batch_size": 32, "epochs": 1, "schedule": "cosine"},
         }
 
+    @property
+    def scored(self) -> bool:
+        """Never: successive policies reward the answers themselves."""
+        return False
+
     def iterate(self, run: Verbs) -> Model:
         """Sample, rank by two models, prefer as far as they agree."""
         policy, before = self._policies(run)

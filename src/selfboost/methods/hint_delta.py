@@ -130,6 +130,11 @@ class HintDelta(OwnAnswers):
         }
         return replace(self, lowest=0.0, highest=1.0, **bounds)
 
+    @property
+    def scored(self) -> bool:
+        """Never: the answer that saw the hint is chosen."""
+        return False
+
     def iterate(self, run: Verbs) -> Model:
         """Hint, answer with and without, measure δ, prefer."""
         asked = prompts_of(run.seeds)

@@ -66,6 +66,11 @@ class SelfDistillation(Method):
         if self.sampling.samples != 1:
             raise ValueError(f"sampling.samples = {self.sampling.samples}: must be 1, one answer to each prompt")
 
+    @property
+    def scored(self) -> bool:
+        """Never: it has no pairs."""
+        return False
+
     def iterate(self, run: Verbs) -> Model:
         """Answer, learn the answers."""
         asked = prompts_of(run.seeds) if self.shown == "nothing" else Mapped(self._request, run.seeds)

@@ -77,8 +77,8 @@ class SelfRewarding(Ranking):
 
     @property
     def scored(self) -> bool:
-        """Never: the policy judges its answers itself."""
-        return False
+        """Where the recipe's scorer is asked in place of the policy."""
+        return self.judge == "scorer"
 
     def iterate(self, run: Verbs) -> Model:
         """Sample, judge, prefer."""

@@ -95,6 +95,11 @@ class SGPO(OwnAnswers):
         """The paper's loss."""
         return {"loss": {"kind": "dpo"}}
 
+    @property
+    def scored(self) -> bool:
+        """Never: the improved answer is chosen."""
+        return False
+
     def iterate(self, run: Verbs) -> Model:
         """Answer, improve, prefer the improved."""
         improver = self._improver(run)
