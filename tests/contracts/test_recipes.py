@@ -66,6 +66,9 @@ def test_the_promised_recipes_are_shipped() -> None:
     assert {"demo", "smoke", "synpo-lora-8b-one-gpu", *ONE_GPU, *PAPERS, *SELF_PLAY} <= SHIPPED.keys()
 
 
+QUICKLY_PLANNED = ("demo", "smoke", "dnpo-zephyr-7b", "synpo-qwen3-0.6b-one-gpu")
+
+
 @pytest.mark.parametrize("name", SHIPPED)
 def test_reads_and_survives_being_written_out_whole(name: str, tmp_path: Path) -> None:
     first = recipe.read(SHIPPED[name])
@@ -79,7 +82,9 @@ def test_opens_with_a_line_that_says_what_it_is(name: str) -> None:
     assert SHIPPED[name].read_text().startswith("# ")
 
 
-@pytest.mark.parametrize("name", SHIPPED)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=() if name in QUICKLY_PLANNED else pytest.mark.slow) for name in SHIPPED]
+)
 def test_has_a_plan_without_a_network_and_without_weights(name: str) -> None:
     found = planned(name)
     assert {"sample", "prefer", "measure"} <= {stage.verb for stage in found.stages}

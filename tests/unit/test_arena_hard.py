@@ -76,6 +76,7 @@ def judged(count: int, seed: int) -> list[Game]:
     return found
 
 
+@pytest.mark.slow
 def test_the_interval_covers_the_truth_where_resampled_battles_do_not() -> None:
     """Nominal 90 %, 500 prompts, 400 experiments: the binomial error of the coverage is 0.015."""
     inside = published = 0

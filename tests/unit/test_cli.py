@@ -221,9 +221,10 @@ def test_init_writes_a_recipe_that_check_accepts(
     if method == "manual_data":
         (tmp_path / "pairs.jsonl").write_text('{"prompt": "Why?", "chosen": "So.", "rejected": "No."}\n')
         changes += [f"method.data={tmp_path / 'pairs.jsonl'}"]
-    code, written, error = call(capsys, "check", path, *(word for change in changes for word in ("--set", change)))
+    given = [word for change in changes for word in ("--set", change)]
+    code, written, error = call(capsys, "check", path, "--no-probe", *given)
     assert (code, error) == (0, "")
-    assert "The recipe is valid." in written
+    assert "The recipe is valid" in written
 
 
 @pytest.mark.parametrize(("typed", "meant"), [("rnu", "run"), ("chek", "check"), ("insp", "inspect"), ("Show", "show")])

@@ -62,6 +62,7 @@ def ends(processes: list[subprocess.Popen[str]]) -> list[tuple[int, str, str]]:
     return [(p.returncode, out, (err.splitlines() or [""])[-1]) for p, (out, err) in zip(processes, said, strict=True)]
 
 
+@pytest.mark.slow
 def test_a_folder_that_one_does_not_see_is_refused_on_both(start: Model, tmp_path: Path) -> None:
     """A path that leads elsewhere in each process, as on two machines without a shared disk."""
     found = ends(launch("train", start, "/proc/self/cwd/run", [tmp_path / "first", tmp_path / "second"]))

@@ -126,9 +126,9 @@ each_run = pytest.mark.parametrize(
     ("model", "method"),
     [
         pytest.param("stories260K-hf", "synpo", marks=pytest.mark.slow),
-        ("tinystories-bit1M-hf", "spin"),
+        ("stories260K-hf", "spin"),
         pytest.param("stories260K-hf", "dnpo", marks=pytest.mark.slow),
-        pytest.param("stories260K-hf", "spin", marks=pytest.mark.slow),
+        pytest.param("tinystories-bit1M-hf", "spin", marks=pytest.mark.slow),
         pytest.param("tinystories-bit1M-hf", "dnpo", marks=pytest.mark.slow),
         pytest.param("tinystories-bit1M-hf", "synpo", marks=pytest.mark.slow),
     ],

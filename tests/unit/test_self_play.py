@@ -143,7 +143,7 @@ def test_without_schedules_loss_and_training_are_the_recipes(tmp_path: Path) -> 
         (
             "spin",
             {"loss": {"kind": "bradley_terry"}},
-            "loss.kind: BradleyTerry trains a reward model, not a policy; allowed: dpo, ipo, noise_preference, simpo",
+            "loss.kind: BradleyTerry trains a reward model, not a policy; allowed: consistency_dpo, dpo, ipo, ",
         ),
         (
             "spin",

@@ -240,6 +240,7 @@ def test_a_follower_that_cannot_start_is_told_of(start, tmp_path, monkeypatch):
         COPIED.finetune(start, examples(), Training(), into=tmp_path, seed=0, progress=silent)
 
 
+@pytest.mark.slow
 def test_a_launcher_s_processes_run_one_recipe_together(tmp_path):
     """As a user would: `torchrun` on the command itself, here with the smoke recipe cut to one iteration."""
     command = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "selfboost"]

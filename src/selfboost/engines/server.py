@@ -26,6 +26,7 @@ from selfboost.engines.context import room_for, why_no_room
 from selfboost.engines.outside import EndingTokenizer, OutsideEngine, failed, generation_of, require_sampling
 from selfboost.records import Message, Model, Sampling
 from selfboost.setting_types import SPEED_ONLY, CommandLine, ServerUrls, Text
+from selfboost.suggestions import shown
 from selfboost.trust import words_of
 
 LLAMA_CPP = "llamacpp"
@@ -71,7 +72,7 @@ class Server(OutsideEngine):
         if self.launch:
             words = words_of("launch", self.launch)
             if missing := [name for name in ("{path}", "{port}") if not any(name in word for word in words)]:
-                raise ValueError(f"launch = {self.launch!r}: has no {missing[0]}, where the run fills it in")
+                raise ValueError(f"launch = {shown(self.launch)}: has no {missing[0]}, where the run fills it in")
         for url in self.urls:
             self._endpoint(url)  # which refuses what is none
 

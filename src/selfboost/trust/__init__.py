@@ -25,6 +25,8 @@ COMMAND = "command:"
 """Begins a name that allows a recipe to start a program, with any arguments: `command:vllm`."""
 HOST = re.compile(r"[A-Za-z0-9_.:-]+")
 HERE = re.compile(r"localhost|127\.\d+\.\d+\.\d+|::1")
+LONGEST_PROGRAM = 255
+"""Characters of a program's name or path that a recipe may start."""
 FILE = "trusted.toml"
 FOLDER_VARIABLE = "SELFBOOST_CONFIG"
 """Environment variable that names the folder of the user's settings, if not the usual one."""
@@ -84,8 +86,14 @@ class Trust:
             ValueError: quotes the command, and says how to allow it; or it is not a command.
         """
         program = words_of(setting, command)[0]
+        if len(program) > LONGEST_PROGRAM:
+            raise ValueError(
+                f"{setting} = '{command[:40]}…': the program's name has {len(program):,} characters; allowed: at most "
+                f"{LONGEST_PROGRAM}"
+            )
         if COMMAND + program not in (*self.names, *listed()):
-            raise ValueError(f"{setting} = {command!r}: would start {program!r}, {_untrusted(COMMAND + program)}")
+            line = command if len(command) <= LONGEST_PROGRAM else f"{command[:LONGEST_PROGRAM]}…"
+            raise ValueError(f"{setting} = {line!r}: would start {program!r}, {_untrusted(COMMAND + program)}")
 
 
 LISTED = Trust()
