@@ -18,8 +18,9 @@ MOST_EPOCHS = 10
 """Beyond these a small seed is learned by heart."""
 ADAPTER = 10.0
 """An adapter's rate over that of all weights: common practice, not measured."""
-LOWEST, HIGHEST = 1 / 30, 5.0
-"""Rates outside these multiples of the fitting one are far off: a hundredth moved nothing, ten times it ruined."""
+LOWEST, HIGHEST = 1 / 30, 10.0
+"""Rates outside these multiples of the fitting one are far off: a hundredth moved nothing, and
+above ten times most trainings of `benchmarks.rates` ruined their model."""
 FEWEST = 5
 """Steps below which a training hardly learns."""
 
