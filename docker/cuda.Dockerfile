@@ -2,7 +2,8 @@
 #   docker build -f docker/cuda.Dockerfile -t selfboost-cuda .
 #   docker run --rm --gpus all --ipc host -v "$PWD:/work" selfboost-cuda run my-run/recipe.toml --into my-run/out
 FROM python:3.11-slim
-ARG TORCH=torch==2.13.0
+# The release that vLLM 0.33 needs; no other can be installed beside it.
+ARG TORCH=torch==2.14.0
 ARG TORCH_OPTIONS=
 ARG EXTRAS=eight-bit,hub,live,lora,ray,server,vllm
 ENV PIP_NO_CACHE_DIR=1 HF_HOME=/work/.cache/huggingface
