@@ -245,3 +245,15 @@ def test_what_cannot_be_wanted_is_refused(tmp_path: Path, change: dict[str, Any]
             tmp_path / "new", replace(RecipeRequest(model="embedded", seed="embedded"), **change), machine=CPU
         )
     assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize("method", ["synpo", "sampling_ranking", "spin"])
+def test_the_embedded_model_is_asked_in_words_that_it_knows(tmp_path: Path, method: str) -> None:
+    request = RecipeRequest(model="embedded", seed="embedded", method=method)
+    found = recipe.read(write_new_recipe(tmp_path, request).path)
+    demo = recipe.read(recipe.find("demo" if method == "synpo" else f"demo-{method.replace('_', '-')}"))
+    for part, names in {"generator": ("template", "target", "prefix", "separator"), "improver": ("template",)}.items():
+        mine, shipped = (getattr(each.method, part, None) for each in (found, demo))
+        assert (mine is None) == (shipped is None)
+        for name in names if mine else ():
+            assert getattr(mine, name) == getattr(shipped, name)

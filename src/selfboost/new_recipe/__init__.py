@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -13,6 +13,7 @@ from selfboost.data.hub_data import is_hub_name
 from selfboost.data.seed_data import read_source
 from selfboost.data.seeds import Seed
 from selfboost.demo import EMBEDDED
+from selfboost.demo.templates import GENERATOR_TARGET, GENERATOR_TEMPLATE, KEYWORD_SEPARATOR, REWRITE_TEMPLATE
 from selfboost.method import Method
 from selfboost.new_recipe.device import Machine
 from selfboost.new_recipe.fit import Fitted, fit
@@ -35,6 +36,16 @@ OWN_MODEL = "the judge is your own model, fine-tuned on the seed, which does not
 MEASURED_BY = "self-judged; set another judge here, such as {kind = 'reward_model', path = …}"
 WORLD = "selfboost.demo.checks:check"
 """Knows the right answers to the embedded seed's prompts."""
+ITS_WORDS: Mapping[str, Any] = {
+    "method.generator.template": GENERATOR_TEMPLATE,
+    "method.generator.target": GENERATOR_TARGET,
+    "method.generator.prefix": "",
+    "method.generator.separator": KEYWORD_SEPARATOR,
+    "method.generator.paragraphs": EMBEDDED,
+    "method.generator.keywords.keep_numbers": True,
+    "method.improver.template": REWRITE_TEMPLATE,
+}
+"""Requests in the few words that the embedded model knows: others it cannot even read."""
 Table = dict[str, Any]
 
 
@@ -125,19 +136,18 @@ def write_new_recipe(
     recipe: Recipe = build(Recipe, table, trust=trusted)
     seeds, notes = _read(recipe)
     table["method"] |= recipe.method.fitted(recipe, recipe.seed.path, seeds)
+    if wanted.model == EMBEDDED:
+        _put_all(table, {where: value for where, value in ITS_WORDS.items() if _has(recipe, where)})
     fitted = fit(build(Recipe, table, trust=trusted), machine, seeds)
-    for where, value in fitted.settings.items():
-        _put(table, where.split("."), value)
+    _put_all(table, fitted.settings)
     recipe = build(Recipe, table, trust=trusted)
     self_judged = table["benchmark"]["scorer"] == table["scorer"]
     title = f"{wanted.method} on {wanted.model}, from the seed {wanted.seed}."
     folder.mkdir(parents=True, exist_ok=True)
     text = recipe_text(recipe, title) if full else short_text(table, _reasons(fitted, self_judged), title)
     path.write_text(text, encoding="utf-8")
-    warnings = [*fitted.warnings]
-    if self_judged:
-        warnings.append(SELF_JUDGED.format(why=CHOOSER if recipe.method.scored else OWN_MODEL))
-    return NewRecipe(path=path, seeds=len(seeds), notes=notes, warnings=warnings)
+    judged = [SELF_JUDGED.format(why=CHOOSER if recipe.method.scored else OWN_MODEL)] if self_judged else []
+    return NewRecipe(path=path, seeds=len(seeds), notes=notes, warnings=[*fitted.warnings, *judged])
 
 
 def _read(recipe: Recipe) -> tuple[Sequence[Seed], Sequence[str]]:
@@ -152,11 +162,23 @@ def _reasons(fitted: Fitted, self_judged: bool) -> dict[str, str]:
     return {**fitted.reasons, **({"benchmark.scorer": MEASURED_BY} if self_judged else {})}
 
 
-def _put(table: Table, names: Sequence[str], value: Any) -> None:
-    *sections, last = names
-    for name in sections:
-        table = table.setdefault(name, {})
-    table[last] = value
+def _has(recipe: Recipe, where: str) -> bool:
+    """Whether a recipe has a setting of this path."""
+    value: Any = recipe
+    for name in where.split("."):
+        if not hasattr(value, name):
+            return False
+        value = getattr(value, name)
+    return True
+
+
+def _put_all(table: Table, settings: Mapping[str, Any]) -> None:
+    for where, value in settings.items():
+        *sections, last = where.split(".")
+        inner = table
+        for name in sections:
+            inner = inner.setdefault(name, {})
+        inner[last] = value
 
 
 def _absolute(path: str) -> str:
