@@ -173,7 +173,7 @@ def _assumed(found: Plan) -> list[str]:
             f"- times are for {found.pace.machine} here, from a measurement of {duration(found.pace.seconds)} with the "
             f"recipe's own model, whose answers had {found.pace.answer:.0f} tokens: sampling "
             f"{_rate(found.pace.sampling)}, training {_rate(found.pace.training)}, reading {_rate(found.pace.reading)} "
-            "tokens a second; expect them within a factor of two"
+            "tokens a second; expect them within a factor of two while answers keep that length"
         ]
     device = found.fleet.hardware
     return [
