@@ -23,6 +23,7 @@ PACE = MeasuredPace(
     machine="2 CPU cores",
     memory=8 * 2**30,
     gpu=False,
+    ended=1.0,
     sampling=Rate(fixed=1.0, each=1e-3),
     reading=Rate(fixed=0.5, each=1e-4),
     training=Rate(fixed=2.0, each=4e-4),
@@ -113,6 +114,18 @@ def test_the_length_of_answers_is_estimated_from_cut_ones() -> None:
     whole = answers(lengths, max(lengths))
     assert probe.mean_length(whole, 1000) == pytest.approx(sum(lengths) / len(lengths))
     assert probe.mean_length(answers([50, 60], 20), 100) == 100, "none has ended"
+    within = sum(length <= 100 for length in lengths) / len(lengths)
+    assert probe.ended_share(answers(lengths, 20), 100) == pytest.approx(within, abs=0.03)
+    assert probe.ended_share(whole, 1000) == 1.0
+    assert probe.ended_share(answers([50, 60], 20), 100) == 0.0
+
+
+@embedded
+def test_a_model_that_never_ends_an_answer_is_warned_of() -> None:
+    read = recipe.read(recipe.find("smoke"), SMALL)
+    endless, fine = (plan(read, pace=replace(PACE, ended=share)).warnings for share in (0.05, 0.5))
+    assert next(each for each in endless if each not in fine).startswith("the model ended 5% of its answers")
+    assert len(endless) == len(fine) + 1
 
 
 def test_a_tiny_model_is_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:

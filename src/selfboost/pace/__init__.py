@@ -38,6 +38,8 @@ class MeasuredPace:
     """By token of prompt and answer: scorers that need no model."""
     answer: float
     """Mean tokens of the initial model's answers to the seed's prompts, within the method's `max_tokens`."""
+    ended: float
+    """Share of those answers that the model ends by itself."""
     gpu: bool
     """Whether that is a GPU."""
     process: int

@@ -94,7 +94,8 @@ class Probe:
         prompts, sampling = [seed.prompt for seed in self.run.seeds], longest_sampling(recipe)
         self._sample(prompts[:1], replace(sampling, max_tokens=min(FIRST_STEPS, sampling.max_tokens), samples=1))
         process = peak_memory()  # what follows is warmed up
-        answers, drawn, mean = self._sampled(prompts, sampling)
+        answers, drawn, most = self._sampled(prompts, sampling)
+        mean = mean_length(answers, most)
         reading = self._read(answers)
         reads = reading.each * _mean(len(answer.prompt_ids) for answer in answers)  # seconds of an answer's prompt
         training = self._trained(reading)
@@ -108,13 +109,14 @@ class Probe:
             training=training,
             scoring=[(scorer, self._scored(scorer, answers)) for scorer in plain_scorers(recipe)],
             answer=mean,
+            ended=ended_share(answers, most),
             process=process,
             peak=_peak(recipe),
             seconds=0.0,
         )
 
-    def _sampled(self, prompts: Sequence[Prompt], sampling: Sampling) -> tuple[Sequence[Answer], Rate, float]:
-        """Answers, seconds by their tokens, and their mean length within `max_tokens`."""
+    def _sampled(self, prompts: Sequence[Prompt], sampling: Sampling) -> tuple[Sequence[Answer], Rate, int]:
+        """Answers, seconds by their tokens, and the most tokens that one may have in a run."""
         rows = footprint_of(self.run.engine).rows
         short = replace(sampling, max_tokens=min(FIRST_STEPS, sampling.max_tokens), samples=1)
         fixed, _ = self._sample(prompts[:1], replace(short, max_tokens=1))
@@ -130,7 +132,7 @@ class Probe:
         rate = Rate(fixed=fixed, each=max(taken - fixed, 1e-6) / tokens)
         context = look_at(self.run.engine, self.run.initial).context_length
         room = context - round(_mean(len(answer.prompt_ids) for answer in answers)) if context else sampling.max_tokens
-        return answers, rate, mean_length(answers, min(sampling.max_tokens, room))
+        return answers, rate, min(sampling.max_tokens, room)
 
     def _read(self, answers: Sequence[Answer]) -> Rate:
         """Seconds of log-probabilities by tokens of prompt and answer."""
@@ -200,6 +202,14 @@ def mean_length(answers: Sequence[Answer], most: int) -> float:
         return float(most)
     each = tokens / ended
     return each * (1 - math.exp(-most / each)) if ended < len(answers) else tokens / len(answers)
+
+
+def ended_share(answers: Sequence[Answer], most: int) -> float:
+    """Share of answers that end within `most` tokens, from some that were cut earlier; as in `mean_length`."""
+    tokens, ended = sum(len(answer.token_ids) for answer in answers), sum(a.finish == "stop" for a in answers)
+    if not ended or not tokens:
+        return 0.0
+    return max(ended / len(answers), 1 - math.exp(-most * ended / tokens))
 
 
 def _quiet(recipe: Recipe) -> Recipe:

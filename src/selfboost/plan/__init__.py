@@ -106,7 +106,7 @@ def plan(recipe: Recipe, fleet: Fleet | None = None, pace: MeasuredPace | None =
         warnings = report_notes(recipe, [found.stage.scorer for found in stages])
     fleet = measured_fleet(pace) if pace else fleet or fleet_for(recipe)
     costs = Costs(recipe=recipe, stages=stages, model=size, judges=judges, hardware=fleet.hardware, pace=pace)
-    warnings += Advice(costs=costs, context=lengths.context).warnings()
+    warnings += [*_endless(recipe, pace), *Advice(costs=costs, context=lengths.context).warnings()]
     return _priced(Placement(costs=costs, fleet=fleet), warnings, notes)
 
 
@@ -141,6 +141,17 @@ def _planned(found: Rows, placement: Placement) -> PlannedStage:
         gpus=placement.gpus(found),
         opening=placement.opening(found),
     )
+
+
+def _endless(recipe: Recipe, pace: MeasuredPace | None) -> list[str]:
+    """A warning where the model hardly ever ends an answer."""
+    if pace is None or 1 - pace.ended <= recipe.run.max_cut:
+        return []
+    return [
+        f"the model ended {pace.ended:.0%} of its answers to the seed's prompts by itself: the rest is cut at "
+        "max_tokens, and a stage that is cut more than run.max_cut allows ends the run; take a model that was "
+        "fine-tuned to answer, such as that of a run with method.kind = 'seed_sft'"
+    ]
 
 
 def _kind(stage: Rehearsed) -> str:
