@@ -42,6 +42,8 @@ FEW = 2
 """Texts of the shortest stages, which show the fixed part."""
 MOST = 2048
 """Most texts that are read or scored."""
+MOST_STEPS = 60
+"""Optimiser steps of the measured training, beyond its first pass: steps of few tokens take longer than they seem."""
 PASSES = 20.0
 """Most passes of the measured training."""
 Result = TypeVar("Result")
@@ -156,7 +158,7 @@ class Probe:
         fixed = min(once, self._train(run.seeds[:1], training, 1.0))
         each = _mean(map(_example_tokens, run.seeds)) * 4 * max(reading.each, 1e-7)  # guessed: three passes and a step
         rows = max(FEW, min(len(run.seeds), int(BUDGET / each)))
-        passes = min(PASSES, max(1.0, BUDGET / each / rows))
+        passes = min(PASSES, max(1.0, BUDGET / each / rows), max(1.0, MOST_STEPS * training.batch_size / rows))
         taken = self._train(run.seeds[:rows], training, passes)
         tokens = passes * sum(map(_example_tokens, run.seeds[:rows]))
         return Rate(fixed=fixed, each=max(taken - fixed, 1e-6) / tokens)
