@@ -43,7 +43,7 @@ embedded = pytest.mark.skipif(
 def planned() -> Plan:
     read = recipe.read(recipe.find("smoke"), SMALL)
     pace = replace(PACE, scoring=[(each, Rate(fixed=0.25, each=1e-5)) for each in scorers_of(read) if not each.needs()])
-    return plan(read, pace=pace)
+    return plan(read, measure=lambda *_: pace)
 
 
 def stage(name: str) -> PlannedStage:
@@ -123,7 +123,8 @@ def test_the_length_of_answers_is_estimated_from_cut_ones() -> None:
 @embedded
 def test_a_model_that_never_ends_an_answer_is_warned_of() -> None:
     read = recipe.read(recipe.find("smoke"), SMALL)
-    endless, fine = (plan(read, pace=replace(PACE, ended=share)).warnings for share in (0.05, 0.5))
+    paces = [replace(PACE, ended=share) for share in (0.05, 0.5)]
+    endless, fine = (plan(read, measure=lambda *_, pace=pace: pace).warnings for pace in paces)
     assert next(each for each in endless if each not in fine).startswith("the model ended 5% of its answers")
     assert len(endless) == len(fine) + 1
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from selfboost.commands.arguments import Arguments, Parser, add_recipe, add_set, add_trust, count, read_recipe
 
 if TYPE_CHECKING:
-    from selfboost.plan import Plan
+    from selfboost.pace import MeasuredPace
     from selfboost.recipe import Recipe
 
 DESCRIPTION = "check a recipe without running it, and print its plan"
@@ -40,21 +39,14 @@ def execute(arguments: Arguments) -> None:
     recipe = read_recipe(arguments)
     priced = arguments.gpus or arguments.gpu_kind
     fleet = fleet_for(recipe, arguments.gpu_kind, arguments.gpus)
-    found = plan(recipe, fleet)  # what is wrong shows before anything is measured
-    if not priced and not arguments.no_probe:
-        found = _measured(recipe, found)
+    found = plan(recipe, fleet, None if priced or arguments.no_probe else _measure)
     show_plan(found, every_stage=arguments.stages)
     if found.misfits and priced:
         raise ValueError(f"on {found.fleet.gpus} x {found.fleet.hardware.name}: {'; '.join(found.misfits)}")
 
 
-def _measured(recipe: Recipe, found: Plan) -> Plan:
-    """The plan at the pace of this machine, if that can be measured; else the plan, which says why not."""
+def _measure(recipe: Recipe, parameters: int | None) -> MeasuredPace | str:
+    """The pace of this machine, or why it is not measured."""
     from selfboost.pace.probe import measured_pace, why_not
-    from selfboost.plan import plan
-    from selfboost.plan.model_size import model_size
 
-    size = model_size(recipe.model.location)
-    if why := why_not(recipe, size.parameters if size and size.counted else None):
-        return replace(found, notes=[*found.notes, f"not measured here: {why}"])
-    return plan(recipe, pace=measured_pace(recipe))
+    return why_not(recipe, parameters) or measured_pace(recipe)

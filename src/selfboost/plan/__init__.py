@@ -6,7 +6,7 @@ no weights are loaded. Assumptions are stated.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from selfboost.data.hub_data import is_hub_name
@@ -28,6 +28,9 @@ from selfboost.plan.rows import Bound, Rows, stages_of
 from selfboost.plan.stand_ins import planned_seeds
 from selfboost.recipe import Recipe
 from selfboost.train import Demanding
+
+MeasurePace = Callable[[Recipe, int | None], MeasuredPace | str]
+"""Measures a recipe's pace here, or says why not; also given the model's parameters, None if it is not here."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,10 +89,11 @@ class Plan:
     """Additional bytes that a training with noise needs until it ends; None if unknown."""
 
 
-def plan(recipe: Recipe, fleet: Fleet | None = None, pace: MeasuredPace | None = None) -> Plan:
+def plan(recipe: Recipe, fleet: Fleet | None = None, measure: MeasurePace | None = None) -> Plan:
     """Check everything that can be checked without running, list the stages and estimate their costs.
 
-    On a fleet, by default the recipe's own, or, with a pace, on the machine where it was measured.
+    On a fleet, by default the recipe's own, or on this machine at the pace that `measure` finds. It is asked once
+    all files, models and settings have been looked at.
 
     Raises:
         ValueError: what is wrong, in one sentence.
@@ -101,12 +105,15 @@ def plan(recipe: Recipe, fleet: Fleet | None = None, pace: MeasuredPace | None =
         notes += [*shared_words(recipe, data), *_missing(recipe)]
         recipe.method.check(recipe, data.train)
         notes += server_notes(recipe)
+        measured = measure(recipe, size.parameters if size and size.counted else None) if measure else None
+        pace = measured if isinstance(measured, MeasuredPace) else None
+        notes += [f"not measured here: {measured}"] if isinstance(measured, str) else []
         stages = stages_of(recipe, data, lengths.prompt, lengths.answer, pace.answer if pace else None)
         judges = {name: model_size(name) for found in stages for name in found.stage.judges if name}
         warnings = report_notes(recipe, [found.stage.scorer for found in stages])
     fleet = measured_fleet(pace) if pace else fleet or fleet_for(recipe)
     costs = Costs(recipe=recipe, stages=stages, model=size, judges=judges, hardware=fleet.hardware, pace=pace)
-    warnings += [*_endless(recipe, pace), *Advice(costs=costs, context=lengths.context).warnings()]
+    warnings += Advice(costs=costs, context=lengths.context).warnings()
     return _priced(Placement(costs=costs, fleet=fleet), warnings, notes)
 
 
@@ -141,17 +148,6 @@ def _planned(found: Rows, placement: Placement) -> PlannedStage:
         gpus=placement.gpus(found),
         opening=placement.opening(found),
     )
-
-
-def _endless(recipe: Recipe, pace: MeasuredPace | None) -> list[str]:
-    """A warning where the model hardly ever ends an answer."""
-    if pace is None or 1 - pace.ended <= recipe.run.max_cut:
-        return []
-    return [
-        f"the model ended {pace.ended:.0%} of its answers to the seed's prompts by itself: the rest is cut at "
-        "max_tokens, and a stage that is cut more than run.max_cut allows ends the run; take a model that was "
-        "fine-tuned to answer, such as that of a run with method.kind = 'seed_sft'"
-    ]
 
 
 def _kind(stage: Rehearsed) -> str:

@@ -37,12 +37,23 @@ class Advice:
         samplings = _first_of_each(found for found in self.costs.stages if found.stage.sampling)
         scorings = _first_of_each(found for found in self.costs.stages if found.stage.scorer)
         return [
+            *self._endless(),
             *(sentence for found in trainings for sentence in self._few_steps(found)),
             *dict.fromkeys(sentence for found in trainings for sentence in self._rate(found)),
             *(sentence for found in samplings for sentence in self._no_room(found)),
             *(sentence for found in trainings for sentence in self._cut(found)),
             *(sentence for found in scorings for sentence in self._unread(found)),
         ]
+
+    def _endless(self) -> Iterator[str]:
+        """On a model that was seen to end hardly any answer."""
+        pace = self.costs.pace
+        if pace is not None and 1 - pace.ended > self.recipe.run.max_cut:
+            yield (
+                f"the model ended {pace.ended:.0%} of its answers to the seed's prompts by itself: the rest is cut at "
+                "max_tokens, and a stage that is cut more than run.max_cut allows ends the run; take a model that was "
+                "fine-tuned to answer, such as that of a run with method.kind = 'seed_sft'"
+            )
 
     def _few_steps(self, found: Rows) -> Iterator[str]:
         training = _training(found)
