@@ -8,16 +8,19 @@ from random import Random
 from typing import Any
 
 import pytest
+import torch
 from engine_models import save_llama
 
 from fake_recipes import write_recipe
 from selfboost import cli, recipe
 from selfboost.demo import EMBEDDED_MODEL
+from selfboost.engines.local import Local
 from selfboost.pace import MeasuredPace, Rate, probe
 from selfboost.plan import Plan, PlannedStage, plan
 from selfboost.plan.text import show_plan
 from selfboost.recipe_parts import scorers_of
 from selfboost.records import Answer, Message, Origin, Prompt
+from selfboost.train.local import Local as Trainer
 
 PACE = MeasuredPace(
     machine="2 CPU cores",
@@ -162,3 +165,6 @@ def test_what_cannot_be_measured_here_says_why(tmp_path: Path, capsys: Any) -> N
     read = recipe.read(path)
     assert probe.why_not(read, None) == "the model is not on this machine"
     assert probe.why_not(read, 1000) == "the engine Fake samples elsewhere"
+    if not torch.cuda.is_available():
+        elsewhere = replace(read, engine=Local(device="cuda"), trainer=Trainer())
+        assert probe.why_not(elsewhere, 1000).startswith("device = 'cuda': PyTorch sees no GPU here")

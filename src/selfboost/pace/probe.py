@@ -19,6 +19,7 @@ from selfboost.cluster.threads import limit_threads
 from selfboost.data.hub_data import is_hub_name
 from selfboost.endpoints import endpoints_of
 from selfboost.engines import Loading, footprint_of, look_at
+from selfboost.engines.checkpoint import choose_device
 from selfboost.pace import MeasuredPace, Rate
 from selfboost.recipe import Recipe
 from selfboost.recipe_parts import scorers_of
@@ -28,7 +29,7 @@ from selfboost.scorers import Scorer
 from selfboost.setting_types import parts_of
 from selfboost.stages import Silent
 from selfboost.system import peak_memory, total_memory
-from selfboost.train import Training, WithFootprint
+from selfboost.train import Demanding, Training, WithFootprint
 
 BUDGET = 5.0
 """Seconds that each of the measured kinds of work may take, about."""
@@ -62,7 +63,13 @@ def why_not(recipe: Recipe, parameters: int | None) -> str:
         return "the training is for several devices"
     if recipe.cluster != Here():
         return "the recipe samples in several processes"
-    if not _on_gpu(recipe) and parameters > CPU_PARAMETERS:
+    try:
+        on_gpu = _on_gpu(recipe)
+        if isinstance(trainer, Demanding):
+            trainer.require(recipe.training)
+    except ValueError as error:
+        return str(error)
+    if not on_gpu and parameters > CPU_PARAMETERS:
         return f"a model of {parameters / 1e9:.2g} billion parameters takes minutes without a GPU"
     return ""
 
@@ -242,9 +249,7 @@ def _mean(values: Iterable[float]) -> float:
 
 
 def _on_gpu(recipe: Recipe) -> bool:
-    import torch
-
-    return getattr(recipe.engine, "device", "auto") != "cpu" and torch.cuda.is_available()
+    return choose_device(getattr(recipe.engine, "device", "auto")).type == "cuda"
 
 
 def _peak(recipe: Recipe) -> int:

@@ -22,12 +22,11 @@ from selfboost.plan.rehearsal import Rehearsed
 from selfboost.plan.rows import Rows
 from selfboost.plan.texts import Tokens
 from selfboost.recipe import Recipe
+from selfboost.results.kinds import WORK
 from selfboost.scorers import ScoringWork, work_of
 from selfboost.train import Footprint, Training
 from selfboost.train import footprint_of as trainer_footprint
 
-WORK: Mapping[str, str] = {"sample": "sampling", "score": "scoring", "finetune": "training", "prefer": "training"}
-"""Verb → kind of work; other verbs cost next to nothing."""
 Lengths = Literal["mean", "most"]
 """Sampled answers as long as their model learned (at first as the seed's), or all of maximum length."""
 

@@ -8,7 +8,8 @@ from selfboost import store
 
 KINDS: tuple[str, ...] = ("sampling", "scoring", "training", "measuring")
 """Kinds of stages, in the order in which they are shown."""
-VERBS = {"sample": "sampling", "score": "scoring", "finetune": "training", "prefer": "training", "measure": "measuring"}
+WORK: Mapping[str, str] = {"sample": "sampling", "score": "scoring", "finetune": "training", "prefer": "training"}
+"""Verb → kind of work; `measure` itself costs next to nothing."""
 
 
 def by_kind(cards: Sequence[store.StageCard]) -> Mapping[str, float]:
@@ -23,4 +24,4 @@ def kind_of(card: store.StageCard) -> str:
     """The kind of a stage."""
     name = card.name.rpartition("/")[2]
     measuring = name.startswith(("validation-", "held_out-", "measure-")) or "/drift/" in card.name
-    return "measuring" if measuring else VERBS.get(card.verb, "sampling")
+    return "measuring" if measuring or card.verb == "measure" else WORK.get(card.verb, "sampling")
