@@ -11,6 +11,8 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from selfboost.train.packs.batches import steps_of
+
 STEPS = 20
 """Optimiser steps that a training should have: measured, they bring most of the gain; 5 bring half of it."""
 BATCHES = (8, 16, 32, 64, 128)
@@ -43,8 +45,8 @@ def training(rate: float, examples: int) -> Mapping[str, Any]:
 
 
 def steps(rows: int, batch_size: int, passes: float) -> int:
-    """Optimiser steps of a training."""
-    return max(1, math.ceil(rows * passes / batch_size)) if rows else 0
+    """Optimiser steps of a training, as the trainer counts them; none where there is nothing to train on."""
+    return steps_of(rows, batch_size, passes) if rows else 0
 
 
 def _rounded(value: float) -> float:
