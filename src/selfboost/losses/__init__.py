@@ -36,6 +36,13 @@ class PairScores:
         assert self.reference_rejected_B is not None, "this loss needs the reference's log-probabilities"
         return self.chosen_B - self.reference_chosen_B, self.rejected_B - self.reference_rejected_B
 
+    def log_ratios_over(self, tokens: Literal["sum", "mean"]) -> tuple[Tensor, Tensor]:
+        """`log_ratios` summed over an answer's tokens, as they are, or their mean over them."""
+        chosen_B, rejected_B = self.log_ratios
+        if tokens == "mean":
+            return chosen_B / self.chosen_tokens_B, rejected_B / self.rejected_tokens_B
+        return chosen_B, rejected_B
+
 
 class Loss(Protocol):
     """A preference loss."""
@@ -55,6 +62,21 @@ class Loss(Protocol):
     def rewards(self, scores: PairScores) -> tuple[Tensor, Tensor]:
         """Implicit rewards (chosen, rejected), each (B,), detached: the basis of the logged margin and accuracy."""
         ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class AgainstReference:
+    """What losses of a language model's log-ratios to a reference have in common."""
+
+    @property
+    def needs_reference(self) -> bool:
+        """Always."""
+        return True
+
+    @property
+    def head(self) -> Literal["logps", "reward"]:
+        """Trains a language model."""
+        return "logps"
 
 
 @runtime_checkable

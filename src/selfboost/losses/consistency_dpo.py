@@ -8,9 +8,9 @@ estimates in each iteration. At C = ½ the loss is least where the margin is 0: 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Literal, Self
+from typing import TYPE_CHECKING, Self
 
-from selfboost.losses import PairScores
+from selfboost.losses import AgainstReference, PairScores
 from selfboost.losses.curves import margin_losses
 from selfboost.setting_types import Positive, Share
 
@@ -19,23 +19,13 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ConsistencyDPO:
+class ConsistencyDPO(AgainstReference):
     """DPO on labels that are held right only as often as two models' rankings agree (arXiv 2410.12735)."""
 
     beta: Positive = 0.1
     """Strength of the tie to the reference: larger stays closer."""
     consistency: Share = 1.0
     """C, the weight of the labels as they are; the method `cream` replaces it by its estimate (1: plain DPO)."""
-
-    @property
-    def needs_reference(self) -> bool:
-        """Always."""
-        return True
-
-    @property
-    def head(self) -> Literal["logps", "reward"]:
-        """Trains a language model."""
-        return "logps"
 
     def with_consistency(self, consistency: float) -> Self:
         """The same loss with another consistency."""

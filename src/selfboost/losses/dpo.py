@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field
 
-from selfboost.losses import PairScores
+from selfboost.losses import AgainstReference, PairScores
 from selfboost.losses.curves import check_shape, margin_losses
 from selfboost.setting_types import NEW, Positive, Score
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class DPO:
+class DPO(AgainstReference):
     """Direct Preference Optimization: prefer the chosen answer more than the reference model does."""
 
     beta: Positive = 0.1
@@ -34,22 +34,11 @@ class DPO:
     offset: Score = field(default=0.0, metadata=NEW)
     """Subtracted from β times the margin over the reference: what it must exceed. A large one keeps every pair's weight
     near 1."""
-
     log_probability: Literal["sum", "mean"] = field(default="sum", metadata=NEW)
     """An answer's log-probability: the sum over its tokens, or their mean; β then means a far weaker pull."""
 
     def __post_init__(self) -> None:
         check_shape(self.shape, self.label_smoothing)
-
-    @property
-    def needs_reference(self) -> bool:
-        """Always."""
-        return True
-
-    @property
-    def head(self) -> Literal["logps", "reward"]:
-        """Trains a language model."""
-        return "logps"
 
     def losses(self, scores: PairScores) -> Tensor:
         """Loss of each pair."""
@@ -66,7 +55,5 @@ class DPO:
         return chosen_B.detach(), rejected_B.detach()
 
     def _rewards(self, scores: PairScores) -> tuple[Tensor, Tensor]:
-        chosen_B, rejected_B = scores.log_ratios
-        if self.log_probability == "mean":
-            chosen_B, rejected_B = chosen_B / scores.chosen_tokens_B, rejected_B / scores.rejected_tokens_B
+        chosen_B, rejected_B = scores.log_ratios_over(self.log_probability)
         return self.beta * chosen_B, self.beta * rejected_B

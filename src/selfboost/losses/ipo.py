@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from selfboost.losses import PairScores
+from selfboost.losses import AgainstReference, PairScores
 from selfboost.setting_types import Positive
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class IPO:
+class IPO(AgainstReference):
     """Identity Preference Optimization: push the margin over the reference to 1/(2τ), not beyond."""
 
     tau: Positive = 0.1
@@ -25,28 +25,12 @@ class IPO:
     log_probability: Literal["sum", "mean"] = "sum"
     """An answer's log-probability: the sum over its tokens (the paper) or their mean (TRL)."""
 
-    @property
-    def needs_reference(self) -> bool:
-        """Always."""
-        return True
-
-    @property
-    def head(self) -> Literal["logps", "reward"]:
-        """Trains a language model."""
-        return "logps"
-
     def losses(self, scores: PairScores) -> Tensor:
         """Loss of each pair."""
-        chosen_B, rejected_B = self._log_ratios(scores)
+        chosen_B, rejected_B = scores.log_ratios_over(self.log_probability)
         return (chosen_B - rejected_B - 1 / (2 * self.tau)).square()
 
     def rewards(self, scores: PairScores) -> tuple[Tensor, Tensor]:
         """τ·(log-probability − the reference's), detached: the target margin is ½."""
-        chosen_B, rejected_B = self._log_ratios(scores)
+        chosen_B, rejected_B = scores.log_ratios_over(self.log_probability)
         return self.tau * chosen_B.detach(), self.tau * rejected_B.detach()
-
-    def _log_ratios(self, scores: PairScores) -> tuple[Tensor, Tensor]:
-        chosen_B, rejected_B = scores.log_ratios
-        if self.log_probability == "mean":
-            return chosen_B / scores.chosen_tokens_B, rejected_B / scores.rejected_tokens_B
-        return chosen_B, rejected_B

@@ -8,9 +8,9 @@ graded form is left out, since a pair carries no probability. Unlike IPO, each s
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
-from selfboost.losses import PairScores
+from selfboost.losses import AgainstReference, PairScores
 from selfboost.setting_types import Positive
 
 if TYPE_CHECKING:
@@ -18,21 +18,11 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class SPPO:
+class SPPO(AgainstReference):
     """Self-Play Preference Optimization: chosen answers' log-ratios to η/2, rejected ones' to −η/2."""
 
     eta: Positive = 1000.0
     """η: how far an answer's log-ratio is to move, in nats, twice (the paper's 1000; 1/β in TRL)."""
-
-    @property
-    def needs_reference(self) -> bool:
-        """Always."""
-        return True
-
-    @property
-    def head(self) -> Literal["logps", "reward"]:
-        """Trains a language model."""
-        return "logps"
 
     def losses(self, scores: PairScores) -> Tensor:
         """Loss of each pair."""
