@@ -142,6 +142,20 @@ def test_a_sharded_training_never_holds_a_model_in_host_memory(path: str) -> Non
     assert whole == 9 * PROCESS + 8 * 2 * size.parameters
 
 
+def test_a_base_that_stays_for_adapters_is_held_in_host_memory_once_for_each_engine() -> None:
+    ranks = ("training", "method.generator.training", "method.improver.training")
+    lora = [f"{place}.lora_rank=16" for place in ranks]
+    fleet = Fleet(hardware=KINDS["H100"], gpus=16)
+    settings = ["engine.kind=vllm", "cluster.kind=ray", "cluster.replicas=16", "trainer.sharding=false", *lora, *FEW]
+    merged = plan(read(*settings, "engine.max_lora_rank=0"), fleet).host_memory
+    kept = plan(read(*settings, "engine.max_lora_rank=16"), fleet).host_memory
+    alone = plan(read(*settings, "engine.max_lora_rank=16", "trainer.devices=1"), fleet).host_memory
+    size = model_size("princeton-nlp/Llama-3-Base-8B-SFT")
+    assert size is not None
+    assert merged == kept == 9 * PROCESS + 8 * 2 * size.parameters, "eight processes open the model to train it"
+    assert alone == 2 * PROCESS + 8 * 2 * size.parameters, "eight engines of a machine, each with the base"
+
+
 def test_a_batch_that_is_too_large_is_named_with_one_that_fits() -> None:
     found = plan(read("engine.batch_size=512", *FEW), Fleet(hardware=KINDS["H100"], gpus=8))
     (sentence,) = found.misfits

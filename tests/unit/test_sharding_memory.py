@@ -37,7 +37,7 @@ def test_a_process_holds_its_part_and_a_layer_and_a_plan_says_so(
     size = model_size(str(tmp_path))
     assert size is not None
     shard, layer = weights / 2, gathered_bytes(size) / MIB
-    assert shard / 2 > 1.05 * SLACK, "half as many bytes are a copy in bfloat16 of half the model: it would show"
+    assert shard / 2 > SLACK, "a second copy of its part would show, even one in bfloat16"
     work = partial(measure, folder=tmp_path, whole=False)
     stage = Rehearsed(name="policy", verb="prefer", rows=2, answers=(Tokens(2, 2),), training=Training(max_length=8))
     held = Footprint(weight_bytes=4, shards=2)

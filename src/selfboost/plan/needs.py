@@ -89,7 +89,8 @@ class Needs:
         """Bytes of host memory on the machine that needs most: its processes, and what they hold of the weights.
 
         Without shards each process opens the model. With shards each opens its part, with a layer or the embeddings
-        at a time in float32, and one process writes the finished model, a file's worth in memory at a time.
+        at a time in float32, and one process writes the finished model, a file's worth in memory at a time. Engines
+        that keep a base while they sleep end before a training.
         """
         if self.costs.model is None:
             return None
@@ -98,9 +99,8 @@ class Needs:
             return max(pace.process + max((size or 0 for size in work), default=0), 0 if pace.gpu else pace.peak)
         here, held, size = min(OF_A_MACHINE, self.placement.trains_on), self._held(), self.costs.model
         weights = size.parameters * held.weight_bytes
-        if held.shards > 1:
-            return PROCESS * (1 + here) + max(here * gathered_bytes(size), min(weights, WRITTEN_AT_ONCE))
-        return PROCESS * (1 + here) + here * weights
+        opened = max(here * gathered_bytes(size), min(weights, WRITTEN_AT_ONCE)) if held.shards > 1 else here * weights
+        return PROCESS * (1 + here) + max(opened, self._kept(size))
 
     def models(self) -> int | None:
         """Bytes on disk of all trained models."""
@@ -138,6 +138,12 @@ class Needs:
             for work, size in found.items()
             if size is not None and size > device.memory
         ]
+
+    def _kept(self, size: ModelSize) -> int:
+        """Bytes that a machine's engines keep in host memory while they sleep."""
+        held = sampler_footprint(self.costs.recipe.engine)
+        engines = min(self.placement.replicas, OF_A_MACHINE // held.gpus) or 1
+        return engines * size.parameters * held.weight_bytes if held.kept else 0
 
     def _held(self, shards: int | None = None) -> Footprint:
         """The trainer's footprint, with the number of shards that the placement makes of it."""
