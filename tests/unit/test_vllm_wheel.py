@@ -4,6 +4,7 @@ Slow: an environment of its own is made by pip under SELFBOOST_TOOLS (else the t
 few packages that its parameter classes import, without dependencies (about 1 GB); no GPU is needed.
 """
 
+import ast
 import json
 import os
 import subprocess
@@ -86,6 +87,19 @@ print(json.dumps({"rank": helper.r, "scale": helper.vllm_lora_scaling_factor, "r
 """
 
 
+POOLED = """
+import json
+from selfboost.endpoints.pooling import pooling_body
+from vllm.pooling_params import PoolingParams
+
+body = pooling_body((1, 2))
+made = PoolingParams(task=body["task"], use_activation=body["use_activation"])
+assert body["task"] in made.valid_parameters and "use_activation" in made.valid_parameters[body["task"]]
+print(json.dumps(body))
+"""
+REQUEST = "vllm/entrypoints/pooling/pooling/protocol.py", "vllm/entrypoints/pooling/base/protocol.py"
+
+
 @pytest.fixture(scope="module")
 def wheel() -> Path:
     """A folder with vLLM and what its parameter classes import."""
@@ -122,6 +136,26 @@ def test_vllms_own_classes_take_the_adapter_that_a_training_writes(wheel: Path, 
     found = said_by(wheel, PUT_ON, str(into / ADAPTER))
     assert (found["rank"], found["scale"]) == (3, 2.0)
     assert "rank 3 is greater than max_lora_rank 1" in found["refused"]
+
+
+@pytest.mark.slow
+def test_vllms_own_pooling_takes_what_is_asked_of_it(wheel: Path) -> None:
+    """Its request classes need a whole installation: their fields are read from their source."""
+    body = said_by(wheel, POOLED)
+    classes = {
+        each.name: each
+        for file in REQUEST
+        for each in ast.walk(ast.parse((wheel / file).read_text(encoding="utf-8")))
+        if isinstance(each, ast.ClassDef)
+    }
+
+    def fields_of(name: str) -> set[str]:
+        bases = (base.id for base in classes[name].bases if isinstance(base, ast.Name) and base.id in classes)
+        own = {part.target.id for part in classes[name].body if isinstance(part, ast.AnnAssign)}  # type: ignore[union-attr]
+        return own.union(*map(fields_of, bases))
+
+    assert {"model", *body} <= fields_of("PoolingCompletionRequest")
+    assert "data" in fields_of("PoolingResponseData")
 
 
 @pytest.mark.slow

@@ -62,9 +62,7 @@ class StartedServer:
         """
         code = self._process.poll()
         if code is not None:
-            raise ValueError(
-                f"the server that engine.launch started ended with code {code}; its log: {self.last_words}"
-            )
+            raise ValueError(f"the server that launch started ended with code {code}; its log: {self.last_words}")
 
     def wait_until_up(self, endpoint: Endpoint, seconds: float) -> None:
         """Wait until it lists its models.
@@ -79,8 +77,8 @@ class StartedServer:
             self.require_alive()
             if time.monotonic() > deadline:
                 raise ValueError(
-                    f"the server that engine.launch started was not up after {seconds:g} s; raise "
-                    f"engine.start_seconds if it needs longer; its log: {self.last_words}"
+                    f"the server that launch started was not up after {seconds:g} s; raise "
+                    f"start_seconds if it needs longer; its log: {self.last_words}"
                 )
             time.sleep(PAUSE)
 
@@ -108,13 +106,11 @@ def started(
         ValueError: the program cannot be started, or the server did not come up.
     """
     if not hasattr(os, "killpg"):
-        raise ValueError("engine.launch: servers can be started on Linux and macOS alone; start it and give engine.url")
+        raise ValueError("launch: servers can be started on Linux and macOS alone; start it and give url")
     port = _free_port()
     words = [_filled(word, {**values, "port": str(port)}) for word in command]
     if shutil.which(words[0]) is None:
-        raise ValueError(
-            f"engine.launch: there is no program {words[0]!r} on this machine; install it or give its path"
-        )
+        raise ValueError(f"launch: there is no program {words[0]!r} on this machine; install it or give its path")
     server = StartedServer(words, port)
     try:
         server.wait_until_up(endpoint(server.url), seconds)

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from selfboost.engines.checkpoint import resolve
+from selfboost.engines.kept_models import give_back
 from selfboost.engines.weights import read_object
 from selfboost.extras import require
 
@@ -191,6 +192,7 @@ class EngineHolder:
 
     def take(self, settings: EngineSettings, folder: str) -> RunningEngine:
         """An engine with a model: the sleeping one where settings and architecture are the same, else a new one."""
+        give_back()
         with self._lock:
             asleep, self._asleep = self._asleep, None
         if asleep is not None:
