@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
+from selfboost.drift.passes import FOLDER
 from selfboost.engines import Footprint as SamplerFootprint
 from selfboost.engines import footprint_of as sampler_footprint
 from selfboost.plan.cost import WORK, Costs, Lengths, at_length, rejected_tokens, trained_tokens
@@ -80,10 +81,13 @@ class Needs:
         return 0 if held.batching == "none" else round(_sampler_bytes(self.costs.model, held, longest))
 
     def scoring(self) -> int | None:
-        """Bytes of the largest scorer's models, and of the cache of one that samples; None as above."""
-        held = [self._scorer_bytes(found.stage) for found in self.costs.stages if found.stage.verb == "score"]
+        """Bytes of the largest scorer's models, and of the cache of one that samples; None as above.
+
+        The comparison of sampler and trainer, for which the trainer opens the policy, counts as scoring.
+        """
+        held = [self._scorer_bytes(stage) for stage in self._scored()]
         known = [size for size in held if size is not None]
-        return max(known, default=0) if len(known) == len(held) else None
+        return max(*known, self._compared(), 0) if len(known) == len(held) else None
 
     def host(self) -> int | None:
         """Bytes of host memory on the machine that needs most: its processes, and what they hold of the weights.
@@ -130,7 +134,11 @@ class Needs:
     def misfits(self) -> list[str]:
         """A sentence for each kind of work that does not fit on a device, with what would do."""
         found = {"training": self.training(), "sampling": self.sampling(), "scoring": self.scoring()}
-        remedies = {"training": self._smaller_training, "sampling": self._smaller_sampling, "scoring": _smaller_scorer}
+        remedies = {
+            "training": self._smaller_training,
+            "sampling": self._smaller_sampling,
+            "scoring": self._smaller_scoring,
+        }
         device = self.placement.fleet.hardware
         return [
             f"{work} needs {size_text(size)} of memory on a device, and {device.name} has {size_text(device.memory)}: "
@@ -174,6 +182,32 @@ class Needs:
         spread = (n for n in _doubling(2) if size.parameters * held.weight_bytes / n < 0.8 * room)
         return f"the weights need an engine that spreads them over {next(spread, MOST_GPUS)} GPUs (tensor parallelism)"
 
+    def _smaller_scoring(self) -> str:
+        room, own = self.placement.fleet.hardware.memory, self.costs.recipe.scorer
+        large = [stage for stage in self._scored() if (self._scorer_bytes(stage) or 0) > room]
+        panel = [stage for stage in large if f"{FOLDER}/" in stage.name and stage.scorer != own]
+        ways: list[str] = []
+        if len(large) > len(panel):
+            ways.append(
+                "a scorer's model is held on one GPU; choose a smaller one, or a judge behind a server (api_judge)"
+            )
+        if panel:
+            ways.append("run.drift.prompts = 0 leaves out the log-probabilities of the drift panel")
+        if self._compared() > room:
+            ways.append(
+                "run.agreement = 0 leaves out the comparison of sampler and trainer (the guard against stale weights)"
+            )
+        return "; ".join(ways)
+
+    def _scored(self) -> list[Rehearsed]:
+        return [found.stage for found in self.costs.stages if found.stage.verb == "score"]
+
+    def _compared(self) -> int:
+        """Bytes of a trained policy that the trainer opens to compare its log-probabilities with the sampler's."""
+        trains = any(found.stage.training for found in self.costs.stages)
+        size = self.costs.model if trains and self.costs.recipe.run.agreement else None
+        return size.parameters * self.costs.trainer.weight_bytes if size else 0
+
     def _longest(self) -> float | None:
         """Most tokens of a row of prompt and answer; None if nothing is sampled."""
         sampled = [found.stage for found in self.costs.stages if found.stage.sampling]
@@ -187,10 +221,6 @@ class Needs:
         width = self.costs.trainer.weight_bytes if work.weight_bytes is None else work.weight_bytes
         rows = 1 if work.batching == "continuous" and work.rows else work.rows
         return round(sum(s.parameters * width + cache_bytes(s, width, rows, work.longest) for s in sizes))
-
-
-def _smaller_scorer() -> str:
-    return "a scorer's model is held on one GPU; choose a smaller one, or a judge behind a server (api_judge)"
 
 
 def _doubling(start: int) -> Iterator[int]:
