@@ -95,7 +95,7 @@ def test_rewards_are_those_of_our_own_computation_compared_once_in_a_stage(rewar
     ("wrong", "says"),
     [
         (lambda x: 1 / (1 + math.exp(-x)), "there and .* by our own computation, and scorer.bound = 0.05 allows"),
-        (lambda x: 1.2 * x + 0.3, "start it with --runner pooling for this model"),
+        (lambda x: 1.2 * x + 0.3, "start it for this model with pooling as its runner"),
         (lambda x: math.nan, "the reward nan there"),
     ],
     ids=["activation", "another model", "no number"],

@@ -1,4 +1,4 @@
-"""Rewards of rows of token ids by vLLM's servers (`--runner pooling`): the one output of a classifier for each row."""
+"""Rewards of rows of token ids by vLLM's servers of pooling models: a classifier's one output for each row."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A reward model behind vLLM's server (`vllm serve … --runner pooling`), which reads many answers at a time.
+"""A reward model behind a server of vLLM's that runs it for pooling, and reads many answers at a time.
 
 Rows of token ids go in, the same that `reward_model` reads. Before anything is scored, eight rows are read by the
 trainer's own code as well, and a server that differs by more than `bound` is refused: another model, a pooling or an
@@ -82,7 +82,7 @@ class RewardServer(RewardModel, ModelServer):
             raise ValueError(
                 f"{address}: of {len(ours)} rows that were compared, one has the reward {differing[1]:.4g} there and "
                 f"{differing[0]:.4g} by our own computation, and scorer.bound = {self.bound:g} allows {allowed:.2g}; "
-                "start it with --runner pooling for this model, or set scorer.kind = 'reward_model'"
+                "start it for this model with pooling as its runner, or set scorer.kind = 'reward_model'"
             )
 
 
