@@ -76,6 +76,17 @@ def test_samples_are_those_of_merged_weights_and_an_adapter_reads_no_weights(mod
         assert not hasattr(engine.arguments, "enable_lora")
 
 
+def test_the_engine_is_gone_before_a_training_and_says_what_it_gave_back(models):
+    engine = VLLM(max_lora_rank=8)
+    assert engine.release() == {}, "there is none yet"
+    sampled(engine, models[1])
+    assert FakeLLM.started[0].calls[-1] == "sleep 1"
+    assert engine.release().keys() == {"free_bytes_before", "free_bytes_after"}
+    assert FakeLLM.started[0].calls[-1] == "shutdown"
+    sampled(engine, models[0])
+    assert len(FakeLLM.started) == 2
+
+
 def test_the_first_model_may_be_a_trained_one(models):
     engine = VLLM(max_lora_rank=8)
     found = sampled(engine, models[1])
