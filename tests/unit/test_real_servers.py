@@ -1,7 +1,8 @@
-"""llama.cpp's own server on this CPU behind the engine `server`: its samples are a real model's as our engine draws.
+"""Real servers on this CPU behind the engine `server`: llama.cpp's draws as our engine does, transformers' is refused.
 
 Slow: pip makes an environment of its own under SELFBOOST_TOOLS (else the temporary folder) with llama.cpp's server,
-built, and its file format (120 MB). The model is a real Llama of 260,032 weights.
+built, and its file format (120 MB), and a folder of what transformers' server needs beside our own libraries (3 MB).
+The model is a real Llama of 260,032 weights.
 """
 
 import os
@@ -29,6 +30,8 @@ from selfboost.train.local import Local as Trainer
 
 TOOLS = Path(os.environ.get("SELFBOOST_TOOLS", Path(tempfile.gettempdir()) / "selfboost-tools"))
 PACKAGES = ("xllamacpp==2026.10.11549", "gguf==0.19.0")
+SERVING = ("fastapi", "annotated-doc", "opentelemetry-api", "importlib_metadata", "zipp")
+"""What transformers' own server imports beside what our tests have."""
 SCRIPT = Path(__file__).parents[1] / "llama_cpp_server.py"
 TEXTS = ("Once upon a time", "Lily saw a big red dog and", "The", "Tom and his mom went to the park. They")
 SETTINGS: tuple[dict[str, Any], ...] = (
@@ -155,3 +158,20 @@ def test_samples_are_distributed_as_those_of_the_engine_in_this_process(python: 
     print(f"p of first tokens and lengths: {same}; against temperature 0.7: {colder}")
     assert min(same) > CHANCE
     assert max(colder) < CHANCE
+
+
+def test_transformers_own_server_is_refused_since_it_takes_and_gives_no_token_ids(
+    model: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = TOOLS / "transformers-serve"
+    if not (folder / "done").exists():
+        install = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", str(folder), *SERVING]
+        made = subprocess.run(install, capture_output=True, text=True)
+        if made.returncode:
+            pytest.skip(f"transformers' server cannot be installed here: {made.stderr.strip()[-200:]}")
+        (folder / "done").touch()
+    monkeypatch.setenv("PYTHONPATH", str(folder))
+    program = shlex.quote(str(Path(sys.executable).with_name("transformers")))
+    engine = Server(launch=f"{program} serve {{path}} --port {{port}} --host 127.0.0.1 --device cpu", start_seconds=300)
+    with pytest.raises(ValueError, match=r"a first request of token ids failed \(status 422: .*return_token_ids"):
+        engine.open(model).__enter__()
