@@ -4,6 +4,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 # The release that results in docs/ were measured with. A machine with a GPU may set TORCH=torch.
 TORCH ?= torch==2.13.0
+# A process that may not keep compiled modules compiles eight seconds' worth of them at each start.
+export PYTHONDONTWRITEBYTECODE :=
 # A set of releases that is known to work; empty for the newest ones.
 CONSTRAINTS ?= constraints/tested.txt
 PINS := $(if $(CONSTRAINTS),--constraint $(CONSTRAINTS))
