@@ -83,4 +83,4 @@ def test_every_file_of_the_package_that_is_no_code_is_named_in_its_data() -> Non
 def test_the_extra_all_holds_every_other_that_a_run_can_need() -> None:
     extras = PROJECT["project"]["optional-dependencies"]
     named = {name for line in extras["all"] for name in line.partition("[")[2].partition("]")[0].split(",")}
-    assert named == extras.keys() - {"all", "test", "dev", "tensorboard", "trackio", "wandb", "mlflow"}
+    assert named == extras.keys() - {"all", "test", "dev", "docs", "tensorboard", "trackio", "wandb", "mlflow"}
