@@ -18,7 +18,7 @@ NEWEST := VENV=.venv-newest CONSTRAINTS= EXTRA=test
 SMOKE := $(addprefix tests/unit/test_,warnings.py chat.py engine_local.py engine_checkpoint.py train_mathematics.py \
 	train_adapters.py train_reward.py scorer_armorm.py scorer_pairrm.py seeds.py)
 
-.PHONY: demo docs axe test test-slow test-oldest test-newest smoke smoke-oldest smoke-newest environments installed \
+.PHONY: demo docs release axe test test-slow test-oldest test-newest smoke smoke-oldest smoke-newest environments installed \
 	installed-oldest installed-newest constraints check format clean
 
 demo: $(VENV)/installed
@@ -30,6 +30,10 @@ test: $(VENV)/installed-$(EXTRA)
 # README and docs/ as a site that needs no network: open build/site/index.html. A broken link is an error.
 docs: $(VENV)/installed-docs
 	$(BIN)/python -m tools.site build/site
+
+# VERSION=0.2.0 names it; DRY_RUN=1 says what would happen and changes nothing. docs/releasing.md.
+release: $(VENV)/installed-dev
+	$(BIN)/python -m tools.release $(if $(DRY_RUN),--dry-run) $(VERSION)
 
 # SOAK_KILLS=1000 makes the soak longer; CAMPAIGN_SEED=1 tries other bad values, damages and moments.
 test-slow: $(VENV)/installed-$(EXTRA)
