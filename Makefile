@@ -29,7 +29,7 @@ test: $(VENV)/installed-$(EXTRA)
 
 # README and docs/ as a site that needs no network: open build/site/index.html. A broken link is an error.
 docs: $(VENV)/installed-docs
-	$(BIN)/python -m tools.site build/site
+	$(BIN)/python -m tools.site
 
 # VERSION=0.2.0 names it; DRY_RUN=1 says what would happen and changes nothing. docs/releasing.md.
 release: $(VENV)/installed-dev

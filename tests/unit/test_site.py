@@ -93,33 +93,38 @@ def test_a_notebook_is_text_and_code() -> None:
     assert pages.notebook_page(json.dumps({"cells": cells})) == "# A\nb\n\n```python\n1 + 1\n```\n"
 
 
-def build(root: Path, into: Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "tools.site", str(into)]
-    return subprocess.run(command, cwd=root, capture_output=True, text=True, timeout=600)
-
-
-@pytest.mark.slow
-def test_the_site_is_built_without_a_warning_and_fetches_nothing(tmp_path: Path) -> None:
-    pytest.importorskip("sphinx", reason="needs the extra `docs`")
-    ran = build(ROOT, tmp_path / "site")
-    assert ran.returncode == 0, ran.stderr
-    fetched = re.compile(
-        r"""(?:src|srcset)="(?:https?:)?//|<link[^>]*href="(?:https?:)?//|url\(["']?(?:https?:)?//|@import"""
-    )
-    files = [*(tmp_path / "site").rglob("*.html"), *(tmp_path / "site").rglob("*.css")]
-    assert len(files) > 50
-    assert [file.name for file in files if fetched.search(file.read_text(encoding="utf-8"))] == []
-
-
-@pytest.mark.slow
-def test_a_broken_link_or_anchor_ends_the_build(tmp_path: Path) -> None:
+@pytest.fixture
+def copy(tmp_path: Path) -> Path:
+    """A copy of what the site is made of."""
     pytest.importorskip("sphinx", reason="needs the extra `docs`")
     for page in ROOT.glob("*.md"):
         shutil.copy(page, tmp_path)
     for name in ("docs", "src", "tests", "tools"):
         shutil.copytree(ROOT / name, tmp_path / name)
-    with (tmp_path / "docs" / "export.md").open("a", encoding="utf-8") as page:
+    return tmp_path
+
+
+def build(root: Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "tools.site"]
+    return subprocess.run(command, cwd=root, capture_output=True, text=True, timeout=600)
+
+
+@pytest.mark.slow
+def test_the_site_is_built_without_a_warning_and_fetches_nothing(copy: Path) -> None:
+    ran = build(copy)
+    assert ran.returncode == 0, ran.stderr
+    elsewhere = r"""["'(]*(?:https?:)?//"""
+    fetched = re.compile(rf"""(?:src|srcset)={elsewhere}|<link[^>]*href={elsewhere}|url{elsewhere}|@import""")
+    assert all(map(fetched.search, ('url("https://x.org/a.woff")', '<script src="//x.org/a.js">')))
+    files = [*(copy / "build" / "site").rglob("*.html"), *(copy / "build" / "site").rglob("*.css")]
+    assert len(files) > 50
+    assert [file.name for file in files if fetched.search(file.read_text(encoding="utf-8"))] == []
+
+
+@pytest.mark.slow
+def test_a_broken_link_or_anchor_ends_the_build(copy: Path) -> None:
+    with (copy / "docs" / "export.md").open("a", encoding="utf-8") as page:
         page.write("\n[a](no-page.md) [b](log.md#no-heading)\n")
-    ran = build(tmp_path, tmp_path / "site")
+    ran = build(copy)
     assert ran.returncode != 0
     assert all(re.search(rf"export\.md.*{name}", ran.stderr) for name in ("no-page", "no-heading"))

@@ -1,5 +1,5 @@
-"""Builds the site: `python -m tools.site FOLDER`. Its pages are README, docs/, a reference of all settings, the Python
-interface from its docstrings and the tour as a page; docs/README.md gives their order. A broken link ends the build.
+"""Builds the site in build/site: `python -m tools.site`. Its pages are README, docs/, a reference of all settings, the
+Python interface from its docstrings and the tour as a page; docs/README.md gives their order. A broken link fails it.
 """
 
 from __future__ import annotations
@@ -13,21 +13,19 @@ from tools.site.pages import write_pages
 ROOT = Path(__file__).parents[2]
 
 
-def main(into: Path) -> int:
-    """Build into a folder; Sphinx's exit status."""
+def main() -> int:
+    """Build it anew; Sphinx's exit status."""
     from sphinx.cmd.build import main as sphinx
 
-    source = into.with_name(f"{into.name}-source")
-    for folder in (into, source):
+    site, source = ROOT / "build" / "site", ROOT / "build" / "site-source"
+    for folder in (site, source):
         shutil.rmtree(folder, ignore_errors=True)
     write_pages(ROOT, source)
-    options = ["--fail-on-warning", "--keep-going", "--quiet", "--fresh-env"]
-    status = sphinx(
-        [*options, "-c", str(Path(__file__).parent), "-d", str(source / ".doctrees"), str(source), str(into)]
-    )
-    print(f"{into}/index.html" if not status else f"The site has errors: {source} holds the pages that they name.")
+    options = ["--fail-on-warning", "--keep-going", "--quiet", "-c", str(Path(__file__).parent)]
+    status = sphinx([*options, "-d", str(source / ".doctrees"), str(source), str(site)])
+    print(f"{site}/index.html" if not status else f"The site has errors; {source} holds the pages that they name.")
     return status
 
 
 if __name__ == "__main__":
-    sys.exit(main(Path(sys.argv[1])))
+    sys.exit(main())

@@ -30,7 +30,7 @@ def write_pages(root: Path, into: Path) -> None:
     for page in [*root.glob("*.md"), *(root / "docs").rglob("*.md")]:
         name = page.relative_to(root)
         text = with_links_of_the_site(page.read_text(encoding="utf-8"), page.parent, root)
-        _write(into / name, f"---\norphan: true\n---\n{text}" if str(name) == INDEX else text)
+        _write(into / name, f"---\norphan: true\n---\n{text}" if name.as_posix() == INDEX else text)
     (into / "index.md").write_text(_start(into, root), encoding="utf-8")
     (into / "README.md").unlink()
     for name, text in settings.pages().items():

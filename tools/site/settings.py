@@ -35,8 +35,8 @@ A recipe is a TOML file. Each section below is a table of it; a section with kin
 `selfboost run RECIPE --set section.setting=value` changes one setting for one run, and `selfboost list --schema` prints
 a schema by which an editor completes and checks recipes.
 
-A setting that says so changes only speed, memory or what is shown. All others change results: stages that depend on one
-are computed again when it changes.
+A setting that says so changes only speed, memory or what is shown. All others can change results: stages that depend on
+one are computed again when it changes.
 """
 
 
