@@ -127,8 +127,8 @@ def test_a_tree_with_changes_and_another_branch_are_refused(root: Path, capsys: 
         release.planned(root, "0.3.0", DAY)
 
 
-def test_this_repositorys_next_release_can_be_planned() -> None:
-    """Its changelog has an open section with news, or a release was the last thing that happened."""
+def test_the_changelogs_top_section_has_a_version_and_is_open_or_has_a_day() -> None:
+    """Of this repository: a release was the last change, or the next one is being written."""
     heading = release.SECTION.search((ROOT / "CHANGELOG.md").read_text(encoding="utf-8"))
     assert heading is not None
     assert re.fullmatch(r"\d+\.\d+\.\d+ \((unreleased|\d{4}-\d\d-\d\d)\)", heading[1])

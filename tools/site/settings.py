@@ -121,7 +121,8 @@ def _settings(cls: type, place: str, tables: Tables, speed: str = "") -> Iterato
 def _allowed(cls: type, name: str, hint: Any, tables: Tables) -> str:
     """What a setting may be, beginning with a capital."""
     if hint in ROLES:
-        words = f"a [{ROLES[hint]}]({ROLES[hint]}.md): a table with its `kind`"
+        role = ROLES[hint]
+        words = f"one of the [{TITLES[role].lower()}]({role}.md): a table with its `kind`"
     elif is_dataclass(hint):
         words = f"a table: {tables.link(hint)}"
     elif cls is Sampling:  # a noun, which checks its numbers itself
