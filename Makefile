@@ -72,6 +72,11 @@ installed-oldest:
 installed-newest:
 	$(MAKE) installed $(NEWEST)
 
+# Every table and figure of docs/laboratory.md: a night on two cores; a killed one goes on.
+laboratory: $(VENV)/installed-$(EXTRA)
+	$(BIN)/python -m benchmarks.noise_regimes --into runs/noise-regimes
+	$(BIN)/python -m benchmarks.laboratory --into runs/laboratory --seeds 0 1 2 3 4
+
 # The newest releases, once everything passes on them, become the tested ones.
 constraints:
 	rm -rf .venv-newest

@@ -30,7 +30,9 @@ class Cell:
     common: tuple[str, ...] = COMMON
     """Settings that it shares with those it is compared with."""
     sloppy: float | None = None
-    """Share of sloppy golds among its seeds; None: the demo's twenty, all right."""
+    """Share of sloppy golds among its seeds; None: the embedded seeds, all right."""
+    validation: int = 0
+    """Validation prompts that are measured; 0 = all."""
     against: str = ""
     """Cell that it is compared with; empty: the group's."""
     line: str = ""
