@@ -20,7 +20,7 @@ NEWEST := VENV=.venv-newest CONSTRAINTS= EXTRA=test
 SMOKE := $(addprefix tests/unit/test_,warnings.py chat.py engine_local.py engine_checkpoint.py train_mathematics.py \
 	train_adapters.py train_reward.py scorer_armorm.py scorer_pairrm.py seeds.py)
 
-.PHONY: demo docs release axe test test-slow test-oldest test-newest smoke smoke-oldest smoke-newest environments installed \
+.PHONY: demo docs release axe laboratory test test-slow test-oldest test-newest smoke smoke-oldest smoke-newest environments installed \
 	installed-oldest installed-newest constraints check format clean
 
 demo: $(VENV)/installed
