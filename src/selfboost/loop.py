@@ -244,7 +244,7 @@ class Loop:
             )
         )
         self.tell_alarms(drift, decision)
-        if self._tracking and (failed := self._tracking.tell(self.iterations[-1], self._before)):
+        if self._tracking and (failed := self._tracking.tell(self.iterations[-1], self._before, self.run.held_out)):
             self.run.say(failed)
         if not any(each.iteration > self.run.iteration for each in self._before):  # a resumed run only passes by
             self._lead_to(policy)
