@@ -25,7 +25,7 @@ from selfboost.results.models import RunModel
 from selfboost.train import Sequenced, Trainer
 from selfboost.train.fake import Fake as FakeTrainer
 from selfboost.train.local import Local
-from selfboost.views.conversation import engine_for
+from selfboost.views.conversation import model_for
 
 PROMPTS, TOKENS = 8, 64
 """Prompts that are answered, and the longest answer to each."""
@@ -85,8 +85,7 @@ def agreement_of(model: RunModel, file: Path, server: Sequence[str], setting: st
     answers = list(islice(_distinct(model), PROMPTS))
     if not answers:
         raise ValueError(f"{model.root}: has no stage of samples yet, so there are no prompts to compare samples on")
-    engine = engine_for(f"{model.root}@{model.entry.iteration}")
-    here = Model(name=str(model.root), path=model.path, fingerprint=engine.fingerprint(model.path))
+    engine, here = model_for(f"{model.root}@{model.entry.iteration}")
     greedy = Sampling(temperature=0.0, max_tokens=TOKENS)
     wanted = [Request(prompt_ids=answer.prompt_ids, sampling=greedy, seed=0) for answer in answers]
     ours, chats = _ours(engine, here, wanted, answers)

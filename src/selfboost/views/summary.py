@@ -16,6 +16,7 @@ from typing import Any, cast
 from selfboost import results, store
 from selfboost.disk import files
 from selfboost.disk.record_files import lines_in
+from selfboost.extras import frame
 from selfboost.measures import Declared, Measure, Measures
 from selfboost.notes import words
 from selfboost.results import Beside, Iteration
@@ -24,7 +25,6 @@ from selfboost.results.environment import Environment
 from selfboost.stages import WEIGHTS
 from selfboost.system import is_running
 from selfboost.train.local_settings import STATE
-from selfboost.views.frames import frame
 
 
 @dataclass(frozen=True, kw_only=True)
