@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import ExitStack
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Literal
@@ -84,9 +83,8 @@ def try_recipe(
     """
     heard = listener or Silent()
     chosen = chosen_recipe(recipe, settings, trust, heard.say)
-    with ExitStack() as opened:
-        root = into or Path(opened.enter_context(TemporaryDirectory(prefix="selfboost-try-"))) / "trial"
-        return try_it(chosen, Path(root), heard, prompts)
+    with TemporaryDirectory(prefix="selfboost-try-") as folder:
+        return try_it(chosen, Path(into or folder), heard, prompts)
 
 
 def write_launch(
@@ -106,14 +104,12 @@ def write_launch(
     to: Address | None = None,
     overwrite: bool = False,
 ) -> Path:
-    """Write the file by which a cluster runs a recipe's file or name in the folder `into`, and return its path.
-
-    Nothing is submitted. `image` and `claim` are Kubernetes', `hours` and `ray` (sample through Ray) Slurm's.
+    """Write the file by which a cluster runs a recipe in the folder `into`, and return its path; submit nothing.
 
     Raises:
         ValueError: the recipe is wrong, a name or a path cannot be used, or the file exists.
     """
-    chosen_recipe(recipe, settings, trust)  # a recipe that a cluster would refuse is refused here
+    chosen_recipe(recipe, settings, trust)  # what a cluster would refuse is refused here
     wanted = launching.Launch(
         kind=kind,
         recipe=str(recipe),

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from selfboost.engines import Request
+from selfboost.engines import Request, Sampler
 from selfboost.face import Address
 from selfboost.measuring import measurement
 from selfboost.measuring.request import MeasureRequest, planned
 from selfboost.measuring.stored import Measurement, check_replaceable, write
-from selfboost.records import Answer, Message, Origin, Prompt, Sampling
+from selfboost.records import Answer, Message, Model, Origin, Prompt, Sampling
 from selfboost.stages import Listener, Silent
 from selfboost.views.conversation import model_for
 
@@ -33,9 +32,8 @@ def measure(
 ) -> Measurement:
     """Measure a model (a folder, a hub name, or a run's address) by any benchmark.
 
-    `tasks` are for benchmarks that have some, `seed` holds prompts for those without their own, and `recipe` gives
-    settings and held-out prompts. `against` is measured too. Stages are kept `into` a folder, to resume from; the
-    result is stored in the file `to`, for `compare`.
+    `seed` holds prompts for benchmarks without their own; `recipe` gives settings and held-out prompts. Stages are kept
+    `into` a folder, to resume from; the result, that of `against` included, in the file `to`, for `compare`.
 
     Raises:
         ValueError: the model, the benchmark or its data cannot be used.
@@ -53,10 +51,8 @@ def measure(
     )
     if to is not None:
         check_replaceable(Path(to))
-    with ExitStack() as opened:
-        plan = planned(request, heard.say)
-        root = into or opened.enter_context(TemporaryDirectory(prefix="selfboost-measure-"))
-        found = measurement.measure(plan, Path(root), heard)
+    with TemporaryDirectory(prefix="selfboost-measure-") as folder:
+        found = measurement.measure(planned(request, heard.say), Path(into or folder), heard)
     if to is not None:
         write(Path(to), found)
     return found
@@ -80,31 +76,29 @@ def ask(
     turns = [[Message(role="user", content=each)] if isinstance(each, str) else each for each in prompts]
     asked = [Prompt(messages=tuple(each), origin=Origin(source="asked")) for each in turns]
     sampling = Sampling(temperature=temperature, max_tokens=max_tokens)
-    engine, opening = model_for(str(model))
+    engine, opened = model_for(str(model))
     found: list[Answer] = []
-    with engine.open(opening) as sampler:
-        tokenizer = sampler.tokenizer
-        wanted = [
-            Request(prompt_ids=tokenizer.prompt_ids(prompt.messages), sampling=sampling, seed=seed + n)
-            for n, prompt in enumerate(asked)
-        ]
-        for start in range(0, len(wanted), engine.block_size):
-            block = wanted[start : start + engine.block_size]
-            drawn = dict(sampler.sample(block))
-            found += [
-                Answer(
-                    prompt=asked[start + n],
-                    text=tokenizer.text(drawn[n].token_ids),
-                    prompt_ids=request.prompt_ids,
-                    token_ids=drawn[n].token_ids,
-                    logps=drawn[n].logps,
-                    finish=drawn[n].finish,
-                    reason=drawn[n].reason,
-                    model=opening.fingerprint,
-                    model_name=opening.name,
-                    sampling=sampling,
-                    seed=request.seed,
-                )
-                for n, request in enumerate(block)
-            ]
+    with engine.open(opened) as sampler:
+        for start in range(0, len(asked), engine.block_size):
+            found += _answers(sampler, opened, asked[start : start + engine.block_size], sampling, seed + start)
     return found
+
+
+def _answers(
+    sampler: Sampler, model: Model, asked: Sequence[Prompt], sampling: Sampling, seed: int
+) -> Iterator[Answer]:
+    """Answers to one block of prompts."""
+    ids = [sampler.tokenizer.prompt_ids(prompt.messages) for prompt in asked]
+    wanted = [Request(prompt_ids=each, sampling=sampling, seed=seed + n) for n, each in enumerate(ids)]
+    drawn = dict(sampler.sample(wanted))
+    for n, prompt in enumerate(asked):
+        yield Answer(
+            prompt=prompt,
+            text=sampler.tokenizer.text(drawn[n].token_ids),
+            prompt_ids=ids[n],
+            **vars(drawn[n]),
+            model=model.fingerprint,
+            model_name=model.name,
+            sampling=sampling,
+            seed=seed + n,
+        )
