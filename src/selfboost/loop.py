@@ -321,7 +321,7 @@ def _earlier(run: Run) -> Results:
 def relative(model: Model, root: Path) -> str:
     """A model's folder, relative to the run's if it lies inside, so that the run can be moved as a whole."""
     path = Path(model.path)
-    return str(path.relative_to(root)) if path.is_relative_to(root) else model.path
+    return path.relative_to(root).as_posix() if path.is_relative_to(root) else model.path
 
 
 def decide(gate: Gate, measure: Measure, new: Sequence[Rated], old: Sequence[Rated], seed: int) -> tuple[bool, str]:

@@ -206,7 +206,8 @@ def _policy(root: Path, policy: str) -> str:
 def _status(root: Path, status: str) -> str:
     """The stored status, or `stopped` if the process that wrote the folder is gone."""
     lock = root / "lock"
-    owner = re.match(r"process (\d+) on (\S+) ", lock.read_text(errors="replace")) if lock.exists() else None
+    held = lock.read_text(encoding="utf-8", errors="replace") if lock.exists() else ""
+    owner = re.match(r"process (\d+) on (\S+) ", held)
     if status in ("finished", "failed") or owner is None or owner[2] != socket.gethostname():
         return status
     return status if is_running(int(owner[1])) else "stopped"
@@ -216,7 +217,7 @@ def _unfinished(root: Path) -> Iterator[UnfinishedStage]:
     """Stages in their partial folders, without those that were set aside."""
     stages = root / store.STAGES
     for folder in sorted(stages.rglob(f"*{store.PARTIAL}*")):
-        name, _, rest = str(folder.relative_to(stages)).partition(store.PARTIAL)
+        name, _, rest = folder.relative_to(stages).as_posix().partition(store.PARTIAL)
         if folder.is_dir() and "/" not in rest and files.BROKEN not in rest:
             rows = folder / store.ROWS
             states = (folder / WEIGHTS / STATE).glob("step-*")
