@@ -1,6 +1,9 @@
 """The Python face: what it returns is what the folders say, as objects and as data frames, and its page runs."""
 
+import json
+import os
 import re
+import subprocess
 import sys
 from pathlib import Path
 
@@ -11,6 +14,7 @@ import selfboost
 from selfboost.views.comparison import compare as compared
 
 PAGE = Path(__file__).parents[2] / "docs" / "python.md"
+TOUR = PAGE.with_name("tour.ipynb")
 
 
 @pytest.fixture(scope="module")
@@ -122,3 +126,30 @@ def test_the_pages_code_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ot
     for block in blocks:
         exec(compile(block.replace('"smoke"', repr(str(other.parent / "small.toml"))), str(PAGE), "exec"), {})
     assert any((tmp_path / "two-records").rglob("*.parquet"))
+
+
+def tour() -> str:
+    """The code of the notebook's cells, top to bottom; none has an output."""
+    cells = [cell for cell in json.loads(TOUR.read_text(encoding="utf-8"))["cells"] if cell["cell_type"] == "code"]
+    assert all(cell["outputs"] == [] and cell["execution_count"] is None for cell in cells)
+    return "\n\n".join("".join(cell["source"]) for cell in cells)
+
+
+def test_the_tour_runs_on_a_small_recipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, other: Path) -> None:
+    pytest.importorskip("pandas", reason="needs the extra `pandas`")
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, object] = {}
+    exec(compile(tour().replace('"smoke"', repr(str(other.parent / "small.toml"))), str(TOUR), "exec"), names)
+    assert names["measures"].equals(selfboost.load_run("runs/tour").to_pandas())
+    assert set(names["comparison"].measures) >= {"sampled"}
+
+
+@pytest.mark.slow
+def test_the_tour_runs_as_written_in_a_fresh_process(tmp_path: Path) -> None:
+    pytest.importorskip("pandas", reason="needs the extra `pandas`")
+    ran = subprocess.run(
+        [sys.executable, "-c", tour()], cwd=tmp_path, env=os.environ, capture_output=True, text=True, timeout=600
+    )
+    assert ran.returncode == 0, ran.stderr
+    assert re.search(r"^score of .*: 0\.\d{3} \[0\.\d{3}, 0\.\d{3}\], gain", ran.stdout, re.MULTILINE)
+    assert (tmp_path / "runs" / "tour" / "report.html").is_file()
