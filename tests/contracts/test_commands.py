@@ -49,8 +49,8 @@ def in_sentences(text: str) -> list[str]:
 
 
 def objection(command: str) -> str:
-    """What the parser says against a command, or nothing. KIND, COMMAND and CLUSTER stand for one that there is."""
-    stand_for = {"KIND": "method", "COMMAND": "run", "CLUSTER": "slurm"}
+    """What the parser says against a command, or nothing. KIND, COMMAND, CLUSTER and SHELL stand for one that there is."""
+    stand_for = {"KIND": "method", "COMMAND": "run", "CLUSTER": "slurm", "SHELL": "bash"}
     words = [word.strip("[]") for word in shlex.split(command, comments=True)][1:]
     said = io.StringIO()
     with contextlib.redirect_stderr(said), contextlib.redirect_stdout(io.StringIO()), contextlib.suppress(SystemExit):
