@@ -49,7 +49,7 @@ def in_sentences(text: str) -> list[str]:
 
 
 def objection(command: str) -> str:
-    """What the parser says against a command, or nothing. KIND, COMMAND, CLUSTER and SHELL stand for one that there is."""
+    """What the parser says against a command, or nothing. KIND, COMMAND, CLUSTER, SHELL stand for one there is."""
     stand_for = {"KIND": "method", "COMMAND": "run", "CLUSTER": "slurm", "SHELL": "bash"}
     words = [word.strip("[]") for word in shlex.split(command, comments=True)][1:]
     said = io.StringIO()
