@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from selfboost.disk.files import open_to_read
 from selfboost.endpoints.launching import end_of_log, filled, require_program
 from selfboost.export import CARD, pair_counts, trained_model
 from selfboost.export.agreement import Agreement, agreement_of
@@ -31,7 +32,6 @@ CONVERT_ARGUMENTS = ("{path}", "--outfile", "{gguf}")
 SERVE_ARGUMENTS = ("--model", "{gguf}", "--host", "127.0.0.1", "--port", "{port}")
 """Of a server that is named without."""
 UNVERIFIED = f"Not verified: no samples of this file were compared with the model's. {SERVE} does that."
-TOKENIZER = "tokenizer_config.json"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,15 +124,22 @@ def _convert(command: Sequence[str], model: Path, into: Path) -> None:
             f"{CONVERT}: the converter ended with code {done.returncode}: {end_of_log(done.stdout)}; llama.cpp has no "
             "form for every architecture and tokenizer: export without --gguf to keep the model as it is"
         )
-    if not into.is_file() or into.open("rb").read(len(MAGIC)) != MAGIC:
+    if not _is_gguf(into):
         raise ValueError(
             f"{CONVERT}: the converter wrote no GGUF file to the place given as {{gguf}}; its last words: "
             f"{end_of_log(done.stdout)}"
         )
 
 
+def _is_gguf(file: Path) -> bool:
+    if not file.is_file():
+        return False
+    with open_to_read(file) as opened:
+        return opened.read(len(MAGIC)) == MAGIC
+
+
 def _has_code(model: Path) -> bool:
     """Whether a model comes with Python code, here or on the hub: llama.cpp's converter would run it unasked."""
-    configs = [model / name for name in ("config.json", TOKENIZER)]
+    configs = [model / name for name in ("config.json", "tokenizer_config.json")]
     named = any(b'"auto_map"' in file.read_bytes() for file in configs if file.is_file())
     return named or any(model.rglob("*.py"))
