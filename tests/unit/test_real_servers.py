@@ -4,11 +4,7 @@ Slow: pip makes an environment of its own under SELFBOOST_TOOLS (else the tempor
 built, and its file format (120 MB). The model is a real Llama of 260,032 weights.
 """
 
-import os
 import shlex
-import subprocess
-import sys
-import tempfile
 import time
 from collections import Counter
 from collections.abc import Sequence
@@ -19,6 +15,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from llama_cpp_tools import SERVER_SCRIPT, server_python
 from real_data import real
 from selfboost.engines import Engine, Generation, Request
 from selfboost.engines.local import Local
@@ -27,9 +24,6 @@ from selfboost.records import Model, Sampling
 from selfboost.train import Sequenced
 from selfboost.train.local import Local as Trainer
 
-TOOLS = Path(os.environ.get("SELFBOOST_TOOLS", Path(tempfile.gettempdir()) / "selfboost-tools"))
-PACKAGES = ("xllamacpp==2026.10.11549", "gguf==0.19.0")
-SCRIPT = Path(__file__).parents[1] / "llama_cpp_server.py"
 TEXTS = ("Once upon a time", "Lily saw a big red dog and", "The", "Tom and his mom went to the park. They")
 SETTINGS: tuple[dict[str, Any], ...] = (
     {"temperature": 1.0},
@@ -45,16 +39,7 @@ pytestmark = pytest.mark.slow
 @pytest.fixture(scope="module")
 def python() -> Path:
     """The Python of an environment with llama.cpp's server."""
-    folder = TOOLS / "llama-cpp"
-    found = folder / "bin" / "python"
-    if not (folder / "done").exists():
-        subprocess.run([sys.executable, "-m", "venv", "--clear", str(folder)], check=True)
-        install = [str(found), "-m", "pip", "install", "--quiet", "--only-binary", ":all:", *PACKAGES]
-        made = subprocess.run(install, capture_output=True, text=True)
-        if made.returncode:
-            pytest.skip(f"llama.cpp's server cannot be installed here: {made.stderr.strip()[-200:]}")
-        (folder / "done").touch()
-    return found
+    return server_python()
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +49,7 @@ def model() -> Model:
 
 def llama_cpp(python: Path, attention: str = "exact") -> Server:
     """The engine that starts llama.cpp's server."""
-    words = shlex.join([str(python), str(SCRIPT)])
+    words = shlex.join([str(python), str(SERVER_SCRIPT)])
     return Server(launch=f"{words} {{path}} {{port}} {attention}", start_seconds=120)
 
 

@@ -147,7 +147,7 @@ class Server(OutsideEngine):
             named,
             tokenizer=cast(EndingTokenizer, looked.tokenizer),
             context_length=min(contexts),
-            body=_llama_cpp_body if kinds == {True} else _vllm_body,
+            body=llama_cpp_body if kinds == {True} else _vllm_body,
             require_alive=require_alive,
         )
         for endpoint in named:
@@ -257,7 +257,7 @@ def _vllm_body(request: Request, limit: int, stop_ids: Sequence[int]) -> Mapping
     }
 
 
-def _llama_cpp_body(request: Request, limit: int, stop_ids: Sequence[int]) -> Mapping[str, Any]:
+def llama_cpp_body(request: Request, limit: int, stop_ids: Sequence[int] = ()) -> Mapping[str, Any]:
     """A request to llama.cpp's server, which ends answers by its own ids; stop texts are cut off here."""
     del stop_ids
     wanted = request.sampling
