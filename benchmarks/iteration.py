@@ -24,6 +24,7 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
+from benchmarks.training_task import SHAPES
 from benchmarks.widened import write_widened
 
 from selfboost import recipe as recipes
@@ -33,7 +34,8 @@ from selfboost.losses import beta_of
 from selfboost.records import Answer, Example
 
 ROOT = Path(__file__).parents[1]
-SHAPE = {"hidden": 288, "layers": 6, "heads": 6, "intermediate": 768, "vocabulary": 16_000}
+VOCABULARY = 16_000
+"""Of the larger model, whose embeddings and head are apart: 15 million weights in all."""
 MODELS = {"embedded": 1, "15m": 2}
 """Name → threads of both sides: the small one is faster on one."""
 LISTS, PAIRS, ROWS, MEASURED = 600, 300, 256, 10
@@ -126,7 +128,7 @@ class Bench:
         if name == "embedded":
             AutoModelForCausalLM.from_pretrained(EMBEDDED_MODEL).save_pretrained(self.folder / "model")
         else:
-            write_widened(self.folder / "model", **SHAPE)
+            write_widened(self.folder / "model", SHAPES[name], VOCABULARY)
         tokenizer = AutoTokenizer.from_pretrained(EMBEDDED_MODEL)
         torch.manual_seed(0)
         head = AutoModelForSequenceClassification.from_pretrained(self.folder / "model", num_labels=1)

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
-from typing import Any, ClassVar, cast
+from typing import Any, ClassVar
 
 from selfboost import Model, Trainer
 from selfboost.measures import SHARE
@@ -107,11 +107,33 @@ STEPS, BATCH, RATE = 1200, 48, 3e-3
 def write_start(folder: Path, start: Start) -> None:
     """Train a start model from random weights, minutes on one thread, and save it; the same for the same seed."""
     import torch
-    from transformers import LlamaConfig, LlamaForCausalLM
 
     torch.set_num_threads(1)
-    tokenizer = _tokenizer()
     torch.manual_seed(start.seed)
+    tokenizer = _tokenizer()
+    model, rng = _untrained(tokenizer), Random(start.seed)
+    habit = {pair: rng.uniform(0.1, start.sloppiest) for pair in RIGHT}
+    optimizer = torch.optim.AdamW(model.parameters(), lr=RATE, weight_decay=0.01)
+    scale = torch.optim.lr_scheduler.LambdaLR(
+        optimizer, lambda step: min(1.0, (step + 1) / 40, (1 - step / STEPS) / 0.4)
+    )
+    for step in range(STEPS):
+        asked = prompts(f"{start.seed} {step}", BATCH)
+        loss = _loss(model, tokenizer, [(prompt, spelled(prompt, habit, rng)) for prompt in asked])
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        scale.step()
+        optimizer.zero_grad()
+        if step % 100 == 0:
+            print(f"{folder.name}, step {step} of {STEPS}: loss {loss.item():.3f}", flush=True)
+    model.eval().save_pretrained(str(folder))
+    tokenizer.save_pretrained(str(folder))
+
+
+def _untrained(tokenizer: Any) -> Any:
+    from transformers import LlamaConfig, LlamaForCausalLM
+
     config = LlamaConfig(
         vocab_size=len(tokenizer),
         hidden_size=HIDDEN,
@@ -126,29 +148,18 @@ def write_start(folder: Path, start: Start) -> None:
         eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.pad_token_id,
     )
-    model = LlamaForCausalLM(config)
-    rng = Random(start.seed)
-    habit = {pair: rng.uniform(0.1, start.sloppiest) for pair in RIGHT}
-    optimizer = torch.optim.AdamW(model.parameters(), lr=RATE, weight_decay=0.01)
-    scale = torch.optim.lr_scheduler.LambdaLR(
-        optimizer, lambda step: min(1.0, (step + 1) / 40, (1 - step / STEPS) / 0.4)
-    )
-    for step in range(STEPS):
-        asked = prompts(f"{start.seed} {step}", BATCH)
-        texts = [f"<user> {prompt} <end> <assistant> {spelled(prompt, habit, rng)} <end>" for prompt in asked]
-        ids_BT = torch.tensor(tokenizer(texts)["input_ids"])
-        labels_BT = ids_BT.clone()
-        labels_BT[:, : PER_ANSWER + 4] = -100
-        loss = cast(torch.Tensor, model(input_ids=ids_BT, labels=labels_BT).loss)
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-        scale.step()
-        optimizer.zero_grad()
-        if step % 100 == 0:
-            print(f"{folder.name}, step {step} of {STEPS}: loss {loss.item():.3f}", flush=True)
-    model.eval().save_pretrained(str(folder))
-    tokenizer.save_pretrained(str(folder))
+    return LlamaForCausalLM(config)
+
+
+def _loss(model: Any, tokenizer: Any, pairs: Sequence[tuple[str, str]]) -> Any:
+    """Cross-entropy of the answers alone; all rows have one length."""
+    import torch
+
+    texts = [f"<user> {prompt} <end> <assistant> {answer} <end>" for prompt, answer in pairs]
+    ids_BT = torch.tensor(tokenizer(texts)["input_ids"])
+    labels_BT = ids_BT.clone()
+    labels_BT[:, : PER_ANSWER + 4] = -100
+    return model(input_ids=ids_BT, labels=labels_BT).loss
 
 
 def _tokenizer() -> Any:
