@@ -20,14 +20,16 @@ from itertools import count, product, takewhile
 from pathlib import Path
 
 from benchmarks.laboratory_cells import SYNPO_GROUPS, Cell, Group
+from benchmarks.laboratory_compared import COMPARED_GROUPS, FIGURE, compared, ends
+from benchmarks.laboratory_compared import GOLDS as KINDS_OF_GOLD
 from benchmarks.laboratory_figures import Point, dots, lines
 from benchmarks.laboratory_golds import seed_file, validation_file
 from benchmarks.laboratory_rows import Key, Row, by_seed, estimate, finished, merged, read, rows_of, write
-from benchmarks.laboratory_self_play import GOLDS, SELF_PLAY_GROUPS, VALIDATION
+from benchmarks.laboratory_self_play import GOLDS, SELF_PLAY_GROUPS
 from benchmarks.laboratory_tables import LABELS, MOTION, PAIRS, insides, results, steps
 
 ROOT = Path(__file__).parents[1]
-GROUPS = (*SYNPO_GROUPS, *SELF_PLAY_GROUPS)
+GROUPS = (*SYNPO_GROUPS, *SELF_PLAY_GROUPS, *COMPARED_GROUPS)
 CELLS = {cell.name: cell for group in GROUPS for cell in group.cells}
 """Name → cell; groups share cells, whose titles and places differ from group to group."""
 TITLES = {cell.name: cell.title for group in reversed(GROUPS) for cell in group.cells}
@@ -37,10 +39,11 @@ TITLES = {cell.name: cell.title for group in reversed(GROUPS) for cell in group.
 def settings_of(into: Path, cell: Cell, seed: int) -> list[str]:
     """What a run changes of the demo's recipe; writes the cell's seed, before any run reads it."""
     changes = [*cell.common, "run.beside=[]", f"run.seed={seed}", *cell.settings]
+    golds = into.resolve() / "golds"
     if cell.sloppy is not None:
-        golds = into.resolve() / "golds"
         changes.append(f"seed.path={seed_file(golds, GOLDS, cell.sloppy)}")
-        changes.append(f"seed.validation={validation_file(golds, VALIDATION)}")
+    if cell.validation:
+        changes.append(f"seed.validation={validation_file(golds, cell.validation)}")
     return changes
 
 
@@ -103,6 +106,8 @@ def show(rows: Mapping[Key, Row]) -> None:
         else:
             tables[f"{group.name}: the new pairs, %, iterations side by side"] = insides(rows, cells, PAIRS)
         print("".join(f"\n{name}\n\n{table}\n" for name, table in tables.items() if table))
+    if table := compared(rows):
+        print(f"\nevery method at its best rate\n\n{table}\n")
 
 
 def draw(group: Group, rows: Mapping[Key, Row]) -> str:
@@ -155,6 +160,9 @@ def main() -> None:
     for group in GROUPS:
         if group.figure != "none" and (drawing := draw(group, rows)):
             (options.docs / group.file).write_text(drawing, encoding="utf-8")
+    for gold in KINDS_OF_GOLD:
+        if found := ends(rows, gold):
+            (options.docs / FIGURE.format(gold=gold)).write_text(dots(found), encoding="utf-8")
     if failed:
         sys.exit("; ".join(failed))
 

@@ -9,8 +9,11 @@ from dataclasses import dataclass
 from typing import Literal
 
 ITERATIONS = 4
-COMMON = (f"run.iterations={ITERATIONS}", "method.prompts=1500", "method.pairs=500")
+ROUNDS = f"run.iterations={ITERATIONS}"
+COMMON = (ROUNDS, "method.prompts=1500", "method.pairs=500")
 """A third of the demo's pairs, so that all cells are done in an hour or so."""
+ONCE = (ROUNDS,)
+"""Of methods that train on the seed alone, which make no prompts and have no number of pairs."""
 FEW_PAIRS = ("training.batch_size=8", "training.epochs=24")
 """Where there are twenty pairs: as many passes as Seed SFT makes over the same seeds."""
 WHOLE_SEED = ("seed.limit=0", "seed_models.sft={learning_rate=1e-3, batch_size=32, epochs=3}")
@@ -27,7 +30,9 @@ class Cell:
     common: tuple[str, ...] = COMMON
     """Settings that it shares with those it is compared with."""
     sloppy: float | None = None
-    """Share of sloppy golds among its seeds; None: the demo's twenty, all right."""
+    """Share of sloppy golds among its seeds; None: the embedded seeds, all right."""
+    validation: int = 0
+    """Validation prompts that are measured; 0 = all."""
     against: str = ""
     """Cell that it is compared with; empty: the group's."""
     line: str = ""
@@ -69,9 +74,14 @@ METHODS = (
         title="Self-Rewarding (own likelihood)",
         settings=("method.kind=self_rewarding", "method.judge=likelihood"),
     ),
-    Cell(name="seed-sft", title="Seed SFT", settings=("method.kind=seed_sft",)),
-    Cell(name="seed-po", title="Seed PO", settings=("method.kind=seed_po", *FEW_PAIRS)),
-    Cell(name="seed-sft-po", title="Seed SFT, then PO", settings=("method.kind=seed_sft_po", *FEW_PAIRS)),
+    Cell(name="seed-sft", title="Seed SFT", settings=("method.kind=seed_sft",), common=ONCE),
+    Cell(name="seed-po", title="Seed PO", settings=("method.kind=seed_po", *FEW_PAIRS), common=ONCE),
+    Cell(
+        name="seed-sft-po",
+        title="Seed SFT, then PO",
+        settings=("method.kind=seed_sft_po", *FEW_PAIRS),
+        common=ONCE,
+    ),
 )
 ABLATIONS = (
     Cell(
@@ -119,6 +129,7 @@ SEED_SIZE = (
         name="seed-sft-1020",
         title="Seed SFT, 1,020 seeds",
         settings=("method.kind=seed_sft", *WHOLE_SEED),
+        common=ONCE,
     ),
 )
 SYNPO_GROUPS = (

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
 
@@ -22,6 +22,8 @@ from selfboost.statistics.claims import over_seeds
 
 MEASURES = ("sampled", "greedy", "length")
 SHOWN = "sampled"
+VALIDATION = "validation"
+"""The measure `sampled` on the validation prompts, by which the comparison's rates are chosen."""
 ALL = "all"
 Key = tuple[str, int, int | str, str]
 """(cell, iteration, seed, measure)"""
@@ -62,10 +64,11 @@ def rows_of(into: Path, cell: str, seeds: Sequence[int]) -> list[Row]:
 
 def _measured(cell: str, seeds: Sequence[int], roots: Sequence[Path]) -> Iterator[Row]:
     """Measures by iteration and run seed."""
-    for t, measure, (seed, root) in product(
-        range(len(_entries(roots[0]))), MEASURES, list(zip(seeds, roots, strict=True))
+    measures = [*((measure, "held_out", measure) for measure in MEASURES), (VALIDATION, "validation", SHOWN)]
+    for t, (measure, split, read), (seed, root) in product(
+        range(len(_entries(roots[0]))), measures, list(zip(seeds, roots, strict=True))
     ):
-        found = mean_interval(list(values(root, t, measure).values()))
+        found = mean_interval(list(values(root, t, read, split).values()))
         spread = {"value": found.value, "low": found.low, "high": found.high}
         yield Row(cell=cell, iteration=t, seed=seed, measure=measure, **spread)
 
@@ -80,9 +83,9 @@ def _inside(cell: str, seeds: Sequence[int], roots: Sequence[Path]) -> Iterator[
             yield Row(cell=cell, iteration=t, seed=ALL, seeds=tuple(seeds), measure=name, **spread)
 
 
-def values(root: Path, iteration: int, measure: str) -> dict[str, float]:
-    """Held-out prompt → mean of a measure over its samples."""
-    card = store.read_card(root / store.STAGES / f"iteration-{iteration}" / "measure-held_out")
+def values(root: Path, iteration: int, measure: str, split: str = "held_out") -> dict[str, float]:
+    """Prompt → mean of a measure over its samples."""
+    card = store.read_card(root / store.STAGES / f"iteration-{iteration}" / f"measure-{split}")
     assert card is not None, f"{root} is finished"
     found: dict[str, float] = {}
     for rated in store.read_rows(root, card, Rated):
@@ -97,13 +100,11 @@ def _entries(root: Path) -> Sequence[Iteration]:
     return found.iterations
 
 
-def by_seed(rows: Mapping[Key, Row], cell: str, iteration: int) -> dict[int, float]:
+def by_seed(rows: Mapping[Key, Row], cell: str, iteration: int, measure: str = SHOWN) -> dict[int, float]:
     """Run seed → the pass rate after an iteration; nothing where there is no row."""
-    return {
-        row.seed: row.value
-        for (name, t, _, measure), row in rows.items()
-        if (name, t, measure) == (cell, iteration, SHOWN) and isinstance(row.seed, int)
-    }
+    wanted = (cell, iteration, measure)
+    found = {row.seed: row.value for (*at, _, what), row in rows.items() if (*at, what) == wanted}
+    return {seed: found[seed] for seed in sorted(seed for seed in found if isinstance(seed, int))}
 
 
 def last(rows: Mapping[Key, Row], cell: str) -> int:
@@ -136,8 +137,26 @@ def write(path: Path, rows: Sequence[Row]) -> None:
 
 
 def merged(old: Sequence[Row], new: Sequence[Row], cells: Sequence[str]) -> list[Row]:
-    """New rows in the place of all old ones of their cells, which stay otherwise; in the order of `cells`."""
-    fresh = {row.cell for row in new}
-    rows = [row for row in old if row.cell not in fresh] + list(new)
+    """New rows in the place of old ones of their cell and run seed, which stay otherwise; in the order of `cells`.
+
+    What holds for all seeds together is put together: its mean, lowest and highest. Whoever changes what a cell runs
+    deletes its rows.
+    """
+    fresh = {row.key: row for row in new}
+    rows = [_together(row, fresh.pop(row.key)) if row.key in fresh else row for row in old] + list(fresh.values())
     place = {cell: i for i, cell in enumerate(dict.fromkeys([*cells, *(row.cell for row in rows)]))}
-    return sorted(rows, key=lambda row: place[row.cell])
+    return sorted(rows, key=lambda row: (place[row.cell], row.iteration))
+
+
+def _together(old: Row, new: Row) -> Row:
+    """Of one seed the new row; of all, both, unless they share a seed."""
+    if new.seed != ALL or set(old.seeds) & set(new.seeds):
+        return new
+    one, other = len(old.seeds), len(new.seeds)
+    return replace(
+        new,
+        seeds=tuple(sorted([*old.seeds, *new.seeds])),
+        value=(one * old.value + other * new.value) / (one + other),
+        low=min(old.low, new.low),
+        high=max(old.high, new.high),
+    )

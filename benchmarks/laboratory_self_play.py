@@ -52,7 +52,14 @@ def noisy(start: float, penalty_weight: float = 1.0, more: str = "") -> str:
 
 def cell(name: str, title: str, *settings: str) -> Cell:
     """A cell with DPO's loss and the judge that is right about ninety of a hundred, unless its settings say else."""
-    return Cell(name=name, title=title, common=(*SHARED, DPO, judged(90)), sloppy=SLOPPY, settings=settings)
+    return Cell(
+        name=name,
+        title=title,
+        common=(*SHARED, DPO, judged(90)),
+        sloppy=SLOPPY,
+        validation=VALIDATION,
+        settings=settings,
+    )
 
 
 SPIN = cell("spin", "SPIN", PLAYING)

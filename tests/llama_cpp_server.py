@@ -1,4 +1,4 @@
-"""llama.cpp's own server for a Llama in transformers' form: `python llama_cpp_server.py PATH PORT ATTENTION`.
+"""llama.cpp's own server for a Llama in transformers' form or a GGUF file: `llama_cpp_server.py PATH PORT ATTENTION`.
 
 Run by the Python of an environment with the packages xllamacpp (llama.cpp's server, built) and gguf; nothing of this
 project is imported. ATTENTION: `exact` computes it in float32; `default` is llama.cpp's own, in 16 bits.
@@ -127,6 +127,8 @@ def serve(file: Path, name: str, port: int, attention: str) -> None:
 
 if __name__ == "__main__":
     path, port, attention = sys.argv[1:]
+    if path.endswith(".gguf"):
+        serve(Path(path), path, int(port), attention)
     with tempfile.TemporaryDirectory() as folder:
         convert(Path(path), Path(folder) / "model.gguf")
         serve(Path(folder) / "model.gguf", path, int(port), attention)

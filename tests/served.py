@@ -13,7 +13,7 @@ from selfboost.endpoints.fake_server import FakeServer, Said
 from selfboost.engines import Engine, Generation, Looked, Request
 from selfboost.engines.fake import SPECIAL, Fake, FakeTokenizer, read_fake
 from selfboost.engines.server import Server
-from selfboost.records import Model, Sampling
+from selfboost.records import Message, Model, Sampling
 
 OWN = ("temperature", "top_p", "top_k", "min_p", "max_tokens")
 
@@ -68,6 +68,10 @@ class Serving:
             self._open(body["kwargs"]["weights_path"])
         return b'{"results": [null]}'
 
+    def chat_ids(self, conversation: str) -> list[int]:
+        messages = [Message(**turn) for turn in json.loads(conversation)]
+        return list(self.sampler.tokenizer.prompt_ids(messages))
+
     def close(self) -> None:
         self._opened.__exit__(None, None, None)
 
@@ -81,11 +85,13 @@ def served(
     reply: Callable[[Generation], bytes] = vllm_reply,
     listed: Mapping[str, Any] | None = None,
     development: bool = False,
+    chat: bool = False,
     **more: Any,
 ) -> Iterator[FakeServer]:
     """A server of a model; `change` replies something else, `listed` changes what it says of its model.
 
-    `development`: as vLLM's mode in which weights can be reloaded; `more`: settings of the fake server.
+    `development`: as vLLM's mode in which weights can be reloaded; `chat`: llama.cpp's way from a conversation to
+    token ids; `more`: settings of the fake server.
     """
     model = Serving(engine, path)
     entry = {"id": path, "root": path, "owned_by": "vllm", "max_model_len": model.sampler.context_length}
@@ -96,6 +102,9 @@ def served(
     }
     if development:
         routes |= {"/collective_rpc": model.reload, "/reset_prefix_cache": lambda _: b'{"success": true}'}
+    if chat:
+        routes |= {"/apply-template": lambda body: json.dumps({"prompt": json.dumps(body["messages"])}).encode()}
+        routes |= {"/tokenize": lambda body: json.dumps({"tokens": model.chat_ids(body["content"])}).encode()}
     with FakeServer(lambda _: "a", routes=routes, **more) as server:
         yield server
     model.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from importlib import import_module
 from typing import Any
 
@@ -19,3 +20,12 @@ def require(module: str, *, extra: str, setting: str, library: str = "") -> Any:
             f"{setting} needs {library or module}, which cannot be imported ({error}); install it with: "
             f"pip install 'selfboost[{extra}]'"
         ) from error
+
+
+def frame(rows: Sequence[Mapping[str, Any]]) -> Any:
+    """A `pandas.DataFrame` with a column for each key.
+
+    Raises:
+        ValueError: pandas is not installed; says how to install it.
+    """
+    return require("pandas", extra="pandas", setting="to_pandas()").DataFrame.from_records([dict(row) for row in rows])

@@ -244,7 +244,7 @@ class Loop:
             )
         )
         self.tell_alarms(drift, decision)
-        if self._tracking and (failed := self._tracking.tell(self.iterations[-1], self._before)):
+        if self._tracking and (failed := self._tracking.tell(self.iterations[-1], self._before, self.run.held_out)):
             self.run.say(failed)
         if not any(each.iteration > self.run.iteration for each in self._before):  # a resumed run only passes by
             self._lead_to(policy)
@@ -321,7 +321,7 @@ def _earlier(run: Run) -> Results:
 def relative(model: Model, root: Path) -> str:
     """A model's folder, relative to the run's if it lies inside, so that the run can be moved as a whole."""
     path = Path(model.path)
-    return str(path.relative_to(root)) if path.is_relative_to(root) else model.path
+    return path.relative_to(root).as_posix() if path.is_relative_to(root) else model.path
 
 
 def decide(gate: Gate, measure: Measure, new: Sequence[Rated], old: Sequence[Rated], seed: int) -> tuple[bool, str]:

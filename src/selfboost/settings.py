@@ -67,6 +67,8 @@ class RunSettings:
     """Stop where more than this share of a trained model's answers, to train on, was cut at max_tokens (1 = never)."""
     trackers: tuple[TrackerName, ...] = field(default=(), metadata=SPEED_ONLY)
     """Trackers that get each iteration's measures with intervals, times, drift and alarms: "tensorboard", "wandb" …"""
+    tracking_samples: Annotated[int, Field(ge=0, le=1000)] = field(default=0, metadata=SPEED_ONLY)
+    """Held-out prompts that the trackers get with gold and answers, a table per iteration (0 = no text is sent)."""
     tracking_project: Name = field(default="selfboost", metadata=SPEED_ONLY)
     """The trackers' project name."""
     tracking_folder: Name = field(default="tracking", metadata=SPEED_ONLY)

@@ -47,7 +47,7 @@ def test_lower_bounds_are_what_the_oldest_set_holds() -> None:
 
 def test_the_tested_set_is_complete_and_allowed() -> None:
     tested = pins("tested.txt") | {TORCH: torch_pin()}
-    for name, need in requirements("test", "dev", "hub", "lora").items():
+    for name, need in requirements("test", "dev", "docs", "hub", "lora").items():
         assert tested[name] in need.specifier, name
 
 

@@ -83,12 +83,20 @@ def test_a_judge_says_nothing_of_what_is_no_task() -> None:
     assert laboratory_judges.right_in_75("sing me a song", "la la") is None
 
 
-def row(cell: str, value: float, seed: int | str = ALL) -> Row:
+def row(cell: str, value: float, seed: int = 0) -> Row:
     return Row(cell=cell, iteration=1, seed=seed, measure="sampled", value=value, low=0.0, high=1.0)
 
 
-def test_a_run_of_some_cells_keeps_the_rows_of_the_others(tmp_path: Path) -> None:
+def test_a_run_of_some_cells_and_seeds_keeps_the_rows_of_the_others(tmp_path: Path) -> None:
     old = [row("gone", 0.1), row("kept", 0.2), row("again", 0.3), row("again", 0.4, seed=7)]
     write(tmp_path / "rows.json", old)
     found = merged(read(tmp_path / "rows.json"), [row("again", 0.5), row("new", 0.6)], ["new", "kept", "again"])
-    assert found == [row("new", 0.6), row("kept", 0.2), row("again", 0.5), row("gone", 0.1)]
+    assert found == [row("new", 0.6), row("kept", 0.2), row("again", 0.5), row("again", 0.4, seed=7), row("gone", 0.1)]
+
+
+def test_what_holds_for_all_seeds_is_put_together_unless_they_share_one() -> None:
+    old = Row(cell="a", iteration=1, seed=ALL, seeds=(0, 1), measure="right", value=0.2, low=0.1, high=0.3)
+    more = Row(cell="a", iteration=1, seed=ALL, seeds=(2,), measure="right", value=0.5, low=0.5, high=0.5)
+    both = Row(cell="a", iteration=1, seed=ALL, seeds=(0, 1, 2), measure="right", value=0.3, low=0.1, high=0.5)
+    assert merged([old], [more], ["a"]) == [both]
+    assert merged([both], [more], ["a"]) == [more]

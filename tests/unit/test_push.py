@@ -31,7 +31,7 @@ def left_beside(root: Path) -> list[str]:
 def test_what_is_sent_is_the_export_in_one_private_commit(tmp_path: Path, what: str, place: str) -> None:
     with hub_on_this_machine() as hub:
         for _ in range(2):  # the second time the repository is there
-            address = push(request(what=what), endpoint=hub.url, token=KEY)
+            address = push(request(what=what), endpoint=hub.url, token=KEY).commit
         sent = hub.repositories[place]
         assert sent.private
         assert len(sent.commits) == 2

@@ -5,11 +5,8 @@ built, and its file format (120 MB), and a folder of what transformers' server n
 The model is a real Llama of 260,032 weights.
 """
 
-import os
 import shlex
-import subprocess
 import sys
-import tempfile
 import time
 from collections import Counter
 from collections.abc import Sequence
@@ -20,6 +17,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from llama_cpp_tools import SERVER_SCRIPT, server_python, transformers_serving
 from real_data import real
 from selfboost.engines import Engine, Generation, Request
 from selfboost.engines.local import Local
@@ -28,11 +26,6 @@ from selfboost.records import Model, Sampling
 from selfboost.train import Sequenced
 from selfboost.train.local import Local as Trainer
 
-TOOLS = Path(os.environ.get("SELFBOOST_TOOLS", Path(tempfile.gettempdir()) / "selfboost-tools"))
-PACKAGES = ("xllamacpp==2026.10.11549", "gguf==0.19.0")
-SERVING = ("fastapi", "annotated-doc", "opentelemetry-api", "importlib_metadata", "zipp")
-"""What transformers' own server imports beside what our tests have."""
-SCRIPT = Path(__file__).parents[1] / "llama_cpp_server.py"
 TEXTS = ("Once upon a time", "Lily saw a big red dog and", "The", "Tom and his mom went to the park. They")
 SETTINGS: tuple[dict[str, Any], ...] = (
     {"temperature": 1.0},
@@ -48,16 +41,7 @@ pytestmark = pytest.mark.slow
 @pytest.fixture(scope="module")
 def python() -> Path:
     """The Python of an environment with llama.cpp's server."""
-    folder = TOOLS / "llama-cpp"
-    found = folder / "bin" / "python"
-    if not (folder / "done").exists():
-        subprocess.run([sys.executable, "-m", "venv", "--clear", str(folder)], check=True)
-        install = [str(found), "-m", "pip", "install", "--quiet", "--only-binary", ":all:", *PACKAGES]
-        made = subprocess.run(install, capture_output=True, text=True)
-        if made.returncode:
-            pytest.skip(f"llama.cpp's server cannot be installed here: {made.stderr.strip()[-200:]}")
-        (folder / "done").touch()
-    return found
+    return server_python()
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +51,7 @@ def model() -> Model:
 
 def llama_cpp(python: Path, attention: str = "exact") -> Server:
     """The engine that starts llama.cpp's server."""
-    words = shlex.join([str(python), str(SCRIPT)])
+    words = shlex.join([str(python), str(SERVER_SCRIPT)])
     return Server(launch=f"{words} {{path}} {{port}} {attention}", start_seconds=120)
 
 
@@ -163,14 +147,7 @@ def test_samples_are_distributed_as_those_of_the_engine_in_this_process(python: 
 def test_transformers_own_server_is_refused_since_it_takes_and_gives_no_token_ids(
     model: Model, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    folder = TOOLS / "transformers-serve"
-    if not (folder / "done").exists():
-        install = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", str(folder), *SERVING]
-        made = subprocess.run(install, capture_output=True, text=True)
-        if made.returncode:
-            pytest.skip(f"transformers' server cannot be installed here: {made.stderr.strip()[-200:]}")
-        (folder / "done").touch()
-    monkeypatch.setenv("PYTHONPATH", str(folder))
+    monkeypatch.setenv("PYTHONPATH", str(transformers_serving()))
     program = shlex.quote(str(Path(sys.executable).with_name("transformers")))
     engine = Server(launch=f"{program} serve {{path}} --port {{port}} --host 127.0.0.1 --device cpu", start_seconds=300)
     with pytest.raises(ValueError, match=r"a first request of token ids failed \(status 422: .*return_token_ids"):

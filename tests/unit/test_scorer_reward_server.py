@@ -152,7 +152,7 @@ def test_a_server_is_started_and_ended_and_another_model_behind_a_url_is_refused
         assert [v.value for v in verdicts] == pytest.approx(expected)
     with rewards_served("/elsewhere", sum_of) as server:
         said = refused(RewardServer(url=server.url), model, trainer=trainer)
-    assert f"serves '/elsewhere', not '{model.path}'; models that a run trains need launch" in said
+    assert f"serves '/elsewhere', not '{model.path}'; models that a run trains need scorer.launch" in said
 
 
 def test_settings_that_cannot_be_are_refused():

@@ -1,5 +1,6 @@
 """What differs between systems lies in one module, and does here what the others rely on."""
 
+import ast
 import os
 import re
 import subprocess
@@ -13,17 +14,48 @@ from selfboost import system
 SOURCE = Path(system.__file__).parents[1]
 
 
-def importers(*names: str) -> set[str]:
-    """The modules of the source that import one of these."""
-    line = re.compile(rf"^\s*(?:import|from) (?:{'|'.join(names)})\b", re.MULTILINE)
-    return {
-        p.relative_to(SOURCE).as_posix() for p in SOURCE.rglob("*.py") if line.search(p.read_text(encoding="utf-8"))
-    }
+LACKED = re.compile(
+    r"\bos\.(fork|forkpty|killpg|getpgrp|setsid|nice|posix_\w+|sched_\w+|sysconf|uname|get(e?uid|e?gid|loadavg)|mkfifo|"
+    r"O_(NOFOLLOW|NONBLOCK|DIRECTORY|CLOEXEC|BINARY))|\bsignal\.(SIGKILL|SIGALRM|SIGHUP|SIGUSR\d|setitimer|ITIMER_\w+)|"
+    r"^\s*(import|from) (fcntl|resource|termios|pty|pwd|grp|msvcrt|psutil)\b|/proc/",
+    re.MULTILINE,
+)
+"""What Windows or macOS lack, or only Windows has."""
+GUARDED = {
+    "system/__init__.py": "where it belongs",
+    "limits/__init__.py": "alarms, asked for by system.ALARMS",
+    "limits/worker.py": "likewise",
+    "endpoints/launching.py": "refused where there is no os.killpg",
+    "endpoints/watcher.py": "a program of its own, started by launching alone",
+    "results/environment.py": "files that may be missing",
+}
 
 
-def test_no_other_module_imports_what_some_systems_lack() -> None:
-    assert importers("fcntl", "msvcrt", "psutil", "termios", "pwd", "grp") == {"system/__init__.py"}
-    assert importers("resource") == {"system/__init__.py", "limits/__init__.py"}  # the second on Linux alone
+def sources() -> dict[str, str]:
+    """Module → its text."""
+    return {path.relative_to(SOURCE).as_posix(): path.read_text(encoding="utf-8") for path in SOURCE.rglob("*.py")}
+
+
+def test_what_some_systems_lack_is_used_in_one_module_or_guarded() -> None:
+    assert {name for name, text in sources().items() if LACKED.search(text)} == GUARDED.keys()
+
+
+def test_files_are_read_and_written_in_a_named_encoding() -> None:
+    """Windows' own is another in every country."""
+    missing: list[str] = []
+    for name, text in sources().items():
+        for call in filter(lambda node: isinstance(node, ast.Call), ast.walk(ast.parse(text))):
+            written = ast.unparse(call)
+            names_file = re.match(r"(.*\.)?(read_text|write_text)\(|open\(", written)
+            binary = re.search(r"""['"][rwax+]*b[rwax+]*['"]""", written)
+            if names_file and "encoding=" not in written and not binary and "os.devnull" not in written:
+                missing.append(f"{name}: {written}")
+    assert not missing
+
+
+def test_paths_that_are_stored_have_slashes() -> None:
+    """A folder that moves to another system stays readable; what is printed may look as it likes."""
+    assert [name for name, text in sources().items() if re.search(r"\bstr\([^()]*\.relative_to\(", text)] == []
 
 
 def test_a_locked_file_is_refused_to_others(tmp_path: Path) -> None:

@@ -2,13 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from selfboost.commands.arguments import Arguments, Parser, add_recipe, add_set, add_trust, count, read_recipe
-
-if TYPE_CHECKING:
-    from selfboost.pace import MeasuredPace
-    from selfboost.recipe import Recipe
 
 DESCRIPTION = "check a recipe without running it, and print its plan"
 
@@ -32,21 +26,11 @@ def execute(arguments: Arguments) -> None:
     Raises:
         ValueError: the recipe is wrong, or does not fit the machine that was asked for.
     """
-    from selfboost.plan import plan
-    from selfboost.plan.placement import fleet_for
+    from selfboost.face.before import check
     from selfboost.plan.text import show_plan
 
-    recipe = read_recipe(arguments)
-    priced = arguments.gpus or arguments.gpu_kind
-    fleet = fleet_for(recipe, arguments.gpu_kind, arguments.gpus)
-    found = plan(recipe, fleet, None if priced or arguments.no_probe else _measure)
+    priced, recipe = arguments.gpus or arguments.gpu_kind, read_recipe(arguments)
+    found = check(recipe, gpus=arguments.gpus, gpu_kind=arguments.gpu_kind, probe=not arguments.no_probe)
     show_plan(found, every_stage=arguments.stages)
     if found.misfits and priced:
         raise ValueError(f"on {found.fleet.gpus} x {found.fleet.hardware.name}: {'; '.join(found.misfits)}")
-
-
-def _measure(recipe: Recipe, parameters: int | None) -> MeasuredPace | str:
-    """The pace of this machine, or why it is not measured."""
-    from selfboost.pace.probe import measured_pace, why_not
-
-    return why_not(recipe, parameters) or measured_pace(recipe)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 from selfboost.commands.arguments import Arguments, Parser, add_json, add_set, add_trust, folder
@@ -33,21 +34,19 @@ def execute(arguments: Arguments) -> None:
     Raises:
         ValueError: the model, the benchmark or its data cannot be used.
     """
-    from selfboost.measuring.request import MeasureRequest
+    from selfboost.face.models import measure
     from selfboost.views.judged import count_and_print
-    from selfboost.views.measured import measure_and_print
+    from selfboost.views.measured import as_json, print_measured
+    from selfboost.views.terminal import Terminal
 
     if arguments.judgments is not None:
         count_and_print(arguments)
         return
-    request = MeasureRequest(
-        model=arguments.model,
-        benchmark=arguments.benchmark,
-        recipe=arguments.recipe,
-        settings=tuple(arguments.set),
-        tasks=tuple(arguments.tasks),
-        seed=arguments.seed,
-        against=arguments.against,
-        trust=tuple(arguments.trust),
-    )
-    measure_and_print(request, arguments.into, arguments.to, json=arguments.json)
+    names = ("model", "benchmark", "recipe", "tasks", "seed", "against", "into", "to", "trust")
+    given = {name: getattr(arguments, name) for name in names}
+    with Terminal() as terminal:
+        found = measure(**given, settings=arguments.set, listener=terminal)
+    if arguments.json:
+        print(json.dumps(as_json(found), indent=1))
+    else:
+        print_measured(found)

@@ -26,24 +26,19 @@ def execute(arguments: Arguments) -> None:
     Raises:
         ValueError: there is no such run or model, two things are asked for, or the hub refuses.
     """
-    from selfboost.export.push import PushRequest, exported, files_of, push
+    from selfboost.face import push_run
 
     check_folder(arguments.folder)
     if arguments.adapter and arguments.pairs:
         raise ValueError("--adapter --pairs: give one of them, each goes to a repository of its own")
-    request = PushRequest(
-        root=arguments.folder,
-        to=arguments.to,
-        what="adapter" if arguments.adapter else "pairs" if arguments.pairs else "model",
-        iteration=arguments.iteration,
-        public=arguments.public,
-    )
-    if not arguments.dry_run:
-        print(f"Sent the {request.what} of {arguments.folder} to {request.place}: {push(request)}")
+    what = "adapter" if arguments.adapter else "pairs" if arguments.pairs else "model"
+    places = (arguments.folder, arguments.to, what, arguments.iteration)
+    sent = push_run(*places, public=arguments.public, dry_run=arguments.dry_run)
+    if sent.commit:
+        print(f"Sent the {what} of {arguments.folder} to {sent.place}: {sent.commit}")
         return
-    with exported(request) as folder:
-        sizes = files_of(folder)
-        print(f"Would go to {request.place}, as one commit:")
-        for name, size in sizes.items():
-            print(f"  {size / MEGA:>10,.3f} MB  {name}")
-        print(f"  {sum(sizes.values()) / MEGA:>10,.3f} MB  {len(sizes)} files; README.md names the recipe's paths")
+    print(f"Would go to {sent.place}, as one commit:")
+    for name, size in sent.files.items():
+        print(f"  {size / MEGA:>10,.3f} MB  {name}")
+    total = sum(sent.files.values()) / MEGA
+    print(f"  {total:>10,.3f} MB  {len(sent.files)} files; README.md names the recipe's paths")

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import argparse
 import shlex
-from contextlib import ExitStack
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 from selfboost.commands.arguments import Arguments, Parser, add_recipe, add_set, add_trust, folder, read_recipe
 
@@ -31,16 +29,14 @@ def execute(arguments: Arguments) -> None:
     Raises:
         ValueError: the recipe is wrong, or a run of it would stop.
     """
-    from selfboost.trial import try_recipe
+    from selfboost.face.before import try_recipe
     from selfboost.trial.text import show_trial
     from selfboost.views.terminal import Terminal
 
     recipe = read_recipe(arguments)
-    with ExitStack() as opened:
-        root = arguments.into or Path(opened.enter_context(TemporaryDirectory(prefix="selfboost-try-"))) / "trial"
-        with Terminal() as terminal:
-            trial = try_recipe(recipe, root, terminal, arguments.prompts)
-        faulty = show_trial(trial, arguments.recipe, _next(arguments), _again(arguments))
+    with Terminal() as terminal:
+        trial = try_recipe(recipe, arguments.into, prompts=arguments.prompts, listener=terminal)
+    faulty = show_trial(trial, arguments.recipe, _next(arguments), _again(arguments))
     if trial.error:
         raise ValueError(f"{trial.error}; first look at the faults above" if faulty else trial.error)
 

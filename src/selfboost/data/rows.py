@@ -62,7 +62,7 @@ def _rows_here(path: Path, said: list[str], every_split: bool) -> Iterator[tuple
     for file in files:
         if not file.exists():
             raise ValueError(f"{file}: no such file or folder")
-        name = str(file.relative_to(path)) if path.is_dir() else file.name
+        name = file.relative_to(path).as_posix() if path.is_dir() else file.name
         counts[name] = 0
         for where, row in _rows_in(file):
             if not isinstance(row, Mapping):

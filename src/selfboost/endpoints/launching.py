@@ -20,6 +20,8 @@ from selfboost.endpoints.connection import check_ready
 from selfboost.endpoints.serving import served_models
 
 WATCHER = Path(__file__).with_name("watcher.py")
+ENGINE = "engine.launch"
+"""The setting of a recipe that names a server's command."""
 PAUSE = 0.2
 """Seconds between two looks at a server that is starting."""
 PATIENCE = 30.0
@@ -33,7 +35,9 @@ STILL = 5.0
 class StartedServer:
     """A server that was started by a command."""
 
-    def __init__(self, words: Sequence[str], port: int) -> None:
+    def __init__(self, words: Sequence[str], port: int, setting: str) -> None:
+        """`setting`: what named the command, for errors."""
+        self.setting = setting
         self.url = f"http://127.0.0.1:{port}/v1"
         handle, log = tempfile.mkstemp(prefix="selfboost-server-", suffix=".log")
         self._log = Path(log)
@@ -50,9 +54,7 @@ class StartedServer:
     @property
     def last_words(self) -> str:
         """The end of its log, as one line."""
-        lines = self._log.read_bytes()[-20_000:].decode("utf-8", "replace").splitlines()
-        said = " | ".join(line.strip() for line in lines if line.strip()).split(" | ")[-QUOTED_LINES:]
-        return " | ".join(said)[-QUOTED_CHARACTERS:] or "nothing"
+        return end_of_log(self._log.read_bytes())
 
     def require_alive(self) -> None:
         """Check that it has not ended by itself.
@@ -62,7 +64,9 @@ class StartedServer:
         """
         code = self._process.poll()
         if code is not None:
-            raise ValueError(f"the server that launch started ended with code {code}; its log: {self.last_words}")
+            raise ValueError(
+                f"the server that {self.setting} started ended with code {code}; its log: {self.last_words}"
+            )
 
     def wait_until_up(self, endpoint: Endpoint, seconds: float) -> None:
         """Wait until it lists its models.
@@ -76,9 +80,14 @@ class StartedServer:
         while not _is_up(brief):
             self.require_alive()
             if time.monotonic() > deadline:
+                more = (
+                    f"; raise {section}.start_seconds if it needs longer"
+                    if (section := section_of(self.setting))
+                    else ""
+                )
                 raise ValueError(
-                    f"the server that launch started was not up after {seconds:g} s; raise "
-                    f"start_seconds if it needs longer; its log: {self.last_words}"
+                    f"the server that {self.setting} started was not up after {seconds:g} s{more}; its log: "
+                    f"{self.last_words}"
                 )
             time.sleep(PAUSE)
 
@@ -94,24 +103,41 @@ class StartedServer:
         self._log.unlink(missing_ok=True)
 
 
+def end_of_log(content: bytes) -> str:
+    """The last lines of what a program wrote, as one line."""
+    lines = content[-20_000:].decode("utf-8", "replace").splitlines()
+    said = " | ".join(line.strip() for line in lines if line.strip()).split(" | ")[-QUOTED_LINES:]
+    return " | ".join(said)[-QUOTED_CHARACTERS:] or "nothing"
+
+
+def section_of(setting: str) -> str:
+    """The section of a recipe that a command is set in; empty where it comes from elsewhere."""
+    section, _, name = setting.rpartition(".")
+    return section if name == "launch" else ""
+
+
 @contextmanager
 def started(
-    command: Sequence[str], values: Mapping[str, str], endpoint: Callable[[str], Endpoint], seconds: float
+    command: Sequence[str],
+    values: Mapping[str, str],
+    endpoint: Callable[[str], Endpoint],
+    seconds: float,
+    setting: str = ENGINE,
 ) -> Generator[StartedServer]:
     """A server that is up, ended at the end; `{port}` and the names of `values` in the command's words are replaced.
 
-    `endpoint`: makes the endpoint of a URL.
+    `endpoint`: makes the endpoint of a URL; `setting`: what named the command, for errors.
 
     Raises:
         ValueError: the program cannot be started, or the server did not come up.
     """
     if not hasattr(os, "killpg"):
-        raise ValueError("launch: servers can be started on Linux and macOS alone; start it and give url")
+        more = f"; start it and give {section}.url" if (section := section_of(setting)) else ""
+        raise ValueError(f"{setting}: servers can be started on Linux and macOS alone{more}")
     port = _free_port()
-    words = [_filled(word, {**values, "port": str(port)}) for word in command]
-    if shutil.which(words[0]) is None:
-        raise ValueError(f"launch: there is no program {words[0]!r} on this machine; install it or give its path")
-    server = StartedServer(words, port)
+    words = [filled(word, {**values, "port": str(port)}) for word in command]
+    require_program(setting, words[0])
+    server = StartedServer(words, port, setting)
     try:
         server.wait_until_up(endpoint(server.url), seconds)
         yield server
@@ -119,7 +145,18 @@ def started(
         server.end()
 
 
-def _filled(word: str, values: Mapping[str, str]) -> str:
+def require_program(setting: str, program: str) -> None:
+    """Check that a program can be started.
+
+    Raises:
+        ValueError: there is none of that name.
+    """
+    if shutil.which(program) is None:
+        raise ValueError(f"{setting}: there is no program {program!r} on this machine; install it or give its path")
+
+
+def filled(word: str, values: Mapping[str, str]) -> str:
+    """A word of a command with `{name}` replaced."""
     for name, value in values.items():
         word = word.replace(f"{{{name}}}", value)
     return word

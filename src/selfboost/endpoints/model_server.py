@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from pydantic import Field
 
@@ -37,6 +37,11 @@ class Served:
 @dataclass(frozen=True, kw_only=True)
 class ModelServer:
     """Servers of one checkpoint."""
+
+    section: ClassVar[str] = "engine"
+    """The recipe's section that it is set in, for errors."""
+    remedy: ClassVar[str] = ""
+    """What else helps where a server has another model."""
 
     # Where a model is served changes no result: that it is this model is checked when it is opened, and what it says
     # is compared with what the trainer computes.
@@ -80,8 +85,8 @@ class ModelServer:
             ValueError: there is no server that has it.
         """
         if self.launch:
-            command = words_of("launch", self.launch)
-            with started(command, {"path": folder}, self._endpoint, self.start_seconds) as server:
+            command, setting = words_of("launch", self.launch), f"{self.section}.launch"
+            with started(command, {"path": folder}, self._endpoint, self.start_seconds, setting) as server:
                 endpoint = self._endpoint(server.url)
                 listed = served_models(endpoint)
                 model = next((each for each in listed if _is(each, [folder])), listed[0])
@@ -92,9 +97,26 @@ class ModelServer:
             check_ready(endpoint)
             if reload:
                 reload_weights(endpoint, folder)
-        models = [_found(endpoint, [*names, folder], any_model=reload) for endpoint in endpoints]
+        models = [self._found(endpoint, [*names, folder], any_model=reload) for endpoint in endpoints]
         named = [replace(endpoint, model=model.name) for endpoint, model in zip(endpoints, models, strict=True)]
         yield Served(named, models)
+
+    def _found(self, endpoint: Endpoint, names: Sequence[str], *, any_model: bool) -> ServedModel:
+        """The model as a server lists it.
+
+        Raises:
+            ValueError: the server has others; says what to do.
+        """
+        listed = served_models(endpoint)
+        found = [each for each in listed if _is(each, names)]
+        if not found and not (any_model and listed):
+            others = ", ".join(repr(each.root or each.name) for each in listed) or "no model"
+            raise ValueError(
+                f"{endpoint.address}: serves {others}, not {names[0]!r}; models that a run trains need "
+                f"{self.section}.launch instead of url, a command such as vllm serve with {{path}} and {{port}} in it"
+                f"{self.remedy}"
+            )
+        return (found or listed)[0]
 
     def _endpoint(self, url: str) -> Endpoint:
         return Endpoint(
@@ -105,24 +127,6 @@ class ModelServer:
             timeout_seconds=self.timeout_seconds,
             retries=self.retries,
         )
-
-
-def _found(endpoint: Endpoint, names: Sequence[str], *, any_model: bool) -> ServedModel:
-    """The model as a server lists it.
-
-    Raises:
-        ValueError: the server has others; says what to do.
-    """
-    listed = served_models(endpoint)
-    found = [each for each in listed if _is(each, names)]
-    if not found and not (any_model and listed):
-        others = ", ".join(repr(each.root or each.name) for each in listed) or "no model"
-        raise ValueError(
-            f"{endpoint.address}: serves {others}, not {names[0]!r}; models that a run trains need "
-            "launch instead of url, a command such as vllm serve with {path} and {port} in it (or, where a policy is "
-            "sampled, reload = true for vLLM in its development mode)"
-        )
-    return (found or listed)[0]
 
 
 def _is(served: ServedModel, paths: Sequence[str]) -> bool:

@@ -1,9 +1,9 @@
-"""What a server says of itself: the models that it lists; and new weights for one in its development mode."""
+"""What a server says of itself: its models, and how it reads a conversation; new weights in its development mode."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -11,6 +11,7 @@ from selfboost.endpoints import Endpoint
 from selfboost.endpoints.connection import check_ready, client_settings
 from selfboost.endpoints.failures import CannotGoOn, Failures
 from selfboost.endpoints.reading import at
+from selfboost.records import Message
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,6 +58,21 @@ def reload_weights(endpoint: Endpoint, path: str) -> None:
     """
     _sent(endpoint, "/collective_rpc", {"method": "reload_weights", "kwargs": {"weights_path": path}})
     _sent(endpoint, "/reset_prefix_cache", {})
+
+
+def chat_ids(endpoint: Endpoint, messages: Sequence[Message]) -> tuple[int, ...]:
+    """The token ids that llama.cpp's server makes of a conversation, by the chat template and tokenizer of its file.
+
+    Raises:
+        ValueError: it cannot be asked, or replies something else.
+    """
+    turns = [{"role": message.role, "content": message.content} for message in messages]
+    text: Any = at(_sent(endpoint, "/apply-template", {"messages": turns}), "prompt")
+    asked = {"content": text, "add_special": True, "parse_special": True}
+    ids: Any = at(_sent(endpoint, "/tokenize", asked), "tokens")
+    if not isinstance(ids, list) or not all(isinstance(each, int) for each in cast("list[Any]", ids)):
+        raise ValueError(f"{endpoint.address}: turns no conversation into token ids, as llama.cpp's server does")
+    return tuple(cast("list[int]", ids))
 
 
 def _sent(endpoint: Endpoint, path: str, body: Mapping[str, Any] | None = None) -> Any:

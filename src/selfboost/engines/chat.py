@@ -106,11 +106,13 @@ class ChatTokenizer:
         self._notes = list(notes)
         self._thinking = thinking
         self._answers = Counter[str]()
+        self._last_prompt: tuple[object, tuple[int, ...]] = None, ()
         self._refusal = ""
         """Why answers cannot be given in this template."""
         # Where an answer is a piece of the whole conversation (sentencepiece marks beginnings of words), it is
         # encoded and decoded behind the text that comes before it, the generation prompt; elsewhere alone.
         self._before = ""
+        self._lead_ids: list[int] | None = None
         self.end_of_turn = self._find_end_of_turn()
         eos = cast("int | None", cast(Any, raw).eos_token_id)
         self.stop_ids = stop_ids | {identity for identity in (self.end_of_turn, eos) if identity is not None}
@@ -153,6 +155,12 @@ class ChatTokenizer:
 
     def prompt_ids(self, messages: Sequence[Message], prefix: str = "") -> tuple[int, ...]:
         """Ids of the conversation, rendered up to where the assistant begins to speak, then the answer's prefix."""
+        asked = tuple(messages), prefix
+        if asked != self._last_prompt[0]:  # the samples of one prompt follow each other
+            self._last_prompt = asked, self._asked_ids(*asked)
+        return self._last_prompt[1]
+
+    def _asked_ids(self, messages: Sequence[Message], prefix: str = "") -> tuple[int, ...]:
         rendered = self.conversation_ids(messages, add_generation_prompt=True)
         return (*rendered, *self._continuation_ids(prefix))
 
@@ -194,7 +202,7 @@ class ChatTokenizer:
             body.pop()
         if not self._before:
             return self._decode(body)
-        lead = self._encode(self._before)
+        lead = self._lead()
         whole, start = self._decode([*lead, *body]), self._decode(lead)
         return whole[len(start) :] if whole.startswith(start) else self._decode(body)
 
@@ -251,9 +259,17 @@ class ChatTokenizer:
     def _decode(self, token_ids: list[int]) -> str:
         return cast(str, self.raw.decode(token_ids, skip_special_tokens=False, clean_up_tokenization_spaces=False))
 
+    def _lead(self) -> list[int]:
+        """Ids of what comes before an answer."""
+        if self._lead_ids is None:
+            self._lead_ids = self._encode(self._before) if self._before else []
+        return self._lead_ids
+
     def _continuation_ids(self, text: str) -> list[int]:
         """Ids of text that the assistant says."""
-        lead = self._encode(self._before) if self._before else []
+        if not text:
+            return []
+        lead = self._lead()
         whole = self._encode(self._before + text, control=False) if not self._special_in(self._before) else []
         if lead and whole[: len(lead)] == lead:
             return whole[len(lead) :]
@@ -327,7 +343,7 @@ class ChatTokenizer:
             if self._agrees(other):
                 self._notes.append(sentence)
                 return
-        self._rendering, self._before = own, ""
+        self._rendering, self._before, self._lead_ids = own, "", None
         if not self._thinking and (closed := own.with_thought_closed()):
             self._rendering, sentence = closed
             self._notes.append(sentence)
@@ -342,9 +358,9 @@ class ChatTokenizer:
         self._rendering = rendering
         whole = self.conversation_ids(ANSWERED)
         for before in ("", rendering.opening):
-            self._before = before
+            self._before, self._lead_ids = before, None
             end = [] if self.end_of_turn is None else [self.end_of_turn]
-            expected = [*self.prompt_ids([QUESTION]), *self._continuation_ids(PROBE), *end]
+            expected = [*self._asked_ids([QUESTION]), *self._continuation_ids(PROBE), *end]
             if whole[: len(expected)] == expected:
                 return True
         return False

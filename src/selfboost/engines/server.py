@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
 from selfboost.endpoints import Endpoint
 from selfboost.endpoints.completing import complete
@@ -36,6 +36,8 @@ Body = Callable[[Request, int, Sequence[int]], Mapping[str, Any]]
 @dataclass(frozen=True, kw_only=True)
 class Server(OutsideEngine, ModelServer):
     """A server of vLLM or llama.cpp, or several: running at `url`, or started by `launch`."""
+
+    remedy: ClassVar[str] = ", or engine.reload = true for vLLM in its development mode"
 
     reload: bool = field(default=False, metadata=SPEED_ONLY)
     """Have the server at `url` load each model's weights in place: vLLM in its development mode."""
@@ -73,7 +75,7 @@ class Server(OutsideEngine, ModelServer):
             served.endpoints,
             tokenizer=cast(EndingTokenizer, looked.tokenizer),
             context_length=min(contexts),
-            body=_llama_cpp_body if kinds == {True} else _vllm_body,
+            body=llama_cpp_body if kinds == {True} else _vllm_body,
             require_alive=served.require_alive,
         )
         for endpoint in served.endpoints:
@@ -163,7 +165,7 @@ def _vllm_body(request: Request, limit: int, stop_ids: Sequence[int]) -> Mapping
     }
 
 
-def _llama_cpp_body(request: Request, limit: int, stop_ids: Sequence[int]) -> Mapping[str, Any]:
+def llama_cpp_body(request: Request, limit: int, stop_ids: Sequence[int] = ()) -> Mapping[str, Any]:
     """A request to llama.cpp's server, which ends answers by its own ids; stop texts are cut off here."""
     del stop_ids
     wanted = request.sampling

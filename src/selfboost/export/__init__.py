@@ -56,19 +56,37 @@ def export(request: ExportRequest) -> Path:
         with new_folder(request.target) as fresh:
             _write_data(request, fresh)
         return request.target
-    model = find_model(request.root, request.iteration)
-    if model.card is None:
-        raise ValueError(
-            f"{request.root}@{model.entry.iteration}: is the initial model ({model.path}), which this run did not "
-            "make; choose the candidate of another iteration with --iteration"
-        )
-    store.verify(Path(model.path).parent, model.card)
+    model = trained_model(request.root, request.iteration)
     with new_folder(request.target) as fresh:
         if request.what == "adapter":
             _write_adapter(model, fresh)
         else:
             _write_model(model, fresh)
     return request.target
+
+
+def trained_model(root: Path, iteration: str) -> RunModel:
+    """A model that the run made, its files as the run wrote them.
+
+    Raises:
+        ValueError: there is no such run or model, it is the initial one, or a file is damaged.
+    """
+    model = find_model(root, iteration)
+    if model.card is None:
+        raise ValueError(
+            f"{root}@{model.entry.iteration}: is the initial model ({model.path}), which this run did not "
+            "make; choose the candidate of another iteration with --iteration"
+        )
+    store.verify(Path(model.path).parent, model.card)
+    return model
+
+
+def pair_counts(root: Path) -> pairs.PairCounts:
+    """How many pairs a run made, and from what."""
+    counts = pairs.PairCounts()
+    for pair in pairs.pairs_of(root):
+        counts.add(pair)
+    return counts
 
 
 def _write_data(request: ExportRequest, into: Path) -> None:
@@ -101,14 +119,11 @@ def _write_adapter(model: RunModel, into: Path) -> None:
             f"{model.root}@{model.entry.iteration}: was trained in full, so there is no adapter; export the model "
             "without --adapter, or train with training.lora_rank"
         )
-    counts = pairs.PairCounts()
-    for pair in pairs.pairs_of(model.root):
-        counts.add(pair)
     name, words = _base_of(model)
     copy_files(folder, into)
     settings = cast("dict[str, Any]", read_json(into / ADAPTER_SETTINGS)) | {"base_model_name_or_path": name or None}
     (into / ADAPTER_SETTINGS).write_text(json.dumps(settings, indent=1, sort_keys=True) + "\n", encoding="utf-8")
-    story = Exported(model=model, run=summary(model.root), pairs=counts, adapter_base=words)
+    story = Exported(model=model, run=summary(model.root), pairs=pair_counts(model.root), adapter_base=words)
     (into / CARD).write_text(model_card(story), encoding="utf-8")
 
 

@@ -39,6 +39,8 @@ class Exported:
     pairs: PairCounts
     adapter_base: str = ""
     """For an adapter alone: the model that it belongs on."""
+    gguf: str = ""
+    """For a GGUF file: whether it is verified, and by which figures."""
 
     @property
     def base(self) -> str:
@@ -56,6 +58,7 @@ def model_card(story: Exported) -> str:
     run, number = story.run, story.model.entry.iteration
     method = _code(run.method or "?")
     kind = "A LoRA adapter" if story.adapter_base else "A language model"
+    kind += " in llama.cpp's format" if story.gguf else ""
     made = (
         f"{kind} that selfboost trained by the method {method} from {_code(story.base)}: iteration {number} of its run."
     )
@@ -64,6 +67,7 @@ def model_card(story: Exported) -> str:
         f"# {visible(Path(story.base).name) or 'model'}, iteration {number}",
         made,
         *([f"It belongs on {story.adapter_base}."] if story.adapter_base else []),
+        *(["## Conversion", _cell(story.gguf)] if story.gguf else []),
         "## Results",
         *_results(story),
         "## Data",
@@ -99,8 +103,9 @@ def _front_matter(story: Exported) -> str:
     base, licence = story.base, story.licence
     lines = [f"base_model: {json.dumps(base)}"] if NAME.fullmatch(base) and not Path(base).exists() else []
     lines += [f"license: {json.dumps(licence)}"] if licence != NOT_STATED else []
-    library = "peft" if story.adapter_base else "transformers"
-    return "\n".join(["---", *lines, f"library_name: {library}", "tags:", "- selfboost", "---"])
+    library = "peft" if story.adapter_base else "llama.cpp" if story.gguf else "transformers"
+    tags = ["tags:", "- selfboost", *(["- gguf"] if story.gguf else [])]
+    return "\n".join(["---", *lines, f"library_name: {library}", *tags, "---"])
 
 
 def _location(story: Exported) -> str:
@@ -149,7 +154,7 @@ def _data(story: Exported) -> Iterator[str]:
             f"records `{card.parts.get(given, '?')}`; the stage's fingerprint is `{card.fingerprint}`."
         )
     yield from _pair_tables(story.pairs)
-    if story.pairs.total and not story.adapter_base:
+    if story.pairs.total and not story.adapter_base and not story.gguf:
         yield f"The pairs are in [{FOLDER}/]({FOLDER}/README.md)."
 
 

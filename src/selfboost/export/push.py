@@ -45,8 +45,20 @@ class PushRequest:
         return f"the {'public' if self.public else 'private'} {self.kind} repository {self.to}"
 
 
+@dataclass(frozen=True, kw_only=True)
+class Pushed:
+    """What was sent to the hub, or would be."""
+
+    place: str
+    """Where to, in words."""
+    files: Mapping[str, int]
+    """File's name in the repository → its bytes."""
+    commit: str
+    """Its address; empty where nothing was sent."""
+
+
 @contextmanager
-def exported(request: PushRequest) -> Generator[Path]:
+def _exported(request: PushRequest) -> Generator[Path]:
     """The folder that is sent, while the block lasts.
 
     Raises:
@@ -66,35 +78,43 @@ def files_of(folder: Path) -> Mapping[str, int]:
     return {path.relative_to(folder).as_posix(): path.stat().st_size for path in found}
 
 
-def push(request: PushRequest, *, endpoint: str | None = None, token: str | None = None) -> str:
-    """Send it, and return the address of the commit.
+def push(
+    request: PushRequest, *, dry_run: bool = False, endpoint: str | None = None, token: str | None = None
+) -> Pushed:
+    """Send it; `dry_run` asks nobody and needs no key.
 
     `endpoint`, `token`: the hub's address and key; None: those of the user's own settings (`hf auth login`, HF_TOKEN).
 
     Raises:
         ValueError: the repository is public and that was not asked for, or the hub refuses; in one sentence.
     """
+    with _exported(request) as folder:
+        commit = "" if dry_run else _sent(request, folder, endpoint, token)
+        return Pushed(place=request.place, files=files_of(folder), commit=commit)
+
+
+def _sent(request: PushRequest, folder: Path, endpoint: str | None, token: str | None) -> str:
+    """The address of the commit."""
     hub = require("huggingface_hub", extra="hub", setting="selfboost push")
     api = hub.HfApi(endpoint=endpoint, token=token)
-    with exported(request) as folder:
-        try:
-            _make(hub, api, request)
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", UserWarning)  # pairs beside a model are meant
-                sent = api.upload_folder(
-                    repo_id=request.to,
-                    repo_type=request.kind,
-                    folder_path=folder,
-                    commit_message=f"The {request.what} of a run of selfboost",
-                )
-        except _Refused as error:
-            raise ValueError(str(error)) from None
-        except Exception as error:  # of the network, of the hub, of its library: all are about this repository
-            said = str(error).strip().partition("\n")[0][:LONGEST]
-            words = f"{request.to}: was not sent ({type(error).__name__}: {said})"
-            raise ValueError(
-                f"{words}; `hf auth login` or HF_TOKEN gives the key, which must be allowed to write"
-            ) from error
+    try:
+        _make(hub, api, request)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # pairs beside a model are meant
+            sent = api.upload_folder(
+                repo_id=request.to,
+                repo_type=request.kind,
+                folder_path=folder,
+                commit_message=f"The {request.what} of a run of selfboost",
+            )
+    except _Refused as error:
+        raise ValueError(str(error)) from None
+    except Exception as error:  # of the network, of the hub, of its library: all are about this repository
+        said = str(error).strip().partition("\n")[0][:LONGEST]
+        words = f"{request.to}: was not sent ({type(error).__name__}: {said})"
+        raise ValueError(
+            f"{words}; `hf auth login` or HF_TOKEN gives the key, which must be allowed to write"
+        ) from error
     return str(sent.commit_url)
 
 

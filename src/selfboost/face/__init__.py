@@ -1,24 +1,27 @@
-"""The Python face of runs: `boost`, `load_run`, `compare`, `export_run`. Paths may be texts; results are typed objects.
+"""What Python callers do with runs: make, load, compare, export, push. Paths may be texts; results are typed objects.
 
-Left out: what prints (`check`, `try`, `inspect`) or serves (`view`, `chat`); it is the command line's.
+`before` has what comes before a run, `models` what is done with a model. Left out: what serves (`view`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from selfboost import loop
 from selfboost import recipe as recipes
-from selfboost.export import ExportRequest, What, export
+from selfboost.export import ExportRequest, What, export, gguf
+from selfboost.export.gguf import Gguf, GgufRequest
+from selfboost.export.push import Pushed, PushRequest, push
+from selfboost.extras import frame
 from selfboost.measuring.paired import Compared
 from selfboost.recipe import Recipe
 from selfboost.results.models import BEST
 from selfboost.stages import Listener, Silent
+from selfboost.trust import trusting
 from selfboost.views import comparison
-from selfboost.views.frames import frame
 from selfboost.views.summary import RunSummary, summary
 
 Address = str | Path
@@ -66,13 +69,26 @@ def boost(
         ValueError: an error that the user can fix, in one sentence.
     """
     heard = listener or Silent()
-    if isinstance(recipe, Recipe):
-        if settings or trust:
-            raise ValueError("boost: settings and trust belong to a recipe's file or name; this recipe has been read")
-    else:
-        recipe = recipes.read(recipes.find(str(recipe)), settings, heard.say, trust=trust)
-    loop.boost(recipe, Path(into), heard)
+    loop.boost(chosen_recipe(recipe, settings, trust, heard.say), Path(into), heard)
     return load_run(into)
+
+
+def chosen_recipe(
+    recipe: Recipe | Address,
+    settings: Sequence[str],
+    trust: str | Sequence[str],
+    say: Callable[[str], None] = lambda _: None,
+) -> Recipe:
+    """A recipe that was read, or one by its file or name, with changes.
+
+    Raises:
+        ValueError: it does not exist, something in it is wrong, or changes are meant for a recipe that was read.
+    """
+    if not isinstance(recipe, Recipe):
+        return recipes.read(recipes.find(str(recipe)), settings, say, trust=trust)
+    if settings or trust:
+        raise ValueError("settings and trust belong to a recipe's file or name; this recipe has been read")
+    return recipe
 
 
 def load_run(folder: Address) -> RunSummary:
@@ -101,3 +117,48 @@ def export_run(folder: Address, to: Address, what: What = "model", iteration: in
         ValueError: there is no such run or model, or the folder exists.
     """
     return export(ExportRequest(root=Path(folder), to=Path(to), what=what, iteration=str(iteration)))
+
+
+def export_gguf(
+    folder: Address,
+    to: Address,
+    convert: str,
+    server: str = "",
+    iteration: int | str = BEST,
+    trust: str | Sequence[str] = (),
+) -> Gguf:
+    """Write a run's model as a GGUF file by llama.cpp's converter, and compare its samples by llama.cpp's server.
+
+    `convert`, `server`: programs or whole commands, as `selfboost export` takes them, which `trust` must name. The
+    result's `agreement` is None where there is no server.
+
+    Raises:
+        ValueError: there is no such run or model, a program is not trusted or fails, or samples are not the model's.
+    """
+    wanted = GgufRequest(
+        root=Path(folder),
+        to=Path(to),
+        convert=convert,
+        server=server,
+        iteration=str(iteration),
+        trust=trusting(trust),
+    )
+    return gguf.export_gguf(wanted)
+
+
+def push_run(
+    folder: Address,
+    to: str,
+    what: Literal["model", "adapter", "pairs"] = "model",
+    iteration: int | str = BEST,
+    *,
+    public: bool = False,
+    dry_run: bool = False,
+) -> Pushed:
+    """Send an export to the repository `to` (OWNER/NAME) of the Hugging Face hub, private unless `public`.
+
+    Raises:
+        ValueError: there is no such run or model, or the hub refuses.
+    """
+    wanted = PushRequest(root=Path(folder), to=to, what=what, iteration=str(iteration), public=public)
+    return push(wanted, dry_run=dry_run)

@@ -5,16 +5,14 @@ In the main thread an alarm ends it. An alarm reaches no other thread, so there 
 
 from __future__ import annotations
 
-import os
 import signal
-import sys
 import threading
 import time
 from collections.abc import Callable, Generator
 from contextlib import contextmanager, nullcontext
 from typing import NoReturn
 
-from selfboost.system import ALARMS
+from selfboost.system import ALARMS, memory_bounded
 
 MEMORY = 2 << 30
 """Bytes that what strangers have written may take in addition to what is held already."""
@@ -60,31 +58,8 @@ def memory_limited() -> Generator[None]:
     Raises:
         ValueError: the block takes more.
     """
-    if sys.platform != "linux":
-        yield
-        return
-    import resource
-
-    soft, hard = resource.getrlimit(resource.RLIMIT_AS)
-    most = _address_space() + MEMORY
-    known = [limit for limit in (soft, hard) if limit != resource.RLIM_INFINITY]
-    if most == MEMORY or any(limit <= most for limit in known):
-        yield
-        return
-    resource.setrlimit(resource.RLIMIT_AS, (most, hard))
     try:
-        yield
+        with memory_bounded(MEMORY):
+            yield
     except MemoryError as error:
         raise ValueError(f"it took more than {MEMORY >> 30} GiB of memory") from error
-    finally:
-        resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
-
-
-def _address_space() -> int:
-    """Bytes that this process has mapped; 0 where the system does not say."""
-    try:
-        with open("/proc/self/statm", "rb", buffering=0) as file:
-            pages = file.read(100).split()[0]
-    except OSError:
-        return 0
-    return int(pages) * os.sysconf("SC_PAGE_SIZE")

@@ -11,7 +11,9 @@ from typing import Any, cast
 from pydantic import TypeAdapter, ValidationError
 
 from selfboost.disk.json_files import read_json, write_json
+from selfboost.extras import frame
 from selfboost.measures import Declared, Estimated
+from selfboost.measuring.paired import Compared, compare_ratings
 from selfboost.notes import Kept
 from selfboost.records import Model, Rated
 from selfboost.results.environment import Environment
@@ -67,6 +69,30 @@ class Measurement:
     against: Measurement | None = None
     """Another model, measured in the same way."""
 
+    @property
+    def differences(self) -> dict[str, Compared]:
+        """The model minus the other one, by measure; empty if it was measured alone."""
+        if self.against is None:
+            return {}
+        others = {rated.prompt: rated for rated in self.against.items}
+        own = [rated for rated in self.items if rated.prompt in others]
+        return compare_ratings(self.declared, [others[rated.prompt] for rated in own], own, "items")
+
+    def to_pandas(self) -> Any:
+        """A data frame with a row for each model and measure; shares are from 0 to 1.
+
+        Columns: model, measure, title, unit, better, metric, value, low, high, n, missing.
+
+        Raises:
+            ValueError: pandas is not installed.
+        """
+        rows: list[dict[str, Any]] = []
+        for each in (self, *([self.against] if self.against else [])):
+            for name, figure in each.figures.items():
+                known = {"model": each.model.name, "measure": name, **vars(each.declared[name])}
+                rows.append(known | vars(figure))
+        return frame(rows)
+
 
 def figures_of(declared: Declared, items: Sequence[Rated]) -> dict[str, Figure]:
     """Measure → its figure.
@@ -91,6 +117,21 @@ def figures_of(declared: Declared, items: Sequence[Rated]) -> dict[str, Figure]:
             missing=len(own) - interval.count,
         )
     return found
+
+
+def check_replaceable(path: Path) -> None:
+    """Refuse a place where a measurement cannot be written, or would replace something else.
+
+    Raises:
+        ValueError: the folder is missing, or the file is no measurement.
+    """
+    if not path.parent.is_dir():
+        raise ValueError(f"--to {path}: there is no folder {path.parent}")
+    if path.exists():
+        try:
+            read(path)
+        except (ValueError, OSError) as error:
+            raise ValueError(f"--to {path}: exists and is no measurement, so it is left as it is") from error
 
 
 def write(path: Path, found: Measurement) -> None:

@@ -74,6 +74,11 @@ def why_not(recipe: Recipe, parameters: int | None) -> str:
     return ""
 
 
+def pace_or_why_not(recipe: Recipe, parameters: int | None) -> MeasuredPace | str:
+    """The pace of this machine, or why it is not measured."""
+    return why_not(recipe, parameters) or measured_pace(recipe)
+
+
 def measured_pace(recipe: Recipe) -> MeasuredPace:
     """Measure a recipe's pace; `why_not` must be empty.
 

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from selfboost.data.hub_data import is_hub_name
 from selfboost.data.seed_data import SeedData
+from selfboost.extras import frame
 from selfboost.pace import MeasuredPace
 from selfboost.plan.advice import Advice
 from selfboost.plan.cost import Cost, Costs
@@ -87,6 +89,25 @@ class Plan:
     """Bytes of a training's saved states, until it ends; None if unknown."""
     disk_while_training: int | None
     """Additional bytes that a training with noise needs until it ends; None if unknown."""
+
+    def to_pandas(self) -> Any:
+        """A data frame with a row for each stage.
+
+        Columns: name, kind, verb, rows, bound, gpus, tokens, hours, most_tokens, most_hours; `most_` with every answer
+        as long as it may be.
+
+        Raises:
+            ValueError: pandas is not installed.
+        """
+        names = ("name", "kind", "verb", "rows", "bound", "gpus")
+        return frame(
+            [
+                {name: getattr(stage, name) for name in names}
+                | {"tokens": stage.mean.tokens, "hours": stage.wall(stage.mean)}
+                | {"most_tokens": stage.most.tokens, "most_hours": stage.wall(stage.most)}
+                for stage in self.stages
+            ]
+        )
 
 
 def plan(recipe: Recipe, fleet: Fleet | None = None, measure: MeasurePace | None = None) -> Plan:

@@ -16,6 +16,7 @@ from contextlib import suppress
 from dataclasses import asdict
 from typing import IO, Any
 
+from selfboost.system import yield_to_others
 from selfboost.views.time_left import StageAhead
 
 PATIENCE = 15.0
@@ -83,7 +84,7 @@ def main(asked: str) -> None:
     from selfboost import recipe
     from selfboost.plan import plan
 
-    os.nice(5)
+    yield_to_others()
     wanted: dict[str, Any] = json.loads(asked)
     read = recipe.read(recipe.find(wanted["recipe"]), wanted["settings"], trust=wanted["trust"])
     stages = [

@@ -14,9 +14,10 @@ from pathlib import Path
 from selfboost import store
 from selfboost.data.gold import embedded_gold, is_embedded
 from selfboost.methods.parts.beta_search import BetaSearched
-from selfboost.records import Answer, Pair, Prompt, Rated, Verdict
+from selfboost.records import Pair, Prompt, Rated
 from selfboost.report.prompts import RunPrompts, read_run_prompts
 from selfboost.results import RECIPE
+from selfboost.results.answered import Answered, measured_answers
 from selfboost.views.summary import IterationSummary, RunSummary, summary
 
 EXAMPLES = 6
@@ -43,18 +44,6 @@ class PairFacts:
         self.chosen_lengths.append(len(pair.chosen.token_ids))
         self.rejected_lengths.append(len(pair.rejected.token_ids))
         self.prompts.append(pair.prompt)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Answered:
-    """The kept parts of a measured answer."""
-
-    prompt: str
-    prompt_text: str
-    text: str
-    finish: str
-    tokens: int
-    score: float | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -169,7 +158,7 @@ def _model(
     measured = [card for card in cards if not in_search(card)]
     try:
         pairs = _pairs(root, cards, iteration)
-        answers = _answers(root, measured, measure)
+        answers = measured_answers(root, measured, measure)
         ratings = _ratings(root, measured, measure)
     except (OSError, ValueError) as error:
         problems.append(f"{name}: not all can be shown ({str(error).partition(chr(10))[0]})")
@@ -192,28 +181,6 @@ def _pairs(root: Path, cards: Sequence[store.StageCard], iteration: int) -> Pair
     drawn = heapq.nsmallest(EXAMPLES, own(), key=lambda item: item[0])
     facts.examples = sorted((pair for _, pair in drawn), key=lambda pair: -(pair.gap or 0))
     return facts
-
-
-def _answers(root: Path, cards: Sequence[store.StageCard], measure: str) -> list[Answered]:
-    """Held-out answers: of the stage named after the gate's measure, else of the first one."""
-    stages = {c.name.partition("/")[2]: c for c in cards if c.verb == "sample" and "held_out" in c.name}
-    name = f"held_out-{measure}" if f"held_out-{measure}" in stages else next(iter(stages), "")
-    if not name:
-        return []
-    scores = next((c for c in cards if c.verb == "score" and c.name.endswith(f"/{name}-scores")), None)
-    verdicts = list(store.stored_rows(root, scores, Verdict)) if scores is not None else []
-    values: list[float | None] = [verdict.value for verdict in verdicts]
-    return [
-        Answered(
-            prompt=answer.prompt.id,
-            prompt_text=answer.prompt.text,
-            text=answer.text,
-            finish=answer.finish,
-            tokens=len(answer.token_ids),
-            score=values[i] if i < len(values) else None,
-        )
-        for i, answer in enumerate(store.stored_rows(root, stages[name], Answer))
-    ]
 
 
 def _ratings(root: Path, cards: Sequence[store.StageCard], measure: str) -> dict[str, float]:

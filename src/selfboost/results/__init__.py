@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -22,6 +23,8 @@ from selfboost.notes import Kept, SomeNote, read_note
 from selfboost.results.environment import Environment
 from selfboost.results.first_format import is_first_format, modernised
 
+SEPARATORS = re.compile(r"[/\\:]")
+"""Between the parts of a path, on some system."""
 SUMMARY, RECIPE, REPORT = "run.json", "recipe.toml", "report.html"
 Decision = Literal["initial", "promoted", "kept", "stopped"]
 
@@ -98,8 +101,8 @@ class Results:
 
 
 def beside_place(name: str) -> str:
-    """The folder of stages of a model measured beside the policy."""
-    return f"beside-{name.replace('/', '-')}"
+    """The folder of stages of a model measured beside the policy; no system takes its name for a path."""
+    return f"beside-{SEPARATORS.sub('-', name)}"
 
 
 def write(root: Path, results: Results) -> None:

@@ -25,7 +25,7 @@ def is_ours(path: Path) -> bool:
 def _target(path: Path) -> str:
     """Where a run's link or text file leads, relative to the run's folder; empty for anything else."""
     if path.is_symlink():
-        found = os.readlink(path)
+        found = Path(os.readlink(path)).as_posix()
     elif path.is_file() and path.stat().st_size <= LONGEST:
         found = path.read_text(encoding="utf-8", errors="replace").removesuffix("\n")
     else:

@@ -11,6 +11,7 @@ from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
+from typing import ClassVar
 
 from selfboost.endpoints.model_server import ModelServer, Served
 from selfboost.endpoints.pooling import Pooled, pool
@@ -30,6 +31,8 @@ Rewards = Sequence[float]
 @dataclass(frozen=True, kw_only=True)
 class RewardServer(RewardModel, ModelServer):
     """A reward model behind vLLM's server, compared with our own computation before it is used."""
+
+    section: ClassVar[str] = "scorer"
 
     bound: Positive = field(default=0.05, metadata=SPEED_ONLY)
     """Largest difference of eight rows' scores from our own, as a share of the largest of them (or of 1)."""

@@ -134,7 +134,7 @@ class Stage:
                 file=f"{STAGES}/{self.name}/{result}".rstrip("/"),
                 notes=notes,
                 earlier=earlier,
-                files={str(p.relative_to(self.partial)): _measure(p) for p in sorted(_files(self.partial))},
+                files={p.relative_to(self.partial).as_posix(): _measure(p) for p in sorted(_files(self.partial))},
                 all_records=whole,
             )
         )
@@ -299,7 +299,7 @@ def cards(root: Path) -> list[StageCard]:
     unfinished = (PARTIAL, files.BROKEN)
     found: list[StageCard | None] = []
     for path in paths:
-        if any(mark in str(path.relative_to(root)) for mark in unfinished):
+        if any(mark in path.relative_to(root).as_posix() for mark in unfinished):
             continue
         try:
             found.append(read_card(path.parent))

@@ -8,6 +8,9 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Generator
+from contextlib import contextmanager
+from io import BufferedWriter
 
 NO_LINK: int = getattr(os, "O_NOFOLLOW", 0)
 """Flag of `os.open`: refuse a symbolic link."""
@@ -51,6 +54,10 @@ if sys.platform == "win32":
         """Whether there is a process of this number; asking sends it nothing."""
         return psutil.pid_exists(process)
 
+    def yield_to_others() -> None:
+        """Let other processes go first."""
+        psutil.Process().nice(psutil.BELOW_NORMAL_PRIORITY_CLASS)
+
 else:
     import fcntl
     import resource
@@ -83,3 +90,44 @@ else:
         except PermissionError:
             pass
         return True
+
+    def yield_to_others() -> None:
+        """Let other processes go first."""
+        os.nice(5)
+
+
+def make_room(file: BufferedWriter, size: int) -> None:
+    """Give a new file its size; where the system can, its place on the disk is reserved too."""
+    if hasattr(os, "posix_fallocate"):
+        os.posix_fallocate(file.fileno(), 0, size)
+    else:
+        file.truncate(size)
+
+
+@contextmanager
+def memory_bounded(more: int) -> Generator[None]:
+    """Let this process take at most this many bytes more than it has, on Linux alone; beyond it raises MemoryError."""
+    if sys.platform != "linux":
+        yield
+        return
+    soft, hard = resource.getrlimit(resource.RLIMIT_AS)
+    mapped = _mapped_memory()
+    known = [limit for limit in (soft, hard) if limit != resource.RLIM_INFINITY]
+    if not mapped or any(limit <= mapped + more for limit in known):
+        yield
+        return
+    resource.setrlimit(resource.RLIMIT_AS, (mapped + more, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
+
+
+def _mapped_memory() -> int:
+    """Bytes that this process has mapped; 0 where the system does not say."""
+    try:
+        with open("/proc/self/statm", "rb", buffering=0) as file:
+            pages = file.read(100).split()[0]
+    except OSError:
+        return 0
+    return int(pages) * os.sysconf("SC_PAGE_SIZE")

@@ -1,11 +1,14 @@
 """Experiment trackers: rows of trainings and runs, sent to TensorBoard, Weights & Biases, Trackio or MLflow as well.
 
 Each is the library's own client, imported only when it is named. Their files lie beside the run, never inside a model's
-folder, whose content must not depend on them. Numbers are sent, and the sentences of alarms; no prompt, no answer.
+folder, whose content must not depend on them. Numbers are sent, and the sentences of alarms; prompts and answers only
+in tables of samples, which are off unless asked for.
 """
 
 from __future__ import annotations
 
+import html
+import re
 import time
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
@@ -23,6 +26,9 @@ MODULES: Mapping[TrackerName, str] = {
     "trackio": "trackio",
     "mlflow": "mlflow",
 }
+
+Table = Sequence[Mapping[str, str | float | None]]
+"""Rows of a table: column → cell, the same columns in each."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +55,10 @@ class Tracker(Protocol):
         """Send a sentence, such as an alarm's."""
         ...
 
+    def table(self, title: str, rows: Table, step: int) -> None:
+        """Send a table of texts and numbers, such as samples."""
+        ...
+
     def close(self) -> None:
         """There are no more rows."""
         ...
@@ -72,6 +82,10 @@ class TensorBoard:
         """A text beside the scalars."""
         self._writer.add_text(title, sentence, step)
 
+    def table(self, title: str, rows: Table, step: int) -> None:
+        """A text in Markdown."""
+        self._writer.add_text(title, _markdown(rows), step)
+
     def close(self) -> None:
         """Flush."""
         self._writer.close()
@@ -85,9 +99,8 @@ class Online:
         if library == "wandb":
             tracked.folder.mkdir(parents=True, exist_ok=True)
             own |= {"id": tracked.name, "dir": str(tracked.folder)}
-        module = require_tracker(library)
-        self._alert: Any = module.alert
-        self._run = module.init(project=tracked.project, name=tracked.name, config=dict(tracked.settings), **own)
+        self._library, self._module = library, require_tracker(library)
+        self._run = self._module.init(project=tracked.project, name=tracked.name, config=dict(tracked.settings), **own)
 
     def log(self, row: Mapping[str, float]) -> None:
         """One row."""
@@ -95,7 +108,13 @@ class Online:
 
     def note(self, title: str, sentence: str, step: int) -> None:
         """An alert."""
-        self._alert(title=title, text=f"{sentence} (step {step})")
+        self._module.alert(title=title, text=f"{sentence} (step {step})")
+
+    def table(self, title: str, rows: Table, step: int) -> None:
+        """A table of the library's own; Trackio reads its cells as Markdown."""
+        plain = _plain if self._library == "trackio" else str
+        cells = [[plain(cell) if isinstance(cell, str) else cell for cell in row.values()] for row in rows]
+        self._run.log({title: self._module.Table(columns=list(rows[0]), data=cells)}, step=step)
 
     def close(self) -> None:
         """Flush."""
@@ -129,9 +148,26 @@ class MLflow:
         """A tag of the run."""
         self._client.set_tag(self._run, f"{title}, step {step}", sentence)
 
+    def table(self, title: str, rows: Table, step: int) -> None:
+        """A table among the run's artifacts, which MLflow writes through pandas."""
+        columns = {name: [row[name] for row in rows] for name in rows[0]}
+        self._client.log_table(self._run, columns, f"{title}-{step}.json")
+
     def close(self) -> None:
         """The run stays open for a later row until then."""
         self._client.set_terminated(self._run)
+
+
+def _markdown(rows: Table) -> str:
+    lines = [list(rows[0]), ["---"] * len(rows[0])]
+    lines += [["" if cell is None else _plain(str(cell)) for cell in row.values()] for row in rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def _plain(text: str) -> str:
+    """Text that Markdown and HTML show as it is, in a line: answers may hold links to anywhere."""
+    escaped = re.sub(r"([\\`*_\[\]()!|#])", r"\\\1", text)
+    return "<br>".join(html.escape(escaped, quote=False).splitlines())
 
 
 def require_tracker(name: TrackerName) -> Any:

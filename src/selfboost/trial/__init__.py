@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date
 from pathlib import Path
+from typing import Any
 
 from selfboost import results, store
 from selfboost.cluster.threads import limit_threads
@@ -20,6 +21,7 @@ from selfboost.data.seed_data import load_seed_data
 from selfboost.disk.files import write_atomically
 from selfboost.disk.locks import lock
 from selfboost.engines.run_day import on_day, today
+from selfboost.extras import frame
 from selfboost.method import Triable
 from selfboost.plan.model_size import model_size
 from selfboost.recipe import Recipe
@@ -71,6 +73,23 @@ class Trial:
     """Why it stopped, if it did."""
     without_new: str = ""
     """Why the seed's prompts were answered where the recipe wants new ones."""
+
+    def to_pandas(self) -> Any:
+        """A data frame with a row for each stage, those of the benchmark last.
+
+        Columns: name, verb, rows, seconds, measuring, faults (what went wrong → how often).
+
+        Raises:
+            ValueError: pandas is not installed.
+        """
+        staged = [(stage, False) for stage in self.stages] + [(stage, True) for stage in self.measuring]
+        return frame(
+            [
+                {name: getattr(stage.card, name) for name in ("name", "verb", "rows", "seconds")}
+                | {"measuring": measuring, "faults": dict(stage.faults)}
+                for stage, measuring in staged
+            ]
+        )
 
 
 def faults_of(answer: Answer) -> Iterator[str]:

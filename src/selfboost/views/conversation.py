@@ -103,10 +103,19 @@ def _lines() -> Iterator[str]:
 
 def _opened(address: str, until: ExitStack) -> Speaker:
     """The model at an address, open until the stack is closed."""
+    engine, model = model_for(address)
+    return Speaker(name=address, sampler=until.enter_context(engine.open(model)))
+
+
+def model_for(address: str) -> tuple[Engine, Model]:
+    """The model at an address, and the engine that opens it here.
+
+    Raises:
+        ValueError: there is no such model or run, or the run's recipe is damaged.
+    """
     path = ModelSource(path=model_at(address)).location
     engine = engine_for(address)
-    model = Model(name=address, path=path, fingerprint=engine.fingerprint(path))
-    return Speaker(name=address, sampler=until.enter_context(engine.open(model)))
+    return engine, Model(name=address, path=path, fingerprint=engine.fingerprint(path))
 
 
 def engine_for(address: str) -> Engine:

@@ -2,71 +2,23 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping
-from contextlib import ExitStack
-from json import dumps
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 from rich.table import Table
 
 from selfboost.measures import Measure
-from selfboost.measuring.measurement import measure
-from selfboost.measuring.paired import Compared, compare_ratings
-from selfboost.measuring.request import MeasureRequest, planned
-from selfboost.measuring.stored import Figure, Measurement, read, write
+from selfboost.measuring.paired import Compared
+from selfboost.measuring.stored import Figure, Measurement
 from selfboost.views.comparison import comparison_table, remarks
 from selfboost.views.sentences import interval, number, title_of
 from selfboost.views.streams import console
-from selfboost.views.terminal import Terminal
 from selfboost.views.visible import visible
-
-
-def measure_and_print(request: MeasureRequest, into: Path | None, to: Path | None, *, json: bool) -> None:
-    """Measure, store the result if it has a file, and print it. Without a folder nothing is kept to resume from.
-
-    Raises:
-        ValueError: an error that the user can fix, in one sentence.
-    """
-    if to is not None:
-        _check_file(to)
-    with ExitStack() as opened:
-        plan = planned(request, lambda said: print(said, file=sys.stderr))
-        root = into or Path(opened.enter_context(TemporaryDirectory(prefix="selfboost-measure-")))
-        found = measure(plan, root, opened.enter_context(Terminal()))
-    if to is not None:
-        write(to, found)
-    if json:
-        print(dumps(as_json(found), indent=1))
-    else:
-        print_measured(found)
-
-
-def _check_file(to: Path) -> None:
-    """Refuse a place where a measurement cannot be written, or would replace something else."""
-    if not to.parent.is_dir():
-        raise ValueError(f"--to {to}: there is no folder {to.parent}")
-    if to.exists():
-        try:
-            read(to)
-        except (ValueError, OSError) as error:
-            raise ValueError(f"--to {to}: exists and is no measurement, so it is left as it is") from error
-
-
-def differences(found: Measurement) -> dict[str, Compared]:
-    """The model minus the other one, by measure; empty if it was measured alone."""
-    if found.against is None:
-        return {}
-    others = {rated.prompt: rated for rated in found.against.items}
-    own = [rated for rated in found.items if rated.prompt in others]
-    return compare_ratings(found.declared, [others[rated.prompt] for rated in own], own, "items")
 
 
 def as_json(found: Measurement) -> dict[str, Any]:
     """Measure → metric, value, low, high and n, in the measure's own unit (shares from 0 to 1); differences if any."""
-    gaps = differences(found)
+    gaps = found.differences
     return {
         name: {
             "metric": found.declared[name].metric or name,
@@ -105,7 +57,7 @@ def print_measured(found: Measurement) -> None:
         if each is not None:
             out.print(visible(f"{each.model.name}, 95 % intervals over items:"), soft_wrap=True)
             out.print(_table(each.figures, found.declared))
-    if found.against is not None and (gaps := differences(found)):
+    if found.against is not None and (gaps := found.differences):
         names = f"{found.model.name} minus {found.against.model.name}"
         out.print(visible(f"{names}, 95 % intervals over items:"), soft_wrap=True)
         out.print(comparison_table(gaps))

@@ -6,11 +6,11 @@ import argparse
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import cast
+from typing import Literal, cast
 
 from selfboost import recipe
 
-SHELLS = ("bash", "zsh", "fish")
+Shell = Literal["bash", "zsh", "fish"]
 RECIPE = "RECIPE"
 """The placeholder of an argument that is a recipe."""
 BASH = """\
@@ -31,8 +31,25 @@ _selfboost() {{
 }}
 complete -o default -F _selfboost selfboost
 """
-ZSH = "#compdef selfboost\nautoload -U +X bashcompinit && bashcompinit\n"
-"""zsh reads completions of bash."""
+ZSH = """\
+#compdef selfboost
+_selfboost() {{
+    local -a found
+    if (( CURRENT == 2 )); then
+        found=({commands})
+    else
+        case "$words[2] $words[CURRENT-1]" in
+{values}
+        *) case "$words[2]" in
+{options}
+        esac ;;
+        esac
+    fi
+    (( $#found )) && _describe selfboost found || _files
+}}
+if [[ "$funcstack[1]" == _selfboost ]]; then _selfboost "$@"; else compdef _selfboost selfboost; fi
+"""
+"""A file of zsh's `fpath` is the function itself, called at once; one that is sourced only defines it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,16 +73,9 @@ class Command:
     """What its arguments can be, where that is known."""
 
 
-def completion(parser: argparse.ArgumentParser, shell: str) -> str:
-    """The script for a shell.
-
-    Raises:
-        ValueError: it is none of `SHELLS`.
-    """
-    if shell not in SHELLS:
-        raise ValueError(f"{shell!r}: no completion for this shell; allowed: {', '.join(SHELLS)}")
-    found = commands_of(parser)
-    return _fish(found) if shell == "fish" else (ZSH if shell == "zsh" else "") + _bash(found)
+def completion(parser: argparse.ArgumentParser, shell: Shell) -> str:
+    """The script for a shell."""
+    return {"bash": _bash, "zsh": _zsh, "fish": _fish}[shell](commands_of(parser))
 
 
 def commands_of(parser: argparse.ArgumentParser) -> dict[str, Command]:
@@ -108,6 +118,26 @@ def _bash(commands: Mapping[str, Command]) -> str:
         for name, command in commands.items()
     ]
     return BASH.format(commands=_quoted(list(commands)), values="\n".join(values), options="\n".join(options))
+
+
+def _zsh(commands: Mapping[str, Command]) -> str:
+    values: list[str] = []
+    options: list[str] = []
+    for name, command in commands.items():
+        for option in command.options:
+            if option.takes:
+                values.append(
+                    f"        {shlex.quote(f'{name} {option.flag}')}) found=({shlex.join(option.choices)}) ;;"
+                )
+        words = [*command.places, *(_described(option.flag, option.words) for option in command.options)]
+        options.append(f"        {name}) found=({shlex.join(words)}) ;;")
+    first = shlex.join(_described(name, command.words) for name, command in commands.items())
+    return ZSH.format(commands=first, values="\n".join(values), options="\n".join(options))
+
+
+def _described(word: str, words: str) -> str:
+    """A word with its description, as `_describe` reads it."""
+    return f"{word}:{' '.join(words.split())}"
 
 
 def _quoted(words: Sequence[str]) -> str:

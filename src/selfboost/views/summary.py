@@ -16,6 +16,7 @@ from typing import Any, cast
 from selfboost import results, store
 from selfboost.disk import files
 from selfboost.disk.record_files import lines_in
+from selfboost.extras import frame
 from selfboost.measures import Declared, Measure, Measures
 from selfboost.notes import words
 from selfboost.results import Beside, Iteration
@@ -24,7 +25,6 @@ from selfboost.results.environment import Environment
 from selfboost.stages import WEIGHTS
 from selfboost.system import is_running
 from selfboost.train.local_settings import STATE
-from selfboost.views.frames import frame
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -206,7 +206,8 @@ def _policy(root: Path, policy: str) -> str:
 def _status(root: Path, status: str) -> str:
     """The stored status, or `stopped` if the process that wrote the folder is gone."""
     lock = root / "lock"
-    owner = re.match(r"process (\d+) on (\S+) ", lock.read_text(errors="replace")) if lock.exists() else None
+    held = lock.read_text(encoding="utf-8", errors="replace") if lock.exists() else ""
+    owner = re.match(r"process (\d+) on (\S+) ", held)
     if status in ("finished", "failed") or owner is None or owner[2] != socket.gethostname():
         return status
     return status if is_running(int(owner[1])) else "stopped"
@@ -216,7 +217,7 @@ def _unfinished(root: Path) -> Iterator[UnfinishedStage]:
     """Stages in their partial folders, without those that were set aside."""
     stages = root / store.STAGES
     for folder in sorted(stages.rglob(f"*{store.PARTIAL}*")):
-        name, _, rest = str(folder.relative_to(stages)).partition(store.PARTIAL)
+        name, _, rest = folder.relative_to(stages).as_posix().partition(store.PARTIAL)
         if folder.is_dir() and "/" not in rest and files.BROKEN not in rest:
             rows = folder / store.ROWS
             states = (folder / WEIGHTS / STATE).glob("step-*")

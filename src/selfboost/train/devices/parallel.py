@@ -314,7 +314,7 @@ def _last_words(started: Sequence[subprocess.Popen[bytes]], logs: Sequence[Path]
     time.sleep(1)  # so that the one whose end we met has ended
     for rank, (process, log) in enumerate(zip(started, logs, strict=True), start=1):
         if process.poll() is not None:
-            lines = log.read_text(errors="replace").strip().splitlines() or ["it said nothing"]
+            lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines() or ["it said nothing"]
             return f"process {rank} ended with code {process.returncode}: {lines[-1]}"
     return ""
 

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from selfboost.disk.files import open_new, open_to_change
 from selfboost.records import content_hash
+from selfboost.system import make_room
 from selfboost.train.devices.parallel import World
 from selfboost.train.packs.batches import micro_batches
 from selfboost.train.packs.rows import Item, hash_items
@@ -84,10 +85,7 @@ class StatesFile:
         self.into.mkdir(exist_ok=True)
         try:
             with open_new(self._file) as file:
-                if hasattr(os, "posix_fallocate"):
-                    os.posix_fallocate(file.fileno(), 0, size)
-                else:
-                    file.truncate(size)
+                make_room(file, size)
         except OSError as error:
             self._file.unlink(missing_ok=True)
             raise ValueError(
