@@ -185,6 +185,7 @@ def test_a_sharded_training_never_holds_a_model_in_host_memory(path: str) -> Non
     assert whole == 9 * PROCESS + 8 * 2 * size.parameters
 
 
+@pytest.mark.slow
 def test_a_base_that_stays_for_adapters_is_held_in_host_memory_once_for_each_engine() -> None:
     ranks = ("training", "method.generator.training", "method.improver.training")
     lora = [f"{place}.lora_rank=16" for place in ranks]
