@@ -354,11 +354,13 @@ def worsened(guards: Mapping[str, Measure], new: Sequence[Rated], old: Sequence[
 def check_agreement(run: Run, model: Model) -> float | None:
     """Mean absolute difference, in nats per token, over a few of the model's latest answers; None if there are none.
 
+    None, too, where the recipe allows any: the trainer would hold the model on one device.
+
     Raises:
         ValueError: the difference is beyond the recipe's `run.agreement`.
     """
     answers = run.recent(model)
-    if not answers:
+    if not answers or not run.recipe.run.agreement:
         return None
     sequences = [Sequenced(prompt_ids=a.prompt_ids, token_ids=a.token_ids) for a in answers]
     if isinstance(run.engine, Holding):

@@ -23,7 +23,7 @@ from selfboost.benchmark import Benchmark
 from selfboost.cluster import Cluster
 from selfboost.cluster.here import Here
 from selfboost.data.seed_data import SeedSource
-from selfboost.engines import Engine, check_draws
+from selfboost.engines import Engine, PutsOn, check_draws
 from selfboost.losses import Loss
 from selfboost.measures import WIN_RATE, Declared, check_decides
 from selfboost.method import Method
@@ -86,6 +86,8 @@ class Recipe:
             raise ValueError(f"loss.kind: {wrong}; allowed: {', '.join(kinds)}, or 'package.module:Class'")
         self._check_measures()
         check_draws(self.engine, self)
+        if isinstance(self.engine, PutsOn):
+            check_ranks(self, self.engine.max_lora_rank)
 
     @property
     def measures(self) -> Declared:
@@ -116,6 +118,23 @@ def check_roles(part: Any, where: str = "") -> None:
             raise ValueError(f"{where}{name}: {cls.__name__} {wrong}")
         if is_dataclass(value):
             check_roles(value, f"{where}{name}.")
+
+
+def check_ranks(part: Any, most: int, where: str = "") -> None:
+    """Check that an engine which puts adapters on takes those that a recipe trains.
+
+    Raises:
+        ValueError: a rank is too large; names it and its place.
+    """
+    for f in fields(part):
+        value = getattr(part, f.name)
+        if isinstance(value, Training) and 0 < most < value.lora_rank:
+            raise ValueError(
+                f"{where}{f.name}.lora_rank = {value.lora_rank}: is above engine.max_lora_rank = {most}; raise that, "
+                "or set it to 0, which samples from merged weights"
+            )
+        if is_dataclass(value):
+            check_ranks(value, most, f"{where}{f.name}.")
 
 
 def shipped() -> dict[str, Path]:

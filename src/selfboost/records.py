@@ -11,7 +11,7 @@ import hashlib
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, is_dataclass
+from dataclasses import asdict, dataclass, field, is_dataclass
 from functools import lru_cache
 from typing import Any, Literal, TypeGuard
 
@@ -192,6 +192,8 @@ class Model:
     path: str
     fingerprint: str
     """Hash of the weights' content, or of everything that determined them."""
+    start: Model | None = field(default=None, compare=False, repr=False)
+    """The model that this run trained it from; None for one that the run did not make."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -201,7 +201,7 @@ class Run:
         parts = self._parts("finetune", trainer=self.trainer, start=start.fingerprint, training=training)
         parts["examples"] = hash_records(examples)
         train = partial(self.trainer.finetune, start, examples, training)
-        return self._trained(name, "finetune", parts, examples, train, model_name or name)
+        return self._trained(name, "finetune", parts, examples, train, start, model_name or name)
 
     def prefer(
         self,
@@ -221,9 +221,8 @@ class Run:
         parts["pairs"] = hash_records(pairs)
         train = partial(self.trainer.prefer, start, reference, pairs, loss, training, cache=self.cache)
         model_name = f"iteration {self.iteration}" if name == "policy" else name
-        made = self._trained(
-            name, "prefer", parts, pairs, train, model_name, self._history.stored_before(self.iteration, pairs)
-        )
+        earlier = self._history.stored_before(self.iteration, pairs)
+        made = self._trained(name, "prefer", parts, pairs, train, start, model_name, earlier)
         self.trained_pairs = len(pairs)
         return made
 
@@ -371,6 +370,7 @@ class Run:
         parts: dict[str, Any],
         records: Sequence[object],
         train: Callable[..., TrainingResult],
+        start: Model,
         model_name: str,
         earlier: tuple[store.Earlier, ...] = (),
     ) -> Model:
@@ -393,7 +393,7 @@ class Run:
             self._history.remember(self.iteration, stage, own)
             for sentence in stage.warnings:
                 self.listener.say(f"{self._place(name)}: {sentence}")
-            made = stage.model(model_name)
+            made = stage.model(model_name, start)
             if verb == "prefer":
                 self.histories[made.fingerprint] = stage.card.history if stage.card else []
             return made

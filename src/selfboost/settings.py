@@ -19,7 +19,6 @@ from selfboost.setting_types import (
     Name,
     NotNegative,
     PathOrName,
-    Positive,
     Several,
     Share,
     Tokens,
@@ -60,8 +59,8 @@ class RunSettings:
     """The day that chat templates show if they ask for one, as 2026-01-31 (empty = the day the run started, UTC)."""
     beside: tuple[Name, ...] = ()
     """Models to measure besides the policy: `seed_sft`, or a folder or hub name."""
-    agreement: Positive = 0.05
-    """Largest allowed mean difference between the sampler's and the trainer's log-probabilities, in nats per token."""
+    agreement: NotNegative = 0.05
+    """Largest mean difference of the sampler's and the trainer's log-probabilities, in nats per token (0 = any)."""
     max_failed: Share = field(default=0.5, metadata=NEW)
     """Stop where more than this share of a stage's answers failed, or has no score (1 = never)."""
     max_cut: Share = field(default=0.9, metadata=NEW)

@@ -129,10 +129,10 @@ class OpenStage:
             earlier=earlier,
         )
 
-    def model(self, name: str) -> Model:
+    def model(self, name: str, start: Model) -> Model:
         """The model a finished training stage made."""
         assert self.card is not None, f"{self._stage.name} is not finished"
-        return Model(name=name, path=str(self._stage.folder / WEIGHTS), fingerprint=self.card.made)
+        return Model(name=name, path=str(self._stage.folder / WEIGHTS), fingerprint=self.card.made, start=start)
 
 
 class Stages:

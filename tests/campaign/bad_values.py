@@ -32,7 +32,7 @@ SHAPES = (
 )  # fmt: skip
 VALUES = (*NUMBERS, *TEXTS, *SHAPES)
 VARIANTS: dict[str, tuple[str, ...]] = {
-    "scorer": ("api_judge", "armorm", "checks", "judge", "likelihood", "pairrm", "reward_model"),
+    "scorer": ("api_judge", "armorm", "checks", "judge", "likelihood", "pairrm", "reward_model", "reward_server"),
     "loss": ("dpo", "ipo", "noise_preference", "sppo"),
     "engine": ("local", "server", "vllm"),
     "cluster": ("ray",),
@@ -51,6 +51,7 @@ REQUIRED = {
     "mt_bench": ("gate.measure=mt_bench", JUDGE, "benchmark.questions=q.jsonl"),
     "checks": ("scorer.function=selfboost.engines.fake:is_good",),
     "api_judge": ('scorer.endpoint={url = "http://127.0.0.1:9/v1", model = "some", key_variable = ""}',),
+    "reward_server": ('scorer.url="http://127.0.0.1:9/v1"',),
     "server": ('engine.url="http://127.0.0.1:9/v1"',),
     "harness": ("benchmark.preset=leaderboard_v1", "gate.measure=winogrande"),
 }

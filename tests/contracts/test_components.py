@@ -190,7 +190,11 @@ def test_the_plan_and_new_recipes_know_no_component() -> None:
 @pytest.mark.parametrize("kind", plugins.kinds("scorer"))
 def test_a_scorers_work_grows_with_what_it_reads(kind: str) -> None:
     endpoint = Endpoint(url="http://127.0.0.1:1/v1", model="some-model")
-    required = {"checks": {"function": "selfboost.engines.fake:is_good"}, "api_judge": {"endpoint": endpoint}}
+    required = {
+        "checks": {"function": "selfboost.engines.fake:is_good"},
+        "api_judge": {"endpoint": endpoint},
+        "reward_server": {"url": endpoint.url},
+    }
     scorer = plugins.load("scorer", kind)(**required.get(kind, {}))
     short, long = work_of(scorer, 10, 20), work_of(scorer, 100, 200)
     assert 30 <= short.read < long.read

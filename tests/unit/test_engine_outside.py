@@ -12,7 +12,8 @@ from selfboost.engines import Request
 from selfboost.engines.context import room_for, why_no_room
 from selfboost.engines.fake import SPECIAL
 from selfboost.engines.outside import failed, generation_of
-from selfboost.engines.vllm import VLLM, drawing, logps_of, same_architecture
+from selfboost.engines.running_vllm import same_architecture
+from selfboost.engines.vllm import VLLM, drawing, logps_of
 from selfboost.records import Model, Sampling
 from served import EndingFakeTokenizer
 
@@ -92,7 +93,7 @@ def test_vllm_is_asked_for_nothing_but_what_the_request_says():
         True,
     )
     assert not drawing(request(), 5, [2])["detokenize"]
-    made = VLLM(keep=False, max_model_len=64).arguments("folder")
+    made = VLLM(keep=False, max_model_len=64).arguments()
     assert (made["dtype"], made["max_model_len"], made["enable_sleep_mode"]) == ("bfloat16", 64, False)
     assert (made["logprobs_mode"], made["generation_config"]) == ("raw_logprobs", "vllm")
 

@@ -1,5 +1,6 @@
 """Prices on kinds and numbers of GPUs: the arithmetic of published rates, what is held and idle, what does not fit."""
 
+import math
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -7,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from fake_recipes import write_recipe
-from selfboost import recipe
+from selfboost import cli, recipe
 from selfboost.cluster.ray import Ray
 from selfboost.engines import Footprint
 from selfboost.engines.local import Local
@@ -35,6 +36,11 @@ class Continuous(Local):
 
     def footprint(self) -> Footprint:
         return replace(super().footprint(), batching="continuous", gpus=self.spread)
+
+
+def sets(settings: tuple[str, ...]) -> list[str]:
+    """Settings as the command line takes them."""
+    return [word for setting in settings for word in ("--set", setting)]
 
 
 @cache
@@ -125,10 +131,47 @@ def test_what_does_not_fit_is_said_with_what_would() -> None:
     assert "trainer.sharding = true over 32 GPUs fits" in training
     assert "lora" not in training, "its weights alone are too large"
     assert "spreads them over 4 GPUs" in sampling
-    assert "api_judge" in scoring
+    assert "api_judge" not in scoring, "its own scorers fit"
+    for left_out in ("run.drift.prompts = 0", "run.agreement = 0"):
+        assert left_out in scoring
     many = plan(with_engine(large, 8, spread=8), Fleet(hardware=KINDS["H200"], gpus=64))
     assert [sentence.split()[0] for sentence in many.misfits] == ["scoring"]
     assert not on_steps(*FEW).misfits
+    judged = read("scorer.kind=reward_model", "scorer.path=some/Reward-70B", *FEW)
+    (scorer,) = plan(judged, Fleet(hardware=KINDS["H100"], gpus=8)).misfits
+    assert "api_judge" in scorer
+    assert "run." not in scorer
+
+
+def test_70_billion_parameters_are_refused_on_one_gpu_and_priced_on_32(capsys: pytest.CaptureFixture[str]) -> None:
+    large = ("model.path=meta-llama/Meta-Llama-3-70B", *FEW)
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["check", "synpo-llama3-8b", "--gpus", "1", "--gpu-kind", "H100", *sets(large)])
+    printed = capsys.readouterr()
+    assert ended.value.code == 2
+    last = printed.err.strip().splitlines()[-1]
+    assert last.startswith("selfboost: on 1 x H100: training needs 1187.1 GiB of memory on a device")
+    assert "trainer.sharding = true over 32 GPUs fits" in last
+    one_gpu = plan(read(*large), Fleet(hardware=KINDS["H100"], gpus=16)).misfits[0]
+    assert one_gpu.startswith("training needs"), "half as many are too few"
+    found = plan(
+        with_engine(read(*large, "run.drift.prompts=0", "run.agreement=0"), 8, spread=4),
+        Fleet(hardware=KINDS["H100"], gpus=32),
+    )
+    assert not found.misfits
+    parameters, training = 70e9, [stage for stage in found.stages if WORK.get(stage.verb) == "training"]
+    tokens, hours_of = (sum(getattr(stage.mean, name) or 0 for stage in training) for name in ("tokens", "hours"))
+    assert 0.5 * 800 < tokens / hours_of / 3600 < 800, "tokens a second and GPU, published: 800"
+    wall = sum(stage.wall(stage.mean) or 0.0 for stage in found.stages)
+    worked = sum(stage.mean.hours or 0.0 for stage in found.stages if stage.gpus)
+    assert 0 < worked < 32 * wall < math.inf
+    assert 0 < sum(stage.opening for stage in found.stages) < wall
+    assert found.disk == len(training) * 2 * parameters
+    assert found.disk_states == 2 * 12 * parameters, "two states of masters and two moments, while a training runs"
+    assert found.memory["training"] is not None
+    assert 16 * parameters / 32 < found.memory["training"] < KINDS["H100"].memory
+    assert found.host_memory is not None
+    assert 9 * PROCESS < found.host_memory < 9 * PROCESS + 2 * parameters
 
 
 @pytest.mark.parametrize("path", ["princeton-nlp/Llama-3-Base-8B-SFT", "meta-llama/Meta-Llama-3-70B"])
@@ -140,6 +183,20 @@ def test_a_sharded_training_never_holds_a_model_in_host_memory(path: str) -> Non
     assert parts == 9 * PROCESS + 8 * gathered, "eight processes, each with a layer or the embeddings"
     whole = plan(read(f"model.path={path}", "trainer.sharding=false", *FEW), fleet).host_memory
     assert whole == 9 * PROCESS + 8 * 2 * size.parameters
+
+
+def test_a_base_that_stays_for_adapters_is_held_in_host_memory_once_for_each_engine() -> None:
+    ranks = ("training", "method.generator.training", "method.improver.training")
+    lora = [f"{place}.lora_rank=16" for place in ranks]
+    fleet = Fleet(hardware=KINDS["H100"], gpus=16)
+    settings = ["engine.kind=vllm", "cluster.kind=ray", "cluster.replicas=16", "trainer.sharding=false", *lora, *FEW]
+    merged = plan(read(*settings, "engine.max_lora_rank=0"), fleet).host_memory
+    kept = plan(read(*settings, "engine.max_lora_rank=16"), fleet).host_memory
+    alone = plan(read(*settings, "engine.max_lora_rank=16", "trainer.devices=1"), fleet).host_memory
+    size = model_size("princeton-nlp/Llama-3-Base-8B-SFT")
+    assert size is not None
+    assert merged == kept == 9 * PROCESS + 8 * 2 * size.parameters, "eight processes open the model to train it"
+    assert alone == 2 * PROCESS + 8 * 2 * size.parameters, "eight engines of a machine, each with the base"
 
 
 def test_a_batch_that_is_too_large_is_named_with_one_that_fits() -> None:

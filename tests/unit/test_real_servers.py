@@ -1,10 +1,13 @@
-"""llama.cpp's own server on this CPU behind the engine `server`: its samples are a real model's as our engine draws.
+"""Real servers on this CPU behind the engine `server`: llama.cpp's draws as our engine does, transformers' is refused.
 
 Slow: pip makes an environment of its own under SELFBOOST_TOOLS (else the temporary folder) with llama.cpp's server,
-built, and its file format (120 MB). The model is a real Llama of 260,032 weights.
+built, and its file format (120 MB), and a folder of what transformers' server needs beside our own libraries (3 MB).
+The model is a real Llama of 260,032 weights.
 """
 
 import shlex
+import subprocess
+import sys
 import time
 from collections import Counter
 from collections.abc import Sequence
@@ -15,7 +18,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from llama_cpp_tools import SERVER_SCRIPT, server_python
+from llama_cpp_tools import SERVER_SCRIPT, TOOLS, server_python
 from real_data import real
 from selfboost.engines import Engine, Generation, Request
 from selfboost.engines.local import Local
@@ -24,6 +27,8 @@ from selfboost.records import Model, Sampling
 from selfboost.train import Sequenced
 from selfboost.train.local import Local as Trainer
 
+SERVING = ("fastapi", "annotated-doc", "opentelemetry-api", "importlib_metadata", "zipp")
+"""What transformers' own server imports beside what our tests have."""
 TEXTS = ("Once upon a time", "Lily saw a big red dog and", "The", "Tom and his mom went to the park. They")
 SETTINGS: tuple[dict[str, Any], ...] = (
     {"temperature": 1.0},
@@ -140,3 +145,20 @@ def test_samples_are_distributed_as_those_of_the_engine_in_this_process(python: 
     print(f"p of first tokens and lengths: {same}; against temperature 0.7: {colder}")
     assert min(same) > CHANCE
     assert max(colder) < CHANCE
+
+
+def test_transformers_own_server_is_refused_since_it_takes_and_gives_no_token_ids(
+    model: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = TOOLS / "transformers-serve"
+    if not (folder / "done").exists():
+        install = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", str(folder), *SERVING]
+        made = subprocess.run(install, capture_output=True, text=True)
+        if made.returncode:
+            pytest.skip(f"transformers' server cannot be installed here: {made.stderr.strip()[-200:]}")
+        (folder / "done").touch()
+    monkeypatch.setenv("PYTHONPATH", str(folder))
+    program = shlex.quote(str(Path(sys.executable).with_name("transformers")))
+    engine = Server(launch=f"{program} serve {{path}} --port {{port}} --host 127.0.0.1 --device cpu", start_seconds=300)
+    with pytest.raises(ValueError, match=r"a first request of token ids failed \(status 422: .*return_token_ids"):
+        engine.open(model).__enter__()

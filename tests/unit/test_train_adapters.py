@@ -22,12 +22,13 @@ from transformers import (
 )
 from transformers.models.llama.modeling_llama import LlamaRMSNorm
 
+from selfboost.engines.checkpoint import ADAPTER
 from selfboost.losses.bradley_terry import BradleyTerry
 from selfboost.losses.dpo import DPO
 from selfboost.losses.simpo import SimPO
 from selfboost.train import Sequenced, Training
 from selfboost.train.local import Local
-from selfboost.train.model.adapters import FOLDER, put_on
+from selfboost.train.model.adapters import put_on
 from selfboost.train.model.logprobs import language_model
 from selfboost.train.packs.rows import pair_items
 from selfboost.train.steps.objectives import PreferenceObjective, reference_logps
@@ -202,7 +203,7 @@ def test_the_folder_is_a_plain_model_and_holds_the_adapter_too(start, dtype, tmp
     assert {name: t.shape for name, t in load_file(into / "model.safetensors").items()} == {
         name: t.shape for name, t in load_file(f"{start.path}/model.safetensors").items()
     }
-    beside = logits(peft.PeftModel.from_pretrained(base, into / FOLDER), ids)
+    beside = logits(peft.PeftModel.from_pretrained(base, into / ADAPTER), ids)
     difference = (logits(merged, ids) - beside).abs().max() / beside.abs().max()
     assert difference < (1e-5 if dtype == "float32" else 0.03)
     bare = logits(AutoModelForCausalLM.from_pretrained(start.path, dtype=kind), ids)
@@ -216,7 +217,7 @@ def test_the_adapter_s_bytes_do_not_tell_where_the_start_lies(start, tmp_path):
     save_llama(moved)
     folders = []
     for number, same in enumerate((start, replace(start, path=str(moved)))):
-        folders.append(fresh(tmp_path / f"{number}") / FOLDER)
+        folders.append(fresh(tmp_path / f"{number}") / ADAPTER)
         Local().finetune(same, examples(), LORA, into=folders[-1].parent, seed=0, progress=silent)
     found = [{path.name: path.read_bytes() for path in folder.iterdir()} for folder in folders]
     assert found[0] == found[1]
@@ -246,7 +247,7 @@ def test_a_reward_model_trains_its_head_whole_and_keeps_it_with_the_adapter(star
     result = Local().prefer(start, None, pairs(), BradleyTerry(), training, into=into, seed=0, progress=silent)
     assert result.history[-1]["loss"] < 0.5 < result.history[0]["loss"]
     base = AutoModelForSequenceClassification.from_pretrained(start.path, num_labels=1, pad_token_id=0)
-    beside = peft.PeftModel.from_pretrained(base, into / FOLDER).eval()
+    beside = peft.PeftModel.from_pretrained(base, into / ADAPTER).eval()
     rows = [(p.prompt_ids, side.token_ids) for p in pairs() for side in (p.chosen, p.rejected)]
     found = Local().rewards(model(into), [Sequenced(prompt_ids=p, token_ids=c) for p, c in rows])
     for (prompt_ids, token_ids), reward in zip(rows, found, strict=True):

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
 from selfboost.endpoints import Endpoint
-from selfboost.endpoints.connection import check_ready, client_settings, longest_wait
-from selfboost.endpoints.failures import CannotGoOn, Failures, HeldBack
-from selfboost.endpoints.in_thread import handed_over
+from selfboost.endpoints.ask_all import ask_all
+from selfboost.endpoints.connection import longest_wait
+from selfboost.endpoints.failures import Failures
 from selfboost.endpoints.reading import NoReplyError, at, first_choice
 
 if TYPE_CHECKING:
@@ -37,10 +37,7 @@ class Completed:
     """Why it failed, if it did."""
 
 
-Arrived = tuple[int, Completed]
-
-
-def complete(endpoints: Sequence[Endpoint], bodies: Sequence[Mapping[str, Any]]) -> Iterator[Arrived]:
+def complete(endpoints: Sequence[Endpoint], bodies: Sequence[Mapping[str, Any]]) -> Iterator[tuple[int, Completed]]:
     """Yield (index of the body, its completion) as they arrive; a server that is faster gets more of them.
 
     A body is a request's without its `model`. May be called from several threads.
@@ -48,64 +45,7 @@ def complete(endpoints: Sequence[Endpoint], bodies: Sequence[Mapping[str, Any]])
     Raises:
         ValueError: nothing more can be asked; says why and what to do.
     """
-    if not bodies:
-        return
-    for endpoint in endpoints:
-        check_ready(endpoint)
-
-    async def work(put: Callable[[Arrived], None]) -> None:
-        await _Completing(bodies, put).run(endpoints)
-
-    yield from handed_over(work, "completing")
-
-
-class _Completing:
-    """Asks for everything once; `put` receives what arrives."""
-
-    def __init__(self, bodies: Sequence[Mapping[str, Any]], put: Callable[[Arrived], None]) -> None:
-        self._waiting, self._count = iter(enumerate(bodies)), len(bodies)
-        self._held_back = HeldBack[Arrived](len(bodies), put)
-
-    async def run(self, endpoints: Sequence[Endpoint]) -> None:
-        """Ask; raises CannotGoOn where it makes no sense to go on."""
-        await _together([self._ask(endpoint) for endpoint in endpoints])
-        self._held_back.let_go()
-
-    async def _ask(self, endpoint: Endpoint) -> None:
-        from openai import AsyncOpenAI
-
-        async with AsyncOpenAI(**client_settings(endpoint)) as client:
-            await _together([self._work(client, endpoint) for _ in range(min(endpoint.concurrent, self._count))])
-
-    async def _work(self, client: AsyncOpenAI, endpoint: Endpoint) -> None:
-        """Ask for one completion after the other."""
-        for index, body in self._waiting:
-            self._take(endpoint, index, await _completed(client, endpoint, body))
-
-    def _take(self, endpoint: Endpoint, index: int, found: Completed) -> None:
-        """Pass a completion on.
-
-        Raises:
-            CannotGoOn: too many failed.
-        """
-        if not found.reason:
-            self._held_back.succeeded((index, found))
-        elif failed := self._held_back.failed((index, found)):
-            raise CannotGoOn(
-                f"{endpoint.address}: {failed} requests in a row failed, the last one: {found.reason}; see the "
-                "server's log, then rerun the same command to resume"
-            )
-
-
-async def _together(works: Sequence[Any]) -> None:
-    """Run all; the first error stops the others."""
-    tasks = [asyncio.ensure_future(work) for work in works]
-    try:
-        await asyncio.gather(*tasks)
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+    return ask_all(endpoints, bodies, _completed)
 
 
 async def _completed(client: AsyncOpenAI, endpoint: Endpoint, body: Mapping[str, Any]) -> Completed:

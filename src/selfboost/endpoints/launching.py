@@ -20,8 +20,8 @@ from selfboost.endpoints.connection import check_ready
 from selfboost.endpoints.serving import served_models
 
 WATCHER = Path(__file__).with_name("watcher.py")
-ENGINE = "engine.launch"
-"""The setting of a recipe that names a server's command."""
+LAUNCH = "launch"
+"""The setting, of an engine or a scorer, that names a server's command."""
 PAUSE = 0.2
 """Seconds between two looks at a server that is starting."""
 PATIENCE = 30.0
@@ -80,7 +80,7 @@ class StartedServer:
         while not _is_up(brief):
             self.require_alive()
             if time.monotonic() > deadline:
-                more = "; raise engine.start_seconds if it needs longer" if self.setting == ENGINE else ""
+                more = "; raise start_seconds if it needs longer" if self.setting == LAUNCH else ""
                 raise ValueError(
                     f"the server that {self.setting} started was not up after {seconds:g} s{more}; its log: "
                     f"{self.last_words}"
@@ -112,7 +112,7 @@ def started(
     values: Mapping[str, str],
     endpoint: Callable[[str], Endpoint],
     seconds: float,
-    setting: str = ENGINE,
+    setting: str = LAUNCH,
 ) -> Generator[StartedServer]:
     """A server that is up, ended at the end; `{port}` and the names of `values` in the command's words are replaced.
 
@@ -122,7 +122,7 @@ def started(
         ValueError: the program cannot be started, or the server did not come up.
     """
     if not hasattr(os, "killpg"):
-        more = "; start it and give engine.url" if setting == ENGINE else ""
+        more = "; start it and give url" if setting == LAUNCH else ""
         raise ValueError(f"{setting}: servers can be started on Linux and macOS alone{more}")
     port = _free_port()
     words = [filled(word, {**values, "port": str(port)}) for word in command]

@@ -226,6 +226,16 @@ def check_draws(engine: Engine, recipe: Any) -> None:
                 raise ValueError(f"{where}: {error}") from error
 
 
+@runtime_checkable
+class PutsOn(Protocol):
+    """An engine that may sample with an adapter on its base instead of merged weights."""
+
+    @property
+    def max_lora_rank(self) -> int:
+        """Largest rank of such an adapter; 0: merged weights are loaded."""
+        ...
+
+
 def samplings_of(part: Any, where: str = "") -> Iterator[tuple[str, Sampling]]:
     """(place, settings) of the draws from a recipe's engine; not those of a scorer with an engine of its own."""
     for f in fields(part):
@@ -252,6 +262,8 @@ class Footprint:
     """What bounds its speed."""
     gpus: int = 1
     """GPUs that hold one copy of the model."""
+    kept: bool = False
+    """Whether its weights stay in host memory while it does not sample."""
 
 
 @runtime_checkable

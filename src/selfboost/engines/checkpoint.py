@@ -47,6 +47,9 @@ TOKENIZER_FILES = (
 )
 """Files that define the tokenizer (`*.py`: the code that `trust_remote_code` runs)."""
 
+ADAPTER, ADAPTER_SETTINGS = "adapter", "adapter_config.json"
+"""Folder inside a trained model's that holds its LoRA adapter alone, as peft reads it, and the file of its settings."""
+
 CONFIG_FILES = ("config.json", "generation_config.json")
 WEIGHT_FILES = ("*.safetensors", "*.safetensors.index.json")
 
@@ -160,7 +163,7 @@ def resolve(path: str, *, weights: bool = True) -> Path:
     folder = Path(path).expanduser()
     if not folder.is_dir():
         folder = _from_hub(path, weights)
-    if (folder / "adapter_config.json").is_file():
+    if (folder / ADAPTER_SETTINGS).is_file():
         how = "beside a model" if (folder / "config.json").is_file() else "alone, without its model"
         raise ValueError(
             f"{path!r} holds an adapter {how}: merge it first (peft: merge_and_unload, then save_pretrained)"

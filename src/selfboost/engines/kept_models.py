@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import sys
 from collections.abc import Callable, Generator, Hashable
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from contextvars import ContextVar
@@ -33,6 +35,14 @@ def models_kept_open() -> Generator[None]:
     finally:
         kept.models.clear()
         _KEPT.reset(before)
+
+
+def give_back() -> None:
+    """Let other processes have the GPU memory that nothing in this one holds any more."""
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_initialized():
+        gc.collect()
+        torch.cuda.empty_cache()
 
 
 @contextmanager

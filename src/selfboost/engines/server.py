@@ -9,32 +9,24 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
-from pathlib import Path
-from typing import Annotated, Any, cast
-
-from pydantic import Field
+from dataclasses import dataclass, field
+from typing import Any, cast
 
 from selfboost.endpoints import Endpoint
 from selfboost.endpoints.completing import complete
-from selfboost.endpoints.connection import check_ready
-from selfboost.endpoints.launching import started
-from selfboost.endpoints.serving import ServedModel, reload_weights, served_models
+from selfboost.endpoints.model_server import AT_ONCE, ModelServer, Served
 from selfboost.engines import Footprint, Generation, Looked, Request
 from selfboost.engines.checkpoint import resolve
 from selfboost.engines.context import room_for, why_no_room
+from selfboost.engines.kept_models import give_back
 from selfboost.engines.outside import EndingTokenizer, OutsideEngine, failed, generation_of, require_sampling
 from selfboost.records import Message, Model, Sampling
-from selfboost.setting_types import SPEED_ONLY, CommandLine, ServerUrls, Text
-from selfboost.suggestions import shown
-from selfboost.trust import words_of
+from selfboost.setting_types import SPEED_ONLY
 
 LLAMA_CPP = "llamacpp"
 """What llama.cpp's server says of who owns its models."""
 SEEDS = 2**32 - 1
 """llama.cpp's seeds are below this."""
-ROWS = 256
-"""Rows that vLLM decodes at a time by default, for estimates."""
 PROBE, PROBE_TEXT = Sampling(temperature=0.0, max_tokens=2), "What is 3 and 4 ?"
 REMEDY = "use vLLM's or llama.cpp's server, or engine.kind = 'local'"
 Body = Callable[[Request, int, Sequence[int]], Mapping[str, Any]]
@@ -42,48 +34,20 @@ Body = Callable[[Request, int, Sequence[int]], Mapping[str, Any]]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Server(OutsideEngine):
+class Server(OutsideEngine, ModelServer):
     """A server of vLLM or llama.cpp, or several: running at `url`, or started by `launch`."""
 
-    # Where a model is served changes no result: that it is this model is checked when it is opened, and by the
-    # comparison of log-probabilities with the trainer's in every iteration.
-    url: ServerUrls = field(default="", metadata=SPEED_ONLY)
-    """Base URL of a running server, or a list of several that share the work: http://127.0.0.1:8000/v1."""
-    launch: CommandLine = field(default="", metadata=SPEED_ONLY)
-    """Command that starts a server for each model, `vllm serve` with {path} and {port} in it; needs `--trust`."""
     reload: bool = field(default=False, metadata=SPEED_ONLY)
     """Have the server at `url` load each model's weights in place: vLLM in its development mode."""
-    start_seconds: Annotated[float, Field(ge=1, le=86_400)] = field(default=1800.0, metadata=SPEED_ONLY)
-    """Longest wait for a server that `launch` starts."""
-    key_variable: Text = field(default="", metadata=SPEED_ONLY)
-    """Name of the environment variable that holds the server's key; empty for a server that asks for none."""
-    concurrent: Annotated[int, Field(ge=1, le=1024)] = field(default=ROWS, metadata=SPEED_ONLY)
-    """Requests in flight at a time, for each server and block."""
-    timeout_seconds: Annotated[float, Field(ge=0.1, le=86_400)] = field(default=1200.0, metadata=SPEED_ONLY)
-    """Longest wait for an answer, before the request is sent again."""
-    retries: Annotated[int, Field(ge=0, le=100)] = field(default=5, metadata=SPEED_ONLY)
-    """How often a request is sent again after a time-out, a dropped connection, or status 408, 409, 429 or 5xx."""
 
     def __post_init__(self) -> None:
-        if bool(self.url) == bool(self.launch):
-            raise ValueError("url, launch: one of them must be set, and not both")
+        super().__post_init__()
         if self.reload and not self.url:
             raise ValueError("reload = true: is for servers at url; launch starts one for each model")
-        if self.launch:
-            words = words_of("launch", self.launch)
-            if missing := [name for name in ("{path}", "{port}") if not any(name in word for word in words)]:
-                raise ValueError(f"launch = {shown(self.launch)}: has no {missing[0]}, where the run fills it in")
-        for url in self.urls:
-            self._endpoint(url)  # which refuses what is none
-
-    @property
-    def urls(self) -> tuple[str, ...]:
-        """The servers at `url`."""
-        return self.url if isinstance(self.url, tuple) else (self.url,) if self.url else ()
 
     def footprint(self) -> Footprint:
         """As vLLM holds a model."""
-        return Footprint(weight_bytes=2, rows=ROWS, batching="continuous" if self.launch else "none")
+        return Footprint(weight_bytes=2, rows=AT_ONCE, batching="continuous" if self.launch else "none")
 
     def folder(self, model: Model) -> str:
         """Where a model's files lie on this machine, as servers here are told."""
@@ -94,75 +58,27 @@ class Server(OutsideEngine):
         """Find the model at its servers, or start one; ended at the end."""
         looked = self.look(model)
         if self.launch:
-            with self._launched(model, looked) as sampler:
-                yield sampler
-            return
-        endpoints = [self._endpoint(url) for url in self.urls]
-        for endpoint in endpoints:
-            check_ready(endpoint)
-            if self.reload:
-                reload_weights(endpoint, self.folder(model))
-        yield self._sampler(looked, endpoints, [self._found(endpoint, model) for endpoint in endpoints])
+            give_back()
+        with self.serving([model.path], self.folder(model), reload=self.reload) as served:
+            yield self._sampler(looked, served)
 
-    @contextmanager
-    def _launched(self, model: Model, looked: Looked) -> Generator[ServerSampler]:
-        path, command = self.folder(model), words_of("launch", self.launch)
-        with started(command, {"path": path}, self._endpoint, self.start_seconds) as server:
-            endpoint = self._endpoint(server.url)
-            listed = served_models(endpoint)
-            found = next((each for each in listed if _is(each, path)), listed[0])
-            yield self._sampler(looked, [endpoint], [found], server.require_alive)
-
-    def _found(self, endpoint: Endpoint, model: Model) -> ServedModel:
-        """The model as a server lists it.
-
-        Raises:
-            ValueError: the server has others; says what to do.
-        """
-        listed = served_models(endpoint)
-        found = [each for each in listed if _is(each, model.path) or _is(each, self.folder(model))]
-        if not found and not (self.reload and listed):
-            names = ", ".join(repr(each.root or each.name) for each in listed) or "no model"
-            raise ValueError(
-                f"{endpoint.address}: serves {names}, not {model.path!r}; models that a run trains need "
-                "engine.launch, a command such as vllm serve with {path} and {port} in it, or engine.reload = true for "
-                "vLLM in its development mode"
-            )
-        return (found or listed)[0]
-
-    def _sampler(
-        self,
-        looked: Looked,
-        endpoints: Sequence[Endpoint],
-        found: Sequence[ServedModel],
-        require_alive: Callable[[], None] = lambda: None,
-    ) -> ServerSampler:
-        named = [replace(endpoint, model=each.name) for endpoint, each in zip(endpoints, found, strict=True)]
-        if len(kinds := {each.owner == LLAMA_CPP for each in found}) > 1:
+    def _sampler(self, looked: Looked, served: Served) -> ServerSampler:
+        address, kinds = served.endpoints[0].address, {each.owner == LLAMA_CPP for each in served.models}
+        if len(kinds) > 1:
             raise ValueError("url: some of the servers are llama.cpp's and others not; give servers of one kind")
-        contexts = [each for each in (looked.context_length, *(each.context for each in found)) if each is not None]
+        contexts = [each for each in (looked.context_length, *(each.context for each in served.models)) if each]
         if not contexts:
-            raise ValueError(f"{named[0].address}: neither the server nor the model's configuration says its context")
+            raise ValueError(f"{address}: neither the server nor the model's configuration says its context")
         sampler = ServerSampler(
-            named,
+            served.endpoints,
             tokenizer=cast(EndingTokenizer, looked.tokenizer),
             context_length=min(contexts),
             body=llama_cpp_body if kinds == {True} else _vllm_body,
-            require_alive=require_alive,
+            require_alive=served.require_alive,
         )
-        for endpoint in named:
+        for endpoint in served.endpoints:
             sampler.require_ids(endpoint)
         return sampler
-
-    def _endpoint(self, url: str) -> Endpoint:
-        return Endpoint(
-            url=url,
-            model="any",
-            key_variable=self.key_variable,
-            concurrent=self.concurrent,
-            timeout_seconds=self.timeout_seconds,
-            retries=self.retries,
-        )
 
 
 class ServerSampler:
@@ -221,16 +137,6 @@ class ServerSampler:
     def _asked(self, request: Request, limit: int) -> Mapping[str, Any]:
         require_sampling(request.sampling)
         return self._body(request, limit, sorted(self.tokenizer.stop_ids))
-
-
-def _is(served: ServedModel, path: str) -> bool:
-    """Whether a server's model is the one at a path, or of a hub name."""
-    names = [name for name in (served.root, served.name) if name]
-    return path in names or (Path(path).exists() and any(_same_place(name, path) for name in names))
-
-
-def _same_place(one: str, other: str) -> bool:
-    return Path(one).is_absolute() and Path(one).resolve() == Path(other).resolve()
 
 
 def _vllm_body(request: Request, limit: int, stop_ids: Sequence[int]) -> Mapping[str, Any]:

@@ -1,50 +1,35 @@
 """The engine vLLM, in processes of its own beside this one: `pip install 'selfboost[vllm]'`. Not run on a GPU yet.
 
 Between two models the engine sleeps: weights and cache are dropped, its processes and compiled kernels stay, and a
-model of the same architecture is loaded in place. A sample depends on prompt, settings, seed and model; its neighbours
+model of the same architecture is loaded in place. With `max_lora_rank`, a trained model is its adapter on the model
+that it was trained from, whose weights stay. A sample depends on prompt, settings, seed and model; its neighbours
 change its logits by rounding unless `batch_invariant`. One engine per process, on one GPU or, with tensor parallelism,
-on several of one machine; to use more GPUs, run more workers. Leaves out data and pipeline parallelism and LoRA
-requests: the adapters that a run trains are merged into its models. The only module that imports vllm.
+on several of one machine; to use more GPUs, run more workers. Leaves out data and pipeline parallelism.
 """
 
 from __future__ import annotations
 
-import asyncio
-import atexit
-import os
-import queue
-import threading
-from collections.abc import Coroutine, Generator, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Annotated, Any, cast
+from pathlib import Path
+from typing import Annotated, Any, Literal, cast
 
 from pydantic import Field
 
 from selfboost.engines import Footprint, Generation, Request
-from selfboost.engines.checkpoint import DTypeName, bytes_of, resolve
+from selfboost.engines.checkpoint import ADAPTER, ADAPTER_SETTINGS, DTypeName, bytes_of, resolve
 from selfboost.engines.context import room_for, why_no_room
 from selfboost.engines.outside import EndingTokenizer, OutsideEngine, failed, generation_of, require_sampling
+from selfboost.engines.running_vllm import HOLDER, EngineSettings, RunningEngine, free_bytes
 from selfboost.engines.weights import read_object
-from selfboost.extras import require
 from selfboost.records import Model
-from selfboost.setting_types import MOST_TOKENS, NEW, SPEED_ONLY
+from selfboost.setting_types import MOST_TOKENS, NEW, SPEED_ONLY, allowed
 
 ROWS = 256
 """Rows that vLLM decodes at a time by default, for estimates."""
-UNLIKE = (
-    "_name_or_path",
-    "transformers_version",
-    "dtype",
-    "torch_dtype",
-    "eos_token_id",
-    "bos_token_id",
-    "pad_token_id",
-)
-"""Settings of a configuration in which models of one architecture may differ."""
-Wanted = tuple[Sequence[int], Mapping[str, Any]]
-"""A prompt's token ids, and vLLM's sampling parameters by name."""
-SETTING = "engine.kind = 'vllm'"
+LoraRank = Literal[0, 1, 8, 16, 32, 64, 128, 256, 320, 512]
+"""The largest ranks that vLLM can be started for; 0: none."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,11 +50,15 @@ class VLLM(OutsideEngine):
     """Use vLLM's batch-invariant kernels (beta): slower, and a sample's bits do not depend on its neighbours."""
     keep: bool = field(default=True, metadata=SPEED_ONLY)
     """Let the engine sleep between two models instead of ending it."""
+    max_lora_rank: LoraRank = field(default=0, metadata=SPEED_ONLY)
+    """Put trained adapters of up to this rank on their base, which stays loaded (0 = load merged weights)."""
 
     def footprint(self) -> Footprint:
         """Weights in `dtype`, and as many rows as vLLM decodes."""
-        weights = bytes_of(self.dtype)
-        return Footprint(weight_bytes=weights, rows=ROWS, batching="continuous", gpus=self.tensor_parallel)
+        kept = self.keep and self.max_lora_rank > 0
+        return Footprint(
+            weight_bytes=bytes_of(self.dtype), rows=ROWS, batching="continuous", gpus=self.tensor_parallel, kept=kept
+        )
 
     @contextmanager
     def open(self, model: Model) -> Generator[VLLMSampler]:
@@ -78,33 +67,60 @@ class VLLM(OutsideEngine):
         Raises:
             ValueError: vLLM or GPUs are missing, or the model cannot be opened.
         """
-        looked, folder = self.look(model), str(resolve(model.path))
+        looked, base = self.look(model), self._base(model)
+        folder = str(resolve(base.path if base else model.path))
         length = self.max_model_len or looked.context_length
         if length is None:
             raise ValueError(f"the configuration of {model.path!r} does not say its context: set engine.max_model_len")
-        engine = _HOLDER.take(self, folder)
+        engine = HOLDER.take(self.settings, folder)
         done = False
         try:
+            if base is not None:
+                engine.put_on(model.fingerprint, str(Path(model.path) / ADAPTER))
             yield VLLMSampler(engine, cast(EndingTokenizer, looked.tokenizer), length)
+            engine.take_off()
             done = True
         finally:
             if done and self.keep:
-                _HOLDER.keep(engine)
+                HOLDER.keep(engine)
             else:
                 engine.end()
 
     def release(self) -> Mapping[str, Any]:
         """End the engine that sleeps between two models, if there is one; GPU → bytes free before and after."""
         before = free_bytes()
-        if not _HOLDER.end():
+        if not HOLDER.end():
             return {}
         after = free_bytes()
         return {"free_bytes_before": before, "free_bytes_after": after}
 
-    def arguments(self, folder: str) -> dict[str, Any]:
-        """What vLLM's engine is made of, by its own names; nothing comes from the model's generation settings."""
+    def _base(self, model: Model) -> Model | None:
+        """The model that a trained model's adapter is put on; None where its merged weights are loaded.
+
+        Raises:
+            ValueError: the adapter's rank is too large.
+        """
+        file = Path(model.path) / ADAPTER / ADAPTER_SETTINGS
+        if not self.max_lora_rank or model.start is None or not file.is_file():
+            return None
+        rank = read_object(file).get("r")
+        if not isinstance(rank, int) or rank > self.max_lora_rank:
+            raise ValueError(
+                f"engine.max_lora_rank = {self.max_lora_rank}: the adapter of {model.name!r} has rank {rank}; raise it "
+                f"(allowed: {allowed(LoraRank)}; 0 loads merged weights)"
+            )
+        return model.start
+
+    @property
+    def settings(self) -> EngineSettings:
+        """What the engine is started with."""
+        batch_invariant = {"VLLM_BATCH_INVARIANT": "1"} if self.batch_invariant else {}
+        return EngineSettings(self.arguments(), batch_invariant)
+
+    def arguments(self) -> dict[str, Any]:
+        """vLLM's arguments beside `model`, by its own names; nothing comes from the model's generation settings."""
+        adapters = {"enable_lora": True, "max_lora_rank": self.max_lora_rank, "max_loras": 1}
         return {
-            "model": folder,
             "dtype": "bfloat16" if self.dtype == "auto" else self.dtype,
             "load_format": "safetensors",
             "trust_remote_code": self.trust_remote_code,
@@ -118,6 +134,7 @@ class VLLM(OutsideEngine):
             "logprobs_mode": "raw_logprobs",
             "seed": 0,
             "disable_log_stats": True,
+            **(adapters if self.max_lora_rank else {}),
         }
 
 
@@ -151,16 +168,6 @@ def logps_of(token_ids: Sequence[int], flat: Any) -> list[float]:
     return found
 
 
-def free_bytes() -> dict[str, int]:
-    """GPU → bytes that are free on it; empty without GPUs."""
-    import torch
-
-    if not torch.cuda.is_available():
-        return {}
-    torch.cuda.empty_cache()
-    return {str(place): torch.cuda.mem_get_info(place)[0] for place in range(torch.cuda.device_count())}
-
-
 class VLLMSampler:
     """A model in an engine."""
 
@@ -190,183 +197,3 @@ class VLLMSampler:
                 continue
             ids = list(found.token_ids)
             yield i, generation_of(self.tokenizer, requests[i], limits[i], ids, logps_of(ids, found.logprobs))
-
-
-class RunningEngine:
-    """vLLM's asynchronous engine on an event loop in a thread of its own."""
-
-    def __init__(self, settings: VLLM, folder: str) -> None:
-        self.settings, self.folder = settings, folder
-        _prepare(settings)
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, name="vllm", daemon=True)
-        self._thread.start()
-        self._count = 0
-        self._llm: Any = None
-        try:
-            self._llm = self._run(_started(settings.arguments(folder)))
-        except Exception as error:
-            self.end()
-            raise ValueError(
-                f"{SETTING}: the engine did not start ({_first_line(error)}); see its log above"
-            ) from error
-
-    def complete(self, wanted: Sequence[Wanted]) -> Generator[tuple[int, Any], None, None]:
-        """Yield (index, vLLM's completion, or why there is none) as they end; closing the generator stops the rest.
-
-        Raises:
-            ValueError: the engine has ended.
-        """
-        arrived: queue.SimpleQueue[tuple[int, Any] | BaseException | None] = queue.SimpleQueue()
-        asked = asyncio.run_coroutine_threadsafe(self._complete_all(wanted, arrived), self._loop)
-        try:
-            while (found := arrived.get()) is not None:
-                if isinstance(found, BaseException):
-                    raise ValueError(
-                        f"{SETTING}: the engine ended ({_first_line(found)}); see its log above"
-                    ) from found
-                yield found
-        finally:
-            asked.cancel()
-
-    def load(self, folder: str) -> None:
-        """Wake up with the weights of a model of the same architecture.
-
-        Raises:
-            ValueError: the engine cannot.
-        """
-        try:
-            self._run(self._llm.wake_up(["weights"]))
-            self._run(self._llm.collective_rpc("reload_weights", kwargs={"weights_path": folder}))
-            self._run(self._llm.wake_up(["kv_cache"]))
-            self._run(self._llm.reset_prefix_cache())
-        except Exception as error:
-            self.end()
-            raise ValueError(
-                f"{SETTING}: the weights of {folder!r} cannot be loaded in place ({_first_line(error)}); set "
-                "engine.keep = false"
-            ) from error
-        self.folder = folder
-
-    def sleep(self) -> None:
-        """Drop weights and cache, and keep the rest."""
-        self._run(self._llm.sleep(2))
-
-    def end(self) -> None:
-        """End the engine and its processes."""
-        if self._llm is not None:
-            self._llm.shutdown()
-            self._llm = None
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join()
-
-    def _run(self, work: Coroutine[Any, Any, Any]) -> Any:
-        return asyncio.run_coroutine_threadsafe(work, self._loop).result()
-
-    async def _complete_all(self, wanted: Sequence[Wanted], arrived: queue.SimpleQueue[Any]) -> None:
-        try:
-            await asyncio.gather(*(self._complete(i, ids, more, arrived) for i, (ids, more) in enumerate(wanted)))
-        except Exception as error:
-            arrived.put(error)
-        finally:
-            arrived.put(None)
-
-    async def _complete(
-        self, index: int, ids: Sequence[int], settings: Mapping[str, Any], arrived: queue.SimpleQueue[Any]
-    ) -> None:
-        sampling = _part("vllm.sampling_params")
-        parameters = sampling.SamplingParams(**settings, output_kind=sampling.RequestOutputKind.FINAL_ONLY)
-        prompt = _part("vllm.inputs").TokensPrompt(prompt_token_ids=list(ids))
-        self._count += 1
-        last: Any = None
-        try:
-            async for output in self._llm.generate(prompt, parameters, request_id=str(self._count)):
-                last = output
-        except Exception as error:
-            if self._llm.errored:
-                raise
-            arrived.put((index, _first_line(error)))
-            return
-        arrived.put((index, last.outputs[0]))
-
-
-class _Holder:
-    """The engine that sleeps between two models: at most one in this process."""
-
-    def __init__(self) -> None:
-        self._asleep: RunningEngine | None = None
-        self._lock = threading.Lock()
-
-    def take(self, settings: VLLM, folder: str) -> RunningEngine:
-        """An engine with a model: the sleeping one where settings and architecture are the same, else a new one."""
-        with self._lock:
-            asleep, self._asleep = self._asleep, None
-        if asleep is not None:
-            if asleep.settings == settings and same_architecture(asleep.folder, folder):
-                asleep.load(folder)
-                return asleep
-            asleep.end()
-        return RunningEngine(settings, folder)
-
-    def keep(self, engine: RunningEngine) -> None:
-        """Put an engine to sleep; one that sleeps already is ended."""
-        engine.sleep()
-        with self._lock:
-            before, self._asleep = self._asleep, engine
-        if before is not None:
-            before.end()
-
-    def end(self) -> bool:
-        """End the sleeping engine; whether there was one."""
-        with self._lock:
-            asleep, self._asleep = self._asleep, None
-        if asleep is not None:
-            asleep.end()
-        return asleep is not None
-
-
-_HOLDER = _Holder()
-atexit.register(_HOLDER.end)
-
-
-def same_architecture(one: str, other: str) -> bool:
-    """Whether the weights of one model's folder fit into the other's model."""
-    settings = [read_object(resolve(folder) / "config.json") for folder in (one, other)]
-    first, second = ({name: value for name, value in each.items() if name not in UNLIKE} for each in settings)
-    return first == second
-
-
-def _prepare(settings: VLLM) -> None:
-    """What vLLM reads from the environment, and what must be there before it starts.
-
-    Raises:
-        ValueError: vLLM or GPUs are missing.
-    """
-    _part("vllm")
-    import torch
-
-    found = torch.cuda.device_count()
-    if found < settings.tensor_parallel:
-        raise ValueError(
-            f"{SETTING}: needs {settings.tensor_parallel} GPU(s) (engine.tensor_parallel) of one machine, and this one "
-            f"has {found}; set engine.kind = 'local', or 'server' for GPUs elsewhere"
-        )
-    os.environ["VLLM_WORKER_MULTIPROC_METHOD"] = "spawn"  # this process may have used a GPU
-    os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
-    os.environ.setdefault("VLLM_LOGGING_LEVEL", "WARNING")
-    if settings.batch_invariant:
-        os.environ["VLLM_BATCH_INVARIANT"] = "1"
-
-
-def _part(module: str) -> Any:
-    return require(module, extra="vllm", setting=SETTING, library="vllm")
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0][:300]
-
-
-async def _started(arguments: Mapping[str, Any]) -> Any:
-    """vLLM's asynchronous engine, on the event loop that runs this."""
-    made = _part("vllm.engine.arg_utils").AsyncEngineArgs(**arguments)
-    return _part("vllm.v1.engine.async_llm").AsyncLLM.from_engine_args(made)

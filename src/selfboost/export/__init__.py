@@ -12,6 +12,7 @@ from typing import Any, Literal, cast
 
 from selfboost import store
 from selfboost.disk.json_files import read_json
+from selfboost.engines.checkpoint import ADAPTER, ADAPTER_SETTINGS
 from selfboost.export import pairs
 from selfboost.export.model_card import Exported, model_card, pairs_card
 from selfboost.export.new_folder import copy_files, new_folder
@@ -22,9 +23,6 @@ from selfboost.views.summary import summary
 
 What = Literal["model", "adapter", "pairs", "parquet"]
 CARD = "README.md"
-ADAPTER = "adapter"
-"""The folder of a trained model that holds its LoRA adapter alone."""
-SETTINGS = "adapter_config.json"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,15 +114,15 @@ def _write_model(model: RunModel, into: Path) -> None:
 
 def _write_adapter(model: RunModel, into: Path) -> None:
     folder = Path(model.path) / ADAPTER
-    if not (folder / SETTINGS).is_file():
+    if not (folder / ADAPTER_SETTINGS).is_file():
         raise ValueError(
             f"{model.root}@{model.entry.iteration}: was trained in full, so there is no adapter; export the model "
             "without --adapter, or train with training.lora_rank"
         )
     name, words = _base_of(model)
     copy_files(folder, into)
-    settings = cast("dict[str, Any]", read_json(into / SETTINGS)) | {"base_model_name_or_path": name or None}
-    (into / SETTINGS).write_text(json.dumps(settings, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    settings = cast("dict[str, Any]", read_json(into / ADAPTER_SETTINGS)) | {"base_model_name_or_path": name or None}
+    (into / ADAPTER_SETTINGS).write_text(json.dumps(settings, indent=1, sort_keys=True) + "\n", encoding="utf-8")
     story = Exported(model=model, run=summary(model.root), pairs=pair_counts(model.root), adapter_base=words)
     (into / CARD).write_text(model_card(story), encoding="utf-8")
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
+from selfboost.drift.passes import FOLDER
 from selfboost.engines import Footprint as SamplerFootprint
 from selfboost.engines import footprint_of as sampler_footprint
 from selfboost.plan.cost import WORK, Costs, Lengths, at_length, rejected_tokens, trained_tokens
@@ -80,16 +81,20 @@ class Needs:
         return 0 if held.batching == "none" else round(_sampler_bytes(self.costs.model, held, longest))
 
     def scoring(self) -> int | None:
-        """Bytes of the largest scorer's models, and of the cache of one that samples; None as above."""
-        held = [self._scorer_bytes(found.stage) for found in self.costs.stages if found.stage.verb == "score"]
+        """Bytes of the largest scorer's models, and of the cache of one that samples; None as above.
+
+        The comparison of sampler and trainer, for which the trainer opens the policy, counts as scoring.
+        """
+        held = [self._scorer_bytes(stage) for stage in self._scored()]
         known = [size for size in held if size is not None]
-        return max(known, default=0) if len(known) == len(held) else None
+        return max(*known, self._compared(), 0) if len(known) == len(held) else None
 
     def host(self) -> int | None:
         """Bytes of host memory on the machine that needs most: its processes, and what they hold of the weights.
 
         Without shards each process opens the model. With shards each opens its part, with a layer or the embeddings
-        at a time in float32, and one process writes the finished model, a file's worth in memory at a time.
+        at a time in float32, and one process writes the finished model, a file's worth in memory at a time. Engines
+        that keep a base while they sleep end before a training.
         """
         if self.costs.model is None:
             return None
@@ -98,9 +103,8 @@ class Needs:
             return max(pace.process + max((size or 0 for size in work), default=0), 0 if pace.gpu else pace.peak)
         here, held, size = min(OF_A_MACHINE, self.placement.trains_on), self._held(), self.costs.model
         weights = size.parameters * held.weight_bytes
-        if held.shards > 1:
-            return PROCESS * (1 + here) + max(here * gathered_bytes(size), min(weights, WRITTEN_AT_ONCE))
-        return PROCESS * (1 + here) + here * weights
+        opened = max(here * gathered_bytes(size), min(weights, WRITTEN_AT_ONCE)) if held.shards > 1 else here * weights
+        return PROCESS * (1 + here) + max(opened, self._kept(size))
 
     def models(self) -> int | None:
         """Bytes on disk of all trained models."""
@@ -130,7 +134,11 @@ class Needs:
     def misfits(self) -> list[str]:
         """A sentence for each kind of work that does not fit on a device, with what would do."""
         found = {"training": self.training(), "sampling": self.sampling(), "scoring": self.scoring()}
-        remedies = {"training": self._smaller_training, "sampling": self._smaller_sampling, "scoring": _smaller_scorer}
+        remedies = {
+            "training": self._smaller_training,
+            "sampling": self._smaller_sampling,
+            "scoring": self._smaller_scoring,
+        }
         device = self.placement.fleet.hardware
         return [
             f"{work} needs {size_text(size)} of memory on a device, and {device.name} has {size_text(device.memory)}: "
@@ -138,6 +146,12 @@ class Needs:
             for work, size in found.items()
             if size is not None and size > device.memory
         ]
+
+    def _kept(self, size: ModelSize) -> int:
+        """Bytes that a machine's engines keep in host memory while they sleep."""
+        held = sampler_footprint(self.costs.recipe.engine)
+        engines = min(self.placement.replicas, OF_A_MACHINE // held.gpus) or 1
+        return engines * size.parameters * held.weight_bytes if held.kept else 0
 
     def _held(self, shards: int | None = None) -> Footprint:
         """The trainer's footprint, with the number of shards that the placement makes of it."""
@@ -168,6 +182,32 @@ class Needs:
         spread = (n for n in _doubling(2) if size.parameters * held.weight_bytes / n < 0.8 * room)
         return f"the weights need an engine that spreads them over {next(spread, MOST_GPUS)} GPUs (tensor parallelism)"
 
+    def _smaller_scoring(self) -> str:
+        room, own = self.placement.fleet.hardware.memory, self.costs.recipe.scorer
+        large = [stage for stage in self._scored() if (self._scorer_bytes(stage) or 0) > room]
+        panel = [stage for stage in large if f"{FOLDER}/" in stage.name and stage.scorer != own]
+        ways: list[str] = []
+        if len(large) > len(panel):
+            ways.append(
+                "a scorer's model is held on one GPU; choose a smaller one, or a judge behind a server (api_judge)"
+            )
+        if panel:
+            ways.append("run.drift.prompts = 0 leaves out the log-probabilities of the drift panel")
+        if self._compared() > room:
+            ways.append(
+                "run.agreement = 0 leaves out the comparison of sampler and trainer (the guard against stale weights)"
+            )
+        return "; ".join(ways)
+
+    def _scored(self) -> list[Rehearsed]:
+        return [found.stage for found in self.costs.stages if found.stage.verb == "score"]
+
+    def _compared(self) -> int:
+        """Bytes of a trained policy that the trainer opens to compare its log-probabilities with the sampler's."""
+        trains = any(found.stage.training for found in self.costs.stages)
+        size = self.costs.model if trains and self.costs.recipe.run.agreement else None
+        return size.parameters * self.costs.trainer.weight_bytes if size else 0
+
     def _longest(self) -> float | None:
         """Most tokens of a row of prompt and answer; None if nothing is sampled."""
         sampled = [found.stage for found in self.costs.stages if found.stage.sampling]
@@ -181,10 +221,6 @@ class Needs:
         width = self.costs.trainer.weight_bytes if work.weight_bytes is None else work.weight_bytes
         rows = 1 if work.batching == "continuous" and work.rows else work.rows
         return round(sum(s.parameters * width + cache_bytes(s, width, rows, work.longest) for s in sizes))
-
-
-def _smaller_scorer() -> str:
-    return "a scorer's model is held on one GPU; choose a smaller one, or a judge behind a server (api_judge)"
 
 
 def _doubling(start: int) -> Iterator[int]:

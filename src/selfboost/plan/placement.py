@@ -82,6 +82,11 @@ class Placement:
         return ((ENGINE_START if starting else 0.0) + read) / 3600
 
     @property
+    def replicas(self) -> int:
+        """Copies of a model that sample or score at once."""
+        return _replicas(self.costs.recipe)
+
+    @property
     def trains_on(self) -> int:
         """GPUs of a training."""
         return min(self.fleet.gpus, self.costs.trainer.devices or self.fleet.gpus)
@@ -92,5 +97,5 @@ class Placement:
         if work == "training":
             return self.trains_on
         if work == "sampling":
-            return 0 if engine.batching == "none" else engine.gpus * _replicas(recipe)
-        return _replicas(recipe) if work == "scoring" and found.stage.judges else 0
+            return 0 if engine.batching == "none" else engine.gpus * self.replicas
+        return self.replicas if work == "scoring" and found.stage.judges else 0

@@ -34,11 +34,14 @@ class RewardModel:
 
     def score(self, answers: Sequence[Answer], models: Mapping[str, Model], trainer: Trainer) -> Iterator[Verdict]:
         """The model's scalar for each answer."""
-        name, model = f"reward_model({self.path})", models["reward"]
+        rows, reasons = self.rows(answers, models["reward"])
+        rewards = trainer.rewards(models["reward"], rows)
+        yield from reasoned_verdicts(answers, f"reward_model({self.path})", reasons, rewards)
+
+    def rows(self, answers: Sequence[Answer], model: Model) -> tuple[list[Sequenced], list[str]]:
+        """(rows that the model reads; for each answer, why it is none)."""
         if self.path == FROM_SEED:
-            rows, reasons = same_ids(answers, [model])
-            yield from reasoned_verdicts(answers, name, reasons, trainer.rewards(model, rows))
-            return
+            return same_ids(answers, [model])
         found = iter(_own_ids(judgeable(answers), model))
         read = [None if fault(answer) else next(found) for answer in answers]
         longest = context(model.path)
@@ -46,8 +49,7 @@ class RewardModel:
             fault(answer) if row is None else too_long(row, longest, "reward model")
             for answer, row in zip(answers, read, strict=True)
         ]
-        rows = [row for row, why in zip(read, reasons, strict=True) if row is not None and not why]
-        yield from reasoned_verdicts(answers, name, reasons, trainer.rewards(model, rows))
+        return [row for row, why in zip(read, reasons, strict=True) if row is not None and not why], reasons
 
     def look(self, role: str, path: str) -> Sequence[str]:
         """Whether it is a reward model, and what its chat template is."""

@@ -16,7 +16,7 @@ import torch
 from transformers import PreTrainedModel
 
 from selfboost.engines import Progress
-from selfboost.engines.checkpoint import choose_device, choose_dtype, load_causal_model
+from selfboost.engines.checkpoint import ADAPTER, choose_device, choose_dtype, load_causal_model
 from selfboost.engines.context import context_of
 from selfboost.engines.kept_models import kept
 from selfboost.losses import Loss, NoisyLoss, noisy
@@ -113,7 +113,7 @@ class Job:
         weights = whole_weights(model, kind, states.place()) if self.sharded else None
         if self.world.conducts:
             if adapter is not None:
-                adapter.save(self.into / adapters.FOLDER)
+                adapter.save(self.into / ADAPTER)
                 adapter.merge()
             trust = local.trust_remote_code
             save_model(model, self.start.path, self.into, weights=weights, trust_remote_code=trust)

@@ -48,12 +48,24 @@ def shard(model: torch.nn.Module, mesh: DeviceMesh, device: torch.device, comput
         if isinstance(module, GradientCheckpointingLayer):
             _make_room(module, device)  # one group is whole at a time
             fully_shard(module.float(), mesh=mesh, mp_policy=policy)
+    if embeddings := _embeddings_alone(model):
+        _make_room(embeddings, device)
+        fully_shard(embeddings.float(), mesh=mesh, mp_policy=policy)
     _make_room(model, device)
     # The outermost group too lets go of whole weights after a forward pass: none may follow it backwards.
     for parameter in model.parameters():
         if not isinstance(parameter, DTensor):
             parameter.data = parameter.data.float()
     fully_shard(model, mesh=mesh, mp_policy=policy, reshard_after_forward=True)
+
+
+def _embeddings_alone(model: torch.nn.Module) -> torch.nn.Embedding | None:
+    """The embeddings of tokens, if no other module shares their weights: a group beside the head's."""
+    wanted = next((module for module in model.modules() if isinstance(module, torch.nn.Embedding)), None)
+    if wanted is None or isinstance(wanted.weight, DTensor):
+        return None
+    holders = [module for module in model.modules() if getattr(module, "weight", None) is wanted.weight]
+    return wanted if len(holders) == 1 else None
 
 
 def cause_of(error: CheckpointException) -> BaseException:

@@ -20,12 +20,11 @@ from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
 from selfboost.disk.files import write_atomically
+from selfboost.engines.checkpoint import ADAPTER_SETTINGS
 from selfboost.extras import require
 from selfboost.train import Training
 from selfboost.train.model.hidden import body_of
 
-FOLDER = "adapter"
-"""Folder inside a finished model's: the adapter alone, as peft reads it."""
 NAME = "default"
 """peft's name of a model's only adapter."""
 WEIGHTS = "adapter_model.safetensors"
@@ -60,7 +59,7 @@ class Adapter:
             "task_type": "SEQ_CLS" if self.heads else "CAUSAL_LM",
         }
         written = json.dumps(settings, indent=1, sort_keys=True, default=sorted)
-        write_atomically(folder / "adapter_config.json", written.encode())
+        write_atomically(folder / ADAPTER_SETTINGS, written.encode())
 
     @torch.no_grad()
     def merge(self) -> None:
