@@ -317,7 +317,9 @@ def test_a_tokenizer_that_does_not_fit_is_refused_in_one_sentence(tmp_path):
 
 def test_what_older_transformers_stored_beside_the_weights_is_no_fault(pairrm, tmp_path):
     extra = {"pretrained_model.embeddings.position_ids": torch.arange(64)[None]}
-    assert values(save_pairrm(tmp_path, random_weights() | extra), PAIR) == values(pairrm, PAIR)
+    stored = values(save_pairrm(tmp_path, random_weights() | extra), PAIR)
+    # Where a file's weights begin in memory may change the last digit of a product.
+    assert stored == pytest.approx(values(pairrm, PAIR), rel=1e-6)
 
 
 def test_it_names_the_published_checkpoint_and_synpos_threshold():
