@@ -13,6 +13,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import islice
 from typing import Any, Protocol, cast
 
 import torch
@@ -215,7 +216,8 @@ def require_independence(decoder: Decoder) -> None:
         ValueError: it does.
     """
     long = min(LONG, decoder.context_length - STEPS)
-    ids = [identity for identity in range(decoder.vocabulary) if identity not in decoder.never][1:10]
+    never = frozenset(decoder.never)
+    ids = list(islice((identity for identity in range(decoder.vocabulary) if identity not in never), 1, 10))
     if long <= SHORT or not ids:
         return
     sampling = Sampling(temperature=0.0, max_tokens=STEPS)
