@@ -24,7 +24,7 @@ RECIPE = Path(__file__).with_suffix(".toml")
 RESULTS = Path(__file__).parents[1] / "docs" / "noise-regimes.json"
 SHOWN = "sampled"
 RATES = (1e-5, 3e-5, 1e-4)
-"""At 3e-4 every arm collapses in this world: four iterations without noise end at 89, 89, 58 % (docs/log.md)."""
+"""At 3e-4 policies collapse in this world without any noise (docs/log.md)."""
 PROMPTS = {"seed": 128, "validation": 40, "held_out": 100}
 LABELS = {"gold": ("method.labels=gold",), "judged": ("method.labels=scored",)}
 """All golds right and chosen; or three in ten sloppy, and labels by a judge who is wrong about two topics of eight."""
