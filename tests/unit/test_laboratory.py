@@ -2,9 +2,10 @@
 
 import json
 from pathlib import Path
+from random import Random
 
 import pytest
-from benchmarks import laboratory_judges
+from benchmarks import laboratory_judges, noise_regimes, noise_world
 from benchmarks.laboratory import CELLS, GROUPS, settings_of
 from benchmarks.laboratory_golds import seed_file, spoilt
 from benchmarks.laboratory_rows import ALL, Row, merged, read, write
@@ -29,6 +30,27 @@ def test_every_cell_of_self_play_is_a_recipe_and_one_name_is_one_recipe(tmp_path
         if isinstance(recipe.method, SelfPlay):
             recipe.method.check(recipe, SEEDS)
         assert found.setdefault(cell.name, recipe) == recipe, cell.name
+
+
+def test_every_other_cell_is_a_recipe(tmp_path: Path) -> None:
+    for cell in (cell for group in GROUPS if group not in SELF_PLAY_GROUPS for cell in group.cells):
+        read_recipe(shipped()["demo"], settings_of(tmp_path, cell, 0), trust="benchmarks")
+
+
+def test_every_arm_of_the_noise_is_a_recipe() -> None:
+    seen = {(case.labels, case.arm): case for case in noise_regimes.cases([0])}
+    for case in seen.values():
+        recipe = read_recipe(noise_regimes.RECIPE, case.settings, trust="benchmarks")
+        assert isinstance(recipe.method, SelfPlay)
+        recipe.method.check(recipe, SEEDS)
+
+
+def test_a_spelling_is_right_where_it_is_spelled_right() -> None:
+    prompt = noise_world.prompts("any", 1)[0]
+    assert noise_world.share_right(prompt, noise_world.spelled(prompt, {}, Random(0))) == 1
+    slips = dict.fromkeys(noise_world.RIGHT, 1.0)
+    assert noise_world.share_right(prompt, noise_world.spelled(prompt, slips, Random(0))) == 0
+    assert noise_world.share_right(prompt, "") == 0
 
 
 def test_cells_are_compared_with_cells() -> None:
