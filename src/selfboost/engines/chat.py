@@ -112,7 +112,7 @@ class ChatTokenizer:
         # Where an answer is a piece of the whole conversation (sentencepiece marks beginnings of words), it is
         # encoded and decoded behind the text that comes before it, the generation prompt; elsewhere alone.
         self._before = ""
-        self._lead_ids: list[int] | None = None
+        self._leads = {"": list[int]()}
         self.end_of_turn = self._find_end_of_turn()
         eos = cast("int | None", cast(Any, raw).eos_token_id)
         self.stop_ids = stop_ids | {identity for identity in (self.end_of_turn, eos) if identity is not None}
@@ -261,9 +261,9 @@ class ChatTokenizer:
 
     def _lead(self) -> list[int]:
         """Ids of what comes before an answer."""
-        if self._lead_ids is None:
-            self._lead_ids = self._encode(self._before) if self._before else []
-        return self._lead_ids
+        if self._before not in self._leads:
+            self._leads[self._before] = self._encode(self._before)
+        return self._leads[self._before]
 
     def _continuation_ids(self, text: str) -> list[int]:
         """Ids of text that the assistant says."""
@@ -343,7 +343,7 @@ class ChatTokenizer:
             if self._agrees(other):
                 self._notes.append(sentence)
                 return
-        self._rendering, self._before, self._lead_ids = own, "", None
+        self._rendering, self._before = own, ""
         if not self._thinking and (closed := own.with_thought_closed()):
             self._rendering, sentence = closed
             self._notes.append(sentence)
@@ -358,7 +358,7 @@ class ChatTokenizer:
         self._rendering = rendering
         whole = self.conversation_ids(ANSWERED)
         for before in ("", rendering.opening):
-            self._before, self._lead_ids = before, None
+            self._before = before
             end = [] if self.end_of_turn is None else [self.end_of_turn]
             expected = [*self._asked_ids([QUESTION]), *self._continuation_ids(PROBE), *end]
             if whole[: len(expected)] == expected:
