@@ -6,15 +6,13 @@ a method writes prompts, all write the same number from the same keywords and ke
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import cast
 
 from benchmarks.laboratory_cells import ROUNDS, Cell, Group
-from benchmarks.laboratory_rows import VALIDATION, Key, Row, by_seed, estimate, gains, last
+from benchmarks.laboratory_rows import VALIDATION, Key, Row, by_seed, estimate, last, last_gains
 from benchmarks.laboratory_self_play import DPO, LEARNED, SAMPLING
-
-from selfboost.statistics import holm, summed
+from benchmarks.laboratory_tables import points, share, significant
 
 WRITTEN = (ROUNDS, LEARNED, "method.prompts=1500", "method.pairs=500")
 """Of methods that write prompts: as in the first groups, a third of the demo's pairs."""
@@ -33,7 +31,6 @@ CHOOSING = 100
 """Validation prompts by which a rate is chosen."""
 BASELINE = "seed-sft"
 """What needs no preference training: what every method is compared with."""
-ALPHA = 0.05
 GOLDS: Mapping[str, tuple[int, float | None]] = {"scarce": (20, None), "sloppy": (300, 0.3), "full": (0, None)}
 """Name → seeds (0 = all 1,020), share of sloppy answers among them."""
 
@@ -132,7 +129,7 @@ def best(rows: Mapping[Key, Row], gold: str, name: str) -> str | None:
     for cell in COMPARED[gold, name]:
         if not by_seed(rows, cell.name, 1):
             return None
-        means[cell.name] = _mean(list(by_seed(rows, cell.name, last(rows, cell.name), VALIDATION).values()))
+        means[cell.name] = estimate(list(by_seed(rows, cell.name, last(rows, cell.name), VALIDATION).values())).value
     return max(means, key=lambda cell: means[cell])
 
 
@@ -147,10 +144,8 @@ def compared(rows: Mapping[Key, Row]) -> str:
         "|---" * (1 + 2 * len(GOLDS)) + "|",
     ]
     chosen = {at: cell for at in COMPARED if (cell := best(rows, *at))}
-    each = {at: _gains(rows, cell, chosen.get((at[0], BASELINE))) for at, cell in chosen.items()}
-    sure = [at for at, found in each.items() if len(found) > 1]
-    adjusted = holm([cast(float, estimate(each[at]).p) for at in sure])
-    significant = {at for at, p in zip(sure, adjusted, strict=True) if p < ALPHA}
+    each = {at: last_gains(rows, cell, chosen.get((at[0], BASELINE), cell)) for at, cell in chosen.items()}
+    bold = significant(each)
     for name, contender in CONTENDERS.items():
         columns: list[str] = []
         for gold in GOLDS:
@@ -158,8 +153,8 @@ def compared(rows: Mapping[Key, Row]) -> str:
             if at not in chosen:
                 columns += ["", ""]
                 continue
-            gain = _told(each[at], sign=True) if each[at] else ""
-            columns += [_told(_ends(rows, chosen[at])), f"**{gain}**" if at in significant else gain]
+            gain = points(each[at])
+            columns += [share(_ends(rows, chosen[at]), True), f"**{gain}**" if at in bold else gain]
         told.append(f"| {contender.title} | {' | '.join(columns)} |")
     return "\n".join(told) if chosen else ""
 
@@ -175,19 +170,3 @@ def ends(rows: Mapping[Key, Row], gold: str) -> dict[str, tuple[float, float, fl
 
 def _ends(rows: Mapping[Key, Row], cell: str) -> list[float]:
     return list(by_seed(rows, cell, last(rows, cell)).values())
-
-
-def _gains(rows: Mapping[Key, Row], cell: str, other: str | None) -> list[float]:
-    if other is None or cell == other:
-        return []
-    return gains(*(by_seed(rows, name, last(rows, name)) for name in (cell, other)))
-
-
-def _mean(each: Sequence[float]) -> float:
-    return summed(each) / len(each)
-
-
-def _told(each: Sequence[float], *, sign: bool = False) -> str:
-    found, form = estimate(each), "+.1f" if sign else ".1f"
-    shown = f"{100 * found.value:{form}}"
-    return f"{shown} [{100 * found.low:{form}}, {100 * found.high:{form}}]" if len(each) > 1 else f"{shown} (one seed)"

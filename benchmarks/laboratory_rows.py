@@ -117,6 +117,13 @@ def gains(new: Mapping[int, float], old: Mapping[int, float]) -> list[float]:
     return [new[seed] - old[seed] for seed in new if seed in old]
 
 
+def last_gains(rows: Mapping[Key, Row], cell: str, other: str) -> list[float]:
+    """The last iteration's gain over another cell's last, by common run seed; none over itself or without its rows."""
+    if cell == other or not by_seed(rows, other, 1):
+        return []
+    return gains(*(by_seed(rows, name, last(rows, name)) for name in (cell, other)))
+
+
 def estimate(each: Sequence[float]) -> Interval:
     """Mean over run seeds with Student's 95 % interval; of one seed the value alone, p = 1."""
     if len(each) == 1:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import cast
+from collections.abc import Hashable, Mapping, Sequence
+from typing import TypeVar, cast
 
 from benchmarks.laboratory_cells import ITERATIONS, Cell, Group
-from benchmarks.laboratory_rows import ALL, Key, Row, by_seed, estimate, gains, last
+from benchmarks.laboratory_rows import ALL, Key, Row, by_seed, estimate, gains, last, last_gains
 
 from selfboost.statistics import holm
 
 ALPHA = 0.05
 Rows = Mapping[Key, Row]
 """Every row by its key."""
+Compared = TypeVar("Compared", bound=Hashable)
+"""What a gain is of."""
 Column = tuple[str, str, str]
 """(heading, measure, format: `%` for a share in percent, else Python's)"""
 PAIRS: tuple[Column, ...] = (
@@ -61,30 +63,29 @@ def results(rows: Rows, group: Group, titles: Mapping[str, str]) -> str:
     heading = f"last over {titles[group.against]}" if common else "last over"
     told = [f"| | {rounds} | last, by run seed | {heading} |", "|---|" + "---|" * (ITERATIONS + 2)]
     cells = [cell for cell in group.cells if by_seed(rows, cell.name, 1)]
-    pairs = {cell.name: _compared(rows, cell, cell.against or group.against) for cell in cells}
-    compared = [name for name, each in pairs.items() if len(each) > 1]
-    adjusted = holm([cast(float, estimate(pairs[name]).p) for name in compared])
-    significant = {name for name, p in zip(compared, adjusted, strict=True) if p < ALPHA}
+    pairs = {cell.name: last_gains(rows, cell.name, cell.against or group.against) for cell in cells}
+    bold = significant(pairs)
     for cell in cells:
         end = last(rows, cell.name)
-        shares = [_share(list(by_seed(rows, cell.name, t).values()), t == end) for t in range(1, end + 1)]
+        shares = [share(list(by_seed(rows, cell.name, t).values()), t == end) for t in range(1, end + 1)]
         shares += [""] * (ITERATIONS - end)
         each = " ".join(f"{100 * value:.1f}" for value in by_seed(rows, cell.name, end).values())
-        gain = _points(pairs[cell.name])
-        gain = f"**{gain}**" if cell.name in significant else gain
+        gain = points(pairs[cell.name])
+        gain = f"**{gain}**" if cell.name in bold else gain
         other = titles[cell.against or group.against]
         told.append(_line(cell, [*shares, each, f"{other}: {gain}" if gain and not common else gain]))
     return "\n".join(told)
 
 
-def _compared(rows: Rows, cell: Cell, other: str) -> list[float]:
-    """The last iteration's gain over another cell's last, by common run seed."""
-    if cell.name == other or not by_seed(rows, other, 1):
-        return []
-    return gains(*(by_seed(rows, name, last(rows, name)) for name in (cell.name, other)))
+def significant(gains: Mapping[Compared, Sequence[float]]) -> set[Compared]:
+    """Which gains over run seeds Holm's correction over all of them leaves significant at 5 %; of one seed none is."""
+    several = [name for name, each in gains.items() if len(each) > 1]
+    adjusted = holm([cast(float, estimate(gains[name]).p) for name in several])
+    return {name for name, p in zip(several, adjusted, strict=True) if p < ALPHA}
 
 
-def _share(each: Sequence[float], whole: bool) -> str:
+def share(each: Sequence[float], whole: bool) -> str:
+    """The mean over run seeds in percent; with its interval if `whole` and there are several."""
     found = estimate(each)
     shown = f"{100 * found.value:.1f}"
     return f"{shown} [{100 * found.low:.1f}, {100 * found.high:.1f}]" if whole and len(each) > 1 else shown
@@ -100,7 +101,7 @@ def steps(rows: Rows, cells: Sequence[Cell]) -> str:
     for cell in cells:
         each = [gains(by_seed(rows, cell.name, t), by_seed(rows, cell.name, t - 1)) for t in rounds]
         if any(each):
-            told.append(_line(cell, [_points(gain) for gain in each]))
+            told.append(_line(cell, [points(gain) for gain in each]))
     return "\n".join(told) if told[2:] else ""
 
 
@@ -131,7 +132,7 @@ def _cell(row: Row | None, form: str) -> str:
     return f"{100 * row.value:.0f}" if form == "%" else f"{row.value:{form}}"
 
 
-def _points(each: Sequence[float]) -> str:
+def points(each: Sequence[float]) -> str:
     """Gains of run seeds, in points."""
     if not each:
         return ""
