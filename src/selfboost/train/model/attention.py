@@ -64,15 +64,15 @@ def attend_by_flex(query_HTD: Tensor, key_KTD: Tensor, value_KTD: Tensor, pack: 
     def softcap(score: Tensor, *_place: Tensor) -> Tensor:
         return scoring.softcap * torch.tanh(score / scoring.softcap)
 
-    if scoring.window not in pack.masks:
-        pack.masks[scoring.window] = _flex_mask(pack, scoring.window)
+    if scoring.window not in pack.prepared:
+        pack.prepared[scoring.window] = _flex_mask(pack, scoring.window)
     attend: Any = torch.compile(flex.flex_attention) if query_HTD.is_cuda else flex.flex_attention
     output_1HTD = attend(
         query_HTD[None],
         key_KTD[None],
         value_KTD[None],
         score_mod=softcap if scoring.softcap else None,
-        block_mask=pack.masks[scoring.window],
+        block_mask=pack.prepared[scoring.window],
         scale=scoring.scale,
         enable_gqa=len(query_HTD) != len(key_KTD),
     )

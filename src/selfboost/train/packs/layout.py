@@ -40,6 +40,9 @@ class Tree:
     prompt: Span
     completions: tuple[Span, ...]
 
+    def __len__(self) -> int:
+        return len(self.prompt) + sum(map(len, self.completions))
+
 
 @dataclass(frozen=True)
 class Pack:
@@ -49,8 +52,8 @@ class Pack:
     device: torch.device
     windows: list[int | None] = field(default_factory=list[int | None])
     """The window of each attention call, in order."""
-    masks: dict[int | None, Any] = field(default_factory=dict[int | None, Any])
-    """FlexAttention's form of the boundaries, by window."""
+    prepared: dict[Any, Any] = field(default_factory=dict[Any, Any])
+    """What an attention made of the boundaries in its first layer, by all that it depends on."""
 
     @cached_property
     def trees(self) -> tuple[Tree, ...]:
