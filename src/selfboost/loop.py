@@ -24,6 +24,7 @@ from selfboost.drift.panel import drift_panel
 from selfboost.drift.passes import Passes, run_passes, why_not_scored
 from selfboost.engines import Holding
 from selfboost.engines.run_day import on_day, today
+from selfboost.gate import decide, too_far, worsened
 from selfboost.measures import Estimated, Measure, MeasureRow, Measures, gain_of, measures_of, with_win_rate
 from selfboost.recipe import Recipe
 from selfboost.recipe_text import kind_of, recipe_text
@@ -33,7 +34,6 @@ from selfboost.results.best_model import LINK, is_ours, lead_to
 from selfboost.results.environment import continued, environment
 from selfboost.results.tracked import RunTracking
 from selfboost.run import Run
-from selfboost.settings import Gate
 from selfboost.stages import Listener
 from selfboost.system import peak_memory
 from selfboost.train import Sequenced
@@ -148,18 +148,20 @@ class Loop:
         self.run.begin(0, self.run.initial)
         self.first = incumbent = self._rate(self.run.initial)
         self.first_measured = self.run.last_measured
-        self._add(incumbent, incumbent, "initial", "the model to improve", self.run.initial)
+        passes = self._passes(self.run.initial)
+        self._add(incumbent, incumbent, "initial", "the model to improve", self.run.initial, passes)
         without_gain = 0
         rounds = 1 if self.recipe.method.once else self.recipe.run.iterations
         for number in range(1, rounds + 1):
             self.run.begin(number, incumbent.model)
             candidate = self._rate(self.recipe.method.iterate(self.run))
-            promote, why = self._decide(candidate, incumbent)
+            passes = self._passes(candidate.model)
+            promote, why = self._decide(candidate, incumbent, passes)
             without_gain = 0 if promote else without_gain + 1
             stop = without_gain >= self.recipe.run.patience
             decision: Decision = "promoted" if promote else "stopped" if stop else "kept"
             policy = candidate.model if promote else incumbent.model
-            self._add(candidate, incumbent, decision, why, policy)
+            self._add(candidate, incumbent, decision, why, policy, passes)
             incumbent = candidate if promote else incumbent
             if stop:
                 break
@@ -173,12 +175,13 @@ class Loop:
         name = self.recipe.gate.measure
         return name, self.recipe.measures[name]
 
-    def _decide(self, candidate: Rating, incumbent: Rating) -> tuple[bool, str]:
+    def _decide(self, candidate: Rating, incumbent: Rating, passes: Passes | None) -> tuple[bool, str]:
         gate, seed, (_, measure) = self.recipe.gate, self.recipe.run.seed, self._compared
         promote, why = decide(gate, measure, candidate.validation, incumbent.validation, seed)
         guards = {name: self.recipe.measures[name] for name in gate.guards}
-        worse = worsened(guards, candidate.validation, incumbent.validation, seed) if promote else ""
-        return promote and not worse, f"{why}; {worse}" if worse else why
+        objections = [worsened(guards, candidate.validation, incumbent.validation, seed), too_far(gate, passes, seed)]
+        found = "; ".join(filter(None, objections)) if promote else ""
+        return promote and not found, f"{why}; not promoted: {found}" if found else why
 
     def _rate(self, model: Model) -> Rating:
         return Rating(
@@ -203,9 +206,8 @@ class Loop:
         self.first_passes = self.first_passes or found
         return found
 
-    def _drift(self, model: Model, gain: Estimated) -> Drift:
+    def _drift(self, model: Model, gain: Estimated, passes: Passes | None) -> Drift:
         """The panel of the model that was just rated."""
-        passes = self._passes(model)
         return self._panel(gain, (passes, self.first_passes), self.run.histories.get(model.fingerprint, ()))
 
     def _panel(
@@ -226,9 +228,17 @@ class Loop:
             seed=self.recipe.run.seed,
         )
 
-    def _add(self, candidate: Rating, incumbent: Rating, decision: Decision, why: str, policy: Model) -> None:
+    def _add(
+        self,
+        candidate: Rating,
+        incumbent: Rating,
+        decision: Decision,
+        why: str,
+        policy: Model,
+        passes: Passes | None,
+    ) -> None:
         held_out, validation = self._measures(candidate, None if decision == "initial" else incumbent)
-        drift = self._drift(candidate.model, held_out.get(self.recipe.gate.measure, MeasureRow()).gained)
+        drift = self._drift(candidate.model, held_out.get(self.recipe.gate.measure, MeasureRow()).gained, passes)
         self.iterations.append(
             Iteration(
                 iteration=self.run.iteration,
@@ -322,33 +332,6 @@ def relative(model: Model, root: Path) -> str:
     """A model's folder, relative to the run's if it lies inside, so that the run can be moved as a whole."""
     path = Path(model.path)
     return path.relative_to(root).as_posix() if path.is_relative_to(root) else model.path
-
-
-def decide(gate: Gate, measure: Measure, new: Sequence[Rated], old: Sequence[Rated], seed: int) -> tuple[bool, str]:
-    """Whether the candidate becomes the policy, and why, from a paired test on the validation prompts.
-
-    `measure` is the gate's: its direction says which end of the gain's interval must clear the bar.
-    """
-    gain = gain_of(new, old, gate.measure, seed)
-    test = f"validation {gate.measure} {gain.value:+.3f} [{gain.low:+.3f}, {gain.high:+.3f}] against the incumbent"
-    if gate.rule == "always":
-        return True, f"{test}; the rule is to promote always"
-    worst, best = sorted((measure.sign * gain.low, measure.sign * gain.high))
-    above, below = ("above", "below") if measure.sign > 0 else ("below", "above")
-    if gate.rule == "better":
-        return worst > 0, f"{test}; promoted only if the interval is {above} 0"
-    margin = f"{-measure.sign * gate.margin}"
-    return best > -gate.margin, f"{test}; kept only if the interval is {below} {margin}"
-
-
-def worsened(guards: Mapping[str, Measure], new: Sequence[Rated], old: Sequence[Rated], seed: int) -> str:
-    """Which guards got worse on the validation prompts, in a clause; empty if none did."""
-    found: list[str] = []
-    for name, measure in guards.items():
-        gain = gain_of(new, old, name, seed)
-        if max(measure.sign * gain.low, measure.sign * gain.high) < 0:
-            found.append(f"{name} {gain.value:+.3f} [{gain.low:+.3f}, {gain.high:+.3f}]")
-    return f"not promoted: the guard {' and the guard '.join(found)} got worse" if found else ""
 
 
 def check_agreement(run: Run, model: Model) -> float | None:

@@ -103,6 +103,11 @@ class Recipe:
         for setting, names in (("gate.measure", [self.gate.measure]), ("gate.guards", self.gate.guards)):
             for name in names:
                 check_decides(self.measures, name, setting)
+        if self.gate.largest_divergence and not self.run.drift.prompts:
+            raise ValueError(
+                f"gate.largest_divergence = {self.gate.largest_divergence:g}: is of the drift panel, which has no "
+                "prompts to measure it on; set run.drift.prompts above 0, for instance to 100"
+            )
 
 
 def check_roles(part: Any, where: str = "") -> None:

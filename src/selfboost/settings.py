@@ -120,6 +120,9 @@ class Gate:
     """`not_worse` promotes while the upper end of the gain's interval is above minus this."""
     guards: tuple[Name, ...] = ()
     """Measures that must not get worse: no promotion if the interval of one's gain lies wholly on the worse side."""
+    largest_divergence: NotNegative = 0.0
+    """No promotion beyond this KL divergence to the initial model, in nats per token (the drift panel's, so
+    run.drift.prompts must be above 0); 0 = no bound."""
 
 
 def plain(value: Any, where: str) -> Any:

@@ -14,9 +14,11 @@ import pytest
 
 from fake_recipes import Heard, run, summary, write_recipe
 from selfboost import recipe, store
-from selfboost.loop import boost, decide, worsened
+from selfboost.drift.passes import Passes
+from selfboost.gate import decide, too_far, worsened
+from selfboost.loop import boost
 from selfboost.measures import Measure
-from selfboost.records import Model, Rated
+from selfboost.records import Answer, Model, Origin, Rated, user_prompt
 from selfboost.settings import Gate
 from selfboost.train import Sequenced
 from selfboost.train.fake import Fake
@@ -81,7 +83,7 @@ def test_a_prompt_without_a_value_counts_on_neither_side() -> None:
 def test_a_guard_that_got_worse_is_named() -> None:
     guards = {"sampled": HIGHER}
     said = worsened(guards, rated(*DOWN), rated(*BASE), seed=0)
-    assert re.fullmatch(r"not promoted: the guard sampled -0\.333 \[-0\.\d+, -0\.\d+\] got worse", said)
+    assert re.fullmatch(r"the guard sampled -0\.333 \[-0\.\d+, -0\.\d+\] got worse", said)
     assert (
         worsened(guards, rated(*UP), rated(*BASE), seed=0) == worsened(guards, rated(*BASE), rated(*BASE), seed=0) == ""
     )
@@ -115,6 +117,43 @@ def test_an_improvement_that_costs_a_guard_is_not_promoted(guards: list[str], de
     last = summary(tmp_path / "run")["iterations"][-1]
     assert last["decision"] == decision
     assert ("not promoted: the guard other -1" in last["why"]) == bool(guards)
+
+
+def passes(*divergences: float | None) -> Passes:
+    answers = [given(f"prompt {at}") for at in range(len(divergences))]
+    return Passes(samples=answers, gold=(), gold_logps=(), k1=divergences)
+
+
+def given(text: str) -> Answer:
+    prompt = user_prompt(text, Origin(source="seed"))
+    return Answer(prompt=prompt, text="an answer", prompt_ids=(1,), token_ids=(2, 3))
+
+
+def test_a_candidate_beyond_the_largest_divergence_is_held_back_and_told_by_how_much() -> None:
+    bound = Gate(largest_divergence=0.5)
+    said = too_far(bound, passes(1.0, 2.0, None), seed=0)
+    assert said == (
+        "its KL divergence to the initial model is 0.75 nats per token, above gate.largest_divergence = 0.5"
+    )
+    assert too_far(bound, passes(1.0, 1.0), seed=0) == ""  # 0.5 itself is within
+    assert too_far(Gate(), passes(9.0, 9.0), seed=0) == ""
+    assert too_far(bound, passes(9.0), seed=0) == too_far(bound, None, seed=0) == ""  # nothing was measured
+
+
+@pytest.mark.parametrize(("bound", "decision"), [(1e-9, "kept"), (1e6, "promoted")])
+def test_the_run_promotes_nothing_that_moved_too_far(bound: float, decision: str, tmp_path: Path) -> None:
+    path = write_recipe(tmp_path, run={"iterations": 1}, gate={"rule": "always"})
+    bounds = ("run.drift={prompts=5}", f"gate.largest_divergence={bound}")
+    boost(recipe.read(path, bounds), tmp_path / "run", Heard())
+    last = summary(tmp_path / "run")["iterations"][-1]
+    assert last["decision"] == decision
+    assert ("not promoted: its KL divergence" in last["why"]) == (decision == "kept")
+
+
+def test_a_bound_on_the_divergence_needs_the_drift_panel(tmp_path: Path) -> None:
+    path = write_recipe(tmp_path, gate={"largest_divergence": 0.5})
+    with pytest.raises(ValueError, match=r"gate.largest_divergence = 0.5: .* set run.drift.prompts above 0"):
+        recipe.read(path)
 
 
 def test_a_guard_that_the_benchmark_lacks_is_refused(tmp_path: Path) -> None:

@@ -203,6 +203,23 @@ def test_prompts_can_be_the_seeds_own(tmp_path: Path) -> None:
     assert not [sentence for sentence in heard.said if "more_prompts" in sentence]
 
 
+def test_a_share_of_the_pairs_can_prefer_gold(tmp_path: Path) -> None:
+    root, _, iterations = told(tmp_path, "sampling_ranking", method={"pairs": 8, "gold_share": 0.25})
+    assert [iteration["pairs"] for iteration in iterations] == [0, 8, 16]
+    golds = {e.prompt.text: e.answer.text for e in rows(root, "prepare/seed_sft", Example)}
+    for number in (1, 2):
+        pairs = [pair for pair in rows(root, f"iteration-{number}/policy", Pair) if pair.iteration == number]
+        own = {answer.id for answer in rows(root, f"iteration-{number}/own-seed-answers", Answer)}
+        anchored = [pair for pair in pairs if pair.rejected.id in own]
+        assert (len(pairs), len(anchored)) == (8, 2)
+        assert all(pair.chosen.text == golds[pair.prompt.text] for pair in anchored)
+
+
+def test_without_a_gold_share_nothing_is_sampled_for_it(tmp_path: Path) -> None:
+    root, _, _ = told(tmp_path, "sampling_ranking", run={"iterations": 1})
+    assert not (root / "stages" / "iteration-1" / "own-seed-answers").exists()
+
+
 @pytest.mark.parametrize("kind", ["synpo", "sampling_ranking"])
 def test_a_pairwise_scorer_judges_answers_beside_each_other(kind: str, tmp_path: Path) -> None:
     root, _, _ = told(

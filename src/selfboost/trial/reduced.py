@@ -67,6 +67,7 @@ def reduced(recipe: Recipe, scale: Scale, *, new_prompts: bool = True) -> Recipe
     return replace(
         recipe,
         run=replace(recipe.run, iterations=1, beside=(), drift=replace(recipe.run.drift, prompts=0)),
+        gate=replace(recipe.gate, largest_divergence=0.0),
         method=method,
         benchmark=_with_few_items(_smaller(recipe.benchmark, scale, MEASURED_SAMPLES), scale),
         training=_shorter(recipe.training, scale, scale.prompts, recipe.training.epochs),

@@ -18,14 +18,14 @@ from pydantic import Field
 from selfboost.data.seeds import Seed, spoken_texts
 from selfboost.demo import EMBEDDED
 from selfboost.disk.sequences import Joined
-from selfboost.methods.parts.pairing import Filtered, PairFilter, pick, prompts_of
+from selfboost.methods.parts.pairing import Filtered, PairFilter, gold_pairs, pick, prompts_of
 from selfboost.methods.parts.policy_training import OwnAnswers
 from selfboost.notes import Note
 from selfboost.prompts.generator import PromptGenerator
 from selfboost.prompts.keywords import keyword_pool
 from selfboost.prompts.self_instruct import SelfInstruct
 from selfboost.records import Model, Pair, Prompt
-from selfboost.setting_types import MOST_ROWS, Count
+from selfboost.setting_types import MOST_ROWS, NEW, Count
 from selfboost.verbs import Settings, Verbs, Window
 
 MARGIN = 1.2
@@ -57,6 +57,9 @@ class SyntheticPreferences(OwnAnswers):
     """Writes new prompts from keywords."""
     filter: PairFilter = field(default_factory=PairFilter)
     """Which pairs are kept."""
+    gold_share: Annotated[float, Field(ge=0, le=0.9)] = field(default=0.0, metadata=NEW)
+    """Share of an iteration's pairs that prefer a seed's gold answer to the policy's own: it holds the policy to the
+    seed where scores alone would lead it away. 0 is the papers'."""
     self_instruct: SelfInstruct = field(default_factory=SelfInstruct)
     """Prompts by plain self-instruct, only for comparison in the report."""
 
@@ -130,7 +133,20 @@ class SyntheticPreferences(OwnAnswers):
             lists = self._lists_to_come(sum(map(len, parts)), used)
         kept = parts[0] if len(parts) == 1 else Joined(parts)
         self._report(run, len(kept), Filtered(counts=dropped))
-        return pick(kept, self.pairs, run.recipe.run.seed + run.iteration)
+        picked = pick(kept, self.pairs, run.recipe.run.seed + run.iteration)
+        return self._with_gold(run, picked) if self.gold_share and picked else picked
+
+    def _with_gold(self, run: Verbs, pairs: Sequence[Pair]) -> Sequence[Pair]:
+        """Pairs, a random share of them replaced by gold over the policy's own answers to the seed's prompts.
+
+        Each seed is answered as often as it takes; what is missing, because answers were gold's own, stays as it was.
+        """
+        wanted = round(self.gold_share * len(pairs))
+        samples = max(1, math.ceil(wanted / len(run.seeds)))
+        sampling = replace(self.sampling, samples=samples)
+        own = run.sample("own-seed-answers", run.previous, prompts_of(run.seeds), sampling)
+        gold = pick(gold_pairs(run, own), wanted, run.recipe.run.seed + run.iteration)
+        return Joined([pick(pairs, len(pairs) - len(gold), run.recipe.run.seed + run.iteration), gold])
 
     def _lists_to_come(self, kept: int, used: int) -> int:
         """Keyword lists of the next batch: none if there are enough pairs, or if more prompts would not help."""

@@ -1,0 +1,54 @@
+"""The gate: whether a candidate becomes the policy, and why, in words."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from selfboost.drift.passes import Passes, per_token
+from selfboost.measures import Measure, gain_of
+from selfboost.records import Rated
+from selfboost.settings import Gate
+
+
+def decide(gate: Gate, measure: Measure, new: Sequence[Rated], old: Sequence[Rated], seed: int) -> tuple[bool, str]:
+    """Whether the candidate becomes the policy, and why, from a paired test on the validation prompts.
+
+    `measure` is the gate's: its direction says which end of the gain's interval must clear the bar.
+    """
+    gain = gain_of(new, old, gate.measure, seed)
+    test = f"validation {gate.measure} {gain.value:+.3f} [{gain.low:+.3f}, {gain.high:+.3f}] against the incumbent"
+    if gate.rule == "always":
+        return True, f"{test}; the rule is to promote always"
+    worst, best = sorted((measure.sign * gain.low, measure.sign * gain.high))
+    above, below = ("above", "below") if measure.sign > 0 else ("below", "above")
+    if gate.rule == "better":
+        return worst > 0, f"{test}; promoted only if the interval is {above} 0"
+    margin = f"{-measure.sign * gate.margin}"
+    return best > -gate.margin, f"{test}; kept only if the interval is {below} {margin}"
+
+
+def worsened(guards: Mapping[str, Measure], new: Sequence[Rated], old: Sequence[Rated], seed: int) -> str:
+    """Which guards got worse on the validation prompts, in a clause; empty if none did."""
+    found: list[str] = []
+    for name, measure in guards.items():
+        gain = gain_of(new, old, name, seed)
+        if max(measure.sign * gain.low, measure.sign * gain.high) < 0:
+            found.append(f"{name} {gain.value:+.3f} [{gain.low:+.3f}, {gain.high:+.3f}]")
+    return f"the guard {' and the guard '.join(found)} got worse" if found else ""
+
+
+def too_far(gate: Gate, passes: Passes | None, seed: int) -> str:
+    """Why a candidate has moved too far from the initial model, in a clause; empty if it has not, or nothing is bound.
+
+    The divergence is the drift panel's `kl`: by the estimator k1, in nats per token. A candidate without one (too few
+    answers) is not held back.
+    """
+    if not gate.largest_divergence or passes is None:
+        return ""
+    found = per_token(passes.samples, passes.k1, seed)
+    if found is None or found.value is None or found.value <= gate.largest_divergence:
+        return ""
+    return (
+        f"its KL divergence to the initial model is {found.value:.2f} nats per token, above "
+        f"gate.largest_divergence = {gate.largest_divergence:g}"
+    )
