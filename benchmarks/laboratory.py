@@ -20,16 +20,17 @@ from itertools import count, product, takewhile
 from pathlib import Path
 
 from benchmarks.laboratory_cells import SYNPO_GROUPS, Cell, Group
-from benchmarks.laboratory_compared import COMPARED_GROUPS, FIGURE, compared, ends
+from benchmarks.laboratory_compared import COMPARED_GROUPS, FIGURE, compared, ends, passed_over
 from benchmarks.laboratory_compared import GOLDS as KINDS_OF_GOLD
 from benchmarks.laboratory_figures import Point, dots, lines
 from benchmarks.laboratory_golds import seed_file, validation_file
 from benchmarks.laboratory_rows import Key, Row, by_seed, estimate, finished, merged, read, rows_of, write
 from benchmarks.laboratory_self_play import GOLDS, SELF_PLAY_GROUPS
 from benchmarks.laboratory_tables import LABELS, MOTION, PAIRS, insides, results, steps
+from benchmarks.laboratory_ten import TEN_GROUP, ten
 
 ROOT = Path(__file__).parents[1]
-GROUPS = (*SYNPO_GROUPS, *SELF_PLAY_GROUPS, *COMPARED_GROUPS)
+GROUPS = (*SYNPO_GROUPS, *SELF_PLAY_GROUPS, TEN_GROUP, *COMPARED_GROUPS)
 CELLS = {cell.name: cell for group in GROUPS for cell in group.cells}
 """Name → cell; groups share cells, whose titles and places differ from group to group."""
 TITLES = {cell.name: cell.title for group in reversed(GROUPS) for cell in group.cells}
@@ -98,7 +99,7 @@ def show(rows: Mapping[Key, Row]) -> None:
         cells = [cell for cell in group.cells if cell.name in there]
         if not cells:
             continue
-        tables = {group.name: results(rows, group, TITLES)}
+        tables = {group.name: ten(rows) if group is TEN_GROUP else results(rows, group, TITLES)}
         if group in SELF_PLAY_GROUPS:
             tables[f"{group.name}: gained in each iteration, points"] = steps(rows, cells)
             tables[f"{group.name}: labels, %, iterations side by side"] = insides(rows, cells, LABELS)
@@ -137,6 +138,13 @@ def _points(rows: Mapping[Key, Row], cell: str) -> list[Point]:
     return [(t, interval.value, interval.low, interval.high) for t, interval in found]
 
 
+def brought_in(file: Path, options: argparse.Namespace) -> dict[Key, Row]:
+    """The file's rows, after those of all finished runs were written into it."""
+    new = collect(options.into, options.seeds, options.jobs)
+    write(file, merged(read(file), new, list(CELLS)))
+    return {row.key: row for row in read(file)}
+
+
 def main() -> None:
     """Run, collect, write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -151,11 +159,12 @@ def main() -> None:
     if not cells:
         allowed = ", ".join([*(group.name for group in GROUPS), *CELLS])
         parser.error(f"--only {' '.join(options.only)}: no such cell or group; allowed: {allowed}")
-    failed = [] if options.show else run_all(options.into, cells, options.seeds, options.jobs)
-    file = options.docs / "laboratory.json"
-    new = collect(options.into, options.seeds, options.jobs)
-    write(file, merged(read(file), new, list(CELLS)))
-    rows = {row.key: row for row in read(file)}
+    file, failed = options.docs / "laboratory.json", list[str]()
+    rows = brought_in(file, options)
+    for seeds in () if options.show else (options.seeds[:1], options.seeds[1:]):
+        left_out = passed_over(rows)
+        failed += run_all(options.into, [cell for cell in cells if cell.name not in left_out], seeds, options.jobs)
+        rows = brought_in(file, options)
     show(rows)
     for group in GROUPS:
         if group.figure != "none" and (drawing := draw(group, rows)):

@@ -63,14 +63,18 @@ def rows_of(into: Path, cell: str, seeds: Sequence[int]) -> list[Row]:
 
 
 def _measured(cell: str, seeds: Sequence[int], roots: Sequence[Path]) -> Iterator[Row]:
-    """Measures by iteration and run seed."""
+    """Measures by iteration and run seed, of the policy that stands after it."""
     measures = [*((measure, "held_out", measure) for measure in MEASURES), (VALIDATION, "validation", SHOWN)]
-    for t, (measure, split, read), (seed, root) in product(
-        range(len(_entries(roots[0]))), measures, list(zip(seeds, roots, strict=True))
-    ):
-        found = mean_interval(list(values(root, t, read, split).values()))
+    runs = [(seed, root, _entries(root)) for seed, root in zip(seeds, roots, strict=True)]
+    for t, (measure, split, read), (seed, root, entries) in product(range(len(runs[0][2])), measures, runs):
+        found = mean_interval(list(values(root, standing(entries, t), read, split).values()))
         spread = {"value": found.value, "low": found.low, "high": found.high}
         yield Row(cell=cell, iteration=t, seed=seed, measure=measure, **spread)
+
+
+def standing(entries: Sequence[Iteration], t: int) -> int:
+    """The iteration that trained the policy which stands after iteration `t`; 0: the initial model."""
+    return max(entry.iteration for entry in entries[: t + 1] if entry.decision in ("initial", "promoted"))
 
 
 def _inside(cell: str, seeds: Sequence[int], roots: Sequence[Path]) -> Iterator[Row]:

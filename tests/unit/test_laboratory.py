@@ -3,12 +3,16 @@
 import json
 from pathlib import Path
 from random import Random
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from benchmarks import laboratory_judges, noise_regimes, noise_world
 from benchmarks.laboratory import CELLS, GROUPS, settings_of
+from benchmarks.laboratory_cells import Cell
+from benchmarks.laboratory_compared import COMPARED, best, passed_over
 from benchmarks.laboratory_golds import seed_file, spoilt
-from benchmarks.laboratory_rows import ALL, Row, merged, read, write
+from benchmarks.laboratory_rows import ALL, VALIDATION, Key, Row, merged, read, standing, write
 from benchmarks.laboratory_self_play import SELF_PLAY_GROUPS
 
 from selfboost.data.seeds import read_seeds
@@ -51,6 +55,30 @@ def test_a_spelling_is_right_where_it_is_spelled_right() -> None:
     slips = dict.fromkeys(noise_world.RIGHT, 1.0)
     assert noise_world.share_right(prompt, noise_world.spelled(prompt, slips, Random(0))) == 0
     assert noise_world.share_right(prompt, "") == 0
+
+
+def test_the_policy_that_stands_is_the_last_promoted() -> None:
+    decisions = ["initial", "promoted", "kept", "promoted", "kept"]
+    entries: Any = [SimpleNamespace(iteration=t, decision=decision) for t, decision in enumerate(decisions)]
+    assert [standing(entries, t) for t in range(5)] == [0, 1, 1, 3, 3]
+
+
+def test_the_first_run_seed_chooses_a_rate_and_the_others_leave_the_rest_out() -> None:
+    slow, fast = COMPARED["full", "spin"]
+    found: dict[Key, Row] = {}
+
+    def add(cell: Cell, seed: int, validation: float) -> None:
+        for measure, value in (("sampled", 0.5), (VALIDATION, validation)):
+            row = Row(cell=cell.name, iteration=1, seed=seed, measure=measure, value=value, low=value, high=value)
+            found[row.key] = row
+
+    add(slow, 0, 0.6)
+    assert best(found, "full", "spin") is None  # the other rate was not tried
+    assert not passed_over(found)
+    add(fast, 0, 0.7)
+    add(slow, 1, 0.9)  # a later seed has no say
+    assert best(found, "full", "spin") == fast.name
+    assert passed_over(found) == {slow.name}
 
 
 def test_cells_are_compared_with_cells() -> None:
