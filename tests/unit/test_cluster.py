@@ -201,7 +201,7 @@ def test_a_recipe_without_a_cluster_has_this_process_and_no_fingerprint_knows_of
         ("cluster.replicas=0", "cluster.replicas = 0: must be a whole number from 1 to 10,000"),
         ("cluster.gpus_per_replica=-2", "cluster.gpus_per_replica = -2: must be a whole number from -1 to 64"),
         ("cluster.attempts=0", "cluster.attempts = 0: must be a whole number from 1 to 100"),
-        ("cluster.kind='slurm'", "cluster.kind = 'slurm': no such cluster; allowed: here, ray"),
+        ("cluster.kind='slurm'", "cluster.kind = 'slurm': no such cluster; allowed: here, processes, ray"),
     ],
 )
 def test_bad_settings_are_one_sentence(setting: str, sentence: str, tmp_path: Path) -> None:

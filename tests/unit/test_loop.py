@@ -18,6 +18,7 @@ from selfboost.drift.passes import Passes
 from selfboost.gate import decide, too_far, worsened
 from selfboost.loop import boost
 from selfboost.measures import Measure
+from selfboost.plan import plan
 from selfboost.records import Answer, Model, Origin, Rated, user_prompt
 from selfboost.settings import Gate
 from selfboost.train import Sequenced
@@ -154,6 +155,13 @@ def test_a_bound_on_the_divergence_needs_the_drift_panel(tmp_path: Path) -> None
     path = write_recipe(tmp_path, gate={"largest_divergence": 0.5})
     with pytest.raises(ValueError, match=r"gate.largest_divergence = 0.5: .* set run.drift.prompts above 0"):
         recipe.read(path)
+
+
+def test_a_bound_on_the_divergence_changes_no_plan(tmp_path: Path) -> None:
+    path = write_recipe(tmp_path, run={"iterations": 1})
+    drift = "run.drift={prompts=5}"
+    bare, bound = (plan(recipe.read(path, (drift, *more))) for more in ((), ("gate.largest_divergence=0.5",)))
+    assert bound.stages == bare.stages
 
 
 def test_a_guard_that_the_benchmark_lacks_is_refused(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """The measured pace: what is estimated from it is arithmetic by hand; a measurement of a tiny model is sane."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import cache
@@ -68,6 +69,21 @@ def test_hours_are_the_measured_rates() -> None:
     assert (checked.mean.hours or 0) * 3600 == pytest.approx(0.25 + 1e-5 * checked.mean.tokens, abs=1e-3)
     assert {each.gpus for each in planned().stages} == {1}
     assert {each.opening for each in planned().stages} == {0.0}
+
+
+@embedded
+def test_processes_side_by_side_divide_the_work_of_a_stage_by_its_blocks() -> None:
+    read = recipe.read(recipe.find("smoke"), (*SMALL, "engine.batch_size=1"))  # blocks of four answers
+    one, two = (plan(read, measure=lambda *_, n=n: replace(PACE, processes=n)) for n in (1, 2))
+    for alone, beside in zip(one.stages, two.stages, strict=True):
+        seconds, less = (3600 * (each.mean.hours or 0) for each in (alone, beside))
+        if alone.verb != "sample":
+            assert less == pytest.approx(seconds)  # scores of fewer than 1,024 answers are one block
+            continue
+        blocks = math.ceil(alone.rows / 4)
+        assert less - PACE.sampling.fixed == pytest.approx(
+            (seconds - PACE.sampling.fixed) * math.ceil(blocks / 2) / blocks, abs=1e-3
+        )
 
 
 @embedded

@@ -53,6 +53,8 @@ def drawn(method: str, data: st.DataObject, times: int = 1) -> dict[str, dict[st
     }
     if method == "synpo" and data.draw(st.booleans()):
         found["method.search"] |= {"betas": [1.0, 2.0]}
+    if method == "sampling_ranking":
+        found["method"]["gold_share"] = data.draw(st.sampled_from([0.0, 0.3]))
     windowed = "window" in {f.name for f in fields(plugins.load("method", method))}
     window = {"window": data.draw(st.sampled_from(["last", "last_two", "all"]))} if windowed else {}
     lists = {"method.generator": {"paragraphs": "embedded"}} if "prompts" in COUNTS[method].get("method", {}) else {}

@@ -9,10 +9,7 @@ import importlib
 import os
 import shutil
 import signal
-import site as python_site
 import socket
-import sys
-import sysconfig
 import tempfile
 import threading
 import time
@@ -25,6 +22,7 @@ from uuid import uuid4
 
 from selfboost.cluster import Site
 from selfboost.cluster.actor import Sight, Surroundings, sizes
+from selfboost.cluster.environment import workers_environment
 from selfboost.cluster.threads import threads_in_use
 from selfboost.engines import Engine
 from selfboost.system import is_running
@@ -39,8 +37,6 @@ QUIET: Mapping[str, str] = {
     "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
 }
 """Environment variables that keep Ray from reporting, and from changing what workers run."""
-PASSED_ON = ("HF_HUB_OFFLINE", "TRANSFORMERS_VERBOSITY", "HF_HUB_DISABLE_PROGRESS_BARS", "TOKENIZERS_PARALLELISM")
-"""Environment variables that workers have in common with this process."""
 
 
 class Wishes(Protocol):
@@ -77,7 +73,7 @@ class Session:
 
     def __init__(self, ray: Any, *, own: bool, folder: str, python: str, site: Site) -> None:
         self._ray, self._own, self._folder = ray, own, folder
-        self._environment: dict[str, Any] = {} if folder and not python else {"env_vars": _environment()}
+        self._environment: dict[str, Any] = {} if folder and not python else {"env_vars": workers_environment()}
         """Of workers; those of a cluster that is started here have this process's own."""
         if python:
             self._environment["py_executable"] = python
@@ -132,7 +128,7 @@ class Session:
             settings |= {"_temp_dir": self._folder, "include_dashboard": False}
         for last in (False, True):
             try:
-                with _OwnSignals(), _shown_to_children(_environment()):
+                with _OwnSignals(), _shown_to_children(workers_environment()):
                     self._ray.init(**settings)
                 return
             except Exception as error:  # Ray raises several kinds
@@ -263,26 +259,6 @@ def _folder_for_ray() -> str:
     """A folder for Ray's sockets and logs, whose path must be short."""
     base = tempfile.gettempdir()
     return tempfile.mkdtemp(prefix="selfboost-ray-", dir=base if len(base) < 30 else "/tmp")
-
-
-def _environment() -> dict[str, str]:
-    """What workers need to import what this process imports, trusted modules of the user among it."""
-    known = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
-    return known | {"PYTHONPATH": os.pathsep.join(_own_path())}
-
-
-def _own_path() -> list[str]:
-    """Where this process looks for modules, other than its interpreter's own folders."""
-    paths = sysconfig.get_paths()
-    theirs = {paths[name] for name in ("stdlib", "platstdlib", "purelib", "platlib")}
-    theirs |= {*python_site.getsitepackages(), python_site.getusersitepackages()}
-    package = str(Path(__file__).parents[2])
-    found = [os.path.abspath(path) for path in [package, *sys.path] if not path.endswith(".zip")]
-    return list(dict.fromkeys(path for path in found if not any(_inside(path, folder) for folder in theirs)))
-
-
-def _inside(path: str, folder: str) -> bool:
-    return path == folder or path.startswith(folder + os.sep)
 
 
 def _workers_on(machine: Mapping[str, float], cpus: int, gpus: int) -> int:

@@ -48,6 +48,8 @@ class MeasuredPace:
     """Most bytes that it held in all, on the GPU if the work was there."""
     seconds: float
     """How long the measurement took."""
+    processes: int = 1
+    """Processes that sample and score side by side in the run; one was measured."""
 
     def scores(self, scorer: Scorer) -> Rate | None:
         """A measured scorer's rate."""

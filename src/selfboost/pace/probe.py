@@ -15,6 +15,7 @@ from tempfile import TemporaryDirectory
 from typing import Any, TypeVar
 
 from selfboost.cluster.here import Here
+from selfboost.cluster.processes import Processes
 from selfboost.cluster.threads import limit_threads
 from selfboost.data.hub_data import is_hub_name
 from selfboost.endpoints import endpoints_of
@@ -61,7 +62,7 @@ def why_not(recipe: Recipe, parameters: int | None) -> str:
     trainer = recipe.trainer
     if not isinstance(trainer, WithFootprint) or trainer.footprint().devices != 1:
         return "the training is for several devices"
-    if recipe.cluster != Here():
+    if not isinstance(recipe.cluster, Here | Processes):
         return "the recipe samples in several processes"
     try:
         on_gpu = _on_gpu(recipe)
@@ -91,7 +92,9 @@ def measured_pace(recipe: Recipe) -> MeasuredPace:
         run = Run(_quiet(recipe), Path(folder), Silent())
         with run.cluster:
             found = Probe(run=run, count=itertools.count()).pace()
-    return replace(found, seconds=time.monotonic() - start)
+    beside = recipe.cluster
+    processes = beside.number(recipe.engine, recipe.run.threads) if isinstance(beside, Processes) else 1
+    return replace(found, seconds=time.monotonic() - start, processes=processes)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -227,11 +230,11 @@ def ended_share(answers: Sequence[Answer], most: int) -> float:
 
 
 def _quiet(recipe: Recipe) -> Recipe:
-    """The recipe without what a run shows to others, and without limits on faults."""
+    """The recipe in one process, without what a run shows to others, and without limits on faults."""
     trainer: Any = recipe.trainer
     changes = {"trackers": ()} if hasattr(trainer, "trackers") else {}
     run = replace(recipe.run, max_failed=1.0, max_cut=1.0)
-    return replace(recipe, run=run, trainer=replace(trainer, **changes))
+    return replace(recipe, run=run, cluster=Here(), trainer=replace(trainer, **changes))
 
 
 def _as_many(prompts: Sequence[Prompt], rows: int, sampling: Sampling) -> tuple[Sequence[Prompt], Sampling]:

@@ -7,6 +7,7 @@ products and the traffic between devices are left out. How fast a device is: `ha
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -26,6 +27,7 @@ from selfboost.results.kinds import WORK
 from selfboost.scorers import ScoringWork, work_of
 from selfboost.train import Footprint, Training
 from selfboost.train import footprint_of as trainer_footprint
+from selfboost.train.packs.batches import WINDOW
 
 Lengths = Literal["mean", "most"]
 """Sampled answers as long as their model learned (at first as the seed's), or all of maximum length."""
@@ -138,8 +140,8 @@ class Costs:
         """Hours of a stage at a measured pace; of other models in proportion to their size."""
         stage = found.stage
         if stage.sampling is not None:
-            asked = found.rows * at_length(stage.asked, at)
-            return (pace.sampling.seconds(cost.tokens) + pace.reading.each * asked) / 3600
+            work = pace.sampling.each * cost.tokens + pace.reading.each * found.rows * at_length(stage.asked, at)
+            return (pace.sampling.fixed + work * self._share(found.rows, self.recipe.engine.block_size)) / 3600
         if stage.training is not None:
             return self._measured_training(pace, found, at, cost)
         assert stage.scorer is not None, "a scoring stage has a scorer"
@@ -148,8 +150,14 @@ class Costs:
         work, sizes = self.work(stage, at), self.sizes(stage)
         if sizes is None or self.model is None:
             return None
-        each = found.rows * (pace.reading.each * work.read + pace.sampling.each * work.written)
+        share = self._share(found.rows, WINDOW)
+        each = found.rows * (pace.reading.each * work.read + pace.sampling.each * work.written) * share
         return sum(pace.reading.fixed + each * size.parameters / self.model.parameters for size in sizes) / 3600
+
+    def _share(self, rows: float, block: int) -> float:
+        """Share of a stage's work that the process with most blocks of it has, if all are equally fast."""
+        blocks, processes = max(1, math.ceil(rows / block)), self.pace.processes if self.pace else 1
+        return math.ceil(blocks / processes) / blocks
 
     def _measured_training(self, pace: MeasuredPace, found: Rows, at: Lengths, cost: Cost) -> float | None:
         """Hours of a training: the measured one's operations took its time, and a reference is read once."""

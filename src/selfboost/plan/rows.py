@@ -103,7 +103,8 @@ def _stages(recipe: Recipe, sizes: Mapping[str, int], play: Play) -> list[Rows]:
 
 
 def _with_drift(recipe: Recipe, prompts: int) -> Recipe:
-    return replace(recipe, run=replace(recipe.run, drift=replace(recipe.run.drift, prompts=prompts)))
+    run = replace(recipe.run, drift=replace(recipe.run.drift, prompts=prompts))
+    return replace(recipe, run=run, gate=replace(recipe.gate, largest_divergence=0.0))
 
 
 def _smallest(

@@ -96,6 +96,11 @@ else:
         os.nice(5)
 
 
+def usable_cores() -> int:
+    """CPU cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def make_room(file: BufferedWriter, size: int) -> None:
     """Give a new file its size; where the system can, its place on the disk is reserved too."""
     if hasattr(os, "posix_fallocate"):

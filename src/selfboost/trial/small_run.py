@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from selfboost.data.seed_data import SeedData
 from selfboost.drift import Drift
+from selfboost.drift.passes import Passes
 from selfboost.loop import Loop
 from selfboost.measures import Estimated
 from selfboost.methods.parts.pairing import PairFilter
@@ -145,8 +146,8 @@ class TrialRun(Run):
 class TrialLoop(Loop):
     """The loop without the drift panel, which needs more prompts."""
 
-    def _drift(self, model: Model, gain: Estimated) -> Drift:
-        del model, gain
+    def _drift(self, model: Model, gain: Estimated, passes: Passes | None) -> Drift:
+        del model, gain, passes
         return Drift()
 
 
