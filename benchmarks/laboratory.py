@@ -39,7 +39,7 @@ TITLES = {cell.name: cell.title for group in reversed(GROUPS) for cell in group.
 
 def settings_of(into: Path, cell: Cell, seed: int) -> list[str]:
     """What a run changes of the demo's recipe; writes the cell's seed, before any run reads it."""
-    changes = [*cell.common, "run.beside=[]", f"run.seed={seed}", *cell.settings]
+    changes = [*cell.common, "run.beside=[]", "cluster.kind=here", f"run.seed={seed}", *cell.settings]
     golds = into.resolve() / "golds"
     if cell.sloppy is not None:
         changes.append(f"seed.path={seed_file(golds, GOLDS, cell.sloppy)}")
