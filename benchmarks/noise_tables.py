@@ -12,6 +12,13 @@ from benchmarks.noise_world import STARTS
 
 AGAINST = (("none", 3), ("none", 4), ("offset of 16", 4))
 """(arm, iteration): what noise has to beat, nothing and a constant that does the same to every pair."""
+RIVALS = {
+    "noise at −1": "none",
+    "fixed noise at −1": "none",
+    "noise at −16": "offset of 16",
+    "noise as in the paper": "none, half of the steps",
+}
+"""Noise → the same without it: what moves every pair's margin as far, or takes as many steps."""
 Setting = tuple[str, str]
 """(start model, labels)"""
 Found = Mapping[tuple[str, str, str, float], Mapping[int, Row]]
@@ -26,6 +33,9 @@ def tables(rows: Sequence[Row]) -> str:
     whole = [at for at in product(STARTS, LABELS) if all((*at, arm, rate) in found for arm in ARMS for rate in RATES)]
     parts = [f"### {start} start, labels {labels}\n\n{_by_rate(found, (start, labels))}" for start, labels in whole]
     if whole:
+        parts.append(
+            f"### Noise against its rival, at the same rate, after the last iteration\n\n{_duels(found, whole)}"
+        )
         parts.append(f"### Each arm at the rate that is best on the validation prompts\n\n{_verdicts(found, whole)}")
     return "\n\n".join(parts)
 
@@ -47,6 +57,24 @@ def _gains(one: Mapping[int, Row], other: Mapping[int, Row], iteration: int) -> 
     if one is other:
         return []
     return gains(*({seed: row.held_out[iteration] for seed, row in rows.items()} for rows in (one, other)))
+
+
+def _duels(found: Found, settings: Sequence[Setting]) -> str:
+    """Each kind of noise less its rival; bold: significant after Holm's correction over the whole table."""
+    told = [
+        f"| start, labels | rate | {' | '.join(f'{arm} less {other}' for arm, other in RIVALS.items())} |",
+        "|---" * (len(RIVALS) + 2) + "|",
+    ]
+    each = {
+        (*at, rate, arm): _gains(found[*at, arm, rate], found[*at, other, rate], 4)
+        for at, rate, (arm, other) in product(settings, RATES, RIVALS.items())
+    }
+    bold = significant(each)
+    for (start, labels), rate in product(settings, RATES):
+        names = [(start, labels, rate, arm) for arm in RIVALS]
+        shown = [f"**{points(each[name])}**" if name in bold else points(each[name]) for name in names]
+        told.append(f"| {start}, {labels} | {rate:g} | {' | '.join(shown)} |")
+    return "\n".join(told)
 
 
 def best_rate(found: Found, at: Setting, arm: str) -> float:
