@@ -17,6 +17,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -36,8 +37,9 @@ from selfboost.records import Answer, Example
 ROOT = Path(__file__).parents[1]
 VOCABULARY = 16_000
 """Of the larger model, whose embeddings and head are apart: 15 million weights in all."""
-MODELS = {"embedded": 1, "15m": 2}
-"""Name → threads of both sides: the small one is faster on one."""
+MODELS = {"embedded": (1, "float32"), "15m": (2, "float32"), "15m-bfloat16": (2, "bfloat16")}
+"""Name → threads of both sides (the small one is faster on one; ours then has a process for each core) and number type,
+on both sides that of sampling and scoring; training is in it too, with float32 weights (masters)."""
 LISTS, PAIRS, ROWS, MEASURED = 600, 300, 256, 10
 MAX_TOKENS, PROMPT_TOKENS = 40, 80
 SCHEDULE = 'schedule="linear"'
@@ -78,6 +80,42 @@ class Run:
     """Step → seconds."""
 
 
+class Family(threading.Thread):
+    """Watches how much memory a process and its children hold together."""
+
+    def __init__(self, parent: int) -> None:
+        super().__init__(daemon=True)
+        self.parent, self.peak_mib = parent, 0.0
+        self._over = threading.Event()
+        self.start()
+
+    def run(self) -> None:
+        """Look five times a second."""
+        while not self._over.wait(0.2):
+            self.peak_mib = max(self.peak_mib, sum(map(_resident_mib, [self.parent, *_children(self.parent)])))
+
+    def stop(self) -> None:
+        """Look no more."""
+        self._over.set()
+        self.join()
+
+
+def _children(parent: int) -> list[int]:
+    try:
+        return [int(child) for child in Path(f"/proc/{parent}/task/{parent}/children").read_text("ascii").split()]
+    except OSError:
+        return []
+
+
+def _resident_mib(process: int) -> float:
+    """Memory of a process that is its own, and its share of what several hold; 0 once it is gone."""
+    try:
+        lines = Path(f"/proc/{process}/smaps_rollup").read_text("ascii").splitlines()
+    except OSError:
+        return 0.0
+    return sum(int(line.split()[1]) for line in lines if line.startswith("Pss:")) / 1024
+
+
 def timed(command: Sequence[str], threads: int, log: Path) -> tuple[float, float, float, str]:
     """Seconds on the wall and of the processor, peak resident MiB, and what a process printed.
 
@@ -92,19 +130,23 @@ def timed(command: Sequence[str], threads: int, log: Path) -> tuple[float, float
         started = subprocess.Popen(
             command, env=os.environ | own, cwd=ROOT, stdout=subprocess.PIPE, stderr=errors, text=True
         )
+        family = Family(started.pid)
         assert started.stdout is not None
         printed = started.stdout.read()
+        family.stop()
         _, status, usage = os.wait4(started.pid, 0)
     if status:
         raise SystemExit(f"{' '.join(command)} failed:\n{log.read_text(encoding='utf-8')[-3000:]}")
-    return time.perf_counter() - begun, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024, printed
+    peak = max(usage.ru_maxrss / 1024, family.peak_mib)
+    return time.perf_counter() - begun, usage.ru_utime + usage.ru_stime, peak, printed
 
 
 class Bench:
     """One model and method: files that both sides read, and their runs."""
 
     def __init__(self, folder: Path, model: str, method: str, peer_python: str) -> None:
-        self.folder, self.threads, self.method, self.peer_python = folder, MODELS[model], method, peer_python
+        self.folder, self.method, self.peer_python = folder, method, peer_python
+        self.threads, self.dtype = MODELS[model]
         self.recipe, changes = METHODS[method]
         folder.mkdir(parents=True)
         self._write_models(model)
@@ -115,6 +157,8 @@ class Bench:
             *SHARED,
             *changes,
             f"run.threads={self.threads}",
+            f"engine.dtype={self.dtype}",
+            f"trainer.dtype={self.dtype}",
             f"model.path={folder / 'model'}",
             f"scorer={{kind='reward_model', path='{folder / 'reward'}'}}",
             *(f"seed.{split}={folder / f'{split}.jsonl'}" for split in ("validation", "held_out")),
@@ -128,7 +172,7 @@ class Bench:
         if name == "embedded":
             AutoModelForCausalLM.from_pretrained(EMBEDDED_MODEL).save_pretrained(self.folder / "model")
         else:
-            write_widened(self.folder / "model", SHAPES[name], VOCABULARY)
+            write_widened(self.folder / "model", SHAPES[name.removesuffix("-bfloat16")], VOCABULARY)
         tokenizer = AutoTokenizer.from_pretrained(EMBEDDED_MODEL)
         torch.manual_seed(0)
         head = AutoModelForSequenceClassification.from_pretrained(self.folder / "model", num_labels=1)
@@ -167,6 +211,7 @@ class Bench:
             "pairs": PAIRS,
             "rows": ROWS,
             "max_tokens": MAX_TOKENS,
+            "dtype": self.dtype,
             "training": {"policy": asdict(recipe.training)},
             "loss": {"kind": self.method.replace("synpo", "simpo"), "beta": beta_of(recipe.loss)},
         }

@@ -43,9 +43,14 @@ class Script:
         self.steps[name] = {"seconds": seconds, "rows": rows, "tokens": self.tokens}
         return found
 
-    def initial(self) -> Any:
-        """The initial model, from its folder."""
-        return AutoModelForCausalLM.from_pretrained(self.folder / "model", dtype=torch.float32)
+    def initial(self, dtype: torch.dtype | None = None) -> Any:
+        """The initial model, from its folder; to sample in the task's number type, unless another is named."""
+        return AutoModelForCausalLM.from_pretrained(self.folder / "model", dtype=dtype or self.dtype)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The number type of sampling and scoring."""
+        return getattr(torch, self.task["dtype"])
 
     def ids(self, prompt: str, answer: str | None = None) -> list[int]:
         """Token ids of a conversation in the chat template."""
@@ -73,7 +78,7 @@ class Script:
     @torch.no_grad()
     def scores(self, texts: Pairs) -> list[float]:
         """The reward head's score of each answer."""
-        model = AutoModelForSequenceClassification.from_pretrained(self.folder / "reward", dtype=torch.float32).eval()
+        model = AutoModelForSequenceClassification.from_pretrained(self.folder / "reward", dtype=self.dtype).eval()
         found = [0.0] * len(texts)
         for batch, ids in self._batches([self.ids(*text) for text in texts], side="right"):
             self.tokens += int(ids["attention_mask"].sum())
@@ -93,11 +98,11 @@ class Script:
         from trl import SFTConfig, SFTTrainer
 
         rows = [{"prompt": _user(prompt), "completion": _assistant(answer)} for prompt, answer in pairs]
-        model = self.initial()
+        model = self.initial(torch.float32)
         config = SFTConfig(**self._training(name), completion_only_loss=True, max_length=512)
         given = {"model": model, "processing_class": self.tokenizer, "train_dataset": Dataset.from_list(rows)}
         SFTTrainer(args=config, **given).train()
-        return model
+        return model.to(self.dtype)
 
     def prefer(self, pairs: Sequence[tuple[str, str, str]]) -> None:
         """The policy, by CPO's trainer with SimPO's loss or by DPO's, saved."""
@@ -105,7 +110,7 @@ class Script:
         from trl.experimental.cpo import CPOConfig, CPOTrainer
 
         rows = [{"prompt": _user(p), "chosen": _assistant(w), "rejected": _assistant(loser)} for p, w, loser in pairs]
-        model, loss = self.initial(), self.task["loss"]
+        model, loss = self.initial(torch.float32), self.task["loss"]
         given: dict[str, Any] = {"model": model, "train_dataset": Dataset.from_list(rows)}
         given["processing_class"] = self.tokenizer
         common = {**self._training("policy"), "max_length": 512}
@@ -126,7 +131,7 @@ class Script:
             "num_train_epochs": wanted["epochs"],
             "lr_scheduler_type": wanted["schedule"],
             "optim": {"adamw": "adamw_torch_fused", "rmsprop": "rmsprop"}[wanted["optimizer"]],
-            "bf16": False,
+            "bf16": self.dtype == torch.bfloat16,
             "gradient_checkpointing": False,
             "use_cpu": True,
             "dataloader_pin_memory": False,

@@ -1,8 +1,8 @@
 """Processes of this machine, this one among them: small models sample and score on every CPU core, with nothing else
 to install.
 
-This process computes too, so one core needs no other. The others import PyTorch while the run begins, and take blocks
-from when they are ready on. One that is lost is not replaced: its blocks are computed by those that are left.
+This process computes too, so one core needs no other. The others start with the first stage of several blocks, and take
+blocks as soon as they have imported PyTorch. One that is lost is not replaced: those that are left compute its blocks.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ class Processes:
         return self.replicas or (1 if on_gpu or not threads else max(1, usable_cores() // threads))
 
     def start(self, site: Site) -> ProcessCrew:
-        """Other processes are started as the crew is entered, or when they are first needed."""
+        """Other processes are started with the first stage of several blocks."""
         return ProcessCrew(self, site)
 
 
@@ -105,18 +105,20 @@ class ProcessCrew:
 
     def __init__(self, settings: Processes, site: Site) -> None:
         self._settings, self._site = settings, site
+        self._number = 1
+        """Processes, this one among them."""
         self._others: list[Other] | None = None
         """None: not started yet."""
         self._heard = SimpleQueue[tuple[Other, Any]]()
         self._stages = count(1)
 
     def __enter__(self) -> ProcessCrew:
-        """Start the other processes, without waiting for them.
+        """Count the processes.
 
         Raises:
             ValueError: several were asked for where the engine uses a GPU.
         """
-        self._start()
+        self._number = self._settings.number(self._site.engine, self._site.threads)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -134,13 +136,14 @@ class ProcessCrew:
         Raises:
             ValueError: what another process raised; a block has ended too many of them.
         """
-        others = self._start()
-        if not others or worker.at_once > 1 or not _can_be_sent(worker):
+        if self._number == 1 or worker.at_once > 1 or not _can_be_sent(worker):
             yield from ThisProcess().results(worker, blocks)
             return
-        queue = BlockQueue[Item, Result](blocks, ahead=1 + (LOAD + 1) * len(others), attempts=ATTEMPTS)
+        queue = BlockQueue[Item, Result](blocks, ahead=1 + (LOAD + 1) * (self._number - 1), attempts=ATTEMPTS)
         if queue.finished:
             return
+        if queue.several and self._others is None:
+            self._others = [self._other() for _ in range(self._number - 1)]
         stage = next(self._stages)
         try:
             with opened(worker) as work:
@@ -152,12 +155,6 @@ class ProcessCrew:
                     yield from queue.due()
         finally:
             self._put_down()
-
-    def _start(self) -> list[Other]:
-        if self._others is None:
-            number = self._settings.number(self._site.engine, self._site.threads)
-            self._others = [self._other() for _ in range(number - 1)]
-        return self._others
 
     def _other(self) -> Other:
         around = Surroundings(

@@ -38,6 +38,11 @@ class BlockQueue(Generic[Item, Result]):
         return not self._held and not self._results
 
     @property
+    def several(self) -> bool:
+        """Whether more than one block waits for a worker."""
+        return len(self._waiting) > 1
+
+    @property
     def suspected(self) -> bool:
         """Whether the next block has ended a worker, and should have one to itself."""
         return bool(self._waiting) and self._lost[self._waiting[0]] > 0
