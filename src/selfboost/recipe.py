@@ -29,7 +29,7 @@ from selfboost.measures import WIN_RATE, Declared, check_decides
 from selfboost.method import Method
 from selfboost.scorers import Scorer
 from selfboost.setting_types import BESIDE_RECIPE, NAMES_CODE, SENDS, STARTS, PathOrName, allowed
-from selfboost.settings import Gate, ModelSource, RunSettings, SeedModels, plain
+from selfboost.settings import Gate, ModelSource, RunSettings, SeedModels, check_divergence, plain
 from selfboost.suggestions import did_you_mean, nearest, shown
 from selfboost.train import Trainer, Training
 from selfboost.trust import LISTED, Trust, trusting
@@ -103,11 +103,7 @@ class Recipe:
         for setting, names in (("gate.measure", [self.gate.measure]), ("gate.guards", self.gate.guards)):
             for name in names:
                 check_decides(self.measures, name, setting)
-        if self.gate.largest_divergence and not self.run.drift.prompts:
-            raise ValueError(
-                f"gate.largest_divergence = {self.gate.largest_divergence:g}: is of the drift panel, which has no "
-                "prompts to measure it on; set run.drift.prompts above 0, for instance to 100"
-            )
+        check_divergence(self.gate, self.run.drift)
 
 
 def check_roles(part: Any, where: str = "") -> None:

@@ -125,6 +125,19 @@ class Gate:
     run.drift.prompts must be above 0); 0 = no bound."""
 
 
+def check_divergence(gate: Gate, drift: DriftPasses) -> None:
+    """Check that a bound on the divergence has prompts to measure it on.
+
+    Raises:
+        ValueError: it has none.
+    """
+    if gate.largest_divergence and not drift.prompts:
+        raise ValueError(
+            f"gate.largest_divergence = {gate.largest_divergence:g}: is of the drift panel, which has no prompts to "
+            "measure it on; set run.drift.prompts above 0, for instance to 100"
+        )
+
+
 def plain(value: Any, where: str) -> Any:
     """A value as settings hold it: lists as tuples, -0.0 as 0.0.
 

@@ -47,7 +47,7 @@ from selfboost.train.steps.objectives import (
     reference_logps,
 )
 from selfboost.train.steps.references import ReferenceCache, References
-from selfboost.train.steps.training_loop import Pace, Processes, TrainingLoop
+from selfboost.train.steps.training_loop import Pace, TrainingProcesses, TrainingLoop
 
 
 @dataclass(frozen=True)
@@ -101,7 +101,7 @@ class Job:
         if training.lora_rank:
             adapter = adapters.put_on(model, training, self.seed, train_head=isinstance(objective, RewardPreference))
         kind = choose_dtype(local.dtype, model.device)
-        processes = Processes(world=self.world, sharded=self.sharded, computed_in=kind)
+        processes = TrainingProcesses(world=self.world, sharded=self.sharded, computed_in=kind)
         companion = objective if isinstance(objective, NoisyPreference) else None
         loop = TrainingLoop(model, objective, items, training, _pace(local), states, self.seed, processes, companion)
         loop.resume(state)

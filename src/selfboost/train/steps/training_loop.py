@@ -47,7 +47,7 @@ class Pace:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Processes:
+class TrainingProcesses:
     """The processes that take part."""
 
     world: World = ALONE
@@ -81,7 +81,7 @@ class TrainingLoop:
         pace: Pace,
         states: StateFolder,
         seed: int,
-        processes: Processes = Processes(),
+        processes: TrainingProcesses = TrainingProcesses(),
         companion: Companion | None = None,
     ) -> None:
         self.objective, self.items, self.training, self.pace, self.states = objective, items, training, pace, states
