@@ -47,7 +47,7 @@ from selfboost.train.steps.objectives import (
     reference_logps,
 )
 from selfboost.train.steps.references import ReferenceCache, References
-from selfboost.train.steps.training_loop import Pace, TrainingProcesses, TrainingLoop
+from selfboost.train.steps.training_loop import Pace, TrainingLoop, TrainingProcesses
 
 
 @dataclass(frozen=True)
