@@ -1,9 +1,9 @@
 """Ten iterations: which method goes on improving, levels off or collapses, and which guard holds it.
 
 SynPO and Sampling-Ranking start every training from the initial model, with the pairs of all iterations, and write new
-prompts for each. Iterative DPO goes on from the newest policy, on the seed's prompts or on fresh ones. Judges: one who is
-mostly right, or one that is learned from the same seed and nothing else, as in SynPO and Sampling-Ranking. What is shown of an iteration is the
-policy that stands after it, so where a gate refused a candidate it is the one before.
+prompts for each. Iterative DPO goes on from the newest policy, on the seed's prompts or on fresh ones. Its judge is
+mostly right, or learned from the same seed and nothing else, as that of SynPO and Sampling-Ranking is. What is shown of
+an iteration is the policy that stands after it, so where a gate refused a candidate it is the one before.
 """
 
 from __future__ import annotations
