@@ -29,7 +29,7 @@ from selfboost.cluster.environment import workers_environment
 from selfboost.cluster.here import ThisProcess
 from selfboost.cluster.queue import BlockQueue
 from selfboost.cluster.threads import threads_in_use
-from selfboost.engines import Engine, release
+from selfboost.engines import Engine, Holding, release
 from selfboost.system import usable_cores
 
 Item = TypeVar("Item")
@@ -247,9 +247,10 @@ def _can_be_sent(worker: object) -> bool:
 
 
 def _uses_gpu(engine: object) -> bool:
-    device = getattr(engine, "device", None)
-    if device is None:
-        return False
-    from selfboost.engines.checkpoint import choose_device  # imported here: it imports PyTorch
+    """Whether several processes would share a GPU: the engine's, or one that PyTorch has already found."""
+    device, torch = getattr(engine, "device", None), cast(Any, sys.modules.get("torch"))
+    if device is not None:
+        from selfboost.engines.checkpoint import choose_device  # imported here: it imports PyTorch
 
-    return choose_device(device).type != "cpu"
+        return choose_device(device).type != "cpu"
+    return isinstance(engine, Holding) or (torch is not None and bool(torch.cuda.is_available()))
