@@ -35,7 +35,7 @@ VARIANTS: dict[str, tuple[str, ...]] = {
     "scorer": ("api_judge", "armorm", "checks", "judge", "likelihood", "pairrm", "reward_model", "reward_server"),
     "loss": ("dpo", "ipo", "noise_preference", "sppo"),
     "engine": ("local", "server", "vllm"),
-    "cluster": ("ray",),
+    "cluster": ("processes", "ray"),
     "trainer": ("local",),
     "benchmark": ("alpaca_eval", "arena_hard", "duel", "harness", "mt_bench"),
 }
