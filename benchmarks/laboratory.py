@@ -30,6 +30,8 @@ from benchmarks.laboratory_tables import LABELS, MOTION, PAIRS, insides, results
 from benchmarks.laboratory_ten import TEN_GROUP, ten
 
 ROOT = Path(__file__).parents[1]
+FEWEST = 3
+"""Run seeds of an interval that a figure draws."""
 GROUPS = (*SYNPO_GROUPS, *SELF_PLAY_GROUPS, TEN_GROUP, *COMPARED_GROUPS)
 CELLS = {cell.name: cell for group in GROUPS for cell in group.cells}
 """Name → cell; groups share cells, whose titles and places differ from group to group."""
@@ -132,10 +134,10 @@ def draw(group: Group, rows: Mapping[Key, Row]) -> str:
 
 
 def _points(rows: Mapping[Key, Row], cell: str) -> list[Point]:
-    """The pass rate after each iteration, with its interval over run seeds."""
-    each = takewhile(bool, (list(by_seed(rows, cell, t).values()) for t in count()))
-    found = enumerate(map(estimate, each))
-    return [(t, interval.value, interval.low, interval.high) for t, interval in found]
+    """The pass rate after each iteration, with its interval over run seeds; none of two, which are chance."""
+    each = list(takewhile(bool, (list(by_seed(rows, cell, t).values()) for t in count())))
+    found = [(t, estimate(values)) for t, values in enumerate(each)]
+    return [(t, x.value, *((x.low, x.high) if len(each[t]) >= FEWEST else (x.value, x.value))) for t, x in found]
 
 
 def brought_in(file: Path, options: argparse.Namespace) -> dict[Key, Row]:

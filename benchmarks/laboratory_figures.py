@@ -31,7 +31,8 @@ def lines(
     Points stand at 0, 1, … of the axis, whose names are `ticks`; where a line ends early it goes on dashed, and a
     single point is a level, its interval at the right end.
     """
-    left, right, top, bottom = 48, 284, 14, 36
+    left, right, top, bottom = 48, max(284, 66 + 6 * max(map(len, series))), 14, 36
+    width += right - 284  # for long names
     height = max(360, top + bottom + 20 * len(series) + 20)
     points = [point for line in series.values() for point in line]
     low, high = min(p[2] for p in points) - 0.01, max(p[3] for p in points) + 0.01
@@ -54,7 +55,7 @@ def lines(
         dashes = ' stroke-dasharray="5 4"' if line[-1][0] < last else ""
         parts.append(f'<polyline points="{places}" fill="none" stroke="{colour}" stroke-width="2"{dashes}/>')
         for at, value, below, above in line[first:]:
-            across = x(at if len(line) > 1 else last) + shift
+            across = x(at if len(line) > 1 else last) + (shift if below < above else 0)
             parts.append(f'<path d="M{across} {y(below)}V{y(above)}" stroke="{colour}"/>')
             parts.append(f'<circle cx="{across}" cy="{y(value)}" r="3.5" fill="{colour}"/>')
         down = top + 16 + 20 * i

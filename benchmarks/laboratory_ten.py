@@ -71,8 +71,8 @@ JUDGED_FRESH, LEARNED_JUDGE_FRESH = _bases(*FRESH)
 SYNPO = Cell(name="", title="", common=COMMON)
 TEN_CELLS = (
     *_cells("synpo", "SynPO", SYNPO, NONE),
-    *_cells("iterative-dpo", "Iterative DPO, judge right in 90 %", JUDGED, NONE),
-    *_cells("iterative-dpo-fresh", "Iterative DPO, judge right in 90 %, fresh prompts", JUDGED_FRESH, NONE),
+    *_cells("iterative-dpo", "Iterative DPO, good judge", JUDGED, NONE),
+    *_cells("iterative-dpo-fresh", "Iterative DPO, good judge, fresh prompts", JUDGED_FRESH, NONE),
     *_cells("learned-judge", "Iterative DPO, learned judge", LEARNED_JUDGE, NONE),
     *_cells("learned-judge-fresh", "Iterative DPO, learned judge, fresh prompts", LEARNED_JUDGE_FRESH, NONE),
     *_cells("ranking", "Sampling-Ranking", replace(SYNPO, settings=("method.kind=sampling_ranking",)), GUARDS),
