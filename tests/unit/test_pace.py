@@ -93,6 +93,13 @@ def test_memory_is_the_process_and_the_largest_work() -> None:
 
 
 @embedded
+def test_each_further_process_holds_libraries_and_what_it_samples_and_scores() -> None:
+    read = recipe.read(recipe.find("smoke"), SMALL)
+    one, three = (plan(read, measure=lambda *_, n=n: replace(PACE, processes=n)).host_memory or 0 for n in (1, 3))
+    assert 2 * PACE.process <= three - one <= 2 * one
+
+
+@embedded
 @pytest.mark.parametrize("every", [False, True])
 def test_the_plan_has_a_line_for_each_kind_of_stage(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, every: bool

@@ -99,8 +99,10 @@ class Needs:
         if self.costs.model is None:
             return None
         if (pace := self.costs.pace) is not None:
-            work = [] if pace.gpu else [self.training(), self.sampling(), self.scoring()]
-            return max(pace.process + max((size or 0 for size in work), default=0), 0 if pace.gpu else pace.peak)
+            training, *beside = (0, 0, 0) if pace.gpu else (self.training(), self.sampling(), self.scoring())
+            other = max(size or 0 for size in beside)
+            own = max(pace.process + max(training or 0, other), 0 if pace.gpu else pace.peak)
+            return own + (pace.processes - 1) * (pace.process + other)
         here, held, size = min(OF_A_MACHINE, self.placement.trains_on), self._held(), self.costs.model
         weights = size.parameters * held.weight_bytes
         opened = max(here * gathered_bytes(size), min(weights, WRITTEN_AT_ONCE)) if held.shards > 1 else here * weights
