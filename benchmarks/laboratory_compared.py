@@ -165,8 +165,7 @@ def compared(rows: Mapping[Key, Row]) -> str:
             if at not in chosen:
                 columns += ["", ""]
                 continue
-            gain = points(each[at])
-            columns += [share(_ends(rows, chosen[at]), True), f"**{gain}**" if at in bold else gain]
+            columns += [share(_ends(rows, chosen[at]), True), points(each[at], bold=at in bold)]
         told.append(f"| {contender.title} | {' | '.join(columns)} |")
     return "\n".join(told) if chosen else ""
 

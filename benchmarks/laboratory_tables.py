@@ -70,8 +70,7 @@ def results(rows: Rows, group: Group, titles: Mapping[str, str]) -> str:
         shares = [share(list(by_seed(rows, cell.name, t).values()), t == end) for t in range(1, end + 1)]
         shares += [""] * (ITERATIONS - end)
         each = " ".join(f"{100 * value:.1f}" for value in by_seed(rows, cell.name, end).values())
-        gain = points(pairs[cell.name])
-        gain = f"**{gain}**" if cell.name in bold else gain
+        gain = points(pairs[cell.name], bold=cell.name in bold)
         other = titles[cell.against or group.against]
         told.append(_line(cell, [*shares, each, f"{other}: {gain}" if gain and not common else gain]))
     return "\n".join(told)
@@ -132,13 +131,14 @@ def _cell(row: Row | None, form: str) -> str:
     return f"{100 * row.value:.0f}" if form == "%" else f"{row.value:{form}}"
 
 
-def points(each: Sequence[float]) -> str:
+def points(each: Sequence[float], *, bold: bool = False) -> str:
     """Gains of run seeds, in points."""
     if not each:
         return ""
     found = estimate(each)
-    shown = f"{100 * found.value:+.1f}"
-    return f"{shown} [{100 * found.low:+.1f}, {100 * found.high:+.1f}]" if len(each) > 1 else f"{shown} (one seed)"
+    spread = f"[{100 * found.low:+.1f}, {100 * found.high:+.1f}]" if len(each) > 1 else "(one seed)"
+    shown = f"{100 * found.value:+.1f} {spread}"
+    return f"**{shown}**" if bold else shown
 
 
 def _line(cell: Cell, values: Sequence[str]) -> str:

@@ -97,6 +97,6 @@ def ten(rows: Mapping[Key, Row]) -> str:
     ]
     for cell in cells:
         shares = [share(list(by_seed(rows, cell.name, t).values()), t == last(rows, cell.name)) for t in SHOWN]
-        change = points(added[cell.name])
-        told.append(f"| {cell.title} | {' | '.join(shares)} | {f'**{change}**' if cell.name in bold else change} |")
+        change = points(added[cell.name], bold=cell.name in bold)
+        told.append(f"| {cell.title} | {' | '.join([*shares, change])} |")
     return "\n".join(told)

@@ -72,7 +72,7 @@ def _duels(found: Found, settings: Sequence[Setting]) -> str:
     bold = significant(each)
     for (start, labels), rate in product(settings, RATES):
         names = [(start, labels, rate, arm) for arm in RIVALS]
-        shown = [f"**{points(each[name])}**" if name in bold else points(each[name]) for name in names]
+        shown = [points(each[name], bold=name in bold) for name in names]
         told.append(f"| {start}, {labels} | {rate:g} | {' | '.join(shown)} |")
     return "\n".join(told)
 
@@ -97,7 +97,7 @@ def _verdicts(found: Found, settings: Sequence[Setting]) -> str:
     bold = significant(each)
     for start, labels, arm in best:
         names = [(start, labels, arm, other, t) for other, t in AGAINST]
-        shown = [f"**{points(each[name])}**" if name in bold else points(each[name]) for name in names]
+        shown = [points(each[name], bold=name in bold) for name in names]
         shares = [share([row.held_out[t] for row in best[start, labels, arm].values()], False) for t in (3, 4)]
         told.append(f"| {start}, {labels} | {arm} | {rates[start, labels, arm]:g} | {' | '.join([*shares, *shown])} |")
     return "\n".join(told)

@@ -30,9 +30,9 @@ def test_nothing_is_unpickled_and_no_text_is_executed() -> None:
     loads = calls("torch.load")
     assert loads
     assert all("weights_only=True" in words for _, words in loads)
-    loads = [*calls("pickle.load"), *calls("pickle.loads"), *calls("np.load")]
+    unpickled = [*calls("pickle.load"), *calls("pickle.loads"), *calls("np.load")]
     # Through pipes to processes that this one started, which nobody else can write to.
-    assert {path.name for path, _ in loads} == {"other_process.py", "processes.py"}
+    assert {path.name for path, _ in unpickled} == {"other_process.py", "processes.py"}
     assert not [path for name in ("eval", "exec", "compile") for path, _ in named(name)]
 
 

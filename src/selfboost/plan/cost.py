@@ -141,7 +141,8 @@ class Costs:
         stage = found.stage
         if stage.sampling is not None:
             work = pace.sampling.each * cost.tokens + pace.reading.each * found.rows * at_length(stage.asked, at)
-            return (pace.sampling.fixed + work * self._share(found.rows, self.recipe.engine.block_size)) / 3600
+            share = _share(found.rows, self.recipe.engine.block_size, pace.processes)
+            return (pace.sampling.fixed + work * share) / 3600
         if stage.training is not None:
             return self._measured_training(pace, found, at, cost)
         assert stage.scorer is not None, "a scoring stage has a scorer"
@@ -150,14 +151,9 @@ class Costs:
         work, sizes = self.work(stage, at), self.sizes(stage)
         if sizes is None or self.model is None:
             return None
-        share = self._share(found.rows, WINDOW)
+        share = _share(found.rows, WINDOW, pace.processes)
         each = found.rows * (pace.reading.each * work.read + pace.sampling.each * work.written) * share
         return sum(pace.reading.fixed + each * size.parameters / self.model.parameters for size in sizes) / 3600
-
-    def _share(self, rows: float, block: int) -> float:
-        """Share of a stage's work that the process with most blocks of it has, if all are equally fast."""
-        blocks, processes = max(1, math.ceil(rows / block)), self.pace.processes if self.pace else 1
-        return math.ceil(blocks / processes) / blocks
 
     def _measured_training(self, pace: MeasuredPace, found: Rows, at: Lengths, cost: Cost) -> float | None:
         """Hours of a training: the measured one's operations took its time, and a reference is read once."""
@@ -257,6 +253,12 @@ def rejected_tokens(stage: Rehearsed, at: Lengths) -> float:
     """Tokens of a pair's rejected answer: the longer one's, since either may be rejected."""
     assert stage.training is not None, "pairs are trained on"
     return min(max(at_length(side, at) for side in stage.answers), stage.training.max_length)
+
+
+def _share(rows: float, block: int, processes: int) -> float:
+    """Share of a stage's work that the process with most blocks of it has, if all are equally fast."""
+    blocks = max(1, math.ceil(rows / block))
+    return math.ceil(blocks / processes) / blocks
 
 
 def _passes(training: Training) -> float:

@@ -55,7 +55,8 @@ class _BlockAttention(torch.autograd.Function):
         keep = heads * sum(piece.scores for piece in pieces) <= KEPT_ELEMENTS
         kept: list[Tensor] = []
         for piece in pieces:
-            softmax = _softmax(query_HTD, key_KTD, piece, scoring)
+            query, key = piece.queries_of(query_HTD, len(key_KTD)), piece.keys_of(key_KTD)
+            softmax = _softmax(query, key, piece.mask(len(key_KTD), heads // len(key_KTD), query), scoring)
             piece.put_queries(torch.bmm(softmax, piece.keys_of(value_KTD)), output_THD.transpose(0, 1))
             kept += [softmax] if keep else []
         ctx.save_for_backward(*inputs, *kept)
@@ -71,8 +72,10 @@ class _BlockAttention(torch.autograd.Function):
         query_gradient_HTD = torch.zeros_like(query_HTD)
         key_gradient_KTD, value_gradient_KTD = torch.zeros_like(key_KTD), torch.zeros_like(value_KTD)
         for piece, known in zip(pieces, kept, strict=True):
-            softmax = _softmax(query_HTD, key_KTD, piece, scoring) if known is None else known
             query, key = piece.queries_of(query_HTD, len(key_KTD)), piece.keys_of(key_KTD)
+            softmax = known
+            if softmax is None:
+                softmax = _softmax(query, key, piece.mask(len(key_KTD), len(query_HTD) // len(key_KTD), query), scoring)
             outer = piece.queries_of(outer_HTD, len(key_KTD))
             slope = torch.bmm(outer, piece.keys_of(value_KTD).transpose(1, 2))
             slope = torch.ops.aten._softmax_backward_data(slope, softmax, -1, slope.dtype)
@@ -85,10 +88,8 @@ class _BlockAttention(torch.autograd.Function):
         return *(gradient.to(kind) for gradient in made), None, None
 
 
-def _softmax(query_HTD: Tensor, key_KTD: Tensor, piece: Piece, scoring: Scoring) -> Tensor:
+def _softmax(query: Tensor, key: Tensor, mask: Tensor, scoring: Scoring) -> Tensor:
     """Softmax over the keys of each query of a piece, in the number type of the queries."""
-    query, key = piece.queries_of(query_HTD, len(key_KTD)), piece.keys_of(key_KTD)
-    mask = piece.mask(len(key_KTD), len(query_HTD) // len(key_KTD), query)
     if scoring.softcap:
         return (_bend(query, key, scoring)[0] + mask).softmax(-1).to(query.dtype)
     return torch.baddbmm(mask, query, key.transpose(1, 2), alpha=scoring.scale).softmax(-1)
