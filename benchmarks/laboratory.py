@@ -1,8 +1,9 @@
 """Methods beside each other on the embedded model, SynPO's and self-play's: several run seeds, one table a group.
 
 `python -m benchmarks.laboratory --into DIR [--seeds 0 1 2] [--jobs 2] [--only self-play 'synpo*']` runs what is not
-there yet (a run that was killed goes on), prints the tables and writes docs/laboratory.json and the figures; `--show`
-runs nothing. Rows of cells that DIR has no finished run of stay as they are.
+in DIR yet (a run that was killed goes on), prints the tables and writes docs/laboratory.json and the figures;
+`--missing` runs only what that file has no rows of, `--show` nothing. Rows of cells that DIR has no finished run of
+stay as they are.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import subprocess
 import sys
 import time
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from fnmatch import fnmatch
 from itertools import count, product, takewhile
@@ -37,6 +38,14 @@ CELLS = {cell.name: cell for group in GROUPS for cell in group.cells}
 """Name → cell; groups share cells, whose titles and places differ from group to group."""
 TITLES = {cell.name: cell.title for group in reversed(GROUPS) for cell in group.cells}
 """Name → title in the first group that has the cell."""
+Run = tuple[str, int]
+"""(cell, run seed)"""
+
+
+def root_of(into: Path, run: Run) -> Path:
+    """A run's folder."""
+    cell, seed = run
+    return into / cell / f"seed-{seed}"
 
 
 def settings_of(into: Path, cell: Cell, seed: int) -> list[str]:
@@ -67,11 +76,12 @@ def run_one(root: Path, settings: Sequence[str]) -> str:
     return said if done.returncode else ""
 
 
-def run_all(into: Path, cells: Sequence[Cell], seeds: Sequence[int], jobs: int) -> list[str]:
-    """Run every cell with every seed, seed by seed, so that there is a whole table early; returns what failed."""
-    todo = [(into / cell.name / f"seed-{seed}", settings_of(into, cell, seed)) for seed, cell in product(seeds, cells)]
+def run_all(into: Path, runs: Sequence[Run], jobs: int) -> list[str]:
+    """Run them; returns what failed."""
+    roots = [root_of(into, run) for run in runs]
+    settings = [settings_of(into, CELLS[cell], seed) for cell, seed in runs]
     with ThreadPoolExecutor(jobs) as pool:
-        return [said for said in pool.map(lambda job: run_one(*job), todo) if said]
+        return [said for said in pool.map(run_one, roots, settings) if said]
 
 
 def wanted(patterns: Sequence[str]) -> list[Cell]:
@@ -85,10 +95,12 @@ def wanted(patterns: Sequence[str]) -> list[Cell]:
     return [cell for name, cell in CELLS.items() if name in names]
 
 
-def collect(into: Path, seeds: Sequence[int], jobs: int) -> list[Row]:
-    """The rows of every finished run."""
-    runs = {name: [seed for seed in seeds if finished(into / name / f"seed-{seed}")] for name in CELLS}
-    seeds_of = {name: found for name, found in runs.items() if found}
+def collect(into: Path, runs: Iterable[Run], jobs: int) -> list[Row]:
+    """The rows of finished runs."""
+    seeds_of: dict[str, list[int]] = defaultdict(list)
+    for cell, seed in runs:
+        if finished(root_of(into, (cell, seed))):
+            seeds_of[cell].append(seed)
     with ProcessPoolExecutor(jobs) as pool:
         asked = [pool.submit(rows_of, into, name, found) for name, found in seeds_of.items()]
         return [row for found in asked for row in found.result()]
@@ -140,11 +152,20 @@ def _points(rows: Mapping[Key, Row], cell: str) -> list[Point]:
     return [(t, x.value, *((x.low, x.high) if len(each[t]) >= FEWEST else (x.value, x.value))) for t, x in found]
 
 
-def brought_in(file: Path, options: argparse.Namespace) -> dict[Key, Row]:
-    """The file's rows, after those of all finished runs were written into it."""
-    new = collect(options.into, options.seeds, options.jobs)
-    write(file, merged(read(file), new, list(CELLS)))
+def brought_in(file: Path, runs: Iterable[Run], options: argparse.Namespace) -> dict[Key, Row]:
+    """The file's rows, after those of finished runs were written into it."""
+    write(file, merged(read(file), collect(options.into, runs, options.jobs), list(CELLS)))
     return {row.key: row for row in read(file)}
+
+
+def unfinished(
+    into: Path, cells: Iterable[Cell], seeds: Sequence[int], rows: Mapping[Key, Row], *, missing: bool
+) -> list[Run]:
+    """What is to be run, seed by seed, so that there is a whole table early; `missing`: nothing that has rows."""
+    there = {(row.cell, row.seed) for row in rows.values() if missing}
+    left_out = passed_over(rows)
+    runs = [(cell.name, seed) for seed, cell in product(seeds, cells) if cell.name not in left_out]
+    return [run for run in runs if run not in there and not finished(root_of(into, run))]
 
 
 def main() -> None:
@@ -154,6 +175,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="run seeds")
     parser.add_argument("--jobs", type=int, default=2, help="runs at a time, one thread each")
     parser.add_argument("--only", nargs="+", default=["*"], help="cells or groups whose name matches a pattern")
+    parser.add_argument("--missing", action="store_true", help="only runs that docs/laboratory.json has no rows of")
     parser.add_argument("--show", action="store_true", help="run nothing, show what is there")
     parser.add_argument("--docs", type=Path, default=ROOT / "docs", help="folder of laboratory.json and the figures")
     options = parser.parse_args()
@@ -161,12 +183,13 @@ def main() -> None:
     if not cells:
         allowed = ", ".join([*(group.name for group in GROUPS), *CELLS])
         parser.error(f"--only {' '.join(options.only)}: no such cell or group; allowed: {allowed}")
+    seeds: list[int] = options.seeds
     file, failed = options.docs / "laboratory.json", list[str]()
-    rows = brought_in(file, options)
-    for seeds in () if options.show else (options.seeds[:1], options.seeds[1:]):
-        left_out = passed_over(rows)
-        failed += run_all(options.into, [cell for cell in cells if cell.name not in left_out], seeds, options.jobs)
-        rows = brought_in(file, options)
+    rows = brought_in(file, product(CELLS, seeds), options)
+    for part in () if options.show else (seeds[:1], seeds[1:]):
+        runs = unfinished(options.into, cells, part, rows, missing=options.missing)
+        failed += run_all(options.into, runs, options.jobs)
+        rows = brought_in(file, runs, options)
     show(rows)
     for group in GROUPS:
         if group.figure != "none" and (drawing := draw(group, rows)):

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from benchmarks import laboratory_judges, noise_regimes, noise_world
-from benchmarks.laboratory import CELLS, GROUPS, settings_of
+from benchmarks.laboratory import CELLS, GROUPS, settings_of, unfinished
 from benchmarks.laboratory_cells import Cell
 from benchmarks.laboratory_compared import COMPARED, best, passed_over
 from benchmarks.laboratory_golds import seed_file, spoilt
@@ -79,6 +79,14 @@ def test_the_first_run_seed_chooses_a_rate_and_the_others_leave_the_rest_out() -
     add(slow, 1, 0.9)  # a later seed has no say
     assert best(found, "full", "spin") == fast.name
     assert passed_over(found) == {slow.name}
+
+
+def test_only_runs_without_rows_are_missing(tmp_path: Path) -> None:
+    one, other = CELLS["spin"], CELLS["dnpo"]
+    row = Row(cell=one.name, iteration=1, seed=0, measure="sampled", value=0.5, low=0.5, high=0.5)
+    everything = [(one.name, 0), (other.name, 0), (one.name, 1), (other.name, 1)]
+    assert unfinished(tmp_path, [one, other], [0, 1], {row.key: row}, missing=False) == everything
+    assert unfinished(tmp_path, [one, other], [0, 1], {row.key: row}, missing=True) == everything[1:]
 
 
 def test_cells_are_compared_with_cells() -> None:
