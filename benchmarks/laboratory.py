@@ -10,14 +10,16 @@ from __future__ import annotations
 
 import argparse
 import os
-import subprocess
 import sys
 import time
+import traceback
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import redirect_stderr, redirect_stdout
 from fnmatch import fnmatch
 from itertools import count, product, takewhile
+from multiprocessing import get_context
 from pathlib import Path
 
 from benchmarks.laboratory_cells import SYNPO_GROUPS, Cell, Group
@@ -29,6 +31,8 @@ from benchmarks.laboratory_rows import Key, Row, by_seed, estimate, finished, me
 from benchmarks.laboratory_self_play import GOLDS, SELF_PLAY_GROUPS
 from benchmarks.laboratory_tables import LABELS, MOTION, PAIRS, insides, results, steps
 from benchmarks.laboratory_ten import TEN_GROUP, ten
+
+from selfboost import boost
 
 ROOT = Path(__file__).parents[1]
 FEWEST = 3
@@ -60,27 +64,29 @@ def settings_of(into: Path, cell: Cell, seed: int) -> list[str]:
 
 
 def run_one(root: Path, settings: Sequence[str]) -> str:
-    """A run as a process of its own; what it left earlier is gone on with. Returns what failed."""
+    """Run one; what it left earlier is gone on with. Returns what failed."""
     root.mkdir(parents=True, exist_ok=True)
-    command = [sys.executable, "-m", "selfboost", "run", "demo", "--into", str(root), "--trust", "benchmarks"]
-    command += [part for setting in settings for part in ("--set", setting)]
-    # The laboratory's own methods and judges are found by their modules' names.
-    path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": path}
-    start = time.monotonic()
-    with (root / "output.txt").open("w") as output:
-        done = subprocess.run(command, stdout=output, stderr=subprocess.STDOUT, env=environment, check=False)
-    told = f"done in {time.monotonic() - start:.0f} s" if not done.returncode else f"failed, see {root / 'output.txt'}"
+    start, failed = time.monotonic(), False
+    with (root / "output.txt").open("w") as output, redirect_stdout(output), redirect_stderr(output):
+        try:
+            boost("demo", root, settings=settings, trust="benchmarks")
+        except Exception:  # the other runs go on
+            traceback.print_exc()
+            failed = True
+    told = f"failed, see {root / 'output.txt'}" if failed else f"done in {time.monotonic() - start:.0f} s"
     said = f"{root.parent.name}, {root.name}: {told}"
     print(said, flush=True)
-    return said if done.returncode else ""
+    return said if failed else ""
 
 
 def run_all(into: Path, runs: Sequence[Run], jobs: int) -> list[str]:
-    """Run them; returns what failed."""
+    """Run them, so many at a time, in processes that each import PyTorch once; returns what failed."""
     roots = [root_of(into, run) for run in runs]
     settings = [settings_of(into, CELLS[cell], seed) for cell, seed in runs]
-    with ThreadPoolExecutor(jobs) as pool:
+    os.environ["OMP_NUM_THREADS"] = "1"
+    # The laboratory's own methods and judges are found by their modules' names.
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
+    with ProcessPoolExecutor(jobs, get_context("spawn")) as pool:
         return [said for said in pool.map(run_one, roots, settings) if said]
 
 
