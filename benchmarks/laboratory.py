@@ -22,7 +22,7 @@ from itertools import count, product, takewhile
 from multiprocessing import get_context
 from pathlib import Path
 
-from benchmarks.laboratory_cells import SYNPO_GROUPS, Cell, Group
+from benchmarks.laboratory_cells import BASE, SYNPO_GROUPS, Cell, Group
 from benchmarks.laboratory_compared import COMPARED_GROUPS, FIGURE, compared, ends, passed_over
 from benchmarks.laboratory_compared import GOLDS as KINDS_OF_GOLD
 from benchmarks.laboratory_figures import Point, dots, lines
@@ -54,7 +54,7 @@ def root_of(into: Path, run: Run) -> Path:
 
 def settings_of(into: Path, cell: Cell, seed: int) -> list[str]:
     """What a run changes of the demo's recipe; writes the cell's seed, before any run reads it."""
-    changes = [*cell.common, "run.beside=[]", "cluster.kind=here", f"run.seed={seed}", *cell.settings]
+    changes = [*BASE, *cell.common, f"run.seed={seed}", *cell.settings]
     golds = into.resolve() / "golds"
     if cell.sloppy is not None:
         changes.append(f"seed.path={seed_file(golds, GOLDS, cell.sloppy)}")

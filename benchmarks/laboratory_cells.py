@@ -8,10 +8,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+BASE = ("run.beside=[]", "cluster.kind=here", "training.epochs=1")
+"""What every cell changes of the demo's recipe."""
 ITERATIONS = 4
 ROUNDS = f"run.iterations={ITERATIONS}"
 COMMON = (ROUNDS, "method.prompts=1500", "method.pairs=500")
-"""A third of the demo's pairs, so that all cells are done in an hour or so."""
+"""As many pairs as the demo's, each read once, so that all cells are done in an hour or so."""
 ONCE = (ROUNDS,)
 """Of methods that train on the seed alone, which make no prompts and have no number of pairs."""
 FEW_PAIRS = ("training.batch_size=8", "training.epochs=24")

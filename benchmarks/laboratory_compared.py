@@ -16,7 +16,7 @@ from benchmarks.laboratory_self_play import DPO, LEARNED, SAMPLING
 from benchmarks.laboratory_tables import points, share, significant
 
 WRITTEN = (ROUNDS, LEARNED, "method.prompts=1500", "method.pairs=500")
-"""Of methods that write prompts: as in the first groups, a third of the demo's pairs."""
+"""Of methods that write prompts: as in the first groups."""
 FROM_SEED = (ROUNDS, LEARNED)
 FAST = (3e-4, 1e-3)
 """Rates with the demo's optimiser and loss."""

@@ -84,7 +84,8 @@ def _main(arguments: Sequence[str] | None) -> NoReturn:
         sys.stdout.flush()
     except KeyboardInterrupt as error:
         where = f" {error}" if str(error) else ""
-        _stop(130, f"interrupted{where}; rerun the same command to resume")
+        again = "resume" if getattr(parsed, "into", None) else "start again"
+        _stop(130, f"interrupted{where}; rerun the same command to {again}")
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             _stop(

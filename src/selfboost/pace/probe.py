@@ -230,9 +230,10 @@ def ended_share(answers: Sequence[Answer], most: int) -> float:
 
 
 def _quiet(recipe: Recipe) -> Recipe:
-    """The recipe in one process, without what a run shows to others, and without limits on faults."""
+    """The recipe in one process that shows nothing to others, saves nothing on its way and has no limits on faults."""
     trainer: Any = recipe.trainer
-    changes = {"trackers": ()} if hasattr(trainer, "trackers") else {}
+    without = {"trackers": (), "checkpoint_seconds": 0.0, "checkpoint_steps": 0}
+    changes = {name: value for name, value in without.items() if hasattr(trainer, name)}
     run = replace(recipe.run, max_failed=1.0, max_cut=1.0)
     return replace(recipe, run=run, cluster=Here(), trainer=replace(trainer, **changes))
 

@@ -1,6 +1,6 @@
 """A wish to end a training: SIGTERM, which Slurm, Kubernetes and `torchrun` send before they end a process, or Ctrl-C.
 
-The training saves its state after the step and stops. A second signal stops it at once.
+The training stops after the step, and saves its state if it saves any. A second signal stops it at once.
 """
 
 from __future__ import annotations
@@ -13,11 +13,15 @@ from contextlib import contextmanager
 from types import FrameType
 
 SAVING = "selfboost: interrupted; the training's state is saved after this step (Ctrl-C again stops at once)"
+STOPPING = "selfboost: interrupted; the training stops after this step (Ctrl-C again stops at once)"
 
 
 @contextmanager
-def asked_to_stop() -> Generator[Callable[[], bool]]:
-    """While it lasts, a first SIGTERM or SIGINT is only noted; yields what says whether it came."""
+def asked_to_stop(*, saves: bool) -> Generator[Callable[[], bool]]:
+    """While it lasts, a first SIGTERM or SIGINT is only noted; yields what says whether it came.
+
+    `saves`: whether the training saves its state.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield lambda: False
         return
@@ -30,7 +34,7 @@ def asked_to_stop() -> Generator[Callable[[], bool]]:
                 interrupt(number, frame)  # it may stand for something else, such as a lost process
         except KeyboardInterrupt:
             if not noted:
-                _say_saving()
+                _say(SAVING if saves else STOPPING)
         if noted:
             raise KeyboardInterrupt
         noted.append(number)
@@ -44,6 +48,6 @@ def asked_to_stop() -> Generator[Callable[[], bool]]:
             signal.signal(number, handler)
 
 
-def _say_saving() -> None:
+def _say(sentence: str) -> None:
     """From a thread: a signal may have come while this one was writing."""
-    threading.Thread(target=lambda: print(SAVING, file=sys.stderr, flush=True), daemon=True).start()
+    threading.Thread(target=lambda: print(sentence, file=sys.stderr, flush=True), daemon=True).start()

@@ -118,7 +118,7 @@ class TrainingLoop:
             Preempted: a process was asked to end; the state is saved.
         """
         saved = time.monotonic()
-        with asked_to_stop() as asked:
+        with asked_to_stop(saves=self._keeps_states()) as asked:
             while self.done < self.last:
                 row = self._step()
                 self.watch.see(row, self.last, self._kept)
