@@ -67,7 +67,10 @@ def _measured(cell: str, seeds: Sequence[int], roots: Sequence[Path]) -> Iterato
     measures = [*((measure, "held_out", measure) for measure in MEASURES), (VALIDATION, "validation", SHOWN)]
     runs = [(seed, root, _entries(root)) for seed, root in zip(seeds, roots, strict=True)]
     for t, (measure, split, read), (seed, root, entries) in product(range(len(runs[0][2])), measures, runs):
-        found = mean_interval(list(values(root, standing(entries, t), read, split).values()))
+        known = values(root, standing(entries, t), read, split)
+        if not known:
+            continue
+        found = mean_interval(list(known.values()))
         spread = {"value": found.value, "low": found.low, "high": found.high}
         yield Row(cell=cell, iteration=t, seed=seed, measure=measure, **spread)
 
@@ -88,11 +91,13 @@ def _inside(cell: str, seeds: Sequence[int], roots: Sequence[Path]) -> Iterator[
 
 
 def values(root: Path, iteration: int, measure: str, split: str = "held_out") -> dict[str, float]:
-    """Prompt → mean of a measure over its samples."""
+    """Prompt → mean of a measure over its samples; nothing where it was not measured."""
     card = store.read_card(root / store.STAGES / f"iteration-{iteration}" / f"measure-{split}")
     assert card is not None, f"{root} is finished"
     found: dict[str, float] = {}
     for rated in store.read_rows(root, card, Rated):
+        if measure not in rated.values:
+            return {}
         known = [value for value in rated.values[measure] if value is not None]
         found[rated.prompt] = sum(known) / len(known)
     return found
