@@ -24,6 +24,8 @@ FAST = (3e-4, 1e-3)
 SLOW = (3e-5, 1e-4)
 """Rates with that of self-play: RMSprop, three passes, DPO on sums."""
 PLAY = 'training={{optimizer="rmsprop", learning_rate={rate:g}, batch_size=16, epochs=3, schedule="linear"}}'
+UNMEASURED = ", distributions={pairs=0, prompts=0}"
+"""How far SPIN and DNPO move, which the comparison does not read."""
 PREFER = "training.learning_rate={rate:g}"
 SFT = "training={{learning_rate={rate:g}, batch_size=16, epochs=6}}"
 SEED_SFT = "seed_models.sft={{learning_rate={rate:g}, batch_size=8, epochs={passes}}}"
@@ -72,11 +74,11 @@ CONTENDERS: Mapping[str, Contender] = {
     ),
     "cream": Contender(title="CREAM", settings=_written("cream")),
     "iterative-dpo": Contender(title="Iterative DPO (n = 5)", settings=_written("iterative_dpo", "method.samples=5")),
-    "spin": Contender(title="SPIN", settings=(_seeded("spin", ', window="last"'),), **PLAYING),
+    "spin": Contender(title="SPIN", settings=(_seeded("spin", f', window="last"{UNMEASURED}'),), **PLAYING),
     "dnpo": Contender(
         title="DNPO",
         settings=(
-            _seeded("dnpo"),
+            _seeded("dnpo", UNMEASURED),
             'loss={kind="noise_preference", beta=0.1, noise={scale="auto"}}',
         ),
         **PLAYING,
