@@ -71,7 +71,8 @@ def replace_gates(model: torch.nn.Module) -> None:
 
 def _forward(module: Any, x: Tensor) -> Tensor:
     gate, up, down = module.gate_proj(x), module.up_proj(x), module.down_proj
-    if type(down) is torch.nn.Linear and down.bias is None:  # no adapter, which would see what enters it
+    alone = type(down) is torch.nn.Linear and cast("Tensor | None", down.bias) is None
+    if alone:  # no adapter, which would see what enters it
         return cast(Any, _GatedDown).apply(gate, up, down.weight)
     return down(cast(Any, _Gated).apply(gate, up))
 
