@@ -275,6 +275,16 @@ def test_a_weight_without_a_gradient_in_a_step_keeps_none_from_the_step_before()
     assert optimizer.clip() == 2.0
 
 
+def test_gradients_take_no_memory_between_steps():
+    weights = [torch.ones(2, 2, dtype=kind, requires_grad=True) for kind in (torch.bfloat16, torch.float32)]
+    optimizer = Optimizer(weights, Training())
+    sum(weight.float().sum() for weight in weights).backward()
+    assert weights[0].grad is None  # its master has it
+    assert len(optimizer.gradients()) == 2
+    optimizer.step(1e-3)
+    assert optimizer.gradients() == []
+
+
 def test_weight_decay_with_rmsprop_is_refused():
     with pytest.raises(ValueError, match=r"weight_decay = 0\.1 with optimizer = 'rmsprop'"):
         Training(optimizer="rmsprop", weight_decay=0.1)

@@ -1,4 +1,4 @@
-"""Gated feed-forward layers (SwiGLU) that keep one tensor fewer for the backward pass.
+"""Gated feed-forward layers (SwiGLU) that keep two tensors fewer for the backward pass.
 
 They replace a model's own forward pass where that is down(silu(gate(x)) · up(x)), Shazeer 2020 (arXiv 2002.05202),
 equation 6; the three projections stay the same modules, adapters included.
@@ -29,8 +29,31 @@ class _Gated(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor]:
         gate, up = cast("tuple[Tensor, Tensor]", ctx.saved_tensors)
-        of_gate = torch.ops.aten.silu_backward(gradients[0] * up, gate)
-        return of_gate, torch.nn.functional.silu(gate).mul_(gradients[0])
+        return _gradients(gate, up, torch.nn.functional.silu(gate), gradients[0])
+
+
+class _GatedDown(torch.autograd.Function):
+    """(silu(gate) · up)·Wᵀ; the product with up is recomputed, too."""
+
+    @staticmethod
+    def forward(ctx: Any, gate: Tensor, up: Tensor, weight: Tensor) -> Tensor:
+        ctx.save_for_backward(gate, up, weight)
+        return torch.nn.functional.linear(torch.nn.functional.silu(gate).mul_(up), weight)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        gate, up, weight = cast("tuple[Tensor, Tensor, Tensor]", ctx.saved_tensors)
+        outer = gradients[0]
+        silu = torch.nn.functional.silu(gate)
+        of_weight = None
+        if ctx.needs_input_grad[2]:
+            of_weight = outer.flatten(0, -2).T @ (silu * up).flatten(0, -2)
+        return *_gradients(gate, up, silu, outer @ weight), of_weight
+
+
+def _gradients(gate: Tensor, up: Tensor, silu: Tensor, outer: Tensor) -> tuple[Tensor, Tensor]:
+    """Gradients of gate and up; `silu` is silu(gate), which is overwritten."""
+    return torch.ops.aten.silu_backward(outer * up, gate), silu.mul_(outer)
 
 
 def replace_gates(model: torch.nn.Module) -> None:
@@ -47,7 +70,11 @@ def replace_gates(model: torch.nn.Module) -> None:
 
 
 def _forward(module: Any, x: Tensor) -> Tensor:
-    return module.down_proj(cast(Any, _Gated).apply(module.gate_proj(x), module.up_proj(x)))
+    gate, up, down = module.gate_proj(x), module.up_proj(x), module.down_proj
+    alone = type(down) is torch.nn.Linear and cast("Tensor | None", down.bias) is None
+    if alone:  # no adapter, which would see what enters it
+        return cast(Any, _GatedDown).apply(gate, up, down.weight)
+    return down(cast(Any, _Gated).apply(gate, up))
 
 
 @torch.no_grad()

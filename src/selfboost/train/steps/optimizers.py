@@ -49,8 +49,6 @@ class Optimizer:
         groups.append({"params": vectors, "weight_decay": 0.0})
         self._inner = _inner(groups, training)
         self._master_of = {p: m for p, m in zip(self.parameters, self.masters, strict=True) if p is not m}
-        self._collected: set[Tensor] = set()
-        """Parameters that have received a gradient in this step."""
         for parameter in self._master_of:
             parameter.register_post_accumulate_grad_hook(self._collect)
 
@@ -60,21 +58,17 @@ class Optimizer:
         master = self._master_of[parameter]
         assert parameter.grad is not None, "called when a gradient has been made"
         if master.grad is None:
-            master.grad = torch.zeros_like(master)
-        _add(parameter.grad, master.grad, first=parameter not in self._collected)
-        self._collected.add(parameter)
+            master.grad = parameter.grad.to(master.dtype)
+        else:
+            _add(parameter.grad, master.grad)
         parameter.grad = None
 
     def clip(self) -> float:
         """Clip the gradients to the largest allowed norm; returns the norm before clipping."""
-        self.gradients()  # clears those of the step before
         return float(whole(torch.nn.utils.clip_grad_norm_(self.masters, self.max_norm)))
 
     def gradients(self, *, complete: bool = False) -> list[Tensor]:
         """The masters' gradients of this step, live; `complete`: of every master, 0 where it has none."""
-        for parameter, master in self._master_of.items():
-            if master.grad is not None and parameter not in self._collected:
-                master.grad.zero_()  # it is of the step before
         if complete:
             for master in self.masters:
                 master.grad = torch.zeros_like(master) if master.grad is None else master.grad
@@ -86,9 +80,8 @@ class Optimizer:
         for group in self._inner.param_groups:
             group["lr"] = rate
         self._inner.step()
-        for parameter in self.parameters:
-            parameter.grad = None  # a master's own is filled anew: making it each time costs more than filling it
-        self._collected.clear()
+        for master in self.masters:
+            master.grad = None  # the next forward pass needs the memory for its activations
         self.copy_back()
 
     def state(self) -> dict[str, Any]:
@@ -117,11 +110,8 @@ class Optimizer:
                 parameter.copy_(master)
 
 
-def _add(gradient: Tensor, into: Tensor, *, first: bool) -> None:
-    """`into` becomes the gradient, or the sum with it, in the number type of `into`."""
-    if first:
-        into.copy_(gradient)
-        return
+def _add(gradient: Tensor, into: Tensor) -> None:
+    """Add a gradient in the number type of `into`."""
     flat, sums = gradient.view(-1), into.view(-1)
     for start in range(0, len(flat), ADDED):  # by parts: what is added is widened first
         sums[start : start + ADDED] += flat[start : start + ADDED]
