@@ -30,7 +30,7 @@ KEPT = 4
 """Most blocks that are kept for a backward pass."""
 ROUND = 16
 """Blocks are padded to a multiple of this many positions."""
-SLICE = 1024
+SLICE = 4096
 """Vocabulary entries that elementwise operations process at a time: few enough to stay in a CPU's cache."""
 
 
