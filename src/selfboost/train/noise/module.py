@@ -25,13 +25,13 @@ from selfboost.train.model.logits import Head, add_product
 from selfboost.train.noise.draws import NOISE, POLICY, Block, NoiseDraws, Source
 
 BLOCK_ELEMENTS = 2**23
-"""Numbers of a block of (vocabulary × positions): 32 MB in float32; two such are held at once."""
+"""Numbers of a block of (vocabulary × positions): 32 MB in float32; two such are held of each."""
 KEPT = 4
 """Most blocks that are kept for a backward pass."""
 ROUND = 16
-"""Blocks are padded to a multiple of this many positions."""
+"""Positions are padded to a multiple of this for products, which are slow at odd sizes."""
 SLICE = 4096
-"""Vocabulary entries that elementwise operations process at a time: few enough to stay in a CPU's cache."""
+"""Vocabulary entries that are processed at a time: few enough to stay in a CPU's cache."""
 
 
 class NoiseModule(torch.nn.Module):
@@ -160,10 +160,7 @@ class NoisyHead:
         return total / len(draws.names)
 
     def slices(self, hidden_BD: Tensor, features_BD: Tensor) -> Iterator[tuple[int, Tensor, Tensor]]:
-        """First vocabulary entry, logits and g's output of each slice, (v, B), in float32 at least.
-
-        Products are padded: those with an odd number of positions are slow.
-        """
+        """First vocabulary entry, logits and g's output of each slice, (v, B), in float32 at least."""
         linear, head, count = self.module.linear, self.head, len(hidden_BD)
         hidden_DB, features_DB = (
             functional.pad(x_BD, (0, 0, 0, -count % ROUND)).T for x_BD in (hidden_BD, features_BD)

@@ -135,7 +135,7 @@ class NoisyPreference:
         parts: list[Measures] = []
 
         def losses_of(group: Sequence[Item], logps_N: Tensor) -> Tensor:
-            known, measures = self._noise(group, row_sums(group, logps_N.detach()), learned)
+            known, measures = self._noisy_references(group, row_sums(group, logps_N.detach()), learned)
             references.update(known)
             parts.append(measures)
             return preference.losses_of(group, logps_N)
@@ -146,7 +146,9 @@ class NoisyPreference:
             total = (total if policy_turn else 0.0) + self.share * learned.loss()
         return total, each_B, {**measures, **{name: torch.cat([part[name] for part in parts]) for name in parts[0]}}
 
-    def _noise(self, items: Sequence[Item], sums_2B: Tensor, learned: _Learned | None) -> tuple[References, Measures]:
+    def _noisy_references(
+        self, items: Sequence[Item], sums_2B: Tensor, learned: _Learned | None
+    ) -> tuple[References, Measures]:
         """The references that the policy sees, given its log-probabilities; the noise learns meanwhile."""
         hidden_ND, targets_N, draws = self._given(items)
         lengths = _lengths(items)
