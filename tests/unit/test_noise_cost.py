@@ -55,7 +55,7 @@ def test_noise_is_priced_by_its_matrices_alone() -> None:
             assert one == other
             continue
         epochs = 1 if "iteration-3" in one.name else 3
-        added = (reference + 12 * matrix * rejected * epochs) / USABLE / 3600
+        added = (reference + 8 * matrix * rejected * epochs) / USABLE / 3600
         assert one.mean.hours is not None
         assert other.mean.hours is not None
         assert one.mean.hours - other.mean.hours == pytest.approx(added)
@@ -104,7 +104,7 @@ def test_the_noise_does_as_many_operations_as_it_is_priced(module: Any, trained:
             (found.noise_N.sum() + found.size_N.sum()).backward()
     priced = noise_operations(settings)
     assert counter.get_total_flops() == priced * tokens * vocabulary * hidden
-    assert 2 * arithmetic.BLOCK_ELEMENTS == NOISE_BLOCKS
+    assert 2 * (arithmetic.KEPT + 1) * arithmetic.BLOCK_ELEMENTS == NOISE_BLOCKS
 
 
 def test_a_plan_says_what_noise_takes_where_there_is_noise(

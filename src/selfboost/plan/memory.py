@@ -20,8 +20,9 @@ ADAPTED = 20
 ACTIVATIONS = 60
 """Bytes held per layer, width and token in bfloat16 for the backward pass, the head's share included: what
 `benchmarks.training` measures for two small Llamas, within a fifth."""
-NOISE_BLOCKS = 2 * 2**23
-"""Numbers of the two blocks, (vocabulary × positions), in which noise is made (`train/noise/module.py`)."""
+NOISE_BLOCKS = 2 * (4 + 1) * 2**23
+"""Most numbers of the blocks, (vocabulary × positions), in which noise is made: two of each that is kept for the
+backward pass, and of the one at hand (`train/noise/module.py`)."""
 CACHE_ROOM = 1.5
 """Spare room of the sampler's key-value cache, relative to its content, so that it grows without copying."""
 

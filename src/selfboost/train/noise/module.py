@@ -1,8 +1,9 @@
 """Trainable noise on a model's logits (DNPO, arXiv 2502.05400), without ever holding (tokens × vocabulary) numbers.
 
 Logits become z + σ·ε: z = W·h from a frozen head, σ = c·exp(g(h)) from a trained module, ε standard normal. All three
-are computed for a block of positions and reduced to log-probabilities; the backward pass recomputes them, the noise
-from its seed. Noise depends only on seed, step, answer and position, not on what else is in a batch.
+are computed for a block of positions and reduced to log-probabilities. The backward pass needs two numbers for each
+entry: those of a few blocks are kept, the others recomputed, the noise from its seed. Noise depends only on seed,
+step, answer and position, not on what else is in a batch.
 
 Shapes: N tokens of rejected answers, B of them in a block, D hidden size, V vocabulary, v neighbouring entries of it.
 A block's numbers have the vocabulary first, (V, B), as in `model/logits.py`, and are processed in slices (v, B).
@@ -22,12 +23,15 @@ from torch.nn import functional
 from selfboost.losses.noise_settings import Noise
 from selfboost.train.model.logits import Head, add_product
 from selfboost.train.noise.draws import NOISE, POLICY, Block, NoiseDraws, Source
-from selfboost.train.packs.layout import ROUND
 
 BLOCK_ELEMENTS = 2**23
-"""Numbers of a block of (vocabulary × positions): 32 MB in float32; two such are held at once."""
-SLICE = 1024
-"""Vocabulary entries that elementwise operations process at a time: few enough to stay in a CPU's cache."""
+"""Numbers of a block of (vocabulary × positions): 32 MB in float32; two such are held of each."""
+KEPT = 4
+"""Most blocks that are kept for a backward pass."""
+ROUND = 16
+"""Positions are padded to a multiple of this for products, which are slow at odd sizes."""
+SLICE = 4096
+"""Vocabulary entries that are processed at a time: few enough to stay in a CPU's cache."""
 
 
 class NoiseModule(torch.nn.Module):
@@ -68,23 +72,27 @@ class Strength:
 
     def sigma(self, logarithm: Tensor) -> Tensor:
         """σ from g's output; works in place."""
-        variance_log = logarithm.add_(log(self.scale)).mul_(self._power)
-        if not (bound := self.settings.largest_variance):
-            return variance_log.mul_(0.5).exp_()
+        bound, power = self.settings.largest_variance, self._power
+        if not bound:
+            return (logarithm if power == 2 else logarithm.mul_(power / 2)).add_(log(self.scale) * power / 2).exp_()
         # v·b / (v + b) = b·sigmoid(log v − log b)
-        return variance_log.sub_(log(bound)).sigmoid_().mul_(bound).sqrt_()
+        return logarithm.mul_(power).add_(log(self.scale) * power - log(bound)).sigmoid_().mul_(bound).sqrt_()
 
     def size(self, sigma: Tensor) -> Tensor:
         """The quantity whose mean is penalised: σ or σ²."""
         return sigma if self.settings.penalty_on == "deviation" else sigma.square()
 
-    def slope(self, by_sigma: Tensor, by_size: Tensor, sigma: Tensor) -> Tensor:
-        """Gradient of g's output from those of σ and of the size; works in place of the first."""
-        by_sigma += by_size if self.settings.penalty_on == "deviation" else 2 * by_size * sigma
-        by_sigma.mul_(sigma).mul_(self._power / 2)
+    def slope(self, by_log: Tensor, by_size: Tensor, sigma: Tensor) -> Tensor:
+        """Gradient of g's output from those of log σ and of the size; works in place of the first."""
+        if self.settings.penalty_on == "deviation":
+            by_log.addcmul_(sigma, by_size)
+        else:
+            by_log.addcmul_(sigma.square(), 2 * by_size)
+        if self._power != 2:
+            by_log.mul_(self._power / 2)
         if bound := self.settings.largest_variance:
-            by_sigma.mul_(1 - sigma.square() / bound)
-        return by_sigma
+            by_log.addcmul_(by_log * sigma, sigma, value=-1 / bound)
+        return by_log
 
 
 class Noisy(NamedTuple):
@@ -110,16 +118,26 @@ class NoisyHead:
     block_elements: int = BLOCK_ELEMENTS
 
     @property
+    def exact(self) -> torch.dtype:
+        """Number type of all but the matrix products: float32 at least."""
+        return torch.promote_types(self.head.weight_VD.dtype, torch.float32)
+
+    @property
     def positions(self) -> int:
         """Positions of a block."""
         return max(1, self.block_elements // self.head.weight_VD.shape[0])
 
-    def logps(self, hidden_ND: Tensor, targets_N: Tensor, draws: NoiseDraws) -> Noisy:
-        """Noisy log-probabilities of each target, in float32 at least."""
+    def logps(
+        self, hidden_ND: Tensor, targets_N: Tensor, draws: NoiseDraws, of_weight_VD: Tensor | None = None
+    ) -> Noisy:
+        """Noisy log-probabilities of each target, in float32 at least.
+
+        The backward pass adds the gradient of g's weight to `of_weight_VD`, where that is given.
+        """
         linear = self.module.linear
         features_ND = self.module.features(hidden_ND)
         apply = cast(Any, _NoisyLogps).apply
-        return Noisy(*apply(features_ND, linear.weight, linear.bias, hidden_ND, targets_N, draws, self))
+        return Noisy(*apply(features_ND, linear.weight, linear.bias, hidden_ND, targets_N, draws, self, of_weight_VD))
 
     @torch.no_grad()
     def shift(self, hidden_ND: Tensor, targets_N: Tensor, draws: NoiseDraws, scale: float) -> float:
@@ -135,28 +153,26 @@ class NoisyHead:
             clean, plus, minus = (_Reduction(targets_N[here]) for _ in range(3))
             for start, logits_vB, raw_vB in self.slices(hidden_ND[here], features_ND[here]):
                 noise_vB = source.take(len(logits_vB), logits_vB.dtype).mul_(strength.sigma(raw_vB))
-                clean.add(start, logits_vB)
                 plus.add(start, logits_vB + noise_vB)
                 minus.add(start, logits_vB - noise_vB)
+                clean.add(start, logits_vB)
             total += float(((plus.logps_B + minus.logps_B) / 2 - clean.logps_B).sum())
         return total / len(draws.names)
 
     def slices(self, hidden_BD: Tensor, features_BD: Tensor) -> Iterator[tuple[int, Tensor, Tensor]]:
         """First vocabulary entry, logits and g's output of each slice, (v, B), in float32 at least."""
-        logits_VB, raw_VB = self.products(hidden_BD, features_BD)
-        count = len(hidden_BD)
-        for start in range(0, len(raw_VB), SLICE):
+        linear, head, count = self.module.linear, self.head, len(hidden_BD)
+        hidden_DB, features_DB = (
+            functional.pad(x_BD, (0, 0, 0, -count % ROUND)).T for x_BD in (hidden_BD, features_BD)
+        )
+        for start in range(0, len(linear.weight), SLICE):
             here = slice(start, start + SLICE)
-            logits_vB = self.head.shaped(logits_VB[here, :count])[0]
-            yield start, logits_vB, raw_VB[here, :count].to(logits_vB.dtype)
-
-    def products(self, hidden_BD: Tensor, features_BD: Tensor) -> tuple[Tensor, Tensor]:
-        """Both matrix products of a block, (V, B), with B padded: products of a new size start slowly."""
-        linear = self.module.linear
-        raw_VB = linear.weight @ _filled(features_BD).T
-        if linear.bias is not None:  # pyright: ignore[reportUnnecessaryComparison] - torch does not say so
-            raw_VB += linear.bias[:, None]
-        return self.head.raw(_filled(hidden_BD)), raw_VB
+            logits_vB, raw_vB = head.weight_VD[here] @ hidden_DB, linear.weight[here] @ features_DB
+            if head.bias_V is not None:
+                logits_vB += head.bias_V[here, None]
+            if linear.bias is not None:  # pyright: ignore[reportUnnecessaryComparison] - torch does not say so
+                raw_vB += linear.bias[here, None]
+            yield start, head.shaped(logits_vB[:, :count])[0], raw_vB[:, :count].to(self.exact)
 
 
 class _Reduction:
@@ -166,16 +182,17 @@ class _Reduction:
         self.targets_B = targets_B
         self.largest_B = self.sums_B = self.target_B = torch.zeros((), device=targets_B.device)
 
-    def add(self, start: int, logits_vB: Tensor) -> None:
-        """The logits of the vocabulary from `start` on; they are overwritten."""
+    def add(self, start: int, logits_vB: Tensor) -> Tensor:
+        """The logits of the vocabulary from `start` on; they become exp(logit − largest logit so far)."""
         if start == 0:
             self.largest_B = logits_vB.new_full((len(self.targets_B),), -torch.inf)
             self.sums_B, self.target_B = (torch.zeros_like(self.largest_B) for _ in range(2))
-        entries_B, inside_B = _inside(self.targets_B, start, len(logits_vB))
-        self.target_B = torch.where(inside_B, logits_vB.gather(0, entries_B[None])[0], self.target_B)
+        self.target_B = _at(self.targets_B - start, logits_vB, self.target_B)
         largest_B = torch.maximum(self.largest_B, logits_vB.amax(0))
-        self.sums_B = self.sums_B * (self.largest_B - largest_B).exp() + (logits_vB - largest_B).exp_().sum(0)
+        exponentials_vB = logits_vB.sub_(largest_B).exp_()
+        self.sums_B = self.sums_B * (self.largest_B - largest_B).exp() + exponentials_vB.sum(0)
         self.largest_B = largest_B
+        return exponentials_vB
 
     @property
     def normaliser_B(self) -> Tensor:
@@ -188,19 +205,59 @@ class _Reduction:
         return self.target_B - self.normaliser_B
 
 
-def _inside(targets_B: Tensor, start: int, entries: int) -> tuple[Tensor, Tensor]:
-    """Where each target lies in a slice, clamped, and whether it lies there."""
-    places_B = targets_B - start
-    return places_B.clamp(0, entries - 1), (places_B >= 0) & (places_B < entries)
+def _at(entries_B: Tensor, slice_vB: Tensor, others_B: Tensor) -> Tensor:
+    """What lies at these entries of a slice; where they lie outside of it, the others."""
+    entries_1B, inside_B = _inside(entries_B, slice_vB)
+    return torch.where(inside_B, slice_vB.gather(0, entries_1B)[0], others_B)
+
+
+def _inside(entries_B: Tensor, slice_vB: Tensor) -> tuple[Tensor, Tensor]:
+    """Entries, 0 in the place of those outside of a slice; and which lie in it."""
+    inside_B = (entries_B >= 0) & (entries_B < len(slice_vB))
+    return (entries_B * inside_B)[None], inside_B
+
+
+class _Block:
+    """The noise's effect on a block of positions; holds what its gradient is made of."""
+
+    def __init__(self, noisy: NoisyHead, given: Sequence[Tensor], noise: Source, seen: Source | None) -> None:
+        """`noise`, `seen`: the draws that the noise learns from and, if it is asked for, that the policy sees."""
+        hidden_BD, features_BD, self.targets_B = given
+        self.strength, self.exact, entries = noisy.strength, noisy.exact, len(noisy.head.weight_VD)
+        self.seen, self.learned = _Reduction(self.targets_B), _Reduction(self.targets_B)
+        self.size_B, self.sigma_B, self.noise_B = hidden_BD.new_zeros(3, len(hidden_BD), dtype=noisy.exact)
+        """Means of size and of σ, and σ·ε at the targets."""
+        self.pulls_VB, self.sigmas_VB = (hidden_BD.new_empty(entries, len(hidden_BD)) for _ in range(2))
+        """σ·ε·exp(logit − largest logit so far), and σ."""
+        self.largest: list[Tensor] = []
+        for start, logits_vB, raw_vB in noisy.slices(hidden_BD, features_BD):
+            here = slice(start, start + len(raw_vB))
+            sigma_vB = self.strength.sigma(raw_vB)
+            self.size_B += self.strength.size(sigma_vB).sum(0) / entries
+            self.sigma_B += sigma_vB.sum(0) / entries
+            if seen is not None:
+                self.seen.add(start, seen.take(len(sigma_vB), noisy.exact).mul_(sigma_vB).add_(logits_vB))
+            noise_vB = noise.take(len(sigma_vB), noisy.exact).mul_(sigma_vB)
+            self.noise_B = _at(self.targets_B - start, noise_vB, self.noise_B)
+            self.pulls_VB[here] = self.learned.add(start, logits_vB.add_(noise_vB)).mul_(noise_vB)
+            self.sigmas_VB[here] = sigma_vB
+            self.largest.append(self.learned.largest_B)
+
+    def gradients(self, by_logp_B: Tensor, by_size_B: Tensor) -> Iterator[tuple[slice, Tensor]]:
+        """Gradient of g's output, slice by slice: (one-hot − softmax)·ε by the log-probability, and the size's."""
+        by_size_B = by_size_B / len(self.sigmas_VB)
+        for number, largest_B in enumerate(self.largest):
+            here = slice(number * SLICE, (number + 1) * SLICE)
+            sigma_vB = self.sigmas_VB[here].to(self.exact)
+            softmax_B = (largest_B - self.learned.normaliser_B).exp()
+            by_log_vB = self.pulls_VB[here].to(self.exact).mul_(softmax_B * -by_logp_B)
+            entries_B, inside_B = _inside(self.targets_B - here.start, by_log_vB)
+            by_log_vB.scatter_add_(0, entries_B, (by_logp_B * self.noise_B * inside_B)[None])
+            yield here, self.strength.slope(by_log_vB, by_size_B, sigma_vB)
 
 
 def _covered(block: Block) -> slice:
     return slice(block[0][0].start, block[-1][0].stop)
-
-
-def _filled(x_BD: Tensor) -> Tensor:
-    """Padded with rows of zeros to a round number."""
-    return functional.pad(x_BD, (0, 0, 0, -len(x_BD) % ROUND))
 
 
 class _NoisyLogps(torch.autograd.Function):
@@ -216,62 +273,42 @@ class _NoisyLogps(torch.autograd.Function):
         targets_N: Tensor,
         draws: NoiseDraws,
         noisy: NoisyHead,
+        of_weight_VD: Tensor | None,
     ) -> tuple[Tensor, ...]:
-        exact = torch.promote_types(noisy.head.weight_VD.dtype, torch.float32)
-        found_5N = torch.zeros(5, len(targets_N), dtype=exact, device=hidden_ND.device)
+        found_4N = torch.zeros(4, len(targets_N), dtype=noisy.exact, device=hidden_ND.device)
+        kept: list[_Block] = []
         for block in draws.blocks(noisy.positions):
             here = _covered(block)
-            seen, learned = _Reduction(targets_N[here]), _Reduction(targets_N[here])
-            sources = [draws.source(block, draw, hidden_ND.device) for draw in (POLICY, NOISE)]
-            for start, logits_vB, raw_vB in noisy.slices(hidden_ND[here], features_ND[here]):
-                sigma_vB = noisy.strength.sigma(raw_vB)
-                for reduction, source in zip((seen, learned), sources, strict=True):
-                    noise_vB = source.take(len(sigma_vB), exact).mul_(sigma_vB)
-                    reduction.add(start, noise_vB.add_(logits_vB))
-                found_5N[2, here] += noisy.strength.size(sigma_vB).sum(0) / len(weight_VD)
-                found_5N[3, here] += sigma_vB.sum(0) / len(weight_VD)
-            found_5N[:2, here] = torch.stack([seen.logps_B, learned.logps_B])
-            found_5N[4, here] = learned.normaliser_B
-        ctx.save_for_backward(features_ND, weight_VD, hidden_ND, targets_N, found_5N[4])
-        ctx.draws, ctx.noisy = draws, noisy
-        found = tuple(found_5N[:4].unbind())
+            sources = [draws.source(block, draw, hidden_ND.device) for draw in (NOISE, POLICY)]
+            made = _Block(noisy, [x[here] for x in (hidden_ND, features_ND, targets_N)], *sources)
+            found_4N[:, here] = torch.stack([made.seen.logps_B, made.learned.logps_B, made.size_B, made.sigma_B])
+            if len(kept) < KEPT and ctx.needs_input_grad[1]:
+                kept.append(made)
+        ctx.save_for_backward(features_ND, weight_VD, hidden_ND, targets_N)
+        ctx.draws, ctx.noisy, ctx.kept, ctx.of_weight_VD = draws, noisy, kept, of_weight_VD
+        found = tuple(found_4N.unbind())
         ctx.mark_non_differentiable(found[0], found[3])
         return found
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        features_ND, weight_VD, hidden_ND, targets_N, normaliser_N = cast("tuple[Tensor, ...]", ctx.saved_tensors)
-        draws, noisy = cast(NoiseDraws, ctx.draws), cast(NoisyHead, ctx.noisy)
+        features_ND, weight_VD, hidden_ND, targets_N = cast("tuple[Tensor, ...]", ctx.saved_tensors)
+        draws, noisy, kept = cast(NoiseDraws, ctx.draws), cast(NoisyHead, ctx.noisy), cast("list[_Block]", ctx.kept)
         _, by_logp_N, by_size_N, _ = gradients
-        of_features_ND = torch.empty_like(features_ND) if ctx.needs_input_grad[0] else None
-        of_weight_VD = torch.zeros_like(weight_VD, dtype=by_logp_N.dtype)
+        of_features_ND = torch.zeros_like(features_ND, dtype=noisy.exact) if ctx.needs_input_grad[0] else None
+        given_VD = cast("Tensor | None", ctx.of_weight_VD)
+        of_weight_VD = torch.zeros_like(weight_VD, dtype=noisy.exact) if given_VD is None else given_VD
         of_bias_V = torch.zeros_like(of_weight_VD[:, 0]) if ctx.needs_input_grad[2] else None
         for block in draws.blocks(noisy.positions):
             here = _covered(block)
-            given = (hidden_ND, features_ND, targets_N, by_logp_N, by_size_N, normaliser_N)
-            of_g_VB = _gradient(noisy, draws.source(block, NOISE, hidden_ND.device), [x[here] for x in given])
-            if of_features_ND is not None:
-                of_features_ND[here] = (of_g_VB.T @ weight_VD)[: here.stop - here.start]
-            add_product(of_weight_VD, of_g_VB, _filled(features_ND[here]))
-            if of_bias_V is not None:
-                of_bias_V += of_g_VB[:, : here.stop - here.start].sum(1, dtype=of_bias_V.dtype)
-        kind = weight_VD.dtype
-        return of_features_ND, of_weight_VD.to(kind), None if of_bias_V is None else of_bias_V.to(kind), *[None] * 4
-
-
-def _gradient(noisy: NoisyHead, source: Source, given: Sequence[Tensor]) -> Tensor:
-    """Gradient of g's output on a block, (V, B), B filled up: (one-hot − softmax)·ε by the log-probability, and the
-    penalty's share. Overwrites that output."""
-    hidden_BD, features_BD, targets_B, by_logp_B, by_size_B, normaliser_B = given
-    logits_VB, raw_VB = noisy.products(hidden_BD, features_BD)
-    count, by_size_B = len(targets_B), by_size_B / len(raw_VB)
-    for start in range(0, len(raw_VB), SLICE):
-        raw_vB = raw_VB[start : start + SLICE, :count]
-        logits_vB = noisy.head.shaped(logits_VB[start : start + SLICE, :count])[0]
-        sigma_vB = noisy.strength.sigma(raw_vB.to(logits_vB.dtype, copy=True))
-        epsilon_vB = source.take(len(sigma_vB), logits_vB.dtype)
-        by_logits_vB = torch.addcmul(logits_vB, sigma_vB, epsilon_vB).sub_(normaliser_B).exp_().mul_(-by_logp_B)
-        entries_B, inside_B = _inside(targets_B, start, len(sigma_vB))
-        by_logits_vB.scatter_add_(0, entries_B[None], (by_logp_B * inside_B)[None])
-        raw_vB.copy_(noisy.strength.slope(by_logits_vB.mul_(epsilon_vB), by_size_B, sigma_vB))
-    return raw_VB
+            given = [x[here] for x in (hidden_ND, features_ND, targets_N)]
+            made = kept.pop(0) if kept else _Block(noisy, given, draws.source(block, NOISE, hidden_ND.device), None)
+            for rows, of_g_vB in made.gradients(by_logp_N[here], by_size_N[here]):
+                if of_bias_V is not None:
+                    of_bias_V[rows] += of_g_vB.sum(1)
+                of_g_vB = of_g_vB.to(weight_VD.dtype)
+                add_product(of_weight_VD[rows], of_g_vB, features_ND[here])
+                if of_features_ND is not None:
+                    add_product(of_features_ND[here], of_g_vB.T, weight_VD[rows])
+        found = of_features_ND, of_weight_VD if given_VD is None else None, of_bias_V
+        return *(None if x is None else x.to(weight_VD.dtype) for x in found), *[None] * 5

@@ -2,6 +2,7 @@
 
 DNPO (arXiv 2502.05400): the policy lowers the loss under one draw of the noise, the noise raises it under another. The
 policy sees the noisy value as a constant, so its gradient does not pass through the noise, nor the other way round.
+A pair's noise learns as soon as the policy's log-probabilities of the pair are there, so that nothing is kept for it.
 
 Shapes: B pairs of a micro-batch; N tokens of their rejected answers, D hidden size.
 """
@@ -26,7 +27,7 @@ from selfboost.train.noise.draws import NoiseDraws
 from selfboost.train.noise.kept_states import ReferenceStates
 from selfboost.train.noise.module import NoiseModule, Noisy, NoisyHead, Strength
 from selfboost.train.packs.rows import Item
-from selfboost.train.steps.objectives import Measures, PreferenceObjective, pair_scores
+from selfboost.train.steps.objectives import Measures, PreferenceObjective, pair_scores, row_sums
 from selfboost.train.steps.references import References
 
 FIRST_PAIRS = 64
@@ -45,6 +46,42 @@ class FrozenLayer(torch.nn.Module):
     def __init__(self, weight_VD: Tensor, bias_V: Tensor | None) -> None:
         super().__init__()
         self.weight, self.bias = weight_VD, bias_V
+
+
+class _Learned:
+    """The noise's loss and its gradient, summed over the pairs of a micro-batch as they come."""
+
+    def __init__(self, noisy: NoisyHead) -> None:
+        self.weight_VD = noisy.module.linear.weight
+        self.others = [parameter for parameter in noisy.module.parameters() if parameter is not self.weight_VD]
+        self.of_weight_VD = torch.zeros_like(self.weight_VD, dtype=noisy.exact)
+        self.of_others = [torch.zeros_like(parameter, dtype=noisy.exact) for parameter in self.others]
+        self.total = self.of_weight_VD.new_zeros(())
+
+    def add(self, loss: Tensor) -> None:
+        """A part's share."""
+        for gradients, gradient in zip(self.of_others, torch.autograd.grad(loss, self.others), strict=True):
+            gradients += gradient
+        self.total += loss.detach()
+
+    def loss(self) -> Tensor:
+        """The sum, differentiable."""
+        apply = cast(Any, _Known).apply
+        return apply(self.total, [self.of_weight_VD, *self.of_others], self.weight_VD, *self.others)
+
+
+class _Known(torch.autograd.Function):
+    """A number whose gradients are known."""
+
+    @staticmethod
+    def forward(ctx: Any, value: Tensor, gradients: list[Tensor], *inputs: Tensor) -> Tensor:
+        ctx.gradients, ctx.kinds = gradients, [x.dtype for x in inputs]
+        return value.clone()
+
+    @staticmethod
+    def backward(ctx: Any, *outer: Tensor) -> tuple[Tensor | None, ...]:
+        found, ctx.gradients = cast("list[Tensor]", ctx.gradients), None  # or the node would hold them any longer
+        return None, None, *(x.mul_(outer[0]).to(kind) for x, kind in zip(found, ctx.kinds, strict=True))
 
 
 class NoisyPreference:
@@ -92,20 +129,38 @@ class NoisyPreference:
     def losses(self, items: Sequence[Item]) -> tuple[Tensor, Tensor, Measures]:
         """The sum of the policy's and the noise's objectives, each in its turn; the policy's loss of each pair."""
         policy_turn, noise_turn = self.begin(self.step)
-        with torch.set_grad_enabled(noise_turn):
-            noisy = self.noisy.logps(*self._given(items))
-        lengths = _lengths(items)
-        policy_refs_B, noise_refs_B = _sums(noisy.policy_N, lengths), _sums(noisy.noise_N, lengths)
-        preference = PreferenceObjective(self.language_model, self.loss, self._references(items, policy_refs_B))
+        references: dict[str, tuple[float, float]] = {}
+        preference = PreferenceObjective(self.language_model, self.loss, references)
+        learned = _Learned(self.noisy) if noise_turn else None
+        parts: list[Measures] = []
+
+        def losses_of(group: Sequence[Item], logps_N: Tensor) -> Tensor:
+            known, measures = self._noisy_references(group, row_sums(group, logps_N.detach()), learned)
+            references.update(known)
+            parts.append(measures)
+            return preference.losses_of(group, logps_N)
+
         with torch.set_grad_enabled(policy_turn):
-            total, each_B, measures = preference.losses(items)
-        logps_2B = torch.stack([measures["chosen_logp_sum"], measures["rejected_logp_sum"]], 1).flatten()
-        scores = replace(pair_scores(logps_2B, items, preference.references), reference_rejected_B=noise_refs_B)
-        penalties_B = self.noise.penalty_weight * _means(noisy.size_N, lengths)
-        noise_B = self.loss.noise_losses(scores) + penalties_B
-        if noise_turn:
-            total = (total if policy_turn else 0.0) + self.share * noise_B.sum()
-        return total, each_B, {**measures, **self._measures(items, noisy, noise_B, policy_refs_B)}
+            total, each_B, measures = preference.losses(items, losses_of)
+        if learned is not None:
+            total = (total if policy_turn else 0.0) + self.share * learned.loss()
+        return total, each_B, {**measures, **{name: torch.cat([part[name] for part in parts]) for name in parts[0]}}
+
+    def _noisy_references(
+        self, items: Sequence[Item], sums_2B: Tensor, learned: _Learned | None
+    ) -> tuple[References, Measures]:
+        """The references that the policy sees, given its log-probabilities; the noise learns meanwhile."""
+        hidden_ND, targets_N, draws = self._given(items)
+        lengths = _lengths(items)
+        with torch.set_grad_enabled(learned is not None):
+            noisy = self.noisy.logps(hidden_ND, targets_N, draws, learned and learned.of_weight_VD)
+            policy_refs_B, noise_refs_B = _sums(noisy.policy_N, lengths), _sums(noisy.noise_N, lengths)
+            references = self._references(items, policy_refs_B)
+            scores = replace(pair_scores(sums_2B, items, references), reference_rejected_B=noise_refs_B)
+            noise_B = self.loss.noise_losses(scores) + self.noise.penalty_weight * _means(noisy.size_N, lengths)
+        if learned is not None:
+            learned.add(noise_B.sum())
+        return references, self._measures(items, noisy, noise_B, policy_refs_B)
 
     def _given(self, items: Sequence[Item]) -> tuple[Tensor, Tensor, NoiseDraws]:
         """The rejected answers' reference states (N, D), their tokens (N,), and this step's noise."""

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from selfboost.losses import Loss, PairScores
-from selfboost.train.model.logprobs import LanguageModel
+from selfboost.train.model.logprobs import LanguageModel, LossesOf
 from selfboost.train.model.reward_models import RewardHead
 from selfboost.train.packs.rows import Item
 from selfboost.train.steps.references import References
@@ -64,9 +64,9 @@ class PreferenceObjective:
         """Every pair counts equally."""
         return 1.0
 
-    def losses(self, items: Sequence[Item]) -> tuple[Tensor, Tensor, Measures]:
-        """The loss of each pair."""
-        found = self.language_model.losses(items, self._losses)
+    def losses(self, items: Sequence[Item], losses_of: LossesOf | None = None) -> tuple[Tensor, Tensor, Measures]:
+        """The loss of each pair; by way of `losses_of`, where that is given."""
+        found = self.language_model.losses(items, losses_of or self.losses_of)
         scores = self._scores(items, torch.stack([logps_N.sum() for logps_N in found.logps]))
         sums = {"chosen_logp_sum": scores.chosen_B, "rejected_logp_sum": scores.rejected_B}
         means = {
@@ -77,7 +77,8 @@ class PreferenceObjective:
             means["chosen_shift"] = (scores.chosen_B - scores.reference_chosen_B) / scores.chosen_tokens_B
         return found.total, found.each_B, means | sums | _separation(self.loss, scores)
 
-    def _losses(self, items: Sequence[Item], logps_N: Tensor) -> Tensor:
+    def losses_of(self, items: Sequence[Item], logps_N: Tensor) -> Tensor:
+        """The loss of each pair, from the log-probabilities of all completion tokens."""
         return self.loss.losses(self._scores(items, row_sums(items, logps_N)))
 
     def _scores(self, items: Sequence[Item], sums_2B: Tensor) -> PairScores:
