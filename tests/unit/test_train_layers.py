@@ -1,4 +1,4 @@
-"""Parts of a layer with backward passes of their own: the bits of PyTorch's own passes, and less kept for them."""
+"""Gated layers with a backward pass of their own: PyTorch's numbers, and less kept for it."""
 
 import copy
 
@@ -9,9 +9,8 @@ from transformers import LlamaConfig
 from transformers.models.llama.modeling_llama import LlamaMLP
 
 from selfboost.train.model.gates import replace_gates
-from selfboost.train.model.rotary import rotate
 
-TOKENS, WIDTH, INNER, HEAD = 6, 8, 24, 8
+TOKENS, WIDTH, INNER = 6, 8, 24
 
 
 class Adapted(torch.nn.Module):
@@ -94,18 +93,3 @@ def test_a_gated_layer_recomputes_the_bits_that_it_used():
     gate, up = ours.gate_proj(x)[0], ours.up_proj(x)[0]
     outer = torch.linspace(-1, 1, TOKENS * WIDTH).to(torch.bfloat16).view(TOKENS, WIDTH)
     assert torch.equal(weight, outer.T @ (silu(gate) * up))
-
-
-@pytest.mark.parametrize("size", [HEAD, HEAD // 2], ids=["whole", "partial"])
-def test_rotations_in_bfloat16_are_rounded_as_if_made_in_it(size):
-    torch.manual_seed(0)
-    x = torch.randn(1, 2, TOKENS, HEAD, dtype=torch.bfloat16)
-    angle = torch.randn(1, TOKENS, size // 2).repeat(1, 1, 2)
-    cos, sin = angle.cos().to(torch.bfloat16), angle.sin().to(torch.bfloat16)
-    expected, half = x.clone(), size // 2
-    turned = expected[..., :size].mul_(cos)
-    turned[..., :half].addcmul_(x[..., half:size], sin[..., :half], value=-1)
-    turned[..., half:].addcmul_(x[..., :half], sin[..., half:])
-    found, _ = rotate(x, x, cos, sin)
-    assert found.dtype == torch.bfloat16
-    assert torch.equal(found, expected)

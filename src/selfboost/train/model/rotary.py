@@ -26,34 +26,29 @@ class _Rotate(torch.autograd.Function):
     def forward(ctx: Any, x_1HTD: Tensor, cos_11TD: Tensor, sin_11TD: Tensor) -> Tensor:
         ctx.save_for_backward(cos_11TD, sin_11TD)
         half = cos_11TD.shape[-1] // 2
-        found, turned, x, sin_11TD = _turned(x_1HTD, cos_11TD, sin_11TD)
+        found, turned, x = _turned(x_1HTD, cos_11TD)
         turned[..., :half].addcmul_(x[..., half:], sin_11TD[..., :half], value=-1)
         turned[..., half:].addcmul_(x[..., :half], sin_11TD[..., half:])
-        return found.to(torch.promote_types(x_1HTD.dtype, cos_11TD.dtype))
+        return found
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         cos_11TD, sin_11TD = cast("tuple[Tensor, Tensor]", ctx.saved_tensors)
         half = cos_11TD.shape[-1] // 2
-        found, turned, outer, sin_11TD = _turned(gradients[0], cos_11TD, sin_11TD)
+        found, turned, outer = _turned(gradients[0], cos_11TD)
         turned[..., :half].addcmul_(outer[..., half:], sin_11TD[..., half:])
         turned[..., half:].addcmul_(outer[..., :half], sin_11TD[..., :half], value=-1)
-        return found.to(gradients[0].dtype), None, None
+        return found, None, None
 
 
-def _turned(x_1HTD: Tensor, cos_11TD: Tensor, sin_11TD: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """x with its rotated features times cos, those features of it, and those of x; others stay (partial rotation).
-
-    And sin; all in float32 at least on a CPU, where `addcmul_` in bfloat16 takes three times as long for the same bits.
-    """
-    size, kind = cos_11TD.shape[-1], torch.promote_types(x_1HTD.dtype, cos_11TD.dtype)
-    kind = kind if x_1HTD.is_cuda else torch.promote_types(kind, torch.float32)
+def _turned(x_1HTD: Tensor, cos_11TD: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """x with its rotated features times cos, those features of it, and those of x; others stay (partial rotation)."""
+    size = cos_11TD.shape[-1]
     if size == x_1HTD.shape[-1]:
-        found = (x_1HTD * cos_11TD).to(kind)
-        return found, found, x_1HTD.to(kind), sin_11TD.to(kind)
-    found = x_1HTD.to(kind, copy=True)
-    turned = found[..., :size].copy_(x_1HTD[..., :size] * cos_11TD)
-    return found, turned, x_1HTD[..., :size].to(kind), sin_11TD.to(kind)
+        found = x_1HTD * cos_11TD
+        return found, found, x_1HTD
+    found = x_1HTD.clone()
+    return found, found[..., :size].mul_(cos_11TD), x_1HTD[..., :size]
 
 
 def rotate(
