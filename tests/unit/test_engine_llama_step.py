@@ -18,7 +18,7 @@ from transformers import (
     Qwen3ForCausalLM,
 )
 
-from selfboost.engines import Request
+from selfboost.engines import Request, llama_step
 from selfboost.engines.decoding import Decoder
 from selfboost.engines.llama_step import LlamaStep
 from selfboost.engines.llama_weights import pack
@@ -144,6 +144,20 @@ def test_bfloat16_is_within_rounding_of_float32():
         logits.append(torch.cat(found).float())
     assert (logits[0] - logits[1]).abs().max() < 0.05 * logits[0].abs().max()
     assert not decoder_of(model.bfloat16()).why_not_ours
+
+
+@pytest.mark.parametrize("products", [False, True])
+@pytest.mark.parametrize(("dtype", "nearness"), [(torch.float32, 1e-6), (torch.bfloat16, 0.02)])
+def test_both_ways_to_attend_are_softmax_attention(monkeypatch, products, dtype, nearness):
+    """Five rows of seven tokens at most, three key heads, beside the formula in float64."""
+    monkeypatch.setattr(llama_step, "batched_products_win", lambda query: products)
+    torch.manual_seed(0)
+    query, key, value = (torch.randn(5, 3, tokens, 16).to(dtype) for tokens in (1, 7, 7))
+    beyond = torch.arange(7) > torch.tensor([6, 0, 3, 5, 2])[:, None, None]
+    mask = torch.zeros(5, 1, 7).masked_fill(beyond, -torch.inf).to(dtype)
+    found = llama_step.attend_one(query, key, value, mask, 0.25).view(5, 3, 1, 16)
+    score = 0.25 * query.double() @ key.double().transpose(2, 3) + mask[:, None].double()
+    assert (found.double() - score.softmax(-1) @ value.double()).abs().max() <= nearness * value.abs().max()
 
 
 def test_a_row_that_fails_leaves_nothing_to_those_that_take_its_place():
