@@ -21,7 +21,7 @@ from transformers import (
 from selfboost.engines import Request, llama_step
 from selfboost.engines.decoding import Decoder
 from selfboost.engines.llama_step import LlamaStep
-from selfboost.engines.llama_weights import pack
+from selfboost.engines.llama_weights import PART, Head, pack
 from selfboost.records import Sampling
 
 SIZES = {
@@ -144,6 +144,15 @@ def test_bfloat16_is_within_rounding_of_float32():
         logits.append(torch.cat(found).float())
     assert (logits[0] - logits[1]).abs().max() < 0.05 * logits[0].abs().max()
     assert not decoder_of(model.bfloat16()).why_not_ours
+
+
+@pytest.mark.parametrize("biased", [False, True])
+def test_logits_in_parts_are_the_product(biased):
+    torch.manual_seed(0)
+    weight, x = torch.randn(2 * PART + 5, 8), torch.randn(3, 8)
+    bias = torch.randn(len(weight)) if biased else None
+    expected = torch.nn.functional.linear(x.double(), weight.double(), bias.double() if biased else None)
+    assert (Head(weight, bias)(x) - expected).abs().max() < 1e-5
 
 
 @pytest.mark.parametrize("products", [False, True])
