@@ -26,6 +26,8 @@ from benchmarks.training_side import our_history, prepare, read_pairs, train_trl
 from benchmarks.training_task import BATCH_SIZE, SIMPO_BETA, SIMPO_GAMMA, random_pairs
 
 if TYPE_CHECKING:
+    from benchmarks.generation_peers import Sampler
+
     from selfboost.train import Sequenced
 
 EXACT = 2e-3
@@ -125,7 +127,7 @@ def training_bf16(case: Case) -> Numbers:
 def sampling_bf16(case: Case) -> Numbers:
     """Log-probabilities that the sampler gives its samples in bfloat16 against the trainer in float32 on the CPU."""
     import torch
-    from benchmarks.generation import random_llama
+    from benchmarks.generation_side import random_llama
 
     from selfboost.engines import Request
     from selfboost.engines.decoding import Decoder
@@ -167,15 +169,18 @@ def demo(case: Case) -> Numbers:
 def generation(case: Case) -> Numbers:
     """New tokens per second of our sampler against transformers' `generate`, in bfloat16."""
     import torch
-    from benchmarks import generation as sampled
+    from benchmarks.generation_peers import generate, ours
+    from benchmarks.generation_side import random_llama
+    from benchmarks.generation_task import NEW_TOKENS, PROMPTS
 
-    model = sampled.random_llama(3.0).to(device=case.device, dtype=torch.bfloat16)
-    count = 8 if case.quick else sampled.PROMPTS
-    prompts = [list(pair.prompt) for pair in random_pairs(count)]
-    rates = {
-        side: rate(case, partial(way, model, prompts)) for side, way in (("ours", sampled.ours), ("peer", sampled.peer))
-    }
-    return {"ours": rates["ours"], "transformers": rates["peer"], "ratio": rates["ours"] / rates["peer"]}
+    model = random_llama(3.0).to(device=case.device, dtype=torch.bfloat16)
+    prompts = [list(pair.prompt) for pair in random_pairs(8 if case.quick else PROMPTS)]
+
+    def tokens(sample: Sampler) -> int:
+        return sum(map(len, sample(prompts, NEW_TOKENS, False)))
+
+    mine, theirs = (rate(case, partial(tokens, way(model))) for way in (ours, generate))
+    return {"ours": mine, "transformers": theirs, "ratio": mine / theirs}
 
 
 def scoring(case: Case) -> Numbers:

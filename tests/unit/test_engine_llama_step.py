@@ -18,10 +18,10 @@ from transformers import (
     Qwen3ForCausalLM,
 )
 
-from selfboost.engines import Request
+from selfboost.engines import Request, llama_step
 from selfboost.engines.decoding import Decoder
 from selfboost.engines.llama_step import LlamaStep
-from selfboost.engines.llama_weights import pack
+from selfboost.engines.llama_weights import PART, Head, pack
 from selfboost.records import Sampling
 
 SIZES = {
@@ -144,6 +144,29 @@ def test_bfloat16_is_within_rounding_of_float32():
         logits.append(torch.cat(found).float())
     assert (logits[0] - logits[1]).abs().max() < 0.05 * logits[0].abs().max()
     assert not decoder_of(model.bfloat16()).why_not_ours
+
+
+@pytest.mark.parametrize("biased", [False, True])
+def test_logits_in_parts_are_the_product(biased):
+    torch.manual_seed(0)
+    weight, x = torch.randn(2 * PART + 5, 8), torch.randn(3, 8)
+    bias = torch.randn(len(weight)) if biased else None
+    expected = torch.nn.functional.linear(x.double(), weight.double(), bias.double() if biased else None)
+    assert (Head(weight, bias)(x) - expected).abs().max() < 1e-5
+
+
+@pytest.mark.parametrize("products", [False, True])
+@pytest.mark.parametrize(("dtype", "nearness"), [(torch.float32, 1e-6), (torch.bfloat16, 0.02)])
+def test_both_ways_to_attend_are_softmax_attention(monkeypatch, products, dtype, nearness):
+    """Five rows of seven tokens at most, three key heads, beside the formula in float64."""
+    monkeypatch.setattr(llama_step, "batched_products_win", lambda query: products)
+    torch.manual_seed(0)
+    query, key, value = (torch.randn(5, 3, tokens, 16).to(dtype) for tokens in (1, 7, 7))
+    beyond = torch.arange(7) > torch.tensor([6, 0, 3, 5, 2])[:, None, None]
+    mask = torch.zeros(5, 1, 7).masked_fill(beyond, -torch.inf).to(dtype)
+    found = llama_step.attend_one(query, key, value, mask, 0.25).view(5, 3, 1, 16)
+    score = 0.25 * query.double() @ key.double().transpose(2, 3) + mask[:, None].double()
+    assert (found.double() - score.softmax(-1) @ value.double()).abs().max() <= nearness * value.abs().max()
 
 
 def test_a_row_that_fails_leaves_nothing_to_those_that_take_its_place():

@@ -140,7 +140,7 @@ class LlamaStep:
 
 def attend_one(query: Tensor, key: Tensor, value: Tensor, mask_n1L: Tensor | None, scale: float) -> Tensor:
     """Attention of one token of every row to all before: queries (n, K, G, D), keys and values (n, K, L, D)."""
-    if query.dtype != torch.float32:
+    if not batched_products_win(query):
         mask_n11L = None if mask_n1L is None else mask_n1L[:, None]
         return functional.scaled_dot_product_attention(query, key, value, attn_mask=mask_n11L, scale=scale)
     shape = len(query), -1, key.shape[2]
@@ -148,6 +148,17 @@ def attend_one(query: Tensor, key: Tensor, value: Tensor, mask_n1L: Tensor | Non
     if mask_n1L is not None:
         score.view(shape).add_(mask_n1L)
     return torch.bmm(score.softmax(-1), value.flatten(0, 1))
+
+
+def batched_products_win(query: Tensor) -> bool:
+    """Whether two batched products are faster than PyTorch's attention: not with AMX, nor with shared keys.
+
+    In bfloat16 they round scores as transformers' eager attention does.
+    """
+    if query.dtype == torch.bfloat16:
+        able = torch.cpu.get_capabilities()
+        return query.shape[2] == 1 and bool(able.get("avx512_bf16")) and not able.get("amx_bf16")
+    return query.dtype == torch.float32
 
 
 def rotated(x_THD: Tensor, angle: tuple[Tensor, Tensor]) -> Tensor:
