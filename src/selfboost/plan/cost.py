@@ -223,7 +223,7 @@ def noise_operations(noise: Noise) -> int:
     """Per rejected token and element of a (vocabulary × hidden) matrix, as `train/noise/module.py` does it.
 
     Logits and g forward; if g is trained, the gradients of its matrix and, unless g is affine, of its input. Turns of
-    the policy alone, which do not need the latter, are counted like the others; what very long answers recompute is not.
+    the policy alone, which do not need the latter, count like the others; what very long answers recompute does not.
     """
     backward = 2 if noise.module == "affine" else 4
     return 4 + (backward if noise.trained else 0)
