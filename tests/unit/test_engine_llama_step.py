@@ -21,7 +21,7 @@ from transformers import (
 from selfboost.engines import Request, llama_step
 from selfboost.engines.decoding import Decoder
 from selfboost.engines.llama_step import LlamaStep
-from selfboost.engines.llama_weights import PART, Head, pack
+from selfboost.engines.llama_weights import PART, LogitsProduct, pack
 from selfboost.records import Sampling
 
 SIZES = {
@@ -152,7 +152,7 @@ def test_logits_in_parts_are_the_product(biased):
     weight, x = torch.randn(2 * PART + 5, 8), torch.randn(3, 8)
     bias = torch.randn(len(weight)) if biased else None
     expected = torch.nn.functional.linear(x.double(), weight.double(), bias.double() if biased else None)
-    assert (Head(weight, bias)(x) - expected).abs().max() < 1e-5
+    assert (LogitsProduct(weight, bias)(x) - expected).abs().max() < 1e-5
 
 
 @pytest.mark.parametrize("products", [False, True])

@@ -44,7 +44,7 @@ class Product:
             sum_O.add_(self.bias_O)
 
 
-class Head(Product):
+class LogitsProduct(Product):
     """The product that gives logits."""
 
     def __call__(self, x_nE: Tensor) -> Tensor:
@@ -98,7 +98,7 @@ class LlamaWeights:
     embeddings: Tensor
     layers: Sequence[LlamaLayer]
     norm: Norm
-    head: Head
+    head: LogitsProduct
     rotary: Any
     """The model's own rotary embedding: (numbers, positions) → cosines and sines."""
     heads: int
@@ -136,7 +136,7 @@ def pack(model: PreTrainedModel) -> LlamaWeights:
         embeddings=network.model.embed_tokens.weight,
         layers=[_packed_layer(layer) for layer in network.model.layers],
         norm=_norm(network.model.norm),
-        head=Head(network.lm_head.weight, network.lm_head.bias),
+        head=LogitsProduct(network.lm_head.weight, network.lm_head.bias),
         rotary=network.model.rotary_emb,
         heads=int(config.num_attention_heads),
         key_heads=int(config.num_key_value_heads),
