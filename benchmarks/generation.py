@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import statistics
 import subprocess
 import sys
@@ -23,8 +22,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.generation_task import CASES, Case
+from benchmarks.training import result_of
 
-ROOT = Path(__file__).parents[1]
 HELPER = 0.05
 """The least share of the processor time at which a thread is counted."""
 PACKAGES = {"openvino": ("openvino_genai", "optimum.intel"), "llama.cpp": ("llama_cpp", "gguf")}
@@ -89,28 +88,11 @@ class Bench:
         return self._folder / f"{case.model}-{case.flatness}-{case.dtype}"
 
     def _process(self, case: Case, side: str, threads: int) -> Any:
+        of_case = {"folder": self._place(case), "model": case.model, "flatness": case.flatness, "dtype": case.dtype}
         command = [self._pythons.get(side, sys.executable), "-m", "benchmarks.generation_side", side]
-        command += ["--folder", str(self._place(case))]
-        command += [
-            "--model",
-            case.model,
-            "--flatness",
-            str(case.flatness),
-            "--dtype",
-            case.dtype,
-            "--threads",
-            str(threads),
-        ]
-        environment = os.environ | {
-            "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'src'}",
-            "OMP_NUM_THREADS": str(threads),
-            "HF_HUB_OFFLINE": "1",
-            "HF_HOME": str(self._folder / "hub"),
-        }
-        done = subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True)
-        if done.returncode:
-            raise SystemExit(f"{' '.join(command)} failed:\n{done.stderr}")
-        return json.loads(done.stdout)
+        for name, value in {**of_case, "threads": threads}.items():
+            command += [f"--{name}", str(value)]
+        return result_of(command, threads, self._folder)
 
 
 def rate(runs: Sequence[dict[str, Any]], threads: int) -> float:

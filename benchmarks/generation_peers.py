@@ -11,7 +11,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, cast
 
-from benchmarks.generation_task import CONTEXT, NEW_TOKENS, PROMPT_TOKENS, PROMPTS, TEMPERATURE, TOP_P
+from benchmarks.generation_task import CONTEXT, NEW_TOKENS, PROMPTS, TEMPERATURE, TOP_P
+from benchmarks.training_task import PROMPT_TOKENS
 
 Sampler = Callable[[list[list[int]], int, bool], list[list[int]]]
 """Prompts, new tokens of each, and whether they are greedy → the new tokens."""

@@ -14,28 +14,20 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.generation_peers import OPENERS, load
-from benchmarks.generation_task import CONTEXT, GREEDY_TOKENS, NEW_TOKENS, SHAPES, VOCABULARY, prompts
+from benchmarks.generation_task import CONTEXT, GREEDY_TOKENS, MODELS, NEW_TOKENS, prompts
+from benchmarks.training_side import llama_config
 
 
 def random_llama(flatness: float, size: str = "15M") -> Any:
     """Random weights; `flatness` scales the head: the smaller, the more words a nucleus holds."""
     import torch
-    from transformers import LlamaConfig, LlamaForCausalLM
+    from transformers import LlamaForCausalLM
 
     torch.manual_seed(0)
-    shape = SHAPES[size]
-    config = LlamaConfig(
-        hidden_size=shape.hidden,
-        num_hidden_layers=shape.layers,
-        num_attention_heads=shape.heads,
-        intermediate_size=shape.intermediate,
-        vocab_size=VOCABULARY,
-        max_position_embeddings=CONTEXT,
-        tie_word_embeddings=False,
-    )
+    config = llama_config(MODELS[size], max_position_embeddings=CONTEXT, tie_word_embeddings=False)
     model = LlamaForCausalLM(config).eval()
     with torch.no_grad():
-        model.lm_head.weight.mul_(flatness / 0.02 / shape.hidden**0.5)
+        model.lm_head.weight.mul_(flatness / 0.02 / config.hidden_size**0.5)
     return model
 
 
@@ -97,7 +89,7 @@ def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("side", choices=("prepare", "nats", *OPENERS))
     parser.add_argument("--folder", type=Path, required=True, help="the model's folder")
-    parser.add_argument("--model", choices=tuple(SHAPES), default="15M")
+    parser.add_argument("--model", choices=tuple(MODELS), default="15M")
     parser.add_argument("--flatness", type=float, default=3.0)
     parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32")
     parser.add_argument("--threads", type=int, default=1)

@@ -8,30 +8,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from random import Random
 
-PROMPTS, PROMPT_TOKENS, NEW_TOKENS = 64, 64, 64
+from benchmarks.training_task import PROMPT_TOKENS, SHAPES, VOCABULARY
+
+PROMPTS, NEW_TOKENS = 64, 64
 GREEDY_TOKENS = 16
 """Of each prompt, before the clock runs: they warm up, and are compared between the sides."""
 TEMPERATURE, TOP_P = 0.7, 0.9
-VOCABULARY, CONTEXT = 32000, 512
+CONTEXT = 512
 FIRST_WORD = 3
 """Token ids below it are special in most vocabularies."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Shape:
-    """A Llama's sizes."""
-
-    hidden: int
-    layers: int
-    heads: int
-    intermediate: int
-
-
-SHAPES = {
-    "15M": Shape(hidden=288, layers=6, heads=6, intermediate=768),
-    "60M": Shape(hidden=512, layers=8, heads=8, intermediate=1408),
-}
-"""By their weights; embeddings are not counted."""
+MODELS = {"15M": SHAPES["15m"], "60M": SHAPES["60m"]}
+"""Sizes by weights, embeddings not counted; the head has weights of its own."""
 
 
 @dataclass(frozen=True, kw_only=True)

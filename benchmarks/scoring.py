@@ -14,7 +14,8 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from benchmarks.training_task import BATCH_SIZE, PAD, SHAPES, VOCABULARY, random_pairs
+from benchmarks.training_side import llama_config
+from benchmarks.training_task import BATCH_SIZE, PAD, SHAPES, random_pairs
 
 Row = tuple[list[int], list[int]]
 """Ids of a prompt and of an answer."""
@@ -23,20 +24,10 @@ Row = tuple[list[int], list[int]]
 def save_model(folder: Path, shape: str, dtype: str) -> None:
     """A random reward model."""
     import torch
-    from transformers import LlamaConfig, LlamaForSequenceClassification
+    from transformers import LlamaForSequenceClassification
 
     torch.manual_seed(0)
-    sizes = SHAPES[shape]
-    config = LlamaConfig(
-        vocab_size=VOCABULARY,
-        hidden_size=sizes.hidden,
-        intermediate_size=sizes.intermediate,
-        num_hidden_layers=sizes.layers,
-        num_attention_heads=sizes.heads,
-        num_key_value_heads=sizes.heads,
-        pad_token_id=PAD,
-        num_labels=1,
-    )
+    config = llama_config(SHAPES[shape], pad_token_id=PAD, num_labels=1)
     LlamaForSequenceClassification(config).to(getattr(torch, dtype)).save_pretrained(folder)
 
 

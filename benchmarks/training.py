@@ -14,7 +14,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from functools import partial
@@ -122,17 +122,25 @@ class Bench:
 
     def _process(self, side: str, case: list[str], threads: int, allocator: dict[str, str]) -> Any:
         python = self.peer_python if side == "trl" else sys.executable
-        environment = os.environ | {
-            "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'src'}",
-            "OMP_NUM_THREADS": str(threads),
-            "HF_HUB_OFFLINE": "1",
-            "HF_HOME": str(self.folder / "hub"),
-        }
-        command = [python, "-m", "benchmarks.training_side", *case]
-        done = subprocess.run(command, env=environment | allocator, cwd=ROOT, capture_output=True, text=True)
-        if done.returncode:
-            raise SystemExit(f"{' '.join(command)} failed:\n{done.stderr}")
-        return json.loads(done.stdout)
+        return result_of([python, "-m", "benchmarks.training_side", *case], threads, self.folder, allocator)
+
+
+def result_of(command: Sequence[str], threads: int, folder: Path, more: Mapping[str, str] | None = None) -> Any:
+    """The JSON that a side prints, as a process with so many threads that asks no network; `more`: of its environment.
+
+    Raises:
+        SystemExit: it failed.
+    """
+    environment = os.environ | {
+        "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'src'}",
+        "OMP_NUM_THREADS": str(threads),
+        "HF_HUB_OFFLINE": "1",
+        "HF_HOME": str(folder / "hub"),
+    }
+    done = subprocess.run(command, env=environment | dict(more or {}), cwd=ROOT, capture_output=True, text=True)
+    if done.returncode:
+        raise SystemExit(f"{' '.join(command)} failed:\n{done.stderr}")
+    return json.loads(done.stdout)
 
 
 def seconds(row: Row, run: dict[str, Any]) -> list[float]:

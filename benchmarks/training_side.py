@@ -30,6 +30,7 @@ from benchmarks.training_task import (
     SIMPO_BETA,
     SIMPO_GAMMA,
     VOCABULARY,
+    Shape,
     TokenPair,
     random_pairs,
     useful_flops,
@@ -104,19 +105,29 @@ def prepare(folder: Path, name: str, steps: list[int]) -> dict[str, Any]:
     return {"parameters": parameters}
 
 
-def save_llama(folder: Path, name: str) -> int:
-    """Write a random Llama; the number of its parameters."""
-    import torch
-    from transformers import LlamaConfig, LlamaForCausalLM
+def llama_config(shape: Shape, **settings: Any) -> Any:
+    """A Llama of these sizes."""
+    from transformers import LlamaConfig
 
-    shape = SHAPES[name]
-    torch.manual_seed(SEED)
-    config = LlamaConfig(
+    return LlamaConfig(
         hidden_size=shape.hidden,
         num_hidden_layers=shape.layers,
         num_attention_heads=shape.heads,
         intermediate_size=shape.intermediate,
         vocab_size=VOCABULARY,
+        **settings,
+    )
+
+
+def save_llama(folder: Path, name: str) -> int:
+    """Write a random Llama; the number of its parameters."""
+    import torch
+    from transformers import LlamaForCausalLM
+
+    shape = SHAPES[name]
+    torch.manual_seed(SEED)
+    config = llama_config(
+        shape,
         max_position_embeddings=512,
         tie_word_embeddings=shape.tied,
         bos_token_id=None,

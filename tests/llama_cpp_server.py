@@ -1,7 +1,8 @@
 """llama.cpp's own server for a Llama in transformers' form or a GGUF file: `llama_cpp_server.py PATH PORT ATTENTION`.
 
-Run by the Python of an environment with the packages xllamacpp (llama.cpp's server, built) and gguf; nothing of this
-project is imported. ATTENTION: `exact` computes it in float32; `default` is llama.cpp's own, in 16 bits.
+Run by the Python of an environment with the packages xllamacpp (llama.cpp's server, built) and gguf; of this project
+only the benchmark's writer of GGUF files is imported, which needs no more. ATTENTION: `exact` computes it in float32;
+`default` is llama.cpp's own, in 16 bits.
 """
 
 import json
@@ -11,53 +12,13 @@ import time
 from pathlib import Path
 from typing import Any
 
-import numpy as np
+sys.path.append(str(Path(__file__).parents[1]))
+from benchmarks.generation_gguf import FLOAT32, begun, end, read_config
 
 SLOTS = 16
 """Requests decoded at a time."""
-NAMES = {
-    "model.embed_tokens": "token_embd",
-    "model.norm": "output_norm",
-    "lm_head": "output",
-    "input_layernorm": "attn_norm",
-    "post_attention_layernorm": "ffn_norm",
-    "self_attn.q_proj": "attn_q",
-    "self_attn.k_proj": "attn_k",
-    "self_attn.v_proj": "attn_v",
-    "self_attn.o_proj": "attn_output",
-    "mlp.gate_proj": "ffn_gate",
-    "mlp.up_proj": "ffn_up",
-    "mlp.down_proj": "ffn_down",
-}
 NORMAL, UNKNOWN, CONTROL, BYTE = 1, 2, 3, 6
 """Types of token in llama.cpp's vocabularies."""
-
-
-def tensors_of(file: Path) -> dict[str, np.ndarray]:
-    """Name → tensor of a safetensors file in float32."""
-    raw = file.read_bytes()
-    start = 8 + int.from_bytes(raw[:8], "little")
-    found = {}
-    for name, about in json.loads(raw[8:start]).items():
-        if name != "__metadata__":
-            assert about["dtype"] == "F32", f"{name} is of type {about['dtype']}"
-            first, end = (start + place for place in about["data_offsets"])
-            found[name] = np.frombuffer(raw[first:end], np.float32).reshape(about["shape"])
-    return found
-
-
-def name_of(name: str) -> str:
-    """A tensor's name in llama.cpp's files."""
-    stem = name.removesuffix(".weight")
-    if not stem.startswith("model.layers."):
-        return f"{NAMES[stem]}.weight"
-    layer, inner = stem.removeprefix("model.layers.").split(".", 1)
-    return f"blk.{layer}.{NAMES[inner]}.weight"
-
-
-def interleaved(weight: np.ndarray, heads: int) -> np.ndarray:
-    """Rows of queries or keys in llama.cpp's order: the two halves that a rotation pairs, one from each in turn."""
-    return weight.reshape(heads, 2, -1, weight.shape[1]).swapaxes(1, 2).reshape(weight.shape)
 
 
 def vocabulary(tokenizer: dict[str, Any]) -> tuple[list[str], list[float], list[int]]:
@@ -77,34 +38,15 @@ def vocabulary(tokenizer: dict[str, Any]) -> tuple[list[str], list[float], list[
 
 def convert(folder: Path, to: Path) -> None:
     """Write a checkpoint as one of llama.cpp's files, all weights in float32."""
-    import gguf
-
-    config = json.loads((folder / "config.json").read_text())
-    heads, kv_heads = config["num_attention_heads"], config["num_key_value_heads"]
+    config = read_config(folder)
     words, scores, types = vocabulary(json.loads((folder / "tokenizer.json").read_text()))
-    writer = gguf.GGUFWriter(to, "llama")
-    writer.add_context_length(config["max_position_embeddings"])
-    writer.add_embedding_length(config["hidden_size"])
-    writer.add_block_count(config["num_hidden_layers"])
-    writer.add_feed_forward_length(config["intermediate_size"])
-    writer.add_head_count(heads)
-    writer.add_head_count_kv(kv_heads)
-    writer.add_rope_dimension_count(config["head_dim"])
-    writer.add_rope_freq_base(config["rope_parameters"]["rope_theta"])
-    writer.add_layer_norm_rms_eps(config["rms_norm_eps"])
-    writer.add_tokenizer_model("llama")
+    writer = begun(to, config)
     writer.add_token_list(words)
     writer.add_token_scores(scores)
     writer.add_token_types(types)
     writer.add_bos_token_id(config["bos_token_id"])
     writer.add_eos_token_id(config["eos_token_id"])
-    for name, weight in tensors_of(folder / "model.safetensors").items():
-        turned = {"q_proj": heads, "k_proj": kv_heads}.get(name.split(".")[-2])
-        writer.add_tensor(name_of(name), interleaved(weight, turned) if turned else weight)
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.write_tensors_to_file()
-    writer.close()
+    end(writer, folder, config, FLOAT32)
 
 
 def serve(file: Path, name: str, port: int, attention: str) -> None:
