@@ -21,16 +21,18 @@ WRITTEN = (*FROM_SEED, "method.prompts=1500", "method.pairs=500")
 """Of methods that write prompts: as in the first groups."""
 FAST = (3e-4, 1e-3)
 """Rates with the demo's optimiser and loss."""
-SLOW = (3e-5, 1e-4)
-"""Rates with that of self-play: RMSprop, three passes, DPO on sums."""
-PLAY = 'training={{optimizer="rmsprop", learning_rate={rate:g}, batch_size=16, epochs=3, schedule="linear"}}'
+SLOW = (3e-5, 1e-4, 3e-4)
+"""Rates with those of self-play: RMSprop, DPO on sums."""
+PLAY = 'training={{optimizer="rmsprop", learning_rate={rate:g}, batch_size=8, epochs={passes}, schedule="linear"}}'
 UNMEASURED = ", distributions={pairs=0, prompts=0}"
 """How far SPIN and DNPO move, which the comparison does not read."""
 PREFER = "training.learning_rate={rate:g}"
-SFT = "training={{learning_rate={rate:g}, batch_size=16, epochs=6}}"
+SEED_PREFER = "training={{learning_rate={rate:g}, batch_size=8, epochs={passes}}}"
 SEED_SFT = "seed_models.sft={{learning_rate={rate:g}, batch_size=8, epochs={passes}}}"
 PASSES: Mapping[str, int] = {"scarce": 24, "sloppy": 6, "full": 3}
-"""Passes over the seed that Seed SFT makes: the best of a few (docs/log.md)."""
+"""Passes over the seed that Seed SFT makes, the best of a few (docs/log.md), and whatever else trains on the seed."""
+WRITTEN_PASSES = 3
+"""Passes over written pairs by DPO on sums."""
 CHOOSING = 100
 """Validation prompts by which a rate is chosen."""
 FIRST_SEED = 0
@@ -50,7 +52,7 @@ class Contender:
     common: tuple[str, ...] = WRITTEN
     rates: tuple[float, ...] = FAST
     rated: str = PREFER
-    """The setting that takes the rate."""
+    """The setting that takes the rate, and the passes."""
 
 
 def _written(kind: str, *settings: str) -> tuple[str, ...]:
@@ -62,6 +64,7 @@ def _seeded(kind: str, more: str = "") -> str:
 
 
 PLAYING = {"common": (*FROM_SEED, DPO), "rates": SLOW, "rated": PLAY}
+DPO_WRITTEN = {"common": WRITTEN, "rates": SLOW, "rated": PLAY.replace("{passes}", str(WRITTEN_PASSES))}
 CONTENDERS: Mapping[str, Contender] = {
     "synpo": Contender(title="SynPO", settings=()),
     "sampling-ranking": Contender(title="Sampling-Ranking", settings=("method.kind=sampling_ranking",)),
@@ -72,8 +75,12 @@ CONTENDERS: Mapping[str, Contender] = {
         title="Temporal Self-Rewarding (own likelihood)",
         settings=_written("temporal_self_rewarding", "method.judge=likelihood"),
     ),
-    "cream": Contender(title="CREAM", settings=_written("cream")),
-    "iterative-dpo": Contender(title="Iterative DPO (n = 5)", settings=_written("iterative_dpo", "method.samples=5")),
+    "cream": Contender(
+        title="CREAM", settings=_written("cream", 'loss={kind="consistency_dpo", beta=0.1}'), **DPO_WRITTEN
+    ),
+    "iterative-dpo": Contender(
+        title="Iterative DPO (n = 5)", settings=_written("iterative_dpo", "method.samples=5", DPO), **DPO_WRITTEN
+    ),
     "spin": Contender(title="SPIN", settings=(_seeded("spin", f', window="last"{UNMEASURED}'),), **PLAYING),
     "dnpo": Contender(
         title="DNPO",
@@ -90,10 +97,12 @@ CONTENDERS: Mapping[str, Contender] = {
         title="Self-distillation",
         settings=('method={kind="self_distillation", sampling={temperature=1.0, max_tokens=40}}',),
         common=FROM_SEED,
-        rated=SFT,
+        rated=SEED_PREFER,
     ),
-    "seed-po": Contender(title="Seed PO", settings=(_seeded("seed_po"),), **PLAYING),
-    "seed-sft-po": Contender(title="Seed SFT, then PO", settings=(_seeded("seed_sft_po"),), **PLAYING),
+    "seed-po": Contender(title="Seed PO", settings=("method.kind=seed_po",), common=FROM_SEED, rated=SEED_PREFER),
+    "seed-sft-po": Contender(
+        title="Seed SFT, then PO", settings=("method.kind=seed_sft_po",), common=FROM_SEED, rated=SEED_PREFER
+    ),
     "seed-sft": Contender(title="Seed SFT", settings=("method.kind=seed_sft",), common=FROM_SEED, rated=SEED_SFT),
 }
 
