@@ -8,13 +8,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-BASE = ("run.beside=[]", "cluster.kind=here", "training.epochs=1")
+BASE = ("run.beside=[]", "cluster.kind=here")
 """What every cell changes of the demo's recipe."""
 ITERATIONS = 4
 ROUNDS = f"run.iterations={ITERATIONS}"
-COMMON = (ROUNDS, "method.prompts=1500", "method.pairs=500")
+ONE_PASS = "training.epochs=1"
+COMMON = (ROUNDS, "method.prompts=1500", "method.pairs=500", ONE_PASS)
 """As many pairs as the demo's, each read once, so that all cells are done in an hour or so."""
-ONCE = (ROUNDS,)
+ONCE = (ROUNDS, ONE_PASS)
 """Of methods that train on the seed alone, which make no prompts and have no number of pairs."""
 FEW_PAIRS = ("training.batch_size=8", "training.epochs=24")
 """Where there are twenty pairs: as many passes as Seed SFT makes over the same seeds."""

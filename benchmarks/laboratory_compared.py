@@ -24,15 +24,19 @@ FAST = (3e-4, 1e-3)
 SLOW = (3e-5, 1e-4, 3e-4)
 """Rates with those of self-play: RMSprop, DPO on sums."""
 PLAY = 'training={{optimizer="rmsprop", learning_rate={rate:g}, batch_size=8, epochs={passes}, schedule="linear"}}'
+IMPROVING = (
+    ', target="gold", template="{prompt} now improve the answer : {answer}", refining={temperature=0.0, max_tokens=40}, '
+    "improver_training={learning_rate=3e-4, batch_size=8, epochs=3}"
+)
+"""As SynPO's improver."""
+HINTING = ", least_characters=1, hinting={temperature=1.0, max_tokens=40}"
 UNMEASURED = ", distributions={pairs=0, prompts=0}"
 """How far SPIN and DNPO move, which the comparison does not read."""
-PREFER = "training.learning_rate={rate:g}"
+PREFER = "training={{learning_rate={rate:g}, batch_size=32, epochs=1}}"
 SEED_PREFER = "training={{learning_rate={rate:g}, batch_size=8, epochs={passes}}}"
 SEED_SFT = "seed_models.sft={{learning_rate={rate:g}, batch_size=8, epochs={passes}}}"
 PASSES: Mapping[str, int] = {"scarce": 24, "sloppy": 6, "full": 3}
 """Passes over the seed that Seed SFT makes, the best of a few (docs/log.md), and whatever else trains on the seed."""
-WRITTEN_PASSES = 3
-"""Passes over written pairs by DPO on sums."""
 CHOOSING = 100
 """Validation prompts by which a rate is chosen."""
 FIRST_SEED = 0
@@ -63,8 +67,10 @@ def _seeded(kind: str, more: str = "") -> str:
     return f'method={{kind="{kind}", {SAMPLING}{more}}}'
 
 
-PLAYING = {"common": (*FROM_SEED, DPO), "rates": SLOW, "rated": PLAY}
-DPO_WRITTEN = {"common": WRITTEN, "rates": SLOW, "rated": PLAY.replace("{passes}", str(WRITTEN_PASSES))}
+COLLAPSE = "run.max_cut=1"
+"""A policy whose answers never end is a result, too."""
+PLAYING = {"common": (*FROM_SEED, DPO, COLLAPSE), "rates": SLOW, "rated": PLAY}
+DPO_WRITTEN = {"common": (*WRITTEN, COLLAPSE), "rates": SLOW, "rated": PLAY.replace("{passes}", "1")}
 CONTENDERS: Mapping[str, Contender] = {
     "synpo": Contender(title="SynPO", settings=()),
     "sampling-ranking": Contender(title="Sampling-Ranking", settings=("method.kind=sampling_ranking",)),
@@ -90,14 +96,14 @@ CONTENDERS: Mapping[str, Contender] = {
         ),
         **PLAYING,
     ),
-    "sgpo": Contender(title="SGPO", settings=(_seeded("sgpo"),), **PLAYING),
-    "hint-delta": Contender(title="Hint-δ", settings=(_seeded("hint_delta", ", least_characters=1"),), **PLAYING),
+    "sgpo": Contender(title="SGPO", settings=(_seeded("sgpo", IMPROVING),), **PLAYING),
+    "hint-delta": Contender(title="Hint-δ", settings=(_seeded("hint_delta", HINTING),), **PLAYING),
     "delta-learning": Contender(title="Delta learning", settings=(_seeded("delta_learning"),), **PLAYING),
     "self-distillation": Contender(
         title="Self-distillation",
         settings=('method={kind="self_distillation", sampling={temperature=1.0, max_tokens=40}}',),
         common=FROM_SEED,
-        rated=SEED_PREFER,
+        rated=SEED_SFT,
     ),
     "seed-po": Contender(title="Seed PO", settings=("method.kind=seed_po",), common=FROM_SEED, rated=SEED_PREFER),
     "seed-sft-po": Contender(

@@ -188,9 +188,10 @@ def with_settings(
     """A recipe's table, changed by `section.key=value` overrides; `say` reports settings that a new kind drops.
 
     Raises:
-        ValueError: an override is not `section.key=value`.
+        ValueError: an override is not `section.key=value`, or a later one of a whole section says otherwise.
     """
     changes = [_parsed(setting, table, trust) for setting in settings]
+    _refuse_contradictions(changes)
     # Whole sections first, then the kinds of their components, then single settings.
     for names, value in sorted(changes, key=lambda change: (len(change[0]), change[0][-1] != "kind")):
         dropped = _override(table, names, value, trust)
@@ -343,6 +344,22 @@ def _parsed(setting: str, table: Mapping[str, Any], trust: Trust) -> tuple[list[
         return names, text  # a bare word is a string
     except (ValueError, RecursionError) as error:
         raise ValueError(f"--set {name}: the value is nested too deep, or a number of too many digits") from error
+
+
+def _refuse_contradictions(changes: Sequence[tuple[list[str], Any]]) -> None:
+    """Refuse a single setting that a whole section given after it sets otherwise: either could be meant."""
+    for i, (names, value) in enumerate(changes):
+        for section, inside in changes[i + 1 :]:
+            if len(section) >= len(names) or names[: len(section)] != section:
+                continue
+            for name in names[len(section) :]:
+                inside = cast("Mapping[str, Any]", inside).get(name, value) if isinstance(inside, Mapping) else value
+            if inside != value:
+                name = ".".join(names)
+                raise ValueError(
+                    f"--set {name}={value}: --set {'.'.join(section)}={{…}}, given later, has {inside} for it; leave "
+                    "one of them out"
+                )
 
 
 def _place_of(key: str, table: Mapping[str, Any], trust: Trust) -> str:
