@@ -25,8 +25,8 @@ SLOW = (3e-5, 1e-4, 3e-4)
 """Rates with those of self-play: RMSprop, DPO on sums."""
 PLAY = 'training={{optimizer="rmsprop", learning_rate={rate:g}, batch_size=8, epochs={passes}, schedule="linear"}}'
 IMPROVING = (
-    ', target="gold", template="{prompt} now improve the answer : {answer}", refining={temperature=0.0, max_tokens=40}, '
-    "improver_training={learning_rate=3e-4, batch_size=8, epochs=3}"
+    ', target="gold", template="{prompt} now improve the answer : {answer}", '
+    "refining={temperature=0.0, max_tokens=40}, improver_training={learning_rate=3e-4, batch_size=8, epochs=3}"
 )
 """As SynPO's improver."""
 HINTING = ", least_characters=1, hinting={temperature=1.0, max_tokens=40}"

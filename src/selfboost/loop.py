@@ -35,7 +35,7 @@ from selfboost.results.environment import continued, environment
 from selfboost.results.tracked import RunTracking
 from selfboost.run import Run
 from selfboost.stages import Listener
-from selfboost.system import peak_memory
+from selfboost.system import peak_memory_of_all
 from selfboost.train import Sequenced
 from selfboost.train.devices.launched import launched
 
@@ -298,7 +298,7 @@ class Loop:
         self.run.tell()
         now = time.monotonic()
         self._seconds, self._clock = self._seconds + max(now - self._clock, 0.0), now
-        self._peak = max(self._peak, peak_memory())
+        self._peak = max(self._peak, peak_memory_of_all())
         found = Results(
             status=status,
             method=type(self.recipe.method).__name__,

@@ -275,6 +275,14 @@ def test_a_setting_that_both_methods_have_stays(small: Path) -> None:
     assert said == ["method.kind=seed_po drops settings of synpo: window"]
 
 
+def test_a_setting_that_a_later_section_contradicts_is_refused() -> None:
+    one, whole = "training.epochs=1", "training={learning_rate=1e-4, epochs=3}"
+    with pytest.raises(ValueError, match=r"^--set training\.epochs=1: .*, given later, has 3"):
+        recipe.read(recipe.shipped()["demo"], [one, whole])
+    assert recipe.read(recipe.shipped()["demo"], [whole, one]).training.epochs == 1
+    assert recipe.read(recipe.shipped()["demo"], [one, "training={learning_rate=1e-4}"]).training.epochs == 1
+
+
 def test_dnpo_becomes_spin_without_what_it_alone_has() -> None:
     found, said = read_aloud(SHIPPED["dnpo-zephyr-7b"], "method.kind=spin")
     assert isinstance(found.method, SPIN)

@@ -75,3 +75,15 @@ def test_processes_and_memory_are_those_of_this_machine() -> None:
     assert not system.is_running(ended.pid)
     assert not system.is_running(1 << 70)
     assert 1 << 20 < system.peak_memory() < system.total_memory()
+
+
+def test_memory_of_started_processes_counts() -> None:
+    size = 100 << 20
+    code = f"held = bytearray(b'x') * {size}; del held; print(flush=True); input()"
+    with subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+        assert other.stdout
+        other.stdout.readline()
+        counted = system.peak_memory_of_all() - system.peak_memory()
+        other.communicate(b"\n")
+    if sys.platform != "darwin":  # which does not tell another process's peak
+        assert counted > size

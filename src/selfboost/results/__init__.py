@@ -85,6 +85,8 @@ class Results:
     method: str = ""
     seconds: float = 0.0
     peak_memory_bytes: int = 0
+    """Of the run's process and of those of this machine that sample and score for it, summed; followers of a training
+    are not counted."""
     gate_measure: str = ""
     declared: Declared = field(default_factory=dict[str, Measure])
     """The measures with titles, units and directions."""

@@ -9,8 +9,10 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from io import BufferedWriter
+
+import psutil
 
 NO_LINK: int = getattr(os, "O_NOFOLLOW", 0)
 """Flag of `os.open`: refuse a symbolic link."""
@@ -21,8 +23,6 @@ OWN: int = getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
 
 if sys.platform == "win32":
     import msvcrt
-
-    import psutil
 
     ALARMS = False
     """Whether a process can set an alarm that ends what it does."""
@@ -44,7 +44,10 @@ if sys.platform == "win32":
 
     def peak_memory() -> int:
         """Peak memory of this process, in bytes."""
-        return int(psutil.Process().memory_info().peak_wset)
+        return _peak_of(psutil.Process())
+
+    def _peak_of(process: psutil.Process) -> int:
+        return int(process.memory_info().peak_wset)
 
     def total_memory() -> int:
         """Memory of this machine, in bytes."""
@@ -76,6 +79,14 @@ else:
         """Peak memory of this process, in bytes."""
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         return peak if sys.platform == "darwin" else peak * 1024
+
+    def _peak_of(process: psutil.Process) -> int:
+        """Peak memory in bytes; on macOS, which does not tell another's, what it holds now."""
+        with suppress(OSError), open(f"/proc/{process.pid}/status", "rb") as file:
+            for line in file:
+                if line.startswith(b"VmHWM:"):
+                    return int(line.split()[1]) * 1024
+        return int(process.memory_info().rss)
 
     def total_memory() -> int:
         """Memory of this machine, in bytes."""
@@ -136,3 +147,15 @@ def _mapped_memory() -> int:
     except OSError:
         return 0
     return int(pages) * os.sysconf("SC_PAGE_SIZE")
+
+
+def peak_memory_of_all() -> int:
+    """Peak memory of this process and of those it has started and that still run, summed, in bytes.
+
+    More than they ever took at once, unless all peaked together and share no page.
+    """
+    peak = peak_memory()
+    for process in psutil.Process().children(recursive=True):
+        with suppress(psutil.Error):  # it has ended
+            peak += _peak_of(process)
+    return peak
