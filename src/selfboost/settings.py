@@ -54,7 +54,7 @@ class RunSettings:
     seed: Annotated[int, Field(ge=0, le=2**63 - 1)] = 0
     """Random seed for data order, sampling, splits and resampling."""
     threads: Annotated[int, Field(ge=0, le=1024)] = 0
-    """PyTorch's CPU threads (0 = PyTorch's default)."""
+    """PyTorch's CPU threads (0 = PyTorch's default, or a container's quota of cores)."""
     date: Day = ""
     """The day that chat templates show if they ask for one, as 2026-01-31 (empty = the day the run started, UTC)."""
     beside: tuple[Name, ...] = ()

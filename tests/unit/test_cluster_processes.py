@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sys
 import time
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
@@ -14,6 +15,7 @@ import pytest
 from fake_recipes import run, write_recipe
 from selfboost import recipe
 from selfboost.cluster import Site, StageBlock
+from selfboost.cluster import threads as pytorch_threads
 from selfboost.cluster.processes import ProcessCrew, Processes
 from selfboost.engines.fake import Fake
 from selfboost.engines.run_day import run_day
@@ -48,6 +50,19 @@ class Squaring:
 
 def site(root: Path, **changes: object) -> Site:
     return Site(root=root, **{"engine": Fake(), "threads": 1, "day": DAY, **changes})  # type: ignore[arg-type]
+
+
+def test_without_a_number_of_threads_a_containers_quota_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    name = pytorch_threads.VARIABLE
+    monkeypatch.setenv(name, "")  # so that it is as it was after the test
+    monkeypatch.setitem(sys.modules, "torch", None)  # not imported
+    monkeypatch.setattr(pytorch_threads, "usable_cores", lambda: 3)
+    for quota, given, wished in ((2, "", "3"), (2, "5", "5"), (0, "", "")):
+        monkeypatch.setattr(pytorch_threads, "cpu_quota", lambda quota=quota: quota)
+        os.environ.pop(name, None)
+        os.environ.update({name: given} if given else {})
+        pytorch_threads.limit_threads(0)
+        assert os.environ.get(name, "") == wished
 
 
 def numbers(count: int) -> Iterator[StageBlock[int]]:

@@ -77,6 +77,24 @@ def test_processes_and_memory_are_those_of_this_machine() -> None:
     assert 1 << 20 < system.peak_memory() < system.total_memory()
 
 
+@pytest.mark.parametrize(
+    ("files", "cores"),
+    [
+        ({"cpu.max": "150000 100000\n"}, 2),
+        ({"cpu.max": "max 100000\n"}, 0),
+        ({"cpu/cpu.cfs_quota_us": "400000\n", "cpu/cpu.cfs_period_us": "100000\n"}, 4),
+        ({"cpu/cpu.cfs_quota_us": "-1\n", "cpu/cpu.cfs_period_us": "100000\n"}, 0),
+        ({"cpu.max": "nonsense"}, 0),
+        ({}, 0),
+    ],
+)
+def test_a_containers_quota_is_a_number_of_cores(tmp_path: Path, files: dict[str, str], cores: int) -> None:
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text, encoding="ascii")
+    assert system.cpu_quota(str(tmp_path)) == cores
+
+
 def test_memory_of_started_processes_counts() -> None:
     size = 100 << 20
     code = f"held = bytearray(b'x') * {size}; del held; print(flush=True); input()"

@@ -6,12 +6,19 @@ import os
 import sys
 from typing import Any, cast
 
+from selfboost.system import cpu_quota, usable_cores
+
 VARIABLE = "OMP_NUM_THREADS"
 """Environment variable that PyTorch takes its number of threads from."""
 
 
 def limit_threads(threads: int) -> None:
-    """Limit PyTorch's threads (0: as they are), imported or not: a run with fakes must not import it."""
+    """Limit PyTorch's threads, imported or not: a run with fakes must not import it.
+
+    0: as they are, but no more than a container's quota of cores, which PyTorch does not see.
+    """
+    if not threads and cpu_quota() and VARIABLE not in os.environ:
+        threads = usable_cores()
     if threads:
         os.environ[VARIABLE] = str(threads)
         if (torch := cast(Any, sys.modules.get("torch"))) is not None:

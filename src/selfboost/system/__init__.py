@@ -11,6 +11,7 @@ import sys
 from collections.abc import Generator
 from contextlib import contextmanager, suppress
 from io import BufferedWriter
+from pathlib import Path
 
 import psutil
 
@@ -108,8 +109,19 @@ else:
 
 
 def usable_cores() -> int:
-    """CPU cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    """CPU cores that this process may use: those it is bound to, or fewer where its container has a quota of time."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, min(cores, cpu_quota() or cores))
+
+
+def cpu_quota(groups: str = "/sys/fs/cgroup") -> int:
+    """CPU cores whose time a Linux container may take, rounded up; 0: no quota. `groups`: where the kernel says so."""
+    for names in (("cpu.max",), ("cpu/cpu.cfs_quota_us", "cpu/cpu.cfs_period_us")):  # versions 2 and 1
+        with suppress(OSError, ValueError, ZeroDivisionError):
+            words = [word for name in names for word in Path(groups, name).read_text(encoding="ascii").split()]
+            quota, period = map(int, words)  # "max" and -1: none
+            return max(0, -(-quota // period))
+    return 0
 
 
 def make_room(file: BufferedWriter, size: int) -> None:

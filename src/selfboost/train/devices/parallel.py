@@ -29,6 +29,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from selfboost.disk.files import open_new
+from selfboost.system import usable_cores
 from selfboost.train.devices.launched import Lost, Preempted, launched
 from selfboost.train.devices.lifelines import Lifelines, Reception, connect
 
@@ -299,7 +300,7 @@ def _wait_for(started: Sequence[subprocess.Popen[bytes]], store: Any) -> None:
 
 def _start(rank: int, devices: int, port: int, log: Path) -> subprocess.Popen[bytes]:
     """Start a follower that connects to its conductor at a port of this machine."""
-    threads = max(1, (os.cpu_count() or 1) // devices)
+    threads = max(1, usable_cores() // devices)
     place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "WORLD_SIZE": devices, "RANK": rank, "LOCAL_RANK": rank}
     own = {name: str(value) for name, value in {**place, "OMP_NUM_THREADS": threads, PARENT: os.getpid()}.items()}
     own["PYTHONPATH"] = os.pathsep.join(path for path in sys.path if path)  # components of the user's own
