@@ -23,7 +23,7 @@ from multiprocessing import get_context
 from pathlib import Path
 
 from benchmarks.laboratory_cells import BASE, SYNPO_GROUPS, Cell, Group
-from benchmarks.laboratory_compared import COMPARED_GROUPS, FIGURE, compared, ends, passed_over
+from benchmarks.laboratory_compared import COMPARED_GROUPS, FIGURE, compared, ends, passed_over, rates
 from benchmarks.laboratory_compared import GOLDS as KINDS_OF_GOLD
 from benchmarks.laboratory_figures import Point, dots, lines
 from benchmarks.laboratory_golds import seed_file, validation_file
@@ -128,7 +128,8 @@ def show(rows: Mapping[Key, Row]) -> None:
             tables[f"{group.name}: the new pairs, %, iterations side by side"] = insides(rows, cells, PAIRS)
         print("".join(f"\n{name}\n\n{table}\n" for name, table in tables.items() if table))
     if table := compared(rows):
-        print(f"\nevery method at its best rate\n\n{table}\n")
+        print(f"\nevery method at its best rate\n\n{table}\n\nrates\n\n{rates(rows)}\n")
+        print(f"\nafter the iteration that is best on the validation prompts\n\n{compared(rows, stopped=True)}\n")
 
 
 def draw(group: Group, rows: Mapping[Key, Row]) -> str:

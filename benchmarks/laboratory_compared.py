@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from benchmarks.laboratory_cells import ROUNDS, Cell, Group
-from benchmarks.laboratory_rows import VALIDATION, Key, Row, by_seed, estimate, last, last_gains
+from benchmarks.laboratory_rows import SHOWN, VALIDATION, Key, Row, by_seed, estimate, gains, last
 from benchmarks.laboratory_self_play import DPO, LEARNED, SAMPLING
 from benchmarks.laboratory_tables import points, share, significant
 
@@ -163,39 +163,61 @@ def passed_over(rows: Mapping[Key, Row]) -> set[str]:
     return {cell.name for at, cells in COMPARED.items() for cell in cells if chosen[at] not in (None, cell.name)}
 
 
-def compared(rows: Mapping[Key, Row]) -> str:
+def compared(rows: Mapping[Key, Row], *, stopped: bool = False) -> str:
     """Each contender at its best rate: the last iteration, and its gain over Seed SFT, by gold.
 
     Brackets are Student's 95 % intervals over run seeds. Bold gains stay significant at 5 % with Holm's correction over
-    the whole table.
+    the whole table. `stopped`: in place of the last iteration that which is best on the validation prompts.
     """
     told = [
         f"| | {' | '.join(f'{gold} gold | over Seed SFT' for gold in GOLDS)} |",
         "|---" * (1 + 2 * len(GOLDS)) + "|",
     ]
     chosen = {at: cell for at in COMPARED if (cell := best(rows, *at))}
-    each = {at: last_gains(rows, cell, chosen.get((at[0], BASELINE), cell)) for at, cell in chosen.items()}
+    shares = {at: (_stopped if stopped else _last)(rows, cell) for at, cell in chosen.items()}
+    each = {at: gains(found, shares.get((at[0], BASELINE), {})) for at, found in shares.items() if at[1] != BASELINE}
     bold = significant(each)
     for name, contender in CONTENDERS.items():
         columns: list[str] = []
         for gold in GOLDS:
-            at = (gold, name)
-            if at not in chosen:
-                columns += ["", ""]
-                continue
-            columns += [share(_ends(rows, chosen[at]), True), points(each[at], bold=at in bold)]
+            found = shares.get((gold, name), {})
+            columns.append(share(list(found.values()), True) if found else "")
+            columns.append(points(each.get((gold, name), ()), bold=(gold, name) in bold))
         told.append(f"| {contender.title} | {' | '.join(columns)} |")
     return "\n".join(told) if chosen else ""
+
+
+def rates(rows: Mapping[Key, Row]) -> str:
+    """Each contender's rates, the chosen one bold, by gold."""
+    told = [f"| | {' | '.join(f'{gold} gold' for gold in GOLDS)} |", "|---" * (1 + len(GOLDS)) + "|"]
+    for name, contender in CONTENDERS.items():
+        columns: list[str] = []
+        for gold in GOLDS:
+            chosen = best(rows, gold, name)
+            of = zip(contender.rates, COMPARED[gold, name], strict=True)
+            columns.append(" ".join(f"**{rate:g}**" if cell.name == chosen else f"{rate:g}" for rate, cell in of))
+        told.append(f"| {contender.title} | {' | '.join(columns)} |")
+    return "\n".join(told)
 
 
 def ends(rows: Mapping[Key, Row], gold: str) -> dict[str, tuple[float, float, float]]:
     """Title → the last iteration's share with its interval at the best rate, the best first: for the figure."""
     found = {
-        CONTENDERS[name].title: estimate(_ends(rows, cell)) for name in CONTENDERS if (cell := best(rows, gold, name))
+        CONTENDERS[name].title: estimate(list(_last(rows, cell).values()))
+        for name in CONTENDERS
+        if (cell := best(rows, gold, name))
     }
     ordered = sorted(found.items(), key=lambda item: -item[1].value)
     return {title: (interval.value, interval.low, interval.high) for title, interval in ordered}
 
 
-def _ends(rows: Mapping[Key, Row], cell: str) -> list[float]:
-    return list(by_seed(rows, cell, last(rows, cell)).values())
+def _last(rows: Mapping[Key, Row], cell: str) -> dict[int, float]:
+    """Run seed → share after the last iteration."""
+    return by_seed(rows, cell, last(rows, cell))
+
+
+def _stopped(rows: Mapping[Key, Row], cell: str) -> dict[int, float]:
+    """Run seed → share after the iteration that is best on the validation prompts; of equals the first."""
+    rounds = range(last(rows, cell) + 1)
+    seen, share_of = ({t: by_seed(rows, cell, t, measure) for t in rounds} for measure in (VALIDATION, SHOWN))
+    return {seed: share_of[max(rounds, key=lambda t: seen[t][seed])][seed] for seed in share_of[0]}

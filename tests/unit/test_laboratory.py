@@ -1,6 +1,7 @@
 """The laboratory: its recipes are recipes, its sloppy golds and its judges are what they say, and no row gets lost."""
 
 import json
+from itertools import product
 from pathlib import Path
 from random import Random
 from types import SimpleNamespace
@@ -10,7 +11,7 @@ import pytest
 from benchmarks import laboratory_judges, noise_regimes, noise_world
 from benchmarks.laboratory import CELLS, GROUPS, settings_of, unfinished
 from benchmarks.laboratory_cells import Cell
-from benchmarks.laboratory_compared import COMPARED, best, passed_over
+from benchmarks.laboratory_compared import COMPARED, best, compared, passed_over
 from benchmarks.laboratory_golds import seed_file, spoilt
 from benchmarks.laboratory_rows import ALL, VALIDATION, Key, Row, merged, read, standing, write
 from benchmarks.laboratory_self_play import SELF_PLAY_GROUPS
@@ -79,6 +80,17 @@ def test_the_first_run_seed_chooses_a_rate_and_the_others_leave_the_rest_out() -
     add(slow, 1, 0.9)  # a later seed has no say
     assert best(found, "full", "synpo") == fast.name
     assert passed_over(found) == {slow.name}
+
+
+def test_who_stops_where_the_validation_prompts_are_best_keeps_that_iteration() -> None:
+    found: dict[Key, Row] = {}
+    for cell, t, measure in product(COMPARED["full", "spin"], range(3), ("sampled", VALIDATION)):
+        value = (0.5, 0.7, 0.6)[t]
+        made = Row(cell=cell.name, iteration=t, seed=0, measure=measure, value=value, low=value, high=value)
+        found[made.key] = made
+    last, stopped = (compared(found, stopped=stopped).splitlines() for stopped in (False, True))
+    assert "| SPIN |  |  |  |  | 60.0 |  |" in last
+    assert "| SPIN |  |  |  |  | 70.0 |  |" in stopped
 
 
 def test_only_runs_without_rows_are_missing(tmp_path: Path) -> None:
