@@ -23,6 +23,8 @@ FAST = (3e-4, 1e-3)
 """Rates with the demo's optimiser and loss."""
 SLOW = (3e-5, 1e-4, 3e-4)
 """Rates with those of self-play: RMSprop, DPO on sums."""
+SLOWEST = (3e-6, 1e-5, 3e-5)
+"""Of Hint-δ, which at 1e-4 collapses until no pair is left."""
 PLAY = 'training={{optimizer="rmsprop", learning_rate={rate:g}, batch_size=8, epochs={passes}, schedule="linear"}}'
 IMPROVING = (
     ', target="gold", template="{prompt} now improve the answer : {answer}", '
@@ -97,7 +99,9 @@ CONTENDERS: Mapping[str, Contender] = {
         **PLAYING,
     ),
     "sgpo": Contender(title="SGPO", settings=(_seeded("sgpo", IMPROVING),), **PLAYING),
-    "hint-delta": Contender(title="Hint-δ", settings=(_seeded("hint_delta", HINTING),), **PLAYING),
+    "hint-delta": Contender(
+        title="Hint-δ", settings=(_seeded("hint_delta", HINTING),), **{**PLAYING, "rates": SLOWEST}
+    ),
     "delta-learning": Contender(title="Delta learning", settings=(_seeded("delta_learning"),), **PLAYING),
     "self-distillation": Contender(
         title="Self-distillation",
