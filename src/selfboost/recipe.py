@@ -23,6 +23,7 @@ from selfboost.benchmark import Benchmark
 from selfboost.cluster import Cluster
 from selfboost.cluster.here import Here
 from selfboost.data.seed_data import SeedSource
+from selfboost.disk.toml_files import read_toml
 from selfboost.engines import Engine, PutsOn, check_draws
 from selfboost.losses import Loss
 from selfboost.measures import WIN_RATE, Declared, check_decides
@@ -44,8 +45,6 @@ ROLES: Mapping[type, str] = {
     Cluster: "cluster",
 }
 """A field of one of these types is a component, chosen by `kind`."""
-LARGEST_FILE = 10_000_000
-"""Most bytes of a recipe."""
 
 
 @runtime_checkable
@@ -178,7 +177,7 @@ def read(
         ValueError: names the setting, its value and what is allowed.
     """
     trusted = trusting(trust)
-    table = with_settings(read_table(path), settings, say, trusted)
+    table = with_settings(read_toml(path), settings, say, trusted)
     return build(Recipe, table, folder=path.resolve().parent, trust=trusted)
 
 
@@ -207,22 +206,6 @@ def read_section(name: str, table: Mapping[str, Any], folder: Path, trust: Trust
         ValueError: an unknown, missing or wrong setting, or code that is not trusted.
     """
     return _value(get_type_hints(Recipe, include_extras=True)[name], table.get(name, {}), name, folder, None, trust)
-
-
-def read_table(path: Path) -> dict[str, Any]:
-    """A recipe's file as a table, unchecked.
-
-    Raises:
-        ValueError: it is too large, or not TOML.
-    """
-    if path.stat().st_size > LARGEST_FILE:
-        raise ValueError(f"{path}: is larger than {LARGEST_FILE:,} bytes, which no recipe is")
-    try:
-        return tomllib.loads(path.read_text(encoding="utf-8-sig"))  # some editors start a file with a byte order mark
-    except RecursionError as error:
-        raise ValueError(f"{path}: is nested too deep for a recipe") from error
-    except ValueError as error:  # not TOML, not UTF-8, or a number of thousands of digits
-        raise ValueError(f"{path}: is not valid TOML ({error})") from error
 
 
 def build(

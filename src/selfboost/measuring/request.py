@@ -9,6 +9,7 @@ from typing import Any, cast
 
 from selfboost import recipe as recipes
 from selfboost.benchmark import Benchmark, Opposed
+from selfboost.disk.toml_files import read_toml
 from selfboost.recipe import Recipe
 from selfboost.recipe_text import toml_value
 from selfboost.results.models import model_at
@@ -82,7 +83,7 @@ def planned(request: MeasureRequest, say: Callable[[str], None]) -> Planned:
     path = recipes.find(request.recipe) if request.recipe else None
     table: dict[str, Any] = {**{name: dict(section) for name, section in UNUSED.items()}}
     if path is not None:
-        table = {**table, **recipes.read_table(path)}
+        table = {**table, **read_toml(path)}
     named = table.get("benchmark")
     if not isinstance(named, Mapping) or named.get("kind") != request.benchmark:
         table["benchmark"] = {"kind": request.benchmark}
