@@ -27,7 +27,7 @@ from benchmarks.laboratory_compared import COMPARED_GROUPS, FIGURE, compared, en
 from benchmarks.laboratory_compared import GOLDS as KINDS_OF_GOLD
 from benchmarks.laboratory_figures import Point, dots, lines
 from benchmarks.laboratory_golds import seed_file, validation_file
-from benchmarks.laboratory_rows import Key, Row, by_seed, estimate, finished, merged, read, rows_of, write
+from benchmarks.laboratory_rows import Key, Row, by_seed, drawn, finished, known, merged, read, rows_of, write
 from benchmarks.laboratory_self_play import GOLDS, SELF_PLAY_GROUPS
 from benchmarks.laboratory_tables import LABELS, MOTION, PAIRS, insides, results, steps
 from benchmarks.laboratory_ten import TEN_GROUP, ten
@@ -35,8 +35,6 @@ from benchmarks.laboratory_ten import TEN_GROUP, ten
 from selfboost import boost
 
 ROOT = Path(__file__).parents[1]
-FEWEST = 3
-"""Run seeds of an interval that a figure draws."""
 GROUPS = (*SYNPO_GROUPS, *SELF_PLAY_GROUPS, TEN_GROUP, *COMPARED_GROUPS)
 CELLS = {cell.name: cell for group in GROUPS for cell in group.cells}
 """Name → cell; groups share cells, whose titles and places differ from group to group."""
@@ -101,11 +99,12 @@ def wanted(patterns: Sequence[str]) -> list[Cell]:
     return [cell for name, cell in CELLS.items() if name in names]
 
 
-def collect(into: Path, runs: Iterable[Run], jobs: int) -> list[Row]:
-    """The rows of finished runs."""
+def collect(into: Path, runs: Iterable[Run], jobs: int, there: Mapping[Key, Row]) -> list[Row]:
+    """The rows of finished runs that are not there: reading all of them would take minutes."""
     seeds_of: dict[str, list[int]] = defaultdict(list)
     for cell, seed in runs:
-        if finished(root_of(into, (cell, seed))):
+        root = root_of(into, (cell, seed))
+        if finished(root) and not known(there, root, cell, seed):
             seeds_of[cell].append(seed)
     with ProcessPoolExecutor(jobs) as pool:
         asked = [pool.submit(rows_of, into, name, found) for name, found in seeds_of.items()]
@@ -155,13 +154,14 @@ def draw(group: Group, rows: Mapping[Key, Row]) -> str:
 def _points(rows: Mapping[Key, Row], cell: str) -> list[Point]:
     """The pass rate after each iteration, with its interval over run seeds; none of two, which are chance."""
     each = list(takewhile(bool, (list(by_seed(rows, cell, t).values()) for t in count())))
-    found = [(t, estimate(values)) for t, values in enumerate(each)]
-    return [(t, x.value, *((x.low, x.high) if len(each[t]) >= FEWEST else (x.value, x.value))) for t, x in found]
+    return [(t, *drawn(values)) for t, values in enumerate(each)]
 
 
 def brought_in(file: Path, runs: Iterable[Run], options: argparse.Namespace) -> dict[Key, Row]:
     """The file's rows, after those of finished runs were written into it."""
-    write(file, merged(read(file), collect(options.into, runs, options.jobs), list(CELLS)))
+    old = read(file)
+    new = collect(options.into, runs, options.jobs, {row.key: row for row in old})
+    write(file, merged(old, new, list(CELLS)))
     return {row.key: row for row in read(file)}
 
 

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from benchmarks.laboratory_cells import ROUNDS, Cell, Group
-from benchmarks.laboratory_rows import SHOWN, VALIDATION, Key, Row, by_seed, estimate, gains, last
+from benchmarks.laboratory_rows import SHOWN, VALIDATION, Key, Row, by_seed, drawn, gains, last
 from benchmarks.laboratory_self_play import DPO, LEARNED, SAMPLING
 from benchmarks.laboratory_tables import points, share, significant
 
@@ -207,12 +207,11 @@ def rates(rows: Mapping[Key, Row]) -> str:
 def ends(rows: Mapping[Key, Row], gold: str) -> dict[str, tuple[float, float, float]]:
     """Title → the last iteration's share with its interval at the best rate, the best first: for the figure."""
     found = {
-        CONTENDERS[name].title: estimate(list(_last(rows, cell).values()))
+        CONTENDERS[name].title: drawn(list(_last(rows, cell).values()))
         for name in CONTENDERS
         if (cell := best(rows, gold, name))
     }
-    ordered = sorted(found.items(), key=lambda item: -item[1].value)
-    return {title: (interval.value, interval.low, interval.high) for title, interval in ordered}
+    return dict(sorted(found.items(), key=lambda item: -item[1][0]))
 
 
 def _last(rows: Mapping[Key, Row], cell: str) -> dict[int, float]:

@@ -25,6 +25,10 @@ SHOWN = "sampled"
 VALIDATION = "validation"
 """The measure `sampled` on the validation prompts, by which the comparison's rates are chosen."""
 ALL = "all"
+FEWEST = 3
+"""Run seeds of an interval that a figure draws: one over two is mostly chance."""
+PLACES = 5
+"""Decimal places of a row's figures."""
 Key = tuple[str, int, int | str, str]
 """(cell, iteration, seed, measure)"""
 
@@ -54,6 +58,14 @@ def finished(root: Path) -> Results | None:
     """What a run came to, or None where it has not come to its end."""
     found = results.read(root) if (root / results.SUMMARY).exists() else None
     return found if found and found.status == "finished" else None
+
+
+def known(rows: Mapping[Key, Row], root: Path, cell: str, seed: int) -> bool:
+    """Whether a finished run's rows are there: it ended with the share that the last of them has."""
+    entries = _entries(root)
+    end = len(entries) - 1
+    row = rows.get((cell, end, seed, SHOWN))
+    return row is not None and row.value == round(entries[standing(entries, end)].measures[SHOWN].value, PLACES)
 
 
 def rows_of(into: Path, cell: str, seeds: Sequence[int]) -> list[Row]:
@@ -140,6 +152,12 @@ def estimate(each: Sequence[float]) -> Interval:
     return over_seeds(each)
 
 
+def drawn(each: Sequence[float]) -> tuple[float, float, float]:
+    """Mean, low and high over run seeds for a figure; of too few seeds the mean alone."""
+    found = estimate(each)
+    return (found.value, found.low, found.high) if len(each) >= FEWEST else (found.value,) * 3
+
+
 def read(path: Path) -> list[Row]:
     """The rows of a file; none where there is no file."""
     rows = read_json(path) if path.exists() else []
@@ -148,7 +166,9 @@ def read(path: Path) -> list[Row]:
 
 def write(path: Path, rows: Sequence[Row]) -> None:
     """One row a line."""
-    lines = [json.dumps({k: round(v, 5) if isinstance(v, float) else v for k, v in vars(row).items()}) for row in rows]
+    lines = [
+        json.dumps({k: round(v, PLACES) if isinstance(v, float) else v for k, v in vars(row).items()}) for row in rows
+    ]
     path.write_text("[\n" + ",\n".join(lines) + "\n]\n", encoding="utf-8")
 
 

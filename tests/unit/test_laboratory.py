@@ -8,12 +8,12 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from benchmarks import laboratory_judges, noise_regimes, noise_world
+from benchmarks import laboratory_judges, laboratory_rows, noise_regimes, noise_world
 from benchmarks.laboratory import CELLS, GROUPS, settings_of, unfinished
 from benchmarks.laboratory_cells import Cell
 from benchmarks.laboratory_compared import COMPARED, best, compared, passed_over
 from benchmarks.laboratory_golds import seed_file, spoilt
-from benchmarks.laboratory_rows import ALL, VALIDATION, Key, Row, merged, read, standing, write
+from benchmarks.laboratory_rows import ALL, VALIDATION, Key, Row, known, merged, read, standing, write
 from benchmarks.laboratory_self_play import SELF_PLAY_GROUPS
 
 from selfboost.data.seeds import read_seeds
@@ -99,6 +99,17 @@ def test_only_runs_without_rows_are_missing(tmp_path: Path) -> None:
     everything = [(one.name, 0), (other.name, 0), (one.name, 1), (other.name, 1)]
     assert unfinished(tmp_path, [one, other], [0, 1], {row.key: row}, missing=False) == everything
     assert unfinished(tmp_path, [one, other], [0, 1], {row.key: row}, missing=True) == everything[1:]
+
+
+@pytest.mark.parametrize(("share", "there"), [(0.51234567, True), (0.6, False)])
+def test_a_finished_run_is_read_again_only_if_its_rows_are_another_ones(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, share: float, there: bool
+) -> None:
+    ended = SimpleNamespace(iteration=0, decision="initial", measures={"sampled": SimpleNamespace(value=share)})
+    monkeypatch.setattr(laboratory_rows, "_entries", lambda root: [ended])
+    row = Row(cell="spin", iteration=0, seed=0, measure="sampled", value=0.51235, low=0.5, high=0.5)
+    assert known({row.key: row}, tmp_path, "spin", 0) is there
+    assert not known({row.key: row}, tmp_path, "spin", 1)
 
 
 def test_cells_are_compared_with_cells() -> None:
