@@ -103,8 +103,8 @@ def collect(into: Path, runs: Iterable[Run], jobs: int, there: Mapping[Key, Row]
     """The rows of finished runs that are not there: reading all of them would take minutes."""
     seeds_of: dict[str, list[int]] = defaultdict(list)
     for cell, seed in runs:
-        root = root_of(into, (cell, seed))
-        if finished(root) and not known(there, root, cell, seed):
+        found = finished(root_of(into, (cell, seed)))
+        if found and not known(there, found.iterations, cell, seed):
             seeds_of[cell].append(seed)
     with ProcessPoolExecutor(jobs) as pool:
         asked = [pool.submit(rows_of, into, name, found) for name, found in seeds_of.items()]

@@ -60,9 +60,8 @@ def finished(root: Path) -> Results | None:
     return found if found and found.status == "finished" else None
 
 
-def known(rows: Mapping[Key, Row], root: Path, cell: str, seed: int) -> bool:
-    """Whether a finished run's rows are there: it ended with the share that the last of them has."""
-    entries = _entries(root)
+def known(rows: Mapping[Key, Row], entries: Sequence[Iteration], cell: str, seed: int) -> bool:
+    """Whether the rows of a finished run's iterations are there: it ended with the share that the last of them has."""
     end = len(entries) - 1
     row = rows.get((cell, end, seed, SHOWN))
     return row is not None and row.value == round(entries[standing(entries, end)].measures[SHOWN].value, PLACES)

@@ -335,8 +335,8 @@ def _refuse_contradictions(changes: Sequence[tuple[list[str], Any]]) -> None:
         for section, inside in changes[i + 1 :]:
             if len(section) >= len(names) or names[: len(section)] != section:
                 continue
-            for name in names[len(section) :]:
-                inside = cast("Mapping[str, Any]", inside).get(name, value) if isinstance(inside, Mapping) else value
+            for key in names[len(section) :]:
+                inside = cast("Mapping[str, Any]", inside).get(key, value) if isinstance(inside, Mapping) else value
             if inside != value:
                 name = ".".join(names)
                 raise ValueError(

@@ -53,12 +53,12 @@ def site(root: Path, **changes: object) -> Site:
 
 
 def test_without_a_number_of_threads_a_containers_quota_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The quota is made up: this machine may have none."""
     name = pytorch_threads.VARIABLE
     monkeypatch.setenv(name, "")  # so that it is as it was after the test
     monkeypatch.setitem(sys.modules, "torch", None)  # not imported
-    monkeypatch.setattr(pytorch_threads, "usable_cores", lambda: 3)
-    for quota, given, wished in ((2, "", "3"), (2, "5", "5"), (0, "", "")):
-        monkeypatch.setattr(pytorch_threads, "cpu_quota", lambda quota=quota: quota)
+    for quota, given, wished in ((3, "", "3"), (3, "5", "5"), (0, "", "")):
+        monkeypatch.setattr(pytorch_threads, "quota_of_cores", lambda quota=quota: quota)
         os.environ.pop(name, None)
         os.environ.update({name: given} if given else {})
         pytorch_threads.limit_threads(0)

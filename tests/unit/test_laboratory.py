@@ -8,7 +8,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from benchmarks import laboratory_judges, laboratory_rows, noise_regimes, noise_world
+from benchmarks import laboratory_judges, noise_regimes, noise_world
 from benchmarks.laboratory import CELLS, GROUPS, settings_of, unfinished
 from benchmarks.laboratory_cells import Cell
 from benchmarks.laboratory_compared import COMPARED, best, compared, passed_over
@@ -102,14 +102,12 @@ def test_only_runs_without_rows_are_missing(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("share", "there"), [(0.51234567, True), (0.6, False)])
-def test_a_finished_run_is_read_again_only_if_its_rows_are_another_ones(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, share: float, there: bool
-) -> None:
-    ended = SimpleNamespace(iteration=0, decision="initial", measures={"sampled": SimpleNamespace(value=share)})
-    monkeypatch.setattr(laboratory_rows, "_entries", lambda root: [ended])
+def test_a_finished_run_is_read_again_only_if_its_rows_are_another_ones(share: float, there: bool) -> None:
+    measured: Any = {"sampled": SimpleNamespace(value=share)}
+    entries: Any = [SimpleNamespace(iteration=0, decision="initial", measures=measured)]
     row = Row(cell="spin", iteration=0, seed=0, measure="sampled", value=0.51235, low=0.5, high=0.5)
-    assert known({row.key: row}, tmp_path, "spin", 0) is there
-    assert not known({row.key: row}, tmp_path, "spin", 1)
+    assert known({row.key: row}, entries, "spin", 0) is there
+    assert not known({row.key: row}, entries, "spin", 1)
 
 
 def test_cells_are_compared_with_cells() -> None:

@@ -6,7 +6,7 @@ import os
 import sys
 from typing import Any, cast
 
-from selfboost.system import cpu_quota, usable_cores
+from selfboost.system import quota_of_cores
 
 VARIABLE = "OMP_NUM_THREADS"
 """Environment variable that PyTorch takes its number of threads from."""
@@ -17,8 +17,7 @@ def limit_threads(threads: int) -> None:
 
     0: as they are, but no more than a container's quota of cores, which PyTorch does not see.
     """
-    if not threads and cpu_quota() and VARIABLE not in os.environ:
-        threads = usable_cores()
+    threads = threads or (0 if VARIABLE in os.environ else quota_of_cores())
     if threads:
         os.environ[VARIABLE] = str(threads)
         if (torch := cast(Any, sys.modules.get("torch"))) is not None:

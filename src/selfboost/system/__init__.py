@@ -110,8 +110,17 @@ else:
 
 def usable_cores() -> int:
     """CPU cores that this process may use: those it is bound to, or fewer where its container has a quota of time."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, min(cores, cpu_quota() or cores))
+    return quota_of_cores() or _bound_cores()
+
+
+def quota_of_cores() -> int:
+    """CPU cores that a container's quota leaves of those this process is bound to; 0 where it takes none away."""
+    quota = cpu_quota()
+    return quota if quota < _bound_cores() else 0
+
+
+def _bound_cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def cpu_quota(groups: str = "/sys/fs/cgroup") -> int:
