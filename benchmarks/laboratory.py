@@ -15,11 +15,9 @@ import time
 import traceback
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from contextlib import redirect_stderr, redirect_stdout
 from fnmatch import fnmatch
 from itertools import count, product, takewhile
-from multiprocessing import get_context
 from pathlib import Path
 
 from benchmarks.laboratory_cells import BASE, SYNPO_GROUPS, Cell, Group
@@ -31,6 +29,7 @@ from benchmarks.laboratory_rows import Key, Row, by_seed, drawn, finished, known
 from benchmarks.laboratory_self_play import GOLDS, SELF_PLAY_GROUPS
 from benchmarks.laboratory_tables import LABELS, MOTION, PAIRS, insides, results, steps
 from benchmarks.laboratory_ten import TEN_GROUP, ten
+from benchmarks.pools import pool
 
 from selfboost import boost
 
@@ -84,8 +83,8 @@ def run_all(into: Path, runs: Sequence[Run], jobs: int) -> list[str]:
     os.environ["OMP_NUM_THREADS"] = "1"
     # The laboratory's own methods and judges are found by their modules' names.
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
-    with ProcessPoolExecutor(jobs, get_context("spawn")) as pool:
-        return [said for said in pool.map(run_one, roots, settings) if said]
+    with pool(jobs, "spawn") as processes:
+        return [said for said in processes.map(run_one, roots, settings) if said]
 
 
 def wanted(patterns: Sequence[str]) -> list[Cell]:
@@ -106,8 +105,8 @@ def collect(into: Path, runs: Iterable[Run], jobs: int, there: Mapping[Key, Row]
         found = finished(root_of(into, (cell, seed)))
         if found and not known(there, found.iterations, cell, seed):
             seeds_of[cell].append(seed)
-    with ProcessPoolExecutor(jobs) as pool:
-        asked = [pool.submit(rows_of, into, name, found) for name, found in seeds_of.items()]
+    with pool(jobs) as processes:
+        asked = [processes.submit(rows_of, into, name, found) for name, found in seeds_of.items()]
         return [row for found in asked for row in found.result()]
 
 

@@ -13,12 +13,12 @@ import json
 import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from itertools import product
 from pathlib import Path
 
 from benchmarks.noise_world import STARTS, prompts, write_pairs, write_start
+from benchmarks.pools import pool
 
 RECIPE = Path(__file__).with_suffix(".toml")
 RESULTS = Path(__file__).parents[1] / "docs" / "noise-regimes.json"
@@ -149,8 +149,10 @@ def run_all(into: Path, seeds: Sequence[int], jobs: int) -> None:
     """Run what has no row yet."""
     rows = read(RESULTS)
     done = {row.case for row in rows}
-    with ProcessPoolExecutor(jobs) as pool:
-        asked = [pool.submit(run, into, case, number) for number, case in enumerate(cases(seeds)) if case not in done]
+    with pool(jobs) as processes:
+        asked = [
+            processes.submit(run, into, case, number) for number, case in enumerate(cases(seeds)) if case not in done
+        ]
         for number, each in enumerate(asked, 1):
             rows.append(each.result())
             write(RESULTS, rows)
