@@ -170,13 +170,21 @@ def _mapped_memory() -> int:
     return int(pages) * os.sysconf("SC_PAGE_SIZE")
 
 
-def peak_memory_of_all() -> int:
-    """Peak memory of this process and of those it has started and that still run, summed, in bytes.
+class _Seen:
+    """The most memory that this process and those it started were seen to have taken."""
 
-    More than they ever took at once, unless all peaked together and share no page.
+    peak = 0
+
+
+def peak_memory_of_all() -> int:
+    """Peak memory of this process and of those it has started, summed, in bytes.
+
+    Those that have ended count if it was asked while they ran. More than all ever took at once, unless they peaked
+    together and share no page.
     """
     peak = peak_memory()
     for process in psutil.Process().children(recursive=True):
         with suppress(psutil.Error):  # it has ended
             peak += _peak_of(process)
-    return peak
+    _Seen.peak = max(_Seen.peak, peak)
+    return _Seen.peak

@@ -29,7 +29,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from selfboost.disk.files import open_new
-from selfboost.system import usable_cores
+from selfboost.system import peak_memory_of_all, usable_cores
 from selfboost.train.devices.launched import Lost, Preempted, launched
 from selfboost.train.devices.lifelines import Lifelines, Reception, connect
 
@@ -271,6 +271,7 @@ def _followers(devices: int) -> Generator[World]:
             keys = cast(Any, dist).PrefixStore("default_pg", store)
             dist.init_process_group(_backend(), store=keys, rank=0, world_size=devices, timeout=WAIT)
             yield World(0, devices)
+            peak_memory_of_all()  # the run's peak counts the followers, which are about to end
             _tell(None)
             _leave()
             for process in started:
