@@ -21,7 +21,7 @@ from itertools import count, product, takewhile
 from pathlib import Path
 
 from benchmarks.laboratory_cells import BASE, SYNPO_GROUPS, Cell, Group
-from benchmarks.laboratory_compared import COMPARED_GROUPS, FIGURE, compared, ends, passed_over, rates
+from benchmarks.laboratory_compared import COMPARED_GROUPS, FIGURE, compared, ends, over_others, passed_over, rates
 from benchmarks.laboratory_compared import GOLDS as KINDS_OF_GOLD
 from benchmarks.laboratory_figures import Point, dots, lines
 from benchmarks.laboratory_golds import seed_file, validation_file
@@ -127,6 +127,7 @@ def show(rows: Mapping[Key, Row]) -> None:
         print("".join(f"\n{name}\n\n{table}\n" for name, table in tables.items() if table))
     if table := compared(rows):
         print(f"\nevery method at its best rate\n\n{table}\n\nrates\n\n{rates(rows)}\n")
+        print(f"\nSynPO over the others\n\n{over_others(rows, 'synpo')}\n")
         print(f"\nafter the iteration that is best on the validation prompts\n\n{compared(rows, stopped=True)}\n")
 
 

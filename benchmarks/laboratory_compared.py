@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from benchmarks.laboratory_cells import ROUNDS, Cell, Group
-from benchmarks.laboratory_rows import SHOWN, VALIDATION, Key, Row, by_seed, drawn, gains, last
+from benchmarks.laboratory_rows import SHOWN, VALIDATION, Key, Row, by_seed, drawn, gains, last, last_gains
 from benchmarks.laboratory_self_play import DPO, LEARNED, SAMPLING
 from benchmarks.laboratory_tables import points, share, significant
 
@@ -189,6 +189,26 @@ def compared(rows: Mapping[Key, Row], *, stopped: bool = False) -> str:
             columns.append(points(each.get((gold, name), ()), bold=(gold, name) in bold))
         told.append(f"| {contender.title} | {' | '.join(columns)} |")
     return "\n".join(told) if chosen else ""
+
+
+def over_others(rows: Mapping[Key, Row], name: str) -> str:
+    """A contender's last iteration over every other's, both at their best rates, by gold, in points.
+
+    Bold gains stay significant at 5 % with Holm's correction over the whole table.
+    """
+    chosen = {at: cell for at in COMPARED if (cell := best(rows, *at))}
+    each = {
+        (gold, other): last_gains(rows, chosen[gold, name], cell)
+        for (gold, other), cell in chosen.items()
+        if other != name and (gold, name) in chosen
+    }
+    bold = significant(each)
+    told = [f"| {CONTENDERS[name].title} over | {' | '.join(f'{gold} gold' for gold in GOLDS)} |"]
+    told.append("|---" * (1 + len(GOLDS)) + "|")
+    for other, contender in CONTENDERS.items():
+        columns = [points(each.get((gold, other), ()), bold=(gold, other) in bold) for gold in GOLDS]
+        told += [f"| {contender.title} | {' | '.join(columns)} |"] if other != name else []
+    return "\n".join(told) if each else ""
 
 
 def rates(rows: Mapping[Key, Row]) -> str:

@@ -11,7 +11,7 @@ import pytest
 from benchmarks import laboratory_judges, noise_regimes, noise_world
 from benchmarks.laboratory import CELLS, GROUPS, settings_of, unfinished
 from benchmarks.laboratory_cells import Cell
-from benchmarks.laboratory_compared import COMPARED, best, compared, passed_over
+from benchmarks.laboratory_compared import COMPARED, best, compared, over_others, passed_over
 from benchmarks.laboratory_golds import seed_file, spoilt
 from benchmarks.laboratory_rows import ALL, VALIDATION, Key, Row, known, merged, read, standing, write
 from benchmarks.laboratory_self_play import SELF_PLAY_GROUPS
@@ -91,6 +91,21 @@ def test_who_stops_where_the_validation_prompts_are_best_keeps_that_iteration() 
     last, stopped = (compared(found, stopped=stopped).splitlines() for stopped in (False, True))
     assert "| SPIN |  |  |  |  | 60.0 |  |" in last
     assert "| SPIN |  |  |  |  | 70.0 |  |" in stopped
+
+
+def test_a_method_stands_beside_each_other_one_at_their_best_rates() -> None:
+    found: dict[Key, Row] = {}
+    ends = {"synpo": (0.5, 0.7), "spin": (0.4, 0.6, 0.5)}
+    for name, seed, measure in product(ends, range(2), ("sampled", VALIDATION)):
+        for cell, value in zip(COMPARED["full", name], ends[name], strict=True):
+            made = Row(cell=cell.name, iteration=1, seed=seed, measure=measure, value=value, low=value, high=value)
+            found[made.key] = made
+    told = over_others(found, "synpo").splitlines()
+    assert told[0] == "| SynPO over | scarce gold | sloppy gold | full gold |"
+    assert "| SPIN |  |  | **+10.0 [+10.0, +10.0]** |" in told
+    assert "| DNPO |  |  |  |" in told
+    assert not any(line.startswith("| SynPO |") for line in told)
+    assert over_others({}, "synpo") == ""
 
 
 def test_only_runs_without_rows_are_missing(tmp_path: Path) -> None:
