@@ -205,9 +205,9 @@ def over_others(rows: Mapping[Key, Row], name: str) -> str:
     bold = significant(each)
     told = [f"| {CONTENDERS[name].title} over | {' | '.join(f'{gold} gold' for gold in GOLDS)} |"]
     told.append("|---" * (1 + len(GOLDS)) + "|")
-    for other, contender in CONTENDERS.items():
+    for other in (other for other in CONTENDERS if other != name):
         columns = [points(each.get((gold, other), ()), bold=(gold, other) in bold) for gold in GOLDS]
-        told += [f"| {contender.title} | {' | '.join(columns)} |"] if other != name else []
+        told.append(f"| {CONTENDERS[other].title} | {' | '.join(columns)} |")
     return "\n".join(told) if each else ""
 
 

@@ -4,11 +4,10 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
-import psutil
 import pytest
+from running_processes import all_end
 
 ROOT = Path(__file__).parents[2]
 LONG = """
@@ -40,15 +39,4 @@ def test_processes_of_a_benchmark_that_is_killed_end(start: str, tmp_path: Path)
         assert benchmark.stdout is not None
         working = [int(benchmark.stdout.readline()) for _ in range(2)]
         benchmark.send_signal(signal.SIGTERM)
-    deadline = time.monotonic() + 20
-    while any(map(running, working)) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    assert not any(map(running, working))
-
-
-def running(process: int) -> bool:
-    """Whether it has not ended; who inherits it may not have read its status yet."""
-    try:
-        return psutil.Process(process).status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return False
+    assert all_end(working, 20)

@@ -96,7 +96,7 @@ def test_a_containers_quota_is_a_number_of_cores(tmp_path: Path, files: dict[str
 
 
 def test_memory_of_started_processes_counts(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("selfboost.system._Seen.peak", 0)
+    monkeypatch.setattr("selfboost.system._Seen.peak", 0)  # or what earlier tests started would count
     size = 100 << 20
     code = f"held = bytearray(b'x') * {size}; del held; print(flush=True); input()"
     with subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:

@@ -6,13 +6,13 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 from engine_models import save_llama
+from running_processes import all_end
 from safetensors.torch import load_file
 from train_records import examples, model, pairs, silent
 
@@ -72,7 +72,7 @@ def weights(folder):
     ],
 )
 def test_two_processes_give_the_curve_and_the_model_of_one(start, local, loss, tmp_path, monkeypatch):
-    monkeypatch.setattr("selfboost.system._Seen.peak", 0)
+    monkeypatch.setattr("selfboost.system._Seen.peak", 0)  # or what earlier tests started would count
     results, cache = [], tmp_path / "cache"
     for at, trainer in enumerate((ONE, local)):
         into = tmp_path / str(at)
@@ -203,10 +203,7 @@ def test_a_follower_does_not_outlive_its_conductor(start, tmp_path):
     assert len(followers) == 1
     process.send_signal(signal.SIGKILL)
     process.wait()
-    deadline = time.monotonic() + 30
-    while any(map(alive, followers)) and time.monotonic() < deadline:
-        time.sleep(0.2)
-    assert not any(map(alive, followers))
+    assert all_end(followers, 30)
 
 
 def children(pid):
@@ -219,13 +216,6 @@ def children(pid):
         if int(fields[1]) == pid:
             found.append(int(stat.split("/")[2]))
     return found
-
-
-def alive(pid):
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False
 
 
 @pytest.mark.parametrize("setting", [{"lora_rank": 4}, {"optimizer": "adamw_8bit"}])
