@@ -6,13 +6,13 @@ equation 6; the three projections stay the same modules, adapters included.
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Any, cast
 
 import torch
 from torch import Tensor
 
 from selfboost.engines.alike import alike
+from selfboost.train.model.forwards import replace_forward
 from selfboost.train.model.numbers import with_numbers
 
 PROJECTIONS = ("gate_proj", "up_proj", "down_proj")
@@ -66,7 +66,7 @@ def replace_gates(model: torch.nn.Module) -> None:
         if kind not in known:
             known[kind] = _is_gated(with_numbers(module))
         if known[kind]:
-            module.forward = partial(_forward, module)
+            replace_forward(module, _forward)
 
 
 def _forward(module: Any, x: Tensor) -> Tensor:

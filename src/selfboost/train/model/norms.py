@@ -8,13 +8,14 @@ Shapes: … any leading sizes, D features.
 
 from __future__ import annotations
 
-from functools import partial
+from collections.abc import Callable
 from typing import Any, cast
 
 import torch
 from torch import Tensor
 
 from selfboost.engines.alike import alike
+from selfboost.train.model.forwards import replace_forward
 from selfboost.train.model.numbers import with_numbers
 
 
@@ -56,11 +57,16 @@ def replace_norms(model: torch.nn.Module) -> None:
             known[kind] = _offset(with_numbers(module), epsilon)
         offset = known[kind]
         if offset is not None:
-            module.forward = partial(_forward, module, epsilon, offset)
+            replace_forward(module, _norm(epsilon, offset))
 
 
-def _forward(module: torch.nn.Module, epsilon: float, offset: float, x_D: Tensor) -> Tensor:
-    return cast(Tensor, cast(Any, _RMSNorm).apply(x_D, module.weight, epsilon, offset))
+def _norm(epsilon: float, offset: float) -> Callable[[torch.nn.Module, Tensor], Tensor]:
+    """The forward pass of a norm with these numbers."""
+
+    def forward(module: torch.nn.Module, x_D: Tensor) -> Tensor:
+        return cast(Tensor, cast(Any, _RMSNorm).apply(x_D, module.weight, epsilon, offset))
+
+    return forward
 
 
 @torch.no_grad()
@@ -71,4 +77,4 @@ def _offset(module: torch.nn.Module, epsilon: float) -> float | None:
         return None
     x_D = torch.linspace(-2, 3, 2 * len(weight_D), device=weight_D.device).view(2, -1).to(weight_D.dtype)
     theirs = module(x_D)
-    return next((offset for offset in (0.0, 1.0) if alike(_forward(module, epsilon, offset, x_D), theirs)), None)
+    return next((offset for offset in (0.0, 1.0) if alike(_norm(epsilon, offset)(module, x_D), theirs)), None)

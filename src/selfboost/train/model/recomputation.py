@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 from typing import Any, cast
 
 import torch
 from transformers import PreTrainedModel
+
+from selfboost.train.model.forwards import replace_forward
 
 
 def recompute_activations(model: PreTrainedModel) -> None:
@@ -19,13 +20,28 @@ def recompute_activations(model: PreTrainedModel) -> None:
     for module in model.modules():
         if isinstance(module, GradientCheckpointingLayer):
             module.training = True
-            module.forward = partial(_evaluated, module, module.forward)
+            replace_forward(module, _evaluated(_forward_of(module)))
 
 
-def _evaluated(layer: torch.nn.Module, forward: Callable[..., Any], *given: Any, **named: Any) -> Any:
+def _forward_of(module: torch.nn.Module) -> Callable[..., Any]:
+    """A module's forward pass as a function of the module, whether its class or the module itself has it."""
+    own = cast("Callable[..., Any] | None", vars(module).get("forward"))
+
+    def forward(_module: torch.nn.Module, *given: Any, **named: Any) -> Any:
+        assert own is not None, "called where the module has a forward pass of its own"
+        return own(*given, **named)
+
+    return type(module).forward if own is None else forward
+
+
+def _evaluated(forward: Callable[..., Any]) -> Callable[..., Any]:
     """A layer's forward pass in evaluation mode: some layers apply dropout by their own mode, not their parts'."""
-    layer.training = False
-    try:
-        return forward(*given, **named)
-    finally:
-        layer.training = True
+
+    def evaluated(layer: torch.nn.Module, *given: Any, **named: Any) -> Any:
+        layer.training = False
+        try:
+            return forward(layer, *given, **named)
+        finally:
+            layer.training = True
+
+    return evaluated

@@ -9,11 +9,13 @@ Shapes: H heads, T tokens, D head size.
 from __future__ import annotations
 
 import inspect
-from types import FunctionType, MethodType
+from types import FunctionType
 from typing import Any, cast
 
 import torch
 from torch import Tensor
+
+from selfboost.train.model.forwards import replace_forward
 
 NAME = "apply_rotary_pos_emb"
 """transformers' name of the function in its architectures' modules."""
@@ -71,7 +73,7 @@ def replace_rotations(model: torch.nn.Module) -> None:
             known[forward] = _rotating(forward) if _is_rotation(forward.__globals__.get(NAME)) else None
         own = known[forward]
         if own is not None:
-            module.forward = MethodType(own, module)
+            replace_forward(module, own)
 
 
 def _rotating(forward: FunctionType) -> FunctionType:

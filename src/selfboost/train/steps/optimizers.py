@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
+from functools import partial
 from typing import Any
 
 import torch
@@ -48,20 +49,10 @@ class Optimizer:
         groups: list[dict[str, Any]] = [{"params": matrices, "weight_decay": training.weight_decay}]
         groups.append({"params": vectors, "weight_decay": 0.0})
         self._inner = _inner(groups, training)
-        self._master_of = {p: m for p, m in zip(self.parameters, self.masters, strict=True) if p is not m}
-        for parameter in self._master_of:
-            parameter.register_post_accumulate_grad_hook(self._collect)
-
-    @torch.no_grad()
-    def _collect(self, parameter: Tensor) -> None:
-        """Add a micro-batch's gradient to the master's as soon as it exists, and free it."""
-        master = self._master_of[parameter]
-        assert parameter.grad is not None, "called when a gradient has been made"
-        if master.grad is None:
-            master.grad = parameter.grad.to(master.dtype)
-        else:
-            _add(parameter.grad, master.grad)
-        parameter.grad = None
+        for parameter, master in zip(self.parameters, self.masters, strict=True):
+            if master is not parameter:
+                # A hook that held the optimiser would keep all of it for ever: Python sees no cycle through a hook.
+                parameter.register_post_accumulate_grad_hook(partial(_collect, master))
 
     def clip(self) -> float:
         """Clip the gradients to the largest allowed norm; returns the norm before clipping."""
@@ -108,6 +99,17 @@ class Optimizer:
         for parameter, master in zip(self.parameters, self.masters, strict=True):
             if master is not parameter:
                 parameter.copy_(master)
+
+
+@torch.no_grad()
+def _collect(master: Tensor, parameter: Tensor) -> None:
+    """Add a micro-batch's gradient to the master's as soon as it exists, and free it."""
+    assert parameter.grad is not None, "called when a gradient has been made"
+    if master.grad is None:
+        master.grad = parameter.grad.to(master.dtype)
+    else:
+        _add(parameter.grad, master.grad)
+    parameter.grad = None
 
 
 def _add(gradient: Tensor, into: Tensor) -> None:
