@@ -15,7 +15,7 @@ from datetime import date
 from pathlib import Path
 
 from selfboost import results, store
-from selfboost.cluster.threads import limit_threads
+from selfboost.cluster.threads import limit_torch
 from selfboost.disk import files
 from selfboost.disk.locks import NAME as LOCK
 from selfboost.disk.locks import LockLost, check_held, lock
@@ -64,7 +64,7 @@ def boost(recipe: Recipe, root: Path, listener: Listener) -> None:
     _spare_own_recipe(root)
     with lock(root):
         started = time.monotonic()
-        limit_threads(recipe.run.threads)
+        limit_torch(recipe.run.threads)
         if launched():
             from selfboost.train.devices.shared_folder import require_shared
 

@@ -61,8 +61,17 @@ def test_without_a_number_of_threads_a_containers_quota_is_kept(monkeypatch: pyt
         monkeypatch.setattr(pytorch_threads, "quota_of_cores", lambda quota=quota: quota)
         os.environ.pop(name, None)
         os.environ.update({name: given} if given else {})
-        pytorch_threads.limit_threads(0)
+        pytorch_threads.limit_torch(0)
         assert os.environ.get(name, "") == wished
+
+
+def test_few_products_are_kept_unless_the_environment_says_how_many(monkeypatch: pytest.MonkeyPatch) -> None:
+    for given, kept in ((None, str(pytorch_threads.KEPT_PRODUCTS)), ("7", "7")):
+        monkeypatch.setenv(pytorch_threads.PRODUCTS, given or "")  # so that it is as it was after the test
+        if given is None:
+            monkeypatch.delenv(pytorch_threads.PRODUCTS)
+        pytorch_threads.limit_torch(0)
+        assert os.environ[pytorch_threads.PRODUCTS] == kept
 
 
 def numbers(count: int) -> Iterator[StageBlock[int]]:

@@ -17,7 +17,7 @@ from threading import Lock
 from typing import Any
 
 from selfboost.cluster import Worker, opened
-from selfboost.cluster.threads import VARIABLE, limit_threads
+from selfboost.cluster.threads import VARIABLE, limit_torch
 from selfboost.engines.run_day import stay_on_day
 
 
@@ -66,7 +66,7 @@ class BlockActor:
         with suppress(OSError):  # a relative run folder is then not seen, which is said
             os.chdir(surroundings.working_directory)
         if surroundings.threads:
-            limit_threads(surroundings.threads)
+            limit_torch(surroundings.threads)
         else:
             os.environ.pop(VARIABLE, None)  # Ray sets it to one
         self._context = copy_context()

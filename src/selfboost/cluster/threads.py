@@ -1,4 +1,6 @@
-"""PyTorch's CPU threads: the same in every process of a run, since another number rounds differently."""
+"""PyTorch's CPU threads: the same in every process of a run, since another number rounds differently. And what it keeps
+of matrix products.
+"""
 
 from __future__ import annotations
 
@@ -11,12 +13,18 @@ from selfboost.system import quota_of_cores
 VARIABLE = "OMP_NUM_THREADS"
 """Environment variable that PyTorch takes its number of threads from."""
 
+PRODUCTS = "ONEDNN_PRIMITIVE_CACHE_CAPACITY"
+"""Environment variable of how many compiled matrix products PyTorch's oneDNN keeps, one for each shape."""
+KEPT_PRODUCTS = 128
+"""Where the environment does not say. oneDNN's own 1,024 are hundreds of MiB where rows differ in length."""
 
-def limit_threads(threads: int) -> None:
-    """Limit PyTorch's threads, imported or not: a run with fakes must not import it.
 
-    0: as they are, but no more than a container's quota of cores, which PyTorch does not see.
+def limit_torch(threads: int) -> None:
+    """Limit PyTorch's threads and the products it keeps, imported or not: a run with fakes must not import it.
+
+    0: as many threads as there are, but no more than a container's quota of cores, which PyTorch does not see.
     """
+    os.environ.setdefault(PRODUCTS, str(KEPT_PRODUCTS))
     threads = threads or (0 if VARIABLE in os.environ else quota_of_cores())
     if threads:
         os.environ[VARIABLE] = str(threads)

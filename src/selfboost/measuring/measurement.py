@@ -11,7 +11,7 @@ from pathlib import Path
 
 from selfboost import results, store
 from selfboost.benchmark import OwnItems, check_rated
-from selfboost.cluster.threads import limit_threads
+from selfboost.cluster.threads import limit_torch
 from selfboost.data.seed_data import SeedData, load_seed_data
 from selfboost.data.seeds import read_seeds
 from selfboost.disk import files
@@ -38,7 +38,7 @@ def measure(planned: Planned, root: Path, listener: Listener) -> Measurement:
     if (root / results.SUMMARY).exists() or (root / results.RECIPE).exists():
         raise ValueError(f"{root}: is a run's folder; choose another --into for a measurement")
     recipe = planned.recipe
-    limit_threads(recipe.run.threads)
+    limit_torch(recipe.run.threads)
     day = date.fromisoformat(recipe.run.date) if recipe.run.date else today()
     with ExitStack() as opened:
         opened.enter_context(on_day(day))

@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 
 from selfboost.cluster.here import Here
 from selfboost.cluster.processes import Processes
-from selfboost.cluster.threads import limit_threads
+from selfboost.cluster.threads import limit_torch
 from selfboost.data.hub_data import is_hub_name
 from selfboost.endpoints import endpoints_of
 from selfboost.engines import Loading, footprint_of, look_at
@@ -87,7 +87,7 @@ def measured_pace(recipe: Recipe) -> MeasuredPace:
         ValueError: the model cannot be opened, sampled from or trained.
     """
     start = time.monotonic()
-    limit_threads(recipe.run.threads)
+    limit_torch(recipe.run.threads)
     with TemporaryDirectory(prefix="selfboost-check-") as folder:
         run = Run(_quiet(recipe), Path(folder), Silent())
         with run.cluster:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from selfboost import results, store
-from selfboost.cluster.threads import limit_threads
+from selfboost.cluster.threads import limit_torch
 from selfboost.data.seed_data import load_seed_data
 from selfboost.disk.files import write_atomically
 from selfboost.disk.locks import lock
@@ -114,7 +114,7 @@ def try_recipe(recipe: Recipe, root: Path, listener: Listener, prompts: int) -> 
     seeds = len(load_seed_data(recipe.seed, recipe.run.seed).train)
     size = model_size(recipe.model.location)
     scale = Scale(prompts=prompts, all_seeds=seeds, parameters=size.parameters if size else 0)
-    limit_threads(recipe.run.threads)
+    limit_torch(recipe.run.threads)
     day = date.fromisoformat(recipe.run.date) if recipe.run.date else today()
     recipe = replace(recipe, run=replace(recipe.run, date=day.isoformat()))
     with lock(root), on_day(day):
