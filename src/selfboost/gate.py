@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from selfboost.drift.passes import Passes, per_token
-from selfboost.measures import Measure, gain_of
+from selfboost.measures import Measure, gain_of, mean_of
 from selfboost.records import Rated
 from selfboost.settings import Gate
 
@@ -35,6 +35,42 @@ def worsened(guards: Mapping[str, Measure], new: Sequence[Rated], old: Sequence[
         if max(measure.sign * gain.low, measure.sign * gain.high) < 0:
             found.append(f"{name} {gain.value:+.3f} [{gain.low:+.3f}, {gain.high:+.3f}]")
     return f"the guard {' and the guard '.join(found)} got worse" if found else ""
+
+
+class BestSoFar:
+    """Of the policies that have stood, the best on the validation prompts by each measure that the gate minds.
+
+    Each candidate is compared with the policy before it. Falls that are too small for that test, one after another,
+    would add up to a collapse; so a candidate must not be worse than the best policy either.
+    """
+
+    def __init__(self, gate: Gate, measures: Mapping[str, Measure]) -> None:
+        self._margins = dict.fromkeys(gate.guards, 0.0)
+        if gate.rule == "not_worse":
+            self._margins.setdefault(gate.measure, gate.margin)
+        self._measures = {name: measures[name] for name in self._margins}
+        self._best: dict[str, tuple[str, Sequence[Rated]]] = {}
+
+    def stands(self, policy: str, ratings: Sequence[Rated]) -> None:
+        """A policy stands, with these ratings on the validation prompts."""
+        for name, measure in self._measures.items():
+            best = self._best.get(name)
+            if best is None or measure.sign * (mean_of(ratings, name) - mean_of(best[1], name)) > 0:
+                self._best[name] = (policy, ratings)
+
+    def objection(self, new: Sequence[Rated], incumbent: str, seed: int) -> str:
+        """By which measures a candidate is worse than the best policy, in a clause; empty if by none.
+
+        Where that is the incumbent, nothing is said: the candidate is compared with it anyway.
+        """
+        found: list[str] = []
+        for name, (policy, ratings) in self._best.items():
+            if policy == incumbent:
+                continue
+            gain, sign = gain_of(new, ratings, name, seed), self._measures[name].sign
+            if max(sign * gain.low, sign * gain.high) < -self._margins[name]:
+                found.append(f"{name} {gain.value:+.3f} [{gain.low:+.3f}, {gain.high:+.3f}] against {policy}")
+        return f"it is worse than the best policy so far: {' and '.join(found)}" if found else ""
 
 
 def too_far(gate: Gate, passes: Passes | None, seed: int) -> str:

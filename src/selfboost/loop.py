@@ -24,7 +24,7 @@ from selfboost.drift.panel import drift_panel
 from selfboost.drift.passes import Passes, run_passes, why_not_scored
 from selfboost.engines import Holding
 from selfboost.engines.run_day import on_day, today
-from selfboost.gate import decide, too_far, worsened
+from selfboost.gate import BestSoFar, decide, too_far, worsened
 from selfboost.measures import Estimated, Measure, MeasureRow, Measures, gain_of, measures_of, with_win_rate
 from selfboost.recipe import Recipe
 from selfboost.recipe_text import kind_of, recipe_text
@@ -136,6 +136,7 @@ class Loop:
         self.beside: list[Beside] = []
         self.first_measured = Measured()
         self.first_passes: Passes | None = None
+        self._best = BestSoFar(run.recipe.gate, run.recipe.measures)
         self._clock = started
         self._tracking = tracking
         earlier = _earlier(run)
@@ -154,6 +155,7 @@ class Loop:
         rounds = 1 if self.recipe.method.once else self.recipe.run.iterations
         for number in range(1, rounds + 1):
             self.run.begin(number, incumbent.model)
+            self._best.stands(incumbent.model.name, incumbent.validation)
             candidate = self._rate(self.recipe.method.iterate(self.run))
             passes = self._passes(candidate.model)
             promote, why = self._decide(candidate, incumbent, passes)
@@ -179,7 +181,11 @@ class Loop:
         gate, seed, (_, measure) = self.recipe.gate, self.recipe.run.seed, self._compared
         promote, why = decide(gate, measure, candidate.validation, incumbent.validation, seed)
         guards = {name: self.recipe.measures[name] for name in gate.guards}
-        objections = [worsened(guards, candidate.validation, incumbent.validation, seed), too_far(gate, passes, seed)]
+        objections = [
+            worsened(guards, candidate.validation, incumbent.validation, seed),
+            self._best.objection(candidate.validation, incumbent.model.name, seed),
+            too_far(gate, passes, seed),
+        ]
         found = "; ".join(filter(None, objections)) if promote else ""
         return promote and not found, f"{why}; not promoted: {found}" if found else why
 

@@ -113,13 +113,15 @@ class Gate:
     """Whether a candidate becomes the policy: a paired test on the validation prompts."""
 
     rule: Literal["always", "not_worse", "better"] = "not_worse"
-    """Promote unless the gain's interval is below the margin, only if it is above 0, or always (the papers)."""
+    """Promote unless the gain's interval, over the incumbent or over the best policy so far, is below the margin; only
+    if the one over the incumbent is above 0; or always (the papers)."""
     measure: Name = "sampled"
     """The measure that decides."""
     margin: NotNegative = 0.01
     """`not_worse` promotes while the upper end of the gain's interval is above minus this."""
     guards: tuple[Name, ...] = ()
-    """Measures that must not get worse: no promotion if the interval of one's gain lies wholly on the worse side."""
+    """Measures that must not get worse: no promotion if the interval of one's gain, over the incumbent or over the
+    policy that is best by it so far, lies wholly on the worse side."""
     largest_divergence: NotNegative = 0.0
     """No promotion beyond this KL divergence to the initial model, in nats per token (the drift panel's, so
     run.drift.prompts must be above 0); 0 = no bound."""

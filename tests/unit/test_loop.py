@@ -15,7 +15,7 @@ import pytest
 from fake_recipes import Heard, run, summary, write_recipe
 from selfboost import recipe, store
 from selfboost.drift.passes import Passes
-from selfboost.gate import decide, too_far, worsened
+from selfboost.gate import BestSoFar, decide, too_far, worsened
 from selfboost.loop import boost
 from selfboost.measures import Measure
 from selfboost.plan import plan
@@ -93,6 +93,40 @@ def test_a_guard_that_got_worse_is_named() -> None:
     assert worsened({"sampled": LOWER}, lower[1], lower[2], seed=0)
 
 
+def slide(gate: Gate, measure: Measure, falls: Sequence[float]) -> list[str]:
+    """What is said of each of a row of candidates, which all come to stand if the gate says nothing."""
+    best, said = BestSoFar(gate, {"sampled": measure}), list[str]()
+    for number, fall in enumerate(falls):
+        new = rated(*(value - measure.sign * fall for value in BASE))
+        said.append(best.objection(new, f"policy-{number - 1}", seed=0))
+        if not said[-1]:
+            best.stands(f"policy-{number}", new)
+    return said
+
+
+@pytest.mark.parametrize("measure", [HIGHER, LOWER])
+def test_small_falls_do_not_add_up_behind_the_gate(measure: Measure) -> None:
+    """Each is within the margin of the one before; the third is not within that of the first."""
+    said = slide(Gate(margin=0.05), measure, [0.0, 0.04, 0.08, 0.03])
+    assert said[:2] == ["", ""]
+    worse = -0.08 * measure.sign
+    assert said[2].startswith(f"it is worse than the best policy so far: sampled {worse:+.3f} [{worse:+.3f}, ")
+    assert said[2].endswith(" against policy-0")
+    assert said[3] == ""  # as good as the best, within the margin
+
+
+def test_what_the_best_policy_is_follows_the_policies_that_stand() -> None:
+    assert slide(Gate(margin=0.05), HIGHER, [0.0, -0.5, -0.48])[2] == ""
+    assert slide(Gate(margin=0.05), HIGHER, [0.0, -0.5, -0.46, -0.42])[3].endswith(" against policy-1")
+
+
+def test_guards_have_a_best_policy_too_and_other_rules_compare_nothing_else_with_it() -> None:
+    assert slide(Gate(rule="always"), HIGHER, [0.0, 0.5, 0.9]) == ["", "", ""]
+    guarded = Gate(rule="always", guards=("sampled",))
+    assert slide(guarded, HIGHER, [0.0, 0.0, 0.01])[2].endswith("sampled -0.010 [-0.010, -0.010] against policy-0")
+    assert slide(guarded, HIGHER, [0.0, -0.1, 0.0])[2] == ""  # worse than the incumbent: said by the guard itself
+
+
 @dataclass(frozen=True, kw_only=True)
 class Trading:
     """The candidate wins on one measure and loses on another."""
@@ -118,6 +152,31 @@ def test_an_improvement_that_costs_a_guard_is_not_promoted(guards: list[str], de
     last = summary(tmp_path / "run")["iterations"][-1]
     assert last["decision"] == decision
     assert ("not promoted: the guard other -1" in last["why"]) == bool(guards)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sliding:
+    """Each new policy is a little worse than the one before."""
+
+    measures = {"sampled": HIGHER}  # noqa: RUF012
+    seen: list[str] = dataclasses.field(default_factory=list[str])
+
+    def rate(self, run: Any, model: Model, examples: Sequence[Any], split: str) -> list[Rated]:
+        if model.name not in self.seen:
+            self.seen.append(model.name)
+        value = -0.04 * self.seen.index(model.name)
+        return [Rated(prompt=e.prompt.id, split=split, values={"sampled": (value,)}) for e in examples]
+
+
+def test_a_run_does_not_slide_down_behind_its_gate(tmp_path: Path) -> None:
+    path = write_recipe(tmp_path, run={"iterations": 4, "patience": 9}, gate={"rule": "not_worse", "margin": 0.05})
+    sliding = Sliding()
+    boost(dataclasses.replace(recipe.read(path), benchmark=sliding), tmp_path / "run", Heard())
+    entries = summary(tmp_path / "run")["iterations"]
+    assert [entry["decision"] for entry in entries] == ["initial", "promoted", "kept", "kept", "kept"]
+    assert entries[2]["why"].endswith(
+        "not promoted: it is worse than the best policy so far: sampled -0.080 [-0.080, -0.080] against initial"
+    )
 
 
 def passes(*divergences: float | None) -> Passes:
