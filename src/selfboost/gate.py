@@ -24,7 +24,7 @@ def decide(gate: Gate, measure: Measure, new: Sequence[Rated], old: Sequence[Rat
     if gate.rule == "better":
         return worst > 0, f"{test}; promoted only if the interval is {above} 0"
     margin = f"{-measure.sign * gate.margin}"
-    return best > -gate.margin, f"{test}; kept only if the interval is {below} {margin}"
+    return best > -gate.margin, f"{test}; refused only if the interval is {below} {margin}"
 
 
 def worsened(guards: Mapping[str, Measure], new: Sequence[Rated], old: Sequence[Rated], seed: int) -> str:

@@ -63,7 +63,7 @@ def test_where_lower_is_better_the_gate_decides_as_of_the_negative(rule: Any, ne
     promote, why = decide(gate, LOWER, rated(*(-value for value in new)), old, seed=0)
     assert promote == decide(gate, HIGHER, rated(*new), rated(*BASE), seed=0)[0]
     assert why.endswith(
-        "promoted only if the interval is below 0" if rule == "better" else "kept only if the interval is above 0.01"
+        "promoted only if the interval is below 0" if rule == "better" else "refused only if the interval is above 0.01"
     )
 
 
