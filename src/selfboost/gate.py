@@ -29,12 +29,18 @@ def decide(gate: Gate, measure: Measure, new: Sequence[Rated], old: Sequence[Rat
 
 def worsened(guards: Mapping[str, Measure], new: Sequence[Rated], old: Sequence[Rated], seed: int) -> str:
     """Which guards got worse on the validation prompts, in a clause; empty if none did."""
-    found: list[str] = []
-    for name, measure in guards.items():
-        gain = gain_of(new, old, name, seed)
-        if max(measure.sign * gain.low, measure.sign * gain.high) < 0:
-            found.append(f"{name} {gain.value:+.3f} [{gain.low:+.3f}, {gain.high:+.3f}]")
+    found = [fall for name, measure in guards.items() if (fall := _fall(name, measure, new, old, seed))]
     return f"the guard {' and the guard '.join(found)} got worse" if found else ""
+
+
+def _fall(
+    name: str, measure: Measure, new: Sequence[Rated], old: Sequence[Rated], seed: int, margin: float = 0.0
+) -> str:
+    """A measure and its gain, where the whole interval lies on the worse side by more than the margin; else empty."""
+    gain = gain_of(new, old, name, seed)
+    if max(measure.sign * gain.low, measure.sign * gain.high) >= -margin:
+        return ""
+    return f"{name} {gain.value:+.3f} [{gain.low:+.3f}, {gain.high:+.3f}]"
 
 
 class BestSoFar:
@@ -67,9 +73,8 @@ class BestSoFar:
         for name, (policy, ratings) in self._best.items():
             if policy == incumbent:
                 continue
-            gain, sign = gain_of(new, ratings, name, seed), self._measures[name].sign
-            if max(sign * gain.low, sign * gain.high) < -self._margins[name]:
-                found.append(f"{name} {gain.value:+.3f} [{gain.low:+.3f}, {gain.high:+.3f}] against {policy}")
+            if fall := _fall(name, self._measures[name], new, ratings, seed, self._margins[name]):
+                found.append(f"{fall} against {policy}")
         return f"it is worse than the best policy so far: {' and '.join(found)}" if found else ""
 
 

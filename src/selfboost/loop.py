@@ -180,14 +180,16 @@ class Loop:
     def _decide(self, candidate: Rating, incumbent: Rating, passes: Passes | None) -> tuple[bool, str]:
         gate, seed, (_, measure) = self.recipe.gate, self.recipe.run.seed, self._compared
         promote, why = decide(gate, measure, candidate.validation, incumbent.validation, seed)
+        if not promote:
+            return False, why
         guards = {name: self.recipe.measures[name] for name in gate.guards}
         objections = [
             worsened(guards, candidate.validation, incumbent.validation, seed),
             self._best.objection(candidate.validation, incumbent.model.name, seed),
             too_far(gate, passes, seed),
         ]
-        found = "; ".join(filter(None, objections)) if promote else ""
-        return promote and not found, f"{why}; not promoted: {found}" if found else why
+        found = "; ".join(filter(None, objections))
+        return not found, f"{why}; not promoted: {found}" if found else why
 
     def _rate(self, model: Model) -> Rating:
         return Rating(
