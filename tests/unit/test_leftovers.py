@@ -8,7 +8,6 @@ import weakref
 
 import pytest
 import torch
-from engine_models import save_llama
 from train_records import examples, model, pairs, silent
 
 from selfboost.engines import Request
@@ -32,13 +31,6 @@ SETTINGS = {
     "adapter": ({"lora_rank": 2}, {}),
     "recomputed": ({}, {"gradient_checkpointing": True}),
 }
-
-
-@pytest.fixture(scope="module")
-def start(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("start")
-    save_llama(folder)
-    return model(folder)
 
 
 @pytest.fixture(scope="module")

@@ -11,9 +11,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from engine_models import save_llama
 from safetensors.torch import load_file
-from train_records import examples, model, silent
+from train_records import examples, silent
 
 from selfboost.records import Model
 from selfboost.train import Training
@@ -26,13 +25,6 @@ HERE = Path(__file__).parent
 TRAINING = Training(learning_rate=1e-2, batch_size=3, epochs=2, ema_decay=0.5)
 COPIED = Local(device="cpu", dtype="float32", devices=2, micro_batch_tokens=60, checkpoint_steps=1, keep_states=2)
 SHARDED = replace(COPIED, sharding=True)
-
-
-@pytest.fixture(scope="module")
-def start(tmp_path_factory: pytest.TempPathFactory) -> Model:
-    folder = tmp_path_factory.mktemp("start")
-    save_llama(folder)
-    return model(folder)
 
 
 def launch(what: str, start: Model, folder: str, places: list[Path]) -> list[subprocess.Popen[str]]:

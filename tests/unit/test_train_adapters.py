@@ -39,13 +39,6 @@ LORA = Training(learning_rate=1e-2, batch_size=4, epochs=3, max_length=64, lora_
 EXACT = {"rtol": 1e-9, "atol": 1e-10}
 
 
-@pytest.fixture(scope="module")
-def start(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("start")
-    save_llama(folder)
-    return model(folder)
-
-
 def doubles(start) -> LlamaForCausalLM:
     """In float64 throughout, the norms too, where transformers has float32."""
 

@@ -24,13 +24,6 @@ WEIGHTS = "model.safetensors"
 
 
 @pytest.fixture(scope="module")
-def start(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("start")
-    save_llama(folder)
-    return model(folder)
-
-
-@pytest.fixture(scope="module")
 def other(tmp_path_factory):
     folder = tmp_path_factory.mktemp("other")
     save_llama(folder, tie_word_embeddings=True)

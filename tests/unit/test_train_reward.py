@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from engine_models import save_llama, save_words
+from engine_models import save_words
 from train_records import model, pairs, silent
 from transformers import (
     AutoModelForSequenceClassification,
@@ -20,13 +20,6 @@ from selfboost.train.steps.telemetry import TIMINGS
 torch.set_num_threads(1)
 TRAINING = Training(learning_rate=3e-3, batch_size=4, epochs=6)
 SEQUENCES = [Sequenced(prompt_ids=p.prompt_ids, token_ids=s.token_ids) for p in pairs() for s in (p.chosen, p.rejected)]
-
-
-@pytest.fixture(scope="module")
-def start(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("start")
-    save_llama(folder)
-    return model(folder)
 
 
 @pytest.fixture(scope="module")

@@ -7,8 +7,7 @@ from dataclasses import dataclass, field
 
 import pytest
 import torch
-from engine_models import save_llama
-from train_records import examples, model, silent
+from train_records import examples, silent
 from transformers import AutoModelForCausalLM
 
 from selfboost.recipe_text import known_by
@@ -23,13 +22,6 @@ from selfboost.train.steps.training_loop import Pace, TrainingLoop
 
 torch.set_num_threads(1)
 TRAINING = Training(learning_rate=1e-3, batch_size=4, epochs=2, max_length=64)
-
-
-@pytest.fixture(scope="module")
-def start(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("start")
-    save_llama(folder)
-    return model(folder)
 
 
 def finetune(start, into, local, progress=silent):
