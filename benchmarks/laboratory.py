@@ -1,7 +1,7 @@
 """Methods beside each other on the embedded model, SynPO's and self-play's: several run seeds, one table a group.
 
 `python -m benchmarks.laboratory --into DIR [--seeds 0 1 2] [--jobs 2] [--only self-play 'synpo*']` runs what is not
-in DIR yet (a run that was killed goes on), prints the tables and writes docs/laboratory.json and the figures;
+in DIR yet (a run that was killed goes on), prints the tables and renews docs/laboratory.json, the page and its figures;
 `--missing` runs only what that file has no rows of, `--show` nothing. Rows of cells that DIR has no finished run of
 stay as they are.
 """
@@ -17,28 +17,21 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import redirect_stderr, redirect_stdout
 from fnmatch import fnmatch
-from itertools import count, product, takewhile
+from itertools import product
 from pathlib import Path
 
-from benchmarks.laboratory_cells import BASE, SYNPO_GROUPS, Cell, Group
-from benchmarks.laboratory_compared import COMPARED_GROUPS, FIGURE, compared, ends, over_others, passed_over, rates
-from benchmarks.laboratory_compared import GOLDS as KINDS_OF_GOLD
-from benchmarks.laboratory_figures import Point, dots, lines
+from benchmarks.laboratory_cells import BASE, Cell
+from benchmarks.laboratory_compared import passed_over
 from benchmarks.laboratory_golds import seed_file, validation_file
-from benchmarks.laboratory_rows import Key, Row, by_seed, drawn, finished, known, merged, read, rows_of, write
-from benchmarks.laboratory_self_play import GOLDS, SELF_PLAY_GROUPS
-from benchmarks.laboratory_tables import LABELS, MOTION, PAIRS, insides, results, steps
-from benchmarks.laboratory_ten import TEN_GROUP, ten
+from benchmarks.laboratory_groups import CELLS, GROUPS
+from benchmarks.laboratory_page import PAGE, documents, tables
+from benchmarks.laboratory_rows import Key, Row, Rows, finished, known, merged, read, rows_of, write
+from benchmarks.laboratory_self_play import GOLDS
 from benchmarks.pools import pool
 
 from selfboost import boost
 
 ROOT = Path(__file__).parents[1]
-GROUPS = (*SYNPO_GROUPS, *SELF_PLAY_GROUPS, TEN_GROUP, *COMPARED_GROUPS)
-CELLS = {cell.name: cell for group in GROUPS for cell in group.cells}
-"""Name → cell; groups share cells, whose titles and places differ from group to group."""
-TITLES = {cell.name: cell.title for group in reversed(GROUPS) for cell in group.cells}
-"""Name → title in the first group that has the cell."""
 Run = tuple[str, int]
 """(cell, run seed)"""
 
@@ -110,64 +103,15 @@ def collect(into: Path, runs: Iterable[Run], jobs: int, there: Mapping[Key, Row]
         return [row for found in asked for row in found.result()]
 
 
-def show(rows: Mapping[Key, Row]) -> None:
-    """Print every table that has rows."""
-    there = {row.cell for row in rows.values()}
-    for group in GROUPS:
-        cells = [cell for cell in group.cells if cell.name in there]
-        if not cells:
-            continue
-        tables = {group.name: ten(rows) if group is TEN_GROUP else results(rows, group, TITLES)}
-        if group in SELF_PLAY_GROUPS:
-            tables[f"{group.name}: gained in each iteration, points"] = steps(rows, cells)
-            tables[f"{group.name}: labels, %, iterations side by side"] = insides(rows, cells, LABELS)
-            tables[f"{group.name}: how far it moved, nats"] = insides(rows, cells, MOTION)
-        else:
-            tables[f"{group.name}: the new pairs, %, iterations side by side"] = insides(rows, cells, PAIRS)
-        print("".join(f"\n{name}\n\n{table}\n" for name, table in tables.items() if table))
-    if table := compared(rows):
-        print(f"\nevery method at its best rate\n\n{table}\n\nrates\n\n{rates(rows)}\n")
-        print(f"\nSynPO over the others\n\n{over_others(rows, 'synpo')}\n")
-        print(f"\nafter the iteration that is best on the validation prompts\n\n{compared(rows, stopped=True)}\n")
-
-
-def draw(group: Group, rows: Mapping[Key, Row]) -> str:
-    """The group's figure as SVG; nothing where there are no rows of it."""
-    cells = [cell for cell in group.cells if by_seed(rows, cell.name, 1)]
-    if not cells:
-        return ""
-    of = {name: _points(rows, name) for name in {*(cell.name for cell in cells), group.against}}
-    if group.figure == "iterations":
-        rounds = max(len(of[cell.name]) for cell in cells)
-        series = {cell.title: of[cell.name] for cell in cells}
-        return lines(series, "iteration (0: the initial model)", list(map(str, range(rounds))), first=1)
-    if group.figure == "axis":
-        over_axis: dict[str, list[Point]] = defaultdict(list)
-        for cell in cells:
-            if cell.line:
-                over_axis[cell.line].append((0 if cell.at is None else cell.at, *of[cell.name][-1][1:]))
-        return lines(over_axis, group.axis, group.ticks)
-    first = [CELLS[group.against], *cells] if of[group.against] else cells
-    return dots({TITLES[cell.name]: of[cell.name][-1][1:] for cell in first})
-
-
-def _points(rows: Mapping[Key, Row], cell: str) -> list[Point]:
-    """The pass rate after each iteration, with its interval over run seeds; none of two, which are chance."""
-    each = list(takewhile(bool, (list(by_seed(rows, cell, t).values()) for t in count())))
-    return [(t, *drawn(values)) for t, values in enumerate(each)]
-
-
-def brought_in(file: Path, runs: Iterable[Run], options: argparse.Namespace) -> dict[Key, Row]:
+def brought_in(file: Path, runs: Iterable[Run], options: argparse.Namespace) -> Rows:
     """The file's rows, after those of finished runs were written into it."""
     old = read(file)
-    new = collect(options.into, runs, options.jobs, {row.key: row for row in old})
+    new = collect(options.into, runs, options.jobs, Rows(old))
     write(file, merged(old, new, list(CELLS)))
-    return {row.key: row for row in read(file)}
+    return Rows(read(file))
 
 
-def unfinished(
-    into: Path, cells: Iterable[Cell], seeds: Sequence[int], rows: Mapping[Key, Row], *, missing: bool
-) -> list[Run]:
+def unfinished(into: Path, cells: Iterable[Cell], seeds: Sequence[int], rows: Rows, *, missing: bool) -> list[Run]:
     """What is to be run, seed by seed, so that there is a whole table early; `missing`: nothing that has rows."""
     there = {(row.cell, row.seed) for row in rows.values() if missing}
     left_out = passed_over(rows)
@@ -197,13 +141,11 @@ def main() -> None:
         runs = unfinished(options.into, cells, part, rows, missing=options.missing)
         failed += run_all(options.into, runs, options.jobs)
         rows = brought_in(file, runs, options)
-    show(rows)
-    for group in GROUPS:
-        if group.figure != "none" and (drawing := draw(group, rows)):
-            (options.docs / group.file).write_text(drawing, encoding="utf-8")
-    for gold in KINDS_OF_GOLD:
-        if found := ends(rows, gold):
-            (options.docs / FIGURE.format(gold=gold)).write_text(dots(found), encoding="utf-8")
+    print("\n\n".join(f"{name}\n\n{table}" for name, table in tables(rows).items()))
+    page = options.docs / PAGE
+    for name, text in documents(rows, page.read_text(encoding="utf-8") if page.exists() else "").items():
+        if text:
+            (options.docs / name).write_text(text, encoding="utf-8")
     if failed:
         sys.exit("; ".join(failed))
 

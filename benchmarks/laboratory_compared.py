@@ -11,9 +11,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from benchmarks.laboratory_cells import ROUNDS, Cell, Group
-from benchmarks.laboratory_rows import SHOWN, VALIDATION, Key, Row, by_seed, drawn, gains, last, last_gains
+from benchmarks.laboratory_rows import SHOWN, VALIDATION, Rows, drawn, gains, last_gains
 from benchmarks.laboratory_self_play import DPO, LEARNED, SAMPLING
-from benchmarks.laboratory_tables import points, share, significant
+from benchmarks.laboratory_tables import contender_anchor, line, points, share, significant
 
 FROM_SEED = (ROUNDS, LEARNED, "run.drift={prompts=0}", "benchmark.greedy=false")
 """Of every method; what the comparison does not read is not measured."""
@@ -148,26 +148,26 @@ COMPARED_GROUPS = tuple(
 FIGURE = "laboratory-compared-{gold}.svg"
 
 
-def best(rows: Mapping[Key, Row], gold: str, name: str) -> str | None:
+def best(rows: Rows, gold: str, name: str) -> str | None:
     """The contender's cell that the first run seed ends best with on the validation prompts; None without all of them.
 
     Of equals the first.
     """
     ends: dict[str, float] = {}
     for cell in COMPARED[gold, name]:
-        if FIRST_SEED not in by_seed(rows, cell.name, 1):
+        if FIRST_SEED not in rows.by_seed(cell.name, 1):
             return None
-        ends[cell.name] = by_seed(rows, cell.name, last(rows, cell.name), VALIDATION)[FIRST_SEED]
+        ends[cell.name] = rows.by_seed(cell.name, rows.last(cell.name), VALIDATION)[FIRST_SEED]
     return max(ends, key=lambda cell: ends[cell])
 
 
-def passed_over(rows: Mapping[Key, Row]) -> set[str]:
+def passed_over(rows: Rows) -> set[str]:
     """Cells with a rate that another has beaten in the first run seed: no other seed is run of them."""
     chosen = {at: best(rows, *at) for at in COMPARED}
     return {cell.name for at, cells in COMPARED.items() for cell in cells if chosen[at] not in (None, cell.name)}
 
 
-def compared(rows: Mapping[Key, Row], *, stopped: bool = False) -> str:
+def compared(rows: Rows, *, stopped: bool = False) -> str:
     """Each contender at its best rate: the last iteration, and its gain over Seed SFT, by gold.
 
     Brackets are Student's 95 % intervals over run seeds. Bold gains stay significant at 5 % with Holm's correction over
@@ -187,11 +187,11 @@ def compared(rows: Mapping[Key, Row], *, stopped: bool = False) -> str:
             found = shares.get((gold, name), {})
             columns.append(share(list(found.values()), True) if found else "")
             columns.append(points(each.get((gold, name), ()), bold=(gold, name) in bold))
-        told.append(f"| {contender.title} | {' | '.join(columns)} |")
+        told.append(line(contender.title, contender_anchor(name), columns))
     return "\n".join(told) if chosen else ""
 
 
-def over_others(rows: Mapping[Key, Row], name: str) -> str:
+def over_others(rows: Rows, name: str) -> str:
     """A contender's last iteration over every other's, both at their best rates, by gold, in points.
 
     Bold gains stay significant at 5 % with Holm's correction over the whole table.
@@ -207,11 +207,11 @@ def over_others(rows: Mapping[Key, Row], name: str) -> str:
     told.append("|---" * (1 + len(GOLDS)) + "|")
     for other in (other for other in CONTENDERS if other != name):
         columns = [points(each.get((gold, other), ()), bold=(gold, other) in bold) for gold in GOLDS]
-        told.append(f"| {CONTENDERS[other].title} | {' | '.join(columns)} |")
+        told.append(line(CONTENDERS[other].title, contender_anchor(other), columns))
     return "\n".join(told) if each else ""
 
 
-def rates(rows: Mapping[Key, Row]) -> str:
+def rates(rows: Rows) -> str:
     """Each contender's rates, the chosen one bold, by gold."""
     told = [f"| | {' | '.join(f'{gold} gold' for gold in GOLDS)} |", "|---" * (1 + len(GOLDS)) + "|"]
     for name, contender in CONTENDERS.items():
@@ -220,11 +220,11 @@ def rates(rows: Mapping[Key, Row]) -> str:
             chosen = best(rows, gold, name)
             of = zip(contender.rates, COMPARED[gold, name], strict=True)
             columns.append(" ".join(f"**{rate:g}**" if cell.name == chosen else f"{rate:g}" for rate, cell in of))
-        told.append(f"| {contender.title} | {' | '.join(columns)} |")
+        told.append(line(contender.title, contender_anchor(name), columns))
     return "\n".join(told)
 
 
-def ends(rows: Mapping[Key, Row], gold: str) -> dict[str, tuple[float, float, float]]:
+def ends(rows: Rows, gold: str) -> dict[str, tuple[float, float, float]]:
     """Title → the last iteration's share with its interval at the best rate, the best first: for the figure."""
     found = {
         CONTENDERS[name].title: drawn(list(_last(rows, cell).values()))
@@ -234,13 +234,13 @@ def ends(rows: Mapping[Key, Row], gold: str) -> dict[str, tuple[float, float, fl
     return dict(sorted(found.items(), key=lambda item: -item[1][0]))
 
 
-def _last(rows: Mapping[Key, Row], cell: str) -> dict[int, float]:
+def _last(rows: Rows, cell: str) -> dict[int, float]:
     """Run seed → share after the last iteration."""
-    return by_seed(rows, cell, last(rows, cell))
+    return rows.by_seed(cell, rows.last(cell))
 
 
-def _stopped(rows: Mapping[Key, Row], cell: str) -> dict[int, float]:
+def _stopped(rows: Rows, cell: str) -> dict[int, float]:
     """Run seed → share after the iteration that is best on the validation prompts; of equals the first."""
-    rounds = range(last(rows, cell) + 1)
-    seen, share_of = ({t: by_seed(rows, cell, t, measure) for t in rounds} for measure in (VALIDATION, SHOWN))
+    rounds = range(rows.last(cell) + 1)
+    seen, share_of = ({t: rows.by_seed(cell, t, measure) for t in rounds} for measure in (VALIDATION, SHOWN))
     return {seed: share_of[max(rounds, key=lambda t: seen[t][seed])][seed] for seed in share_of[0]}

@@ -6,7 +6,7 @@ Tables and figures are made of rows alone, so that what another machine or anoth
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
@@ -52,6 +52,38 @@ class Row:
     def key(self) -> Key:
         """What tells it from every other."""
         return self.cell, self.iteration, self.seed, self.measure
+
+
+class Rows(Mapping[Key, Row]):
+    """Rows by their key; of two with one key the later."""
+
+    def __init__(self, rows: Iterable[Row] = ()) -> None:
+        self._rows = {row.key: row for row in rows}
+        self._values: dict[tuple[str, int, str], dict[int, float]] = {}
+        self._ends: dict[str, int] = {}
+        for (cell, t, seed, measure), row in self._rows.items():
+            if not isinstance(seed, int):
+                continue
+            self._values.setdefault((cell, t, measure), {})[seed] = row.value
+            if measure == SHOWN:
+                self._ends[cell] = max(t, self._ends.get(cell, 0))
+
+    def __getitem__(self, key: Key) -> Row:
+        return self._rows[key]
+
+    def __iter__(self) -> Iterator[Key]:
+        return iter(self._rows)
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def by_seed(self, cell: str, iteration: int, measure: str = SHOWN) -> dict[int, float]:
+        """Run seed → the measure after an iteration, seeds in order; nothing where there is no row."""
+        return dict(sorted(self._values.get((cell, iteration, measure), {}).items()))
+
+    def last(self, cell: str) -> int:
+        """The last iteration that a cell has pass rates of; `KeyError` without any."""
+        return self._ends[cell]
 
 
 def finished(root: Path) -> Results | None:
@@ -120,28 +152,16 @@ def _entries(root: Path) -> Sequence[Iteration]:
     return found.iterations
 
 
-def by_seed(rows: Mapping[Key, Row], cell: str, iteration: int, measure: str = SHOWN) -> dict[int, float]:
-    """Run seed → the pass rate after an iteration; nothing where there is no row."""
-    wanted = (cell, iteration, measure)
-    found = {row.seed: row.value for (*at, _, what), row in rows.items() if (*at, what) == wanted}
-    return {seed: found[seed] for seed in sorted(seed for seed in found if isinstance(seed, int))}
-
-
-def last(rows: Mapping[Key, Row], cell: str) -> int:
-    """The last iteration that a cell has pass rates of."""
-    return max(t for name, t, seed, measure in rows if (name, measure) == (cell, SHOWN) and seed != ALL)
-
-
 def gains(new: Mapping[int, float], old: Mapping[int, float]) -> list[float]:
     """Difference for each run seed that both have."""
     return [new[seed] - old[seed] for seed in new if seed in old]
 
 
-def last_gains(rows: Mapping[Key, Row], cell: str, other: str) -> list[float]:
+def last_gains(rows: Rows, cell: str, other: str) -> list[float]:
     """The last iteration's gain over another cell's last, by common run seed; none over itself or without its rows."""
-    if cell == other or not by_seed(rows, other, 1):
+    if cell == other or not rows.by_seed(other, 1):
         return []
-    return gains(*(by_seed(rows, name, last(rows, name)) for name in (cell, other)))
+    return gains(*(rows.by_seed(name, rows.last(name)) for name in (cell, other)))
 
 
 def estimate(each: Sequence[float]) -> Interval:

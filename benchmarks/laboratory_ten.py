@@ -12,9 +12,9 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from benchmarks.laboratory_cells import COMMON, Cell, Group
-from benchmarks.laboratory_rows import Key, Row, by_seed, gains, last
+from benchmarks.laboratory_rows import Rows, gains
 from benchmarks.laboratory_self_play import DPO, GOLDS, LEARNED, RANKING, SHARED, SLOPPY, judged
-from benchmarks.laboratory_tables import points, share, significant
+from benchmarks.laboratory_tables import line, points, share, significant
 
 TEN, EARLY = 10, 4
 """Iterations, and the one that the last is compared with: as far as the other groups go."""
@@ -80,23 +80,23 @@ TEN_CELLS = (
 TEN_GROUP = Group(name="ten iterations", cells=TEN_CELLS, against="ten-synpo", figure="iterations")
 
 
-def ten(rows: Mapping[Key, Row]) -> str:
+def ten(rows: Rows) -> str:
     """Pass rate of the policy that stands after an iteration, and what the iterations after the fourth added.
 
     Brackets are Student's 95 % intervals over run seeds; changes in bold are significant at 5 % with Holm's correction
     over the table.
     """
-    cells = [cell for cell in TEN_CELLS if by_seed(rows, cell.name, TEN)]
+    cells = [cell for cell in TEN_CELLS if rows.by_seed(cell.name, TEN)]
     if not cells:
         return ""
-    added = {cell.name: gains(by_seed(rows, cell.name, TEN), by_seed(rows, cell.name, EARLY)) for cell in cells}
+    added = {cell.name: gains(rows.by_seed(cell.name, TEN), rows.by_seed(cell.name, EARLY)) for cell in cells}
     bold = significant(added)
     told = [
         f"| | {' | '.join(f'it. {t}' for t in SHOWN)} | it. {TEN} less it. {EARLY} |",
         "|---" * (len(SHOWN) + 2) + "|",
     ]
     for cell in cells:
-        shares = [share(list(by_seed(rows, cell.name, t).values()), t == last(rows, cell.name)) for t in SHOWN]
+        shares = [share(list(rows.by_seed(cell.name, t).values()), t == rows.last(cell.name)) for t in SHOWN]
         change = points(added[cell.name], bold=cell.name in bold)
-        told.append(f"| {cell.title} | {' | '.join([*shares, change])} |")
+        told.append(line(cell.title, cell.name, [*shares, change]))
     return "\n".join(told)

@@ -174,7 +174,7 @@ def main() -> None:
         into.mkdir(parents=True, exist_ok=True)
         prepare(into)
         run_all(into, arguments.seeds, arguments.jobs)
-    print(tables(read(RESULTS)))
+    print("\n\n".join(f"{name}\n\n{table}" for name, table in tables(read(RESULTS)).items()))
 
 
 if __name__ == "__main__":

@@ -25,19 +25,17 @@ Found = Mapping[tuple[str, str, str, float], Mapping[int, Row]]
 """(start model, labels, arm, rate) → run seed → row"""
 
 
-def tables(rows: Sequence[Row]) -> str:
-    """Every table, of the rows that are there."""
+def tables(rows: Sequence[Row]) -> dict[str, str]:
+    """Name → table, of the rows that are there."""
     found: dict[tuple[str, str, str, float], dict[int, Row]] = {}
     for row in sorted(rows, key=lambda row: row.seed):
         found.setdefault((row.start, row.labels, row.arm, row.rate), {})[row.seed] = row
     whole = [at for at in product(STARTS, LABELS) if all((*at, arm, rate) in found for arm in ARMS for rate in RATES)]
-    parts = [f"### {start} start, labels {labels}\n\n{_by_rate(found, (start, labels))}" for start, labels in whole]
+    named = {f"{start} start, labels {labels}": _by_rate(found, (start, labels)) for start, labels in whole}
     if whole:
-        parts.append(
-            f"### Noise against its rival, at the same rate, after the last iteration\n\n{_duels(found, whole)}"
-        )
-        parts.append(f"### Each arm at the rate that is best on the validation prompts\n\n{_verdicts(found, whole)}")
-    return "\n\n".join(parts)
+        named["noise against its rival, at the same rate, after the last iteration"] = _duels(found, whole)
+        named["each arm at the rate that is best on the validation prompts"] = _verdicts(found, whole)
+    return named
 
 
 def _by_rate(found: Found, at: Setting) -> str:

@@ -9,11 +9,12 @@ from typing import Any
 
 import pytest
 from benchmarks import laboratory_judges, noise_regimes, noise_world
-from benchmarks.laboratory import CELLS, GROUPS, settings_of, unfinished
+from benchmarks.laboratory import settings_of, unfinished
 from benchmarks.laboratory_cells import Cell
 from benchmarks.laboratory_compared import COMPARED, best, compared, over_others, passed_over
 from benchmarks.laboratory_golds import seed_file, spoilt
-from benchmarks.laboratory_rows import ALL, VALIDATION, Key, Row, known, merged, read, standing, write
+from benchmarks.laboratory_groups import CELLS, GROUPS
+from benchmarks.laboratory_rows import ALL, VALIDATION, Row, Rows, known, merged, read, standing, write
 from benchmarks.laboratory_self_play import SELF_PLAY_GROUPS
 
 from selfboost.data.seeds import read_seeds
@@ -66,54 +67,54 @@ def test_the_policy_that_stands_is_the_last_promoted() -> None:
 
 def test_the_first_run_seed_chooses_a_rate_and_the_others_leave_the_rest_out() -> None:
     slow, fast = COMPARED["full", "synpo"]
-    found: dict[Key, Row] = {}
+    found: list[Row] = []
 
     def add(cell: Cell, seed: int, validation: float) -> None:
         for measure, value in (("sampled", 0.5), (VALIDATION, validation)):
             row = Row(cell=cell.name, iteration=1, seed=seed, measure=measure, value=value, low=value, high=value)
-            found[row.key] = row
+            found.append(row)
 
     add(slow, 0, 0.6)
-    assert best(found, "full", "synpo") is None  # the other rate was not tried
-    assert not passed_over(found)
+    assert best(Rows(found), "full", "synpo") is None  # the other rate was not tried
+    assert not passed_over(Rows(found))
     add(fast, 0, 0.7)
     add(slow, 1, 0.9)  # a later seed has no say
-    assert best(found, "full", "synpo") == fast.name
-    assert passed_over(found) == {slow.name}
+    assert best(Rows(found), "full", "synpo") == fast.name
+    assert passed_over(Rows(found)) == {slow.name}
 
 
 def test_who_stops_where_the_validation_prompts_are_best_keeps_that_iteration() -> None:
-    found: dict[Key, Row] = {}
+    found: list[Row] = []
     for cell, t, measure in product(COMPARED["full", "spin"], range(3), ("sampled", VALIDATION)):
         value = (0.5, 0.7, 0.6)[t]
         made = Row(cell=cell.name, iteration=t, seed=0, measure=measure, value=value, low=value, high=value)
-        found[made.key] = made
-    last, stopped = (compared(found, stopped=stopped).splitlines() for stopped in (False, True))
-    assert "| SPIN |  |  |  |  | 60.0 |  |" in last
-    assert "| SPIN |  |  |  |  | 70.0 |  |" in stopped
+        found.append(made)
+    last, stopped = (compared(Rows(found), stopped=stopped).splitlines() for stopped in (False, True))
+    assert "| [SPIN](laboratory-commands.md#compared-spin) |  |  |  |  | 60.0 |  |" in last
+    assert "| [SPIN](laboratory-commands.md#compared-spin) |  |  |  |  | 70.0 |  |" in stopped
 
 
 def test_a_method_stands_beside_each_other_one_at_their_best_rates() -> None:
-    found: dict[Key, Row] = {}
+    found: list[Row] = []
     ends = {"synpo": (0.5, 0.7), "spin": (0.4, 0.6, 0.5)}
     for name, seed, measure in product(ends, range(2), ("sampled", VALIDATION)):
         for cell, value in zip(COMPARED["full", name], ends[name], strict=True):
             made = Row(cell=cell.name, iteration=1, seed=seed, measure=measure, value=value, low=value, high=value)
-            found[made.key] = made
-    told = over_others(found, "synpo").splitlines()
+            found.append(made)
+    told = over_others(Rows(found), "synpo").splitlines()
     assert told[0] == "| SynPO over | scarce gold | sloppy gold | full gold |"
-    assert "| SPIN |  |  | **+10.0 [+10.0, +10.0]** |" in told
-    assert "| DNPO |  |  |  |" in told
-    assert not any(line.startswith("| SynPO |") for line in told)
-    assert over_others({}, "synpo") == ""
+    assert "| [SPIN](laboratory-commands.md#compared-spin) |  |  | **+10.0 [+10.0, +10.0]** |" in told
+    assert "| [DNPO](laboratory-commands.md#compared-dnpo) |  |  |  |" in told
+    assert not any(line.startswith("| [SynPO]") for line in told)
+    assert over_others(Rows(), "synpo") == ""
 
 
 def test_only_runs_without_rows_are_missing(tmp_path: Path) -> None:
     one, other = CELLS["spin"], CELLS["dnpo"]
     row = Row(cell=one.name, iteration=1, seed=0, measure="sampled", value=0.5, low=0.5, high=0.5)
     everything = [(one.name, 0), (other.name, 0), (one.name, 1), (other.name, 1)]
-    assert unfinished(tmp_path, [one, other], [0, 1], {row.key: row}, missing=False) == everything
-    assert unfinished(tmp_path, [one, other], [0, 1], {row.key: row}, missing=True) == everything[1:]
+    assert unfinished(tmp_path, [one, other], [0, 1], Rows([row]), missing=False) == everything
+    assert unfinished(tmp_path, [one, other], [0, 1], Rows([row]), missing=True) == everything[1:]
 
 
 @pytest.mark.parametrize(("share", "there"), [(0.51234567, True), (0.6, False)])
