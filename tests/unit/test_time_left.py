@@ -1,13 +1,18 @@
 """The time left of a whole run: nothing before it is known, then the plan at the measured pace."""
 
 import io
+import json
+import subprocess
+import sys
 import time
 from collections.abc import Sequence
 
 import pytest
 from rich.console import Console
 
-from selfboost.plan.outline import BackgroundOutline
+from selfboost import recipe as recipes
+from selfboost.plan import plan
+from selfboost.plan.outline import BackgroundOutline, stages_ahead
 from selfboost.store import StageCard
 from selfboost.views import terminal
 from selfboost.views.terminal import Terminal
@@ -90,3 +95,20 @@ def test_the_outline_of_a_recipe_is_found_by_a_process_of_its_own(monkeypatch: p
             time.sleep(0.2)
     assert "iteration-1/policy" in [stage.name for stage in outline.stages()]
     assert "iteration-2/policy" not in [stage.name for stage in outline.stages()]
+
+
+@pytest.mark.parametrize("name", ["smoke", "demo-dnpo"])
+def test_the_outline_has_the_plans_stages_with_about_their_work(name: str) -> None:
+    recipe = recipes.read(recipes.find(name), [])
+    planned, ahead = plan(recipe).stages, stages_ahead(recipe)
+    assert [(stage.name, stage.verb) for stage in ahead] == [(stage.name, stage.verb) for stage in planned]
+    for one, other in zip(ahead, planned, strict=True):
+        assert one.tokens == pytest.approx(other.mean.tokens, rel=0.3)
+        assert one.hours == pytest.approx(other.mean.hours, rel=0.3)
+
+
+def test_the_outline_is_found_without_pytorch() -> None:
+    asked = json.dumps({"recipe": "smoke", "settings": [], "trust": []})
+    code = f"import sys; from selfboost.plan.outline import main; main({asked!r}); print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "False"

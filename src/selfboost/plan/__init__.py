@@ -15,10 +15,9 @@ from selfboost.data.seed_data import SeedData
 from selfboost.extras import frame
 from selfboost.pace import MeasuredPace
 from selfboost.plan.advice import Advice
-from selfboost.plan.cost import Cost, Costs
+from selfboost.plan.cost import Cost, Costs, judge_sizes
 from selfboost.plan.judges import report_notes, server_notes
 from selfboost.plan.memory import size_text
-from selfboost.plan.model_size import model_size
 from selfboost.plan.models import look_at_model, look_at_other_models
 from selfboost.plan.needs import Needs
 from selfboost.plan.offline import offline
@@ -130,7 +129,7 @@ def plan(recipe: Recipe, fleet: Fleet | None = None, measure: MeasurePace | None
         pace = measured if isinstance(measured, MeasuredPace) else None
         notes += [f"not measured here: {measured}"] if isinstance(measured, str) else []
         stages = stages_of(recipe, data, lengths.prompt, lengths.answer, pace.answer if pace else None)
-        judges = {name: model_size(name) for found in stages for name in found.stage.judges if name}
+        judges = judge_sizes(stages)
         warnings = report_notes(recipe, [found.stage.scorer for found in stages])
     fleet = measured_fleet(pace) if pace else fleet or fleet_for(recipe)
     costs = Costs(recipe=recipe, stages=stages, model=size, judges=judges, hardware=fleet.hardware, pace=pace)

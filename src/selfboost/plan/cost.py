@@ -18,7 +18,7 @@ from selfboost.losses.noise_settings import Noise
 from selfboost.pace import MeasuredPace
 from selfboost.plan.hardware import Hardware
 from selfboost.plan.memory import noise_of, token_bytes
-from selfboost.plan.model_size import ModelSize
+from selfboost.plan.model_size import ModelSize, model_size
 from selfboost.plan.rehearsal import Rehearsed
 from selfboost.plan.rows import Rows
 from selfboost.plan.texts import Tokens
@@ -57,6 +57,11 @@ class Writing:
     """Rows decoded at a time."""
     weight_bytes: int
     batching: Batching
+
+
+def judge_sizes(stages: Sequence[Rows]) -> dict[str, ModelSize | None]:
+    """Folder or hub name of a scorer's model → its size; None where it is unknown."""
+    return {name: model_size(name) for found in stages for name in found.stage.judges if name}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -46,12 +46,12 @@ def look_at_model(recipe: Recipe, data: SeedData) -> tuple[ModelSize | None, See
         size = model_size(path)
         size_known = f"assumed to have {_parameters(size)} from its name" if size else "its size is unknown"
         note = f"{path} is not on this machine: {size_known}; it is downloaded when the run starts"
-        return size, _lengths(recipe, data), [note]
+        return size, estimated_lengths(recipe, data), [note]
     fingerprint = recipe.engine.fingerprint(path)
     looked = look_at(recipe.engine, Model(name="initial", path=path, fingerprint=fingerprint))
     tokenizer, notes, size = looked.tokenizer, [*looked.tokenizer.notes, *looked.notes], model_size(path)
     if is_hub_name(recipe.seed.path):
-        return size, _lengths(recipe, data), notes
+        return size, estimated_lengths(recipe, data), notes
     some = data.train[:LOOKED_AT]
     prompts = [len(tokenizer.prompt_ids(s.messages)) for s in some]
     notes += _too_long(path, prompts, looked.context_length)
@@ -98,7 +98,7 @@ def look_at_other_models(recipe: Recipe) -> list[str]:
     return notes
 
 
-def _lengths(recipe: Recipe, data: SeedData) -> SeedLengths:
+def estimated_lengths(recipe: Recipe, data: SeedData) -> SeedLengths:
     """Lengths of seeds without their tokenizer."""
     if is_hub_name(recipe.seed.path):
         how = f"assumed: seeds of {ASSUMED_PROMPT} tokens of prompt and {ASSUMED_ANSWER} of answer"

@@ -16,6 +16,15 @@ from contextlib import suppress
 from dataclasses import asdict
 from typing import IO, Any
 
+from selfboost import recipe as recipes
+from selfboost.plan.cost import Costs, judge_sizes
+from selfboost.plan.model_size import model_size
+from selfboost.plan.models import estimated_lengths
+from selfboost.plan.offline import offline
+from selfboost.plan.placement import fleet_for
+from selfboost.plan.rows import stages_of
+from selfboost.plan.stand_ins import planned_seeds
+from selfboost.recipe import Recipe
 from selfboost.system import yield_to_others
 from selfboost.views.time_left import StageAhead
 
@@ -75,23 +84,35 @@ def _read(answer: bytes) -> Sequence[StageAhead]:
     return []
 
 
+def stages_ahead(recipe: Recipe) -> list[StageAhead]:
+    """A recipe's stages, with what they need in relation to each other.
+
+    No tokenizer and no configuration of a model is read, which would import PyTorch once more beside the run, a third
+    of a gigabyte: the seed's tokens are estimated from its characters.
+
+    Raises:
+        ValueError: it cannot be planned.
+    """
+    with offline():
+        data = planned_seeds(recipe.seed, recipe.run.seed)
+        lengths = estimated_lengths(recipe, data)
+        stages = stages_of(recipe, data, lengths.prompt, lengths.answer, bounded=False)
+        size, judges = model_size(recipe.model.location), judge_sizes(stages)
+    costs = Costs(recipe=recipe, stages=stages, model=size, judges=judges, hardware=fleet_for(recipe).hardware)
+    means = [(found.stage, costs.of(found, "mean")) for found in stages]
+    return [StageAhead(name=stage.name, verb=stage.verb, tokens=cost.tokens, hours=cost.hours) for stage, cost in means]
+
+
 def main(asked: str) -> None:
     """Print the stages of a recipe as one line of JSON.
 
     Raises:
         ValueError: it cannot be planned.
     """
-    from selfboost import recipe
-    from selfboost.plan import plan
-
     yield_to_others()
     wanted: dict[str, Any] = json.loads(asked)
-    read = recipe.read(recipe.find(wanted["recipe"]), wanted["settings"], trust=wanted["trust"])
-    stages = [
-        StageAhead(name=stage.name, verb=stage.verb, tokens=stage.mean.tokens, hours=stage.mean.hours)
-        for stage in plan(read).stages
-    ]
-    print(json.dumps([asdict(stage) for stage in stages]))
+    read = recipes.read(recipes.find(wanted["recipe"]), wanted["settings"], trust=wanted["trust"])
+    print(json.dumps([asdict(stage) for stage in stages_ahead(read)]))
 
 
 if __name__ == "__main__":

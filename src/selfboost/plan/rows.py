@@ -45,27 +45,38 @@ class Rows:
     bound: Bound
 
 
-def stages_of(recipe: Recipe, data: SeedData, prompt: float, answer: float, sampled: float | None = None) -> list[Rows]:
+def stages_of(
+    recipe: Recipe,
+    data: SeedData,
+    prompt: float,
+    answer: float,
+    sampled: float | None = None,
+    *,
+    bounded: bool = True,
+) -> list[Rows]:
     """All stages of a run of the recipe, in order; `prompt` and `answer` are the seed's mean tokens.
 
-    `sampled`: mean tokens of the initial model's own answers; as the seed's where unknown.
+    `sampled`: mean tokens of the initial model's own answers; as the seed's where unknown. Without `bounded` no
+    rehearsal with failing answers says which numbers of rows are exact: all are `about`, and found in half of the time.
     """
     sizes = {"train": len(data.train), "validation": len(data.validation), "held_out": len(data.held_out)}
     recipe = _with_drift(recipe, min(recipe.run.drift.prompts, sizes["held_out"]))
     play = partial(_play, recipe, sizes, partial(Texts, prompt, answer, sampled))
     many = {count for part in (recipe.method, recipe.benchmark) for count in _samples(part) if count > MANY_SAMPLES}
-    found = _with_few_samples(recipe, sizes, play, many) if many else None
-    return found or _stages(recipe, sizes, play)
+    found = _with_few_samples(recipe, sizes, play, many, bounded) if many else None
+    return found or _stages(recipe, sizes, play, bounded)
 
 
-def _with_few_samples(recipe: Recipe, sizes: Mapping[str, int], play: Play, many: set[int]) -> list[Rows] | None:
+def _with_few_samples(
+    recipe: Recipe, sizes: Mapping[str, int], play: Play, many: set[int], bounded: bool
+) -> list[Rows] | None:
     """The stages, from rehearsals with fewer samples per prompt; None unless all rows are linear in them."""
     line = line_through(many, (), 1, as_is=False)
     try:
         places = [
             {
                 found.stage.name: found
-                for found in _stages(recipe, sizes, partial(play, samples=partial(line.few, place=place)))
+                for found in _stages(recipe, sizes, partial(play, samples=partial(line.few, place=place)), bounded)
             }
             for place in line.places
         ]
@@ -79,7 +90,7 @@ def _with_few_samples(recipe: Recipe, sizes: Mapping[str, int], play: Play, many
     return [replace(found, rows=line.at_end(rows[name])) for name, found in places[-1].items()]
 
 
-def _stages(recipe: Recipe, sizes: Mapping[str, int], play: Play) -> list[Rows]:
+def _stages(recipe: Recipe, sizes: Mapping[str, int], play: Play, bounded: bool) -> list[Rows]:
     """The stages, from rehearsals with small counts."""
     measured = {sizes["validation"], sizes["held_out"]}
     counts = {sizes["train"]} | _known_counts(_with_drift(recipe, 0))
@@ -95,6 +106,8 @@ def _stages(recipe: Recipe, sizes: Mapping[str, int], play: Play) -> list[Rows]:
             line, places = _along_a_line(play, counts, measured, partial(through, grain=grain))
     if not _is_straight(line, places) and sum(counts | measured) <= AFFORDABLE:
         line, places = _along_a_line(play, counts, measured, lambda _: TRUE_COUNTS)
+    if not bounded:
+        return [_true(name, line, places, depends=True, growing=True) for name in places[-1]]
     whole, few = _smallest(play, line, places[0], counts | measured, lambda: through(counts, as_is=False))
     failing = [play(few, failing=share)[0] for share in FAILING]
     growing = {_folder(name) for name in whole if any(_rows(name, fails) > _rows(name, whole) for fails in failing)}
