@@ -59,6 +59,13 @@ def numbers(count: int, taken: list[int]) -> Iterator[StageBlock[int]]:
         yield StageBlock(name=f"block {number}", items=number)
 
 
+def test_what_a_worker_freed_goes_back_once_it_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    worker = Doubling()
+    monkeypatch.setattr("selfboost.cluster.give_back_freed_memory", lambda: worker.happened.append("given back"))
+    assert list(ThisProcess().results(worker, numbers(1, []))) == [0]
+    assert worker.happened[-2:] == ["closed", "given back"]
+
+
 @pytest.mark.parametrize("at_once", [1, 3])
 def test_here_results_come_in_order_and_blocks_are_taken_lazily(at_once: int) -> None:
     worker, taken, found = Doubling(at_once=at_once, seconds=0.01), list[int](), list[int]()

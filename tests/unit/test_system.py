@@ -1,6 +1,7 @@
 """What differs between systems lies in one module, and does here what the others rely on."""
 
 import ast
+import ctypes
 import os
 import re
 import subprocess
@@ -108,3 +109,34 @@ def test_memory_of_started_processes_counts(monkeypatch: pytest.MonkeyPatch) -> 
     assert system.peak_memory_of_all() >= seen  # it has ended, and still counts
     if sys.platform != "darwin":  # which does not tell another process's peak
         assert counted > size
+
+
+HEAP = """
+import psutil
+from selfboost.system import give_back_freed_memory
+
+def held():
+    return psutil.Process().memory_info().rss
+
+pieces = [b"x" * 60_000 for _ in range(2_000)]
+last = b"x" * 60_000  # behind them in the heap, whose end cannot be given back
+pieces.clear()
+before = held()
+give_back_freed_memory()
+print(before - held())
+"""
+
+
+@pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "malloc_trim"), reason="the C library is not glibc")
+def test_freed_memory_goes_back_to_the_system() -> None:
+    done = subprocess.run([sys.executable, "-c", HEAP], capture_output=True, text=True, check=True)
+    assert int(done.stdout) > 100_000_000
+
+
+def test_a_c_library_that_cannot_give_memory_back_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ctypes, "CDLL", lambda _: object())
+    system._malloc_trim.cache_clear()
+    try:
+        system.give_back_freed_memory()
+    finally:
+        system._malloc_trim.cache_clear()

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
 
 from selfboost.engines import Engine
+from selfboost.system import give_back_freed_memory
 
 Item = TypeVar("Item")
 Item_contra = TypeVar("Item_contra", contravariant=True)
@@ -92,3 +93,4 @@ def opened(worker: Worker[Item, Result]) -> Generator[Callable[[Item], Result]]:
         yield lambda items: context.copy().run(work, items)
     finally:
         context.run(manager.__exit__, None, None, None)
+        give_back_freed_memory()

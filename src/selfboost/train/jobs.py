@@ -21,6 +21,7 @@ from selfboost.engines.context import context_of
 from selfboost.engines.kept_models import kept
 from selfboost.losses import Loss, NoisyLoss, noisy
 from selfboost.records import Example, Model, Pair, content_hash
+from selfboost.system import give_back_freed_memory
 from selfboost.trackers import Tracked, tracking
 from selfboost.train import Sequenced, Training, TrainingResult
 from selfboost.train.devices.launched import launched
@@ -165,7 +166,10 @@ def conducted(job: Job, work: Callable[..., TrainingResult], *given: Any) -> Tra
     given = tuple(_anywhere(each) if isinstance(each, Model) else each for each in given)
     require_shared(job.into)
     others = partial(_part, job=replace(job, progress=_unheard), work=work, given=given)
-    return conduct(job.local.devices, partial(_part, job=job, work=work, given=given), others)
+    try:
+        return conduct(job.local.devices, partial(_part, job=job, work=work, given=given), others)
+    finally:
+        give_back_freed_memory()
 
 
 def _anywhere(model: Model) -> Model:
