@@ -36,7 +36,9 @@ FRESH = (
 """Iterative DPO on prompts of its own in each iteration, in place of the seed's."""
 
 
-def _cells(name: str, title: str, base: Cell, guards: Mapping[str, tuple[str, ...]]) -> tuple[Cell, ...]:
+def _cells(
+    name: str, title: str, base: Cell, guards: Mapping[str, tuple[str, ...]], validation: int = CHOOSING
+) -> tuple[Cell, ...]:
     return tuple(
         Cell(
             name=f"ten-{name}{'-' if guard else ''}{guard.replace(' ', '-')}",
@@ -44,7 +46,7 @@ def _cells(name: str, title: str, base: Cell, guards: Mapping[str, tuple[str, ..
             common=(*base.common, LONG),
             settings=(*base.settings, *settings),
             sloppy=base.sloppy,
-            validation=CHOOSING,
+            validation=validation,
         )
         for guard, settings in guards.items()
     )
@@ -56,7 +58,9 @@ GUARDS: Mapping[str, tuple[str, ...]] = {
     "gate": ("gate.rule=not_worse",),
     "KL bound": (f"gate.largest_divergence={BOUND}",),
     "a fifth gold": ("method.gold_share=0.2",),
+    "gate for gains": ("gate.rule=better",),
 }
+MORE_PROMPTS: Mapping[str, tuple[str, ...]] = {"gate of 306 prompts": GUARDS["gate"]}
 
 
 def _bases(*settings: str) -> tuple[Cell, Cell]:
@@ -69,13 +73,15 @@ def _bases(*settings: str) -> tuple[Cell, Cell]:
 JUDGED, LEARNED_JUDGE = _bases(RANKING)
 JUDGED_FRESH, LEARNED_JUDGE_FRESH = _bases(*FRESH)
 SYNPO = Cell(name="", title="", common=COMMON)
+RANKED = replace(SYNPO, settings=("method.kind=sampling_ranking",))
 TEN_CELLS = (
     *_cells("synpo", "SynPO", SYNPO, NONE),
     *_cells("iterative-dpo", "Iterative DPO, good judge", JUDGED, NONE),
     *_cells("iterative-dpo-fresh", "Iterative DPO, good judge, fresh prompts", JUDGED_FRESH, NONE),
     *_cells("learned-judge", "Iterative DPO, learned judge", LEARNED_JUDGE, NONE),
     *_cells("learned-judge-fresh", "Iterative DPO, learned judge, fresh prompts", LEARNED_JUDGE_FRESH, NONE),
-    *_cells("ranking", "Sampling-Ranking", replace(SYNPO, settings=("method.kind=sampling_ranking",)), GUARDS),
+    *_cells("ranking", "Sampling-Ranking", RANKED, GUARDS),
+    *_cells("ranking", "Sampling-Ranking", RANKED, MORE_PROMPTS, validation=0),
 )
 TEN_GROUP = Group(name="ten iterations", cells=TEN_CELLS, against="ten-synpo", figure="iterations")
 
