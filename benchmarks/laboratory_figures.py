@@ -31,7 +31,8 @@ def lines(
     Points stand at 0, 1, … of the axis, whose names are `ticks`; where a line ends early it goes on dashed, and a
     single point is a level, its interval at the right end.
     """
-    left, right, top, bottom = 48, max(284, 66 + 6 * max(map(len, series))), 14, 36
+    legend = max(14, round(1.5 * len(series)) + 9)  # clear of the last points, which stand side by side
+    left, right, top, bottom = 48, max(284, 52 + legend + 6 * max(map(len, series))), 14, 36
     width += right - 284  # for long names
     height = max(360, top + bottom + 20 * len(series) + 20)
     points = [point for line in series.values() for point in line]
@@ -59,8 +60,8 @@ def lines(
             parts.append(f'<path d="M{across} {y(below)}V{y(above)}" stroke="{colour}"/>')
             parts.append(f'<circle cx="{across}" cy="{y(value)}" r="3.5" fill="{colour}"/>')
         down = top + 16 + 20 * i
-        parts.append(f'<rect x="{width - right + 14}" y="{down - 9}" width="12" height="4" fill="{colour}"/>')
-        parts.append(_text(width - right + 32, down - 3, f"{name} {100 * line[-1][1]:.1f}"))
+        parts.append(f'<rect x="{width - right + legend}" y="{down - 9}" width="12" height="4" fill="{colour}"/>')
+        parts.append(_text(width - right + legend + 18, down - 3, f"{name} {100 * line[-1][1]:.1f}"))
     return _drawing(width, height, parts)
 
 
