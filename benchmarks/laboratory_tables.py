@@ -101,18 +101,31 @@ def steps(rows: Rows, cells: Sequence[Cell]) -> str:
 
 
 def insides(rows: Rows, cells: Sequence[Cell], columns: Sequence[Column]) -> str:
-    """What happened inside, means over the seeds, iterations side by side; only columns that some cell has."""
+    """What happened inside, means over the seeds, iterations side by side; only columns that some cell has.
+
+    Where cells have rows of different run seeds, a column says of which.
+    """
+    rounds, names = range(1, ITERATIONS + 1), [name for _, name, _ in columns]
     filled = [
-        [[_cell(rows.get((cell.name, t, ALL, name)), form) for t in range(1, ITERATIONS + 1)] for cell in cells]
+        [[_cell(rows.get((cell.name, t, ALL, name)), form) for t in rounds] for cell in cells]
         for _, name, form in columns
     ]
     shown = [i for i, column in enumerate(filled) if any(any(values) for values in column)]
-    told = ["| | " + " | ".join(columns[i][0] for i in shown) + " |", "|---|" + "---|" * len(shown)]
+    each = [_seeds(rows, cell, names) for cell in cells]
+    differ = len({*each} - {""}) > 1
+    heads = [columns[i][0] for i in shown] + ["run seeds"] * differ
+    told = [f"| | {' | '.join(heads)} |", "|---" * (len(heads) + 1) + "|"]
     for number, cell in enumerate(cells):
         values = [_side_by_side(filled[i][number]) for i in shown]
         if any(values):
-            told.append(line(cell.title, cell.name, values))
+            told.append(line(cell.title, cell.name, values + [each[number]] * differ))
     return "\n".join(told) if shown else ""
+
+
+def _seeds(rows: Rows, cell: Cell, measures: Sequence[str]) -> str:
+    """The run seeds that a cell's means are of."""
+    found = (rows.get((cell.name, t, ALL, name)) for t in range(1, ITERATIONS + 1) for name in measures)
+    return next((" ".join(map(str, row.seeds)) for row in found if row), "")
 
 
 def _side_by_side(values: Sequence[str]) -> str:

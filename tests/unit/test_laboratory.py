@@ -16,6 +16,7 @@ from benchmarks.laboratory_golds import seed_file, spoilt
 from benchmarks.laboratory_groups import CELLS, GROUPS
 from benchmarks.laboratory_rows import ALL, VALIDATION, Row, Rows, known, merged, read, standing, write
 from benchmarks.laboratory_self_play import SELF_PLAY_GROUPS
+from benchmarks.laboratory_tables import PAIRS, insides
 
 from selfboost.data.seeds import read_seeds
 from selfboost.demo import EMBEDDED_FILES
@@ -107,6 +108,16 @@ def test_a_method_stands_beside_each_other_one_at_their_best_rates() -> None:
     assert "| [DNPO](laboratory-commands.md#compared-dnpo) |  |  |  |" in told
     assert not any(line.startswith("| [SynPO]") for line in told)
     assert over_others(Rows(), "synpo") == ""
+
+
+@pytest.mark.parametrize(("seeds", "last"), [((3, 4), "| 50 | 3 4 |"), ((2, 3), "| 50 |")])
+def test_a_table_says_which_run_seeds_its_means_are_of_where_they_differ(seeds: tuple[int, ...], last: str) -> None:
+    cells = [CELLS["synpo"], CELLS["self-rewarding"]]
+    found = [
+        Row(cell=cell.name, iteration=1, seed=ALL, seeds=of, measure="right", value=0.5, low=0.5, high=0.5)
+        for cell, of in zip(cells, ((2, 3), seeds), strict=True)
+    ]
+    assert insides(Rows(found), cells, PAIRS).splitlines()[-1].endswith(f") {last}")
 
 
 def test_only_runs_without_rows_are_missing(tmp_path: Path) -> None:
