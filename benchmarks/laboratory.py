@@ -141,9 +141,9 @@ def main() -> None:
         runs = unfinished(options.into, cells, part, rows, missing=options.missing)
         failed += run_all(options.into, runs, options.jobs)
         rows = brought_in(file, runs, options)
-    print("\n\n".join(f"{name}\n\n{table}" for name, table in tables(rows).items()))
-    page = options.docs / PAGE
-    for name, text in documents(rows, page.read_text(encoding="utf-8") if page.exists() else "").items():
+    made, page = tables(rows), options.docs / PAGE
+    print("\n\n".join(f"{name}\n\n{table}" for name, table in made.items()))
+    for name, text in documents(rows, made, page.read_text(encoding="utf-8") if page.exists() else "").items():
         if text:
             (options.docs / name).write_text(text, encoding="utf-8")
     if failed:

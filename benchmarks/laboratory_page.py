@@ -70,9 +70,9 @@ def _tables_of(group: Group, rows: Rows) -> dict[str, str]:
     return found
 
 
-def renewed(page: str, rows: Rows) -> str:
-    """The page with its tables made anew; those that have no rows stay as they are."""
-    found = {**tables(rows), **noise_tables.tables(noise_regimes.read(noise_regimes.RESULTS))}
+def renewed(page: str, made: Mapping[str, str]) -> str:
+    """The page with its tables made anew, of these and of noise's rows; those that are not there stay as they are."""
+    found = {**made, **noise_tables.tables(noise_regimes.read(noise_regimes.RESULTS))}
     return TABLE.sub(lambda match: f"{match[1]}{found[match[2]]}\n" if match[2] in found else match[0], page)
 
 
@@ -133,6 +133,9 @@ def _entry(cell: Cell) -> Iterator[str]:
         yield f"It measures {cell.validation} validation prompts.\n"
 
 
-def documents(rows: Rows, page: str) -> Mapping[str, str]:
-    """File → text, of all that `docs` has of the laboratory: its page, given as it is now, the commands, figures."""
-    return {PAGE: renewed(page, rows), COMMANDS: commands(), **figures(rows)}
+def documents(rows: Rows, made: Mapping[str, str], page: str) -> Mapping[str, str]:
+    """File → text, of all that `docs` has of the laboratory: its page, given as it is now, the commands, figures.
+
+    `made`: the rows' tables.
+    """
+    return {PAGE: renewed(page, made), COMMANDS: commands(), **figures(rows)}
