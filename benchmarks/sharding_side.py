@@ -16,6 +16,7 @@ from torch.distributed.fsdp import fully_shard  # noqa: F401  # loaded before me
 from transformers.models.llama import modeling_llama  # noqa: F401  # so is this
 
 from selfboost.engines.checkpoint import load_causal_model
+from selfboost.system import give_back_freed_memory
 from selfboost.train import Training
 from selfboost.train.devices.parallel import World
 from selfboost.train.devices.sharding import mesh_of, processes_mesh, shard, whole, whole_weights
@@ -42,7 +43,7 @@ def held() -> float:
 def phase(found: Peaks, name: str, world: World) -> Generator[None]:
     """Note the most memory held above the beginning's, looked at every two milliseconds."""
     gc.collect()
-    ctypes.CDLL(None).malloc_trim(0)
+    give_back_freed_memory()
     world.gather(None)
     before, over = held(), threading.Event()
     found[name] = 0.0

@@ -9,12 +9,10 @@ from __future__ import annotations
 import ctypes
 import os
 import sys
-from collections.abc import Callable, Generator
+from collections.abc import Generator
 from contextlib import contextmanager, suppress
-from functools import cache
 from io import BufferedWriter
 from pathlib import Path
-from typing import cast
 
 import psutil
 
@@ -113,16 +111,8 @@ else:
 
 def give_back_freed_memory() -> None:
     """Hand freed memory back to the system, where the C library would keep it: glibc alone does and can be told."""
-    trim = _malloc_trim()
-    if trim is not None:
-        trim(0)
-
-
-@cache
-def _malloc_trim() -> Callable[[int], int] | None:
-    if sys.platform != "linux":
-        return None
-    return cast("Callable[[int], int] | None", getattr(ctypes.CDLL(None), "malloc_trim", None))
+    if sys.platform == "linux" and hasattr(library := ctypes.CDLL(None), "malloc_trim"):
+        library.malloc_trim(0)
 
 
 def usable_cores() -> int:
