@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
@@ -131,7 +131,7 @@ def test_guards_have_a_best_policy_too_and_other_rules_compare_nothing_else_with
 class Trading:
     """The candidate wins on one measure and loses on another."""
 
-    measures = {"sampled": HIGHER, "other": HIGHER}  # noqa: RUF012
+    measures: ClassVar = {"sampled": HIGHER, "other": HIGHER}
 
     def rate(self, run: Any, model: Model, examples: Sequence[Any], split: str) -> list[Rated]:
         better = float(model.name != "initial")
@@ -158,7 +158,7 @@ def test_an_improvement_that_costs_a_guard_is_not_promoted(guards: list[str], de
 class Sliding:
     """Each new policy is a little worse than the one before."""
 
-    measures = {"sampled": HIGHER}  # noqa: RUF012
+    measures: ClassVar = {"sampled": HIGHER}
     seen: list[str] = dataclasses.field(default_factory=list[str])
 
     def rate(self, run: Any, model: Model, examples: Sequence[Any], split: str) -> list[Rated]:
